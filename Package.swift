@@ -1,0 +1,184 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let swiftSettings: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+
+extension Target.Dependency {
+    static let argumentParser = product(name: "ArgumentParser", package: "swift-argument-parser")
+    static let asyncHTTPClient = product(name: "AsyncHTTPClient", package: "async-http-client")
+    static let configuration = product(name: "Configuration", package: "swift-configuration")
+    static let crypto = product(name: "Crypto", package: "swift-crypto")
+    static let cryptoExtras = product(name: "CryptoExtras", package: "swift-crypto")
+    static let deque = product(name: "DequeModule", package: "swift-collections")
+    static let grdb = product(name: "GRDB", package: "GRDB.swift")
+    static let httpTypes = product(name: "HTTPTypes", package: "swift-http-types")
+    static let hummingbird = product(name: "Hummingbird", package: "hummingbird")
+    static let hummingbirdTLS = product(name: "HummingbirdTLS", package: "hummingbird")
+    static let logging = product(name: "Logging", package: "swift-log")
+    static let metrics = product(name: "Metrics", package: "swift-metrics")
+    static let coreMetrics = product(name: "CoreMetrics", package: "swift-metrics")
+    static let nioCore = product(name: "NIOCore", package: "swift-nio")
+    static let nioPosix = product(name: "NIOPosix", package: "swift-nio")
+    static let nioHTTP1 = product(name: "NIOHTTP1", package: "swift-nio")
+    static let nioTLS = product(name: "NIOTLS", package: "swift-nio")
+    static let nioEmbedded = product(name: "NIOEmbedded", package: "swift-nio")
+    static let nioHPACK = product(name: "NIOHPACK", package: "swift-nio-http2")
+    static let nioHTTP2 = product(name: "NIOHTTP2", package: "swift-nio-http2")
+    static let nioSSL = product(name: "NIOSSL", package: "swift-nio-ssl")
+    static let protobuf = product(name: "SwiftProtobuf", package: "swift-protobuf")
+    static let serviceLifecycle = product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+    static let unixSignals = product(name: "UnixSignals", package: "swift-service-lifecycle")
+    static let x509 = product(name: "X509", package: "swift-certificates")
+    static let asn1 = product(name: "SwiftASN1", package: "swift-asn1")
+}
+
+/// One test target per module, in `Tests/<module>Tests`.
+func tests(of module: String, _ more: [Target.Dependency] = []) -> Target {
+    .testTarget(
+        name: "\(module)Tests",
+        dependencies: [.init(stringLiteral: module), "TestSupport", .logging] + more,
+        swiftSettings: swiftSettings)
+}
+
+let package = Package(
+    name: "beckon",
+    platforms: [.macOS(.v15)],
+    products: [
+        .executable(name: "beckon", targets: ["beckon"]),
+        .library(name: "DeviceKit", targets: ["DeviceKit"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-asn1", from: "1.7.4"),
+        .package(url: "https://github.com/apple/swift-certificates", from: "1.21.1"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(
+            url: "https://github.com/apple/swift-configuration", from: "1.4.0",
+            traits: ["CommandLineArguments", "YAML"]),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-http2", from: "1.46.0"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+        .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    ],
+    targets: [
+        .systemLibrary(
+            name: "CRdKafka", pkgConfig: "rdkafka", providers: [.apt(["librdkafka-dev"])]),
+        .systemLibrary(
+            name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
+
+        .target(
+            name: "KafkaClient",
+            dependencies: ["CRdKafka", .deque, .logging],
+            swiftSettings: swiftSettings),
+        .target(
+            name: "ChallengeModel",
+            dependencies: [.crypto, .protobuf],
+            exclude: ["beckon.proto"],
+            swiftSettings: swiftSettings),
+        .target(
+            name: "ChallengeStore",
+            dependencies: ["ChallengeModel", .grdb, .crypto, .logging],
+            swiftSettings: swiftSettings),
+        .target(
+            name: "PushGateway",
+            dependencies: [
+                "CNghttp2", "ChallengeModel", .asyncHTTPClient, .crypto, .cryptoExtras, .deque, .logging,
+                .nioCore, .nioPosix, .nioSSL, .nioTLS,
+            ],
+            swiftSettings: swiftSettings),
+        .target(
+            name: "ServiceSupport",
+            dependencies: [
+                "ChallengeModel", "KafkaClient", .configuration, .hummingbird, .logging, .metrics, .coreMetrics,
+                .serviceLifecycle, .unixSignals,
+            ],
+            swiftSettings: swiftSettings),
+        .target(
+            name: "Producer",
+            dependencies: [
+                "ChallengeModel", "ChallengeStore", "KafkaClient", "ServiceSupport", .crypto, .httpTypes, .hummingbird,
+                .hummingbirdTLS, .logging, .metrics, .nioCore, .nioSSL, .serviceLifecycle,
+            ],
+            swiftSettings: swiftSettings),
+        .target(
+            name: "DispatcherWorker",
+            dependencies: [
+                "ChallengeModel", "KafkaClient", "PushGateway", "ServiceSupport", .crypto, .deque, .logging, .metrics,
+                .serviceLifecycle,
+            ],
+            swiftSettings: swiftSettings),
+        .target(
+            name: "AckTracker",
+            dependencies: [
+                "ChallengeModel", "KafkaClient", "ServiceSupport", .deque, .logging, .metrics, .serviceLifecycle,
+            ],
+            swiftSettings: swiftSettings),
+        .target(
+            name: "DeviceKit",
+            dependencies: [.asyncHTTPClient, .crypto, .nioCore, .nioSSL],
+            swiftSettings: swiftSettings),
+        .target(
+            name: "Simulators",
+            dependencies: [
+                "DeviceKit", .asn1, .crypto, .cryptoExtras, .deque, .hummingbird, .logging, .nioCore, .nioHPACK,
+                .nioHTTP1, .nioHTTP2, .nioPosix, .nioSSL, .nioTLS, .serviceLifecycle, .x509,
+            ],
+            swiftSettings: swiftSettings),
+        .executableTarget(
+            name: "beckon",
+            dependencies: [
+                "AckTracker", "ChallengeModel", "ChallengeStore", "DeviceKit", "DispatcherWorker", "KafkaClient",
+                "Producer", "PushGateway", "ServiceSupport", "Simulators", .argumentParser, .asyncHTTPClient,
+                .configuration, .crypto, .hummingbird, .logging, .metrics, .nioCore, .nioSSL, .serviceLifecycle,
+                .unixSignals,
+            ],
+            swiftSettings: swiftSettings),
+
+        .target(
+            name: "TestSupport",
+            dependencies: ["KafkaClient", "ChallengeModel", .asyncHTTPClient, .logging, .nioCore, .nioSSL],
+            path: "Tests/TestSupport",
+            swiftSettings: swiftSettings),
+        tests(of: "KafkaClient"),
+        tests(of: "ChallengeModel", [.crypto, .protobuf]),
+        tests(of: "ChallengeStore", ["ChallengeModel", .crypto, .grdb]),
+        tests(
+            of: "PushGateway",
+            [
+                "ChallengeModel", "Simulators", .asyncHTTPClient, .crypto, .cryptoExtras, .nioCore, .nioPosix, .nioSSL,
+                .nioEmbedded,
+            ]),
+        tests(of: "ServiceSupport", [.configuration, .metrics, .coreMetrics]),
+        tests(
+            of: "Producer",
+            [
+                "ChallengeModel", "ChallengeStore", "DeviceKit", "KafkaClient", "ServiceSupport", .asyncHTTPClient,
+                .crypto, .nioCore, .hummingbird,
+            ]),
+        tests(of: "DispatcherWorker", ["ChallengeModel", "KafkaClient", "PushGateway", "ServiceSupport", .nioCore]),
+        tests(of: "AckTracker", ["ChallengeModel", "KafkaClient", "ServiceSupport"]),
+        tests(of: "DeviceKit", [.crypto]),
+        tests(of: "Simulators", ["DeviceKit", .asyncHTTPClient, .crypto, .cryptoExtras, .nioCore, .nioSSL]),
+        .testTarget(
+            name: "EndToEnd",
+            dependencies: ["ChallengeModel", "DeviceKit", "KafkaClient", "TestSupport", .asyncHTTPClient, .logging],
+            swiftSettings: swiftSettings),
+        .testTarget(
+            name: "Faults",
+            dependencies: ["ChallengeModel", "DeviceKit", "KafkaClient", "TestSupport", .asyncHTTPClient, .logging],
+            swiftSettings: swiftSettings),
+    ]
+)

@@ -1,0 +1,31 @@
+/// Which push of a challenge this is: the unit of idempotence beside challenge, device and kind, so that a resend that
+/// the backend asks for and a retry of the tracker never swallow each other.
+public enum DispatchID: Hashable, Sendable, CustomStringConvertible {
+    /// `c`: the push that the creation asked for.
+    case creation
+    /// `t1`, `t2`, …: an attempt of the ack tracker, the only one who makes these. 1 to 65,535.
+    case attempt(UInt16)
+    /// `n:<NT sid>`: a resend that the backend asked for.
+    case resend(NotificationSID)
+
+    /// Nil when `text` is none of the three forms.
+    public init?(_ text: some StringProtocol) {
+        if text == "c" {
+            self = .creation
+        } else if text.hasPrefix("t"), let number = UInt16(text.dropFirst()), number > 0 {
+            self = .attempt(number)
+        } else if text.hasPrefix("n:"), let sid = NotificationSID(text.dropFirst(2)) {
+            self = .resend(sid)
+        } else {
+            return nil
+        }
+    }
+
+    public var description: String {
+        switch self {
+        case .creation: "c"
+        case .attempt(let number): "t\(number)"
+        case .resend(let sid): "n:\(sid)"
+        }
+    }
+}

@@ -1,0 +1,118 @@
+public import Crypto
+public import Foundation
+
+/// Symmetric keys by id: the first seals and signs, all open and verify, so that a key can be rotated without a gap.
+public struct KeyRing: Sendable {
+    public struct Key: Sendable {
+        /// 1 to 16 letters, digits, `-` or `_`.
+        public let id: String
+        public let material: SymmetricKey
+
+        public init(id: String, material: SymmetricKey) {
+            self.id = id
+            self.material = material
+        }
+    }
+
+    public let keys: [Key]
+
+    public var first: Key { keys[0] }
+
+    /// - Parameter keys: at least one; ids distinct.
+    public init(keys: [Key]) {
+        precondition(!keys.isEmpty, "a key ring needs a key")
+        self.keys = keys
+    }
+
+    /// Reads `id:base64,id:base64`, each key of 32 bytes.
+    /// - Throws: ``KeyRingError`` that names the entry, never the key.
+    public init(parsing text: String) throws(KeyRingError) {
+        var keys: [Key] = []
+        for (index, entry) in text.split(separator: ",").enumerated() {
+            let parts = entry.split(separator: ":", maxSplits: 1)
+            let id = parts.first.map { $0.trimmingCharacters(in: .whitespaces) } ?? ""
+            let allowed = id.utf8.allSatisfy { byte in
+                (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte)
+                    || (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte) || byte == UInt8(ascii: "-")
+                    || byte == UInt8(ascii: "_")
+            }
+            guard parts.count == 2, (1...16).contains(id.utf8.count), allowed else {
+                throw KeyRingError(entry: index + 1, reason: "expected <id>:<base64>, id of 1 to 16 letters, digits, - or _")
+            }
+            guard let data = Data(base64Encoded: parts[1].trimmingCharacters(in: .whitespaces)), data.count == 32 else {
+                throw KeyRingError(entry: index + 1, reason: "expected 32 bytes in base64 behind the colon")
+            }
+            guard !keys.contains(where: { $0.id == id }) else {
+                throw KeyRingError(entry: index + 1, reason: "the id stands twice")
+            }
+            keys.append(Key(id: id, material: SymmetricKey(data: data)))
+        }
+        guard !keys.isEmpty else { throw KeyRingError(entry: 1, reason: "expected at least one <id>:<base64>") }
+        self.keys = keys
+    }
+
+    /// A ring of one new random key, for `beckon dev` and tests.
+    public static func random(id: String = "k1") -> KeyRing {
+        KeyRing(keys: [Key(id: id, material: SymmetricKey(size: .bits256))])
+    }
+
+    /// The form that ``init(parsing:)`` reads.
+    public var text: String {
+        keys.map { key in key.id + ":" + key.material.withUnsafeBytes { Data($0).base64EncodedString() } }
+            .joined(separator: ",")
+    }
+
+    public func key(id: some StringProtocol) -> Key? { keys.first { $0.id == id } }
+}
+
+/// What is wrong with the text of a key ring.
+public struct KeyRingError: Error, CustomStringConvertible {
+    /// 1-based.
+    public let entry: Int
+    public let reason: String
+    public var description: String { "key ring, entry \(entry): \(reason)" }
+}
+
+extension KeyRing {
+    /// AES-GCM under the first key. The result is nonce, ciphertext and tag; `keyID` belongs beside it.
+    /// - Parameter context: what the value belongs to (account, SID, field); opening needs the same.
+    public func seal(_ plaintext: some DataProtocol, context: [String]) throws -> (keyID: String, sealed: Data) {
+        let box = try AES.GCM.seal(plaintext, using: first.material, authenticating: Self.additionalData(context))
+        guard let combined = box.combined else { throw CryptoKitError.incorrectParameterSize }
+        return (first.id, combined)
+    }
+
+    /// - Throws: ``SealError`` when no key has that id or the value is not authentic in this context.
+    public func open(_ sealed: some DataProtocol, keyID: String, context: [String]) throws(SealError) -> Data {
+        guard let key = key(id: keyID) else { throw SealError.unknownKey(keyID) }
+        do {
+            let box = try AES.GCM.SealedBox(combined: sealed)
+            return try AES.GCM.open(box, using: key.material, authenticating: Self.additionalData(context))
+        } catch {
+            throw SealError.notAuthentic
+        }
+    }
+
+    private static func additionalData(_ context: [String]) -> Data {
+        var data = Data()
+        for part in context { data.appendLengthPrefixed(Array(part.utf8)) }
+        return data
+    }
+}
+
+public enum SealError: Error, Equatable {
+    case unknownKey(String)
+    case notAuthentic
+}
+
+extension Data {
+    /// Four bytes of length, most significant first, and the bytes.
+    mutating func appendLengthPrefixed(_ bytes: some Collection<UInt8>) {
+        let count = UInt32(bytes.count)
+        append(contentsOf: [
+            UInt8(truncatingIfNeeded: count >> 24), UInt8(truncatingIfNeeded: count >> 16),
+            UInt8(truncatingIfNeeded: count >> 8), UInt8(truncatingIfNeeded: count),
+        ])
+        append(contentsOf: bytes)
+    }
+}

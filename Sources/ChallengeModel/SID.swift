@@ -1,0 +1,130 @@
+/// Says which resource a ``SID`` names: two letters in front of 32 hexadecimal digits.
+public protocol SIDKind: Sendable {
+    /// Two upper-case letters.
+    static var prefix: String { get }
+}
+
+/// The identifier of a resource: two letters that name its kind and 32 hexadecimal digits, `^XX[0-9a-f]{32}$`.
+///
+/// Generated identifiers are ordered by time inside: after the optional variant come 12 digits of epoch milliseconds,
+/// the rest is random (at least 72 bits). Upper-case digits are accepted and lowered.
+public struct SID<Kind: SIDKind>: Hashable, Sendable, Comparable, CustomStringConvertible, Codable {
+    public let rawValue: String
+
+    /// Nil when `text` is not the kind's two letters and 32 hexadecimal digits.
+    public init?(_ text: some StringProtocol) {
+        guard let lowered = SIDFormat.canonical(text, prefix: Kind.prefix) else { return nil }
+        rawValue = lowered
+    }
+
+    /// Two letters and the digits of 16 bytes, as ``bytes`` gives them.
+    public init(bytes: some Sequence<UInt8>) {
+        var text = Kind.prefix
+        text.reserveCapacity(34)
+        for byte in bytes.prefix(16) { SIDFormat.append(byte, to: &text) }
+        precondition(text.utf8.count == 34, "a SID is made of 16 bytes")
+        rawValue = text
+    }
+
+    /// A new identifier.
+    /// - Parameters:
+    ///   - variant: two digits that by convention stand first: `03` for push factors and challenges, `02` for TOTP.
+    ///   - nowMs: epoch milliseconds.
+    public static func generate(variant: UInt8? = nil, nowMs: Int64) -> SID {
+        var generator = SystemRandomNumberGenerator()
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(16)
+        if let variant { bytes.append(variant) }
+        for shift in stride(from: 40, through: 0, by: -8) { bytes.append(UInt8(truncatingIfNeeded: nowMs >> Int64(shift))) }
+        while bytes.count < 16 { bytes.append(UInt8.random(in: 0...255, using: &generator)) }
+        return SID(bytes: bytes)
+    }
+
+    /// The 16 bytes that the digits spell.
+    public var bytes: [UInt8] { SIDFormat.bytes(of: rawValue) }
+
+    public var description: String { rawValue }
+
+    public static func < (lhs: SID, rhs: SID) -> Bool { lhs.rawValue < rhs.rawValue }
+
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.singleValueContainer()
+        let text = try container.decode(String.self)
+        guard let sid = SID(text) else {
+            throw DecodingError.dataCorruptedError(
+                in: container, debugDescription: "expected \(Kind.prefix) and 32 hexadecimal digits")
+        }
+        self = sid
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        try container.encode(rawValue)
+    }
+}
+
+/// The form shared by all kinds.
+enum SIDFormat {
+    static func canonical(_ text: some StringProtocol, prefix: String) -> String? {
+        let utf8 = text.utf8
+        guard utf8.count == 34, utf8.starts(with: prefix.utf8) else { return nil }
+        var needsLowering = false
+        for byte in utf8.dropFirst(2) {
+            switch byte {
+            case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "f"): break
+            case UInt8(ascii: "A")...UInt8(ascii: "F"): needsLowering = true
+            default: return nil
+            }
+        }
+        return needsLowering ? prefix + text.dropFirst(2).lowercased() : String(text)
+    }
+
+    static func append(_ byte: UInt8, to text: inout String) {
+        text.unicodeScalars.append(digit(byte >> 4))
+        text.unicodeScalars.append(digit(byte & 15))
+    }
+
+    static func bytes(of text: String) -> [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(16)
+        var high: UInt8?
+        for byte in text.utf8.dropFirst(2) {
+            let value = byte <= UInt8(ascii: "9") ? byte - UInt8(ascii: "0") : byte - UInt8(ascii: "a") + 10
+            if let first = high {
+                bytes.append(first << 4 | value)
+                high = nil
+            } else {
+                high = value
+            }
+        }
+        return bytes
+    }
+
+    private static func digit(_ value: UInt8) -> Unicode.Scalar {
+        Unicode.Scalar(value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") + value - 10)
+    }
+}
+
+public enum AccountKind: SIDKind { public static let prefix = "AC" }
+public enum ServiceKind: SIDKind { public static let prefix = "VA" }
+public enum EntityKind: SIDKind { public static let prefix = "YE" }
+public enum FactorKind: SIDKind { public static let prefix = "YF" }
+public enum ChallengeKind: SIDKind { public static let prefix = "YC" }
+public enum AccessTokenKind: SIDKind { public static let prefix = "YK" }
+public enum WebhookKind: SIDKind { public static let prefix = "YW" }
+public enum NotificationKind: SIDKind { public static let prefix = "NT" }
+public enum CredentialKind: SIDKind { public static let prefix = "CR" }
+public enum APIKeyKind: SIDKind { public static let prefix = "SK" }
+public enum EventKind: SIDKind { public static let prefix = "EV" }
+
+public typealias AccountSID = SID<AccountKind>
+public typealias ServiceSID = SID<ServiceKind>
+public typealias EntitySID = SID<EntityKind>
+public typealias FactorSID = SID<FactorKind>
+public typealias ChallengeSID = SID<ChallengeKind>
+public typealias AccessTokenSID = SID<AccessTokenKind>
+public typealias WebhookSID = SID<WebhookKind>
+public typealias NotificationSID = SID<NotificationKind>
+public typealias CredentialSID = SID<CredentialKind>
+public typealias APIKeySID = SID<APIKeyKind>
+public typealias EventSID = SID<EventKind>

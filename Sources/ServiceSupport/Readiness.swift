@@ -1,0 +1,18 @@
+import Synchronization
+
+/// Why a role is not ready: named checks, each with a reason while it fails. `/readyz` and a metric show it.
+public final class Readiness: Sendable {
+    private let failing: Mutex<[String: String]>
+
+    /// - Parameter pending: checks that have not succeeded yet; the role is unready until each is ``pass(_:)``ed.
+    public init(pending: [String] = []) {
+        failing = Mutex(Dictionary(uniqueKeysWithValues: pending.map { ($0, "starting") }))
+    }
+
+    public func fail(_ check: String, _ reason: String) { failing.withLock { $0[check] = reason } }
+    public func pass(_ check: String) { failing.withLock { _ = $0.removeValue(forKey: check) } }
+
+    /// Empty when ready.
+    public var reasons: [String: String] { failing.withLock { $0 } }
+    public var isReady: Bool { failing.withLock { $0.isEmpty } }
+}

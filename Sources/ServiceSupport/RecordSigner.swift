@@ -1,0 +1,60 @@
+public import ChallengeModel
+public import KafkaClient
+
+/// Makes records for our own topics: content type and `beckon-mac` in the headers, the challenge's SID as key.
+public struct RecordSigner: Sendable {
+    public let names: TopicNames
+    public let authenticator: RecordAuthenticator
+
+    public init(names: TopicNames, authenticator: RecordAuthenticator) {
+        self.names = names
+        self.authenticator = authenticator
+    }
+
+    /// - Parameters:
+    ///   - key: UTF-8, mostly a challenge SID.
+    ///   - partition: only to put a misplaced record right; else the key decides.
+    public func record(
+        _ topic: Topic, key: String, value: [UInt8], contentType: ContentType = .protobuf, traceparent: String? = nil
+    ) -> ProducerRecord {
+        let keyBytes = Array(key.utf8)
+        var headers = [RecordHeader(ContentType.headerName, contentType.rawValue)]
+        if !topic.isEntrance {
+            headers.append(
+                RecordHeader(
+                    RecordAuthenticator.headerName,
+                    authenticator.mac(topic: names[topic], key: keyBytes, contentType: contentType, value: value)))
+        }
+        if let traceparent { headers.append(RecordHeader(RecordHeaderName.traceparent, traceparent)) }
+        return ProducerRecord(topic: names[topic], key: keyBytes, value: value, headers: headers)
+    }
+
+    /// True when a holder of the record keys wrote it.
+    public func isAuthentic(_ record: ConsumedRecord) -> Bool {
+        authenticator.isValid(
+            mac: record.headers.value(of: RecordAuthenticator.headerName), topic: record.topicPartition.topic,
+            key: record.key, contentType: record.headers.text(of: ContentType.headerName) ?? "", value: record.value)
+    }
+
+    /// The same record for `dead-letters`: original key and bytes (cut at 512 KB), headers that say where from and why.
+    /// - Parameters:
+    ///   - reason: a stable word: `mac`, `protobuf`, `json`, `field`, `account`, `token`, ….
+    public func deadLetter(_ record: ConsumedRecord, reason: String, detail: String) -> ProducerRecord {
+        let value = Array(record.value.prefix(512 * 1024))
+        let contentType = record.headers.text(of: ContentType.headerName).flatMap { ContentType(header: $0) } ?? .protobuf
+        var headers = record.headers.filter {
+            $0.name != RecordAuthenticator.headerName && $0.name != ContentType.headerName
+        }
+        headers.append(RecordHeader(ContentType.headerName, contentType.rawValue))
+        headers.append(
+            RecordHeader(
+                RecordAuthenticator.headerName,
+                authenticator.mac(topic: names[.deadLetters], key: record.key, contentType: contentType, value: value)))
+        headers.append(RecordHeader(RecordHeaderName.deadLetterTopic, record.topicPartition.topic))
+        headers.append(RecordHeader(RecordHeaderName.deadLetterPartition, String(record.topicPartition.partition)))
+        headers.append(RecordHeader(RecordHeaderName.deadLetterOffset, String(record.offset)))
+        headers.append(RecordHeader(RecordHeaderName.deadLetterReason, reason))
+        headers.append(RecordHeader(RecordHeaderName.deadLetterDetail, String(detail.prefix(500))))
+        return ProducerRecord(topic: names[.deadLetters], key: record.key, value: value, headers: headers)
+    }
+}
