@@ -154,7 +154,8 @@ public enum Timestamp {
         func two(_ value: Int32) -> String { value < 10 ? "0\(value)" : "\(value)" }
         let date = "\(fields.tm_year + 1900)-\(two(fields.tm_mon + 1))-\(two(fields.tm_mday))"
         return (
-            "\(date)T\(two(fields.tm_hour)):\(two(fields.tm_min)):\(two(fields.tm_sec))", Int(epochMs - floorSeconds * 1000)
+            "\(date)T\(two(fields.tm_hour)):\(two(fields.tm_min)):\(two(fields.tm_sec))",
+            Int(epochMs - floorSeconds * 1000)
         )
     }
 }

@@ -32,12 +32,14 @@ public struct KeyRing: Sendable {
             let parts = entry.split(separator: ":", maxSplits: 1)
             let id = parts.first.map { $0.trimmingCharacters(in: .whitespaces) } ?? ""
             let allowed = id.utf8.allSatisfy { byte in
-                (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte)
+                (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
+                    || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte)
                     || (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte) || byte == UInt8(ascii: "-")
                     || byte == UInt8(ascii: "_")
             }
             guard parts.count == 2, (1...16).contains(id.utf8.count), allowed else {
-                throw KeyRingError(entry: index + 1, reason: "expected <id>:<base64>, id of 1 to 16 letters, digits, - or _")
+                throw KeyRingError(
+                    entry: index + 1, reason: "expected <id>:<base64>, id of 1 to 16 letters, digits, - or _")
             }
             guard let data = Data(base64Encoded: parts[1].trimmingCharacters(in: .whitespaces)), data.count == 32 else {
                 throw KeyRingError(entry: index + 1, reason: "expected 32 bytes in base64 behind the colon")

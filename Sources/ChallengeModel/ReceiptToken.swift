@@ -38,7 +38,9 @@ public struct ReceiptToken: Hashable, Sendable {
 
     /// Nil for every bad token alike: wrong form, wrong key, altered, or past its expiry and grace.
     public init?(_ text: String, keys: KeyRing, nowMs: Int64) {
-        guard text.utf8.count <= 160, let bytes = Base64URL.decode(text), bytes.count >= 87, bytes[0] == 1 else { return nil }
+        guard text.utf8.count <= 160, let bytes = Base64URL.decode(text), bytes.count >= 87, bytes[0] == 1 else {
+            return nil
+        }
         let body = bytes.dropLast(16)
         let matches = keys.keys.contains { key in
             Self.hint(of: key) == bytes[1] && HMACComparison.equal(Self.code(over: body, key: key), bytes.suffix(16))

@@ -26,7 +26,9 @@ public struct RecordAuthenticator: Sendable {
     public func isValid(mac: [UInt8]?, topic: String, key: [UInt8], contentType: String, value: [UInt8]) -> Bool {
         guard let mac, let colon = mac.firstIndex(of: UInt8(ascii: ":")) else { return false }
         let id = String(decoding: mac[..<colon], as: UTF8.self)
-        guard let ringKey = keys.key(id: id), let code = Data(base64Encoded: Data(mac[(colon + 1)...])) else { return false }
+        guard let ringKey = keys.key(id: id), let code = Data(base64Encoded: Data(mac[(colon + 1)...])) else {
+            return false
+        }
         return HMAC<SHA256>.isValidAuthenticationCode(
             code, authenticating: Self.message(topic: topic, key: key, contentType: contentType, value: value),
             using: ringKey.material)

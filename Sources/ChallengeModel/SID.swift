@@ -35,7 +35,9 @@ public struct SID<Kind: SIDKind>: Hashable, Sendable, Comparable, CustomStringCo
         var bytes: [UInt8] = []
         bytes.reserveCapacity(16)
         if let variant { bytes.append(variant) }
-        for shift in stride(from: 40, through: 0, by: -8) { bytes.append(UInt8(truncatingIfNeeded: nowMs >> Int64(shift))) }
+        for shift in stride(from: 40, through: 0, by: -8) {
+            bytes.append(UInt8(truncatingIfNeeded: nowMs >> Int64(shift)))
+        }
         while bytes.count < 16 { bytes.append(UInt8.random(in: 0...255, using: &generator)) }
         return SID(bytes: bytes)
     }

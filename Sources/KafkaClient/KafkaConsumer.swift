@@ -6,7 +6,14 @@ public import Logging
 /// `auto.offset.reset=earliest`, no auto commit, partition-EOF on.
 public final class KafkaConsumer: Sendable {
     /// Subscribes at once. Everything arrives through ``events``.
-    public init(configuration: KafkaConfiguration, groupID: String, topics: [String], logger: Logger) throws(KafkaError) {
+    public init(configuration: KafkaConfiguration, groupID: String, topics: [String], logger: Logger) throws(KafkaError)
+    {
+        preconditionFailure("skeleton")
+    }
+
+    /// Reads all partitions of the topics from wherever ``Assignment/accept(from:)`` says, in no group: one `assigned` event
+    /// comes, nothing is ever committed. For `configuration`, which every worker reads whole and then follows.
+    public init(configuration: KafkaConfiguration, following topics: [String], logger: Logger) throws(KafkaError) {
         preconditionFailure("skeleton")
     }
 

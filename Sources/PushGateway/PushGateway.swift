@@ -105,7 +105,9 @@ public final class PushGateway: Sendable {
 
     /// Sends one push; `completion` is called exactly once, on an event loop or at once on the caller's thread, and must
     /// not block. An unknown credential is `deferred`, never `rejected`.
-    public func send(_ push: Push, completion: @escaping @Sendable (PushAnswer) -> Void) { preconditionFailure("skeleton") }
+    public func send(_ push: Push, completion: @escaping @Sendable (PushAnswer) -> Void) {
+        preconditionFailure("skeleton")
+    }
 
     /// Outstanding pushes.
     public var inFlight: Int { preconditionFailure("skeleton") }

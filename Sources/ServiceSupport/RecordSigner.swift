@@ -41,7 +41,8 @@ public struct RecordSigner: Sendable {
     ///   - reason: a stable word: `mac`, `protobuf`, `json`, `field`, `account`, `token`, ….
     public func deadLetter(_ record: ConsumedRecord, reason: String, detail: String) -> ProducerRecord {
         let value = Array(record.value.prefix(512 * 1024))
-        let contentType = record.headers.text(of: ContentType.headerName).flatMap { ContentType(header: $0) } ?? .protobuf
+        let contentType =
+            record.headers.text(of: ContentType.headerName).flatMap { ContentType(header: $0) } ?? .protobuf
         var headers = record.headers.filter {
             $0.name != RecordAuthenticator.headerName && $0.name != ContentType.headerName
         }
