@@ -1,0 +1,88 @@
+public import ChallengeModel
+public import KafkaClient
+
+/// What the topics say happened, counted as the promises are worded: created, pushed, duplicated, lost, late.
+public struct DeliveryAudit: Sendable, CustomStringConvertible {
+    /// Challenges with a dispatch `c` on the log.
+    public private(set) var created: Set<String> = []
+    /// Challenges with at least one push that a provider accepted.
+    public private(set) var pushed: Set<String> = []
+    /// Challenges with a receipt.
+    public private(set) var confirmed: Set<String> = []
+    public private(set) var resolved: [String: [ResolutionStatus]] = [:]
+    public private(set) var escalated: Set<String> = []
+    /// Units (challenge, device, dispatch, kind) that a provider accepted more than once.
+    public private(set) var duplicatedUnits: [String] = []
+    /// Pushes whose headers left at or after the challenge's expiry.
+    public private(set) var afterExpiry: [String] = []
+    /// Tracker's pushes that left more than a second after that device's receipt was on the log.
+    public private(set) var afterReceipt: [String] = []
+    /// Highest number of accepted dispatches of one challenge and device.
+    public private(set) var mostAttempts = 0
+    /// Dispatched units without any outcome.
+    public private(set) var withoutOutcome: [String] = []
+
+    public init(
+        challenges: [ConsumedRecord], outcomes: [ConsumedRecord], receipts: [ConsumedRecord],
+        resolutions: [ConsumedRecord]
+    ) throws {
+        var dispatched: Set<String> = []
+        var withOutcome: Set<String> = []
+        for record in challenges {
+            let value = try ChallengeRecord(value: record.value, contentType: ContentType.protobuf.rawValue)
+            guard case .dispatch(let dispatch) = value.kind else { continue }
+            if dispatch.dispatchID == "c" { created.insert(dispatch.challengeSid) }
+            for target in dispatch.targets {
+                dispatched.insert("\(dispatch.challengeSid) \(target.factorSid) \(dispatch.dispatchID)")
+            }
+        }
+        var receiptAtMs: [String: Int64] = [:]
+        for record in receipts {
+            let receipt = try Receipt(value: record.value, contentType: ContentType.protobuf.rawValue)
+            confirmed.insert(receipt.challengeSid)
+            let device = "\(receipt.challengeSid) \(receipt.factorSid)"
+            receiptAtMs[device] = min(receiptAtMs[device] ?? .max, record.timestampMs)
+        }
+        for record in resolutions {
+            let resolution = try Resolution(value: record.value, contentType: ContentType.protobuf.rawValue)
+            resolved[resolution.challengeSid, default: []].append(resolution.status)
+        }
+        var accepted: [String: Int] = [:]
+        var attempts: [String: Set<String>] = [:]
+        for record in outcomes {
+            let value = try OutcomeRecord(value: record.value, contentType: ContentType.protobuf.rawValue)
+            switch value.kind {
+            case .escalation(let escalation): escalated.insert(escalation.challengeSid)
+            case .push(let outcome):
+                let device = "\(outcome.challengeSid) \(outcome.factorSid)"
+                withOutcome.insert("\(device) \(outcome.dispatchID)")
+                if outcome.sentAtMs > 0 {
+                    if outcome.sentAtMs >= outcome.expiresAtMs { afterExpiry.append("\(device) \(outcome.dispatchID)") }
+                    if let receipt = receiptAtMs[device], outcome.sentAtMs > receipt + 1000,
+                        !outcome.dispatchID.hasPrefix("n:")
+                    {
+                        afterReceipt.append("\(device) \(outcome.dispatchID): \(outcome.sentAtMs - receipt) ms after")
+                    }
+                }
+                if outcome.disposition == .accepted {
+                    pushed.insert(outcome.challengeSid)
+                    accepted["\(device) \(outcome.dispatchID) \(outcome.kind)", default: 0] += 1
+                    attempts[device, default: []].insert(outcome.dispatchID)
+                }
+            case nil: break
+            }
+        }
+        duplicatedUnits = accepted.filter { $0.value > 1 }.keys.sorted()
+        mostAttempts = attempts.values.map(\.count).max() ?? 0
+        withoutOutcome = dispatched.subtracting(withOutcome).sorted()
+    }
+
+    public var description: String {
+        """
+        created \(created.count), pushed \(pushed.count), confirmed \(confirmed.count), resolved \(resolved.count), \
+        escalated \(escalated.count), lost \(created.subtracting(pushed).subtracting(escalated).count), \
+        duplicated \(duplicatedUnits.count), after expiry \(afterExpiry.count), after receipt \(afterReceipt.count), \
+        most attempts \(mostAttempts), dispatches without outcome \(withoutOutcome.count)
+        """
+    }
+}

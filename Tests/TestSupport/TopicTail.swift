@@ -1,0 +1,56 @@
+public import ChallengeModel
+public import KafkaClient
+public import Logging
+import Synchronization
+
+/// Reads whole topics from their beginning and keeps every record, for tests that count what happened.
+public final class TopicTail: Sendable {
+    private let consumer: KafkaConsumer
+    private let kept = Mutex<[String: [ConsumedRecord]]>([:])
+
+    public init(kafka: KafkaConfiguration, topics: [String], logger: Logger) throws {
+        consumer = try KafkaConsumer(configuration: kafka, following: topics, logger: logger)
+    }
+
+    /// Follows until cancelled.
+    public func run() async throws {
+        for await event in consumer.events {
+            guard case .assigned(let assignment) = event else { continue }
+            let starts = Dictionary(uniqueKeysWithValues: assignment.partitions.map { ($0, StartOffset.beginning) })
+            let readers = try await assignment.accept(from: starts)
+            await withDiscardingTaskGroup { group in
+                for reader in readers.values {
+                    group.addTask {
+                        while let items = await reader.next(max: 1000) {
+                            self.kept.withLock { kept in
+                                for case .record(let record) in items {
+                                    kept[record.topicPartition.topic, default: []].append(record)
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            if Task.isCancelled { break }
+        }
+        await consumer.close(deadline: .seconds(5))
+    }
+
+    public func records(of topic: String) -> [ConsumedRecord] { kept.withLock { $0[topic] ?? [] } }
+
+    public func count(of topic: String) -> Int { kept.withLock { $0[topic]?.count ?? 0 } }
+
+    /// Runs the tail beside `body` and ends it afterwards.
+    public static func following<Result: Sendable>(
+        _ topics: [String], kafka: KafkaConfiguration, logger: Logger,
+        _ body: @Sendable (TopicTail) async throws -> Result
+    ) async throws -> Result {
+        let tail = try TopicTail(kafka: kafka, topics: topics, logger: logger)
+        return try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await tail.run() }
+            let result = try await body(tail)
+            group.cancelAll()
+            return result
+        }
+    }
+}
