@@ -1,1 +1,165 @@
-// placeholder
+public import ChallengeModel
+
+/// Where Beckon keeps what must last. The store decides: the final status of a challenge is one compare-and-set in here, and
+/// whatever follows from a change is an outbox row of the same transaction.
+///
+/// Every method takes the time as epoch milliseconds: there is no clock inside. Writes return after their commit is on disk.
+/// All throw ``StoreError``. A write whose task is cancelled is still carried out.
+public protocol ChallengeStore: Sendable {
+    // Accounts
+    func createAccount(nowMs: Int64) async throws -> AccountCredentials
+    /// True when the account exists and the token is its own; constant time in the token.
+    func authenticate(account: AccountSID, authToken: String) async throws -> Bool
+
+    // Services
+    func createService(_ new: NewService, nowMs: Int64) async throws -> Service
+    func service(_ sid: ServiceSID, account: AccountSID) async throws -> Service?
+    func services(account: AccountSID, page: PageRequest) async throws -> Page<Service>
+    func updateService(
+        _ sid: ServiceSID, account: AccountSID, _ change: ServiceChange, nowMs: Int64
+    ) async throws -> Service
+    func deleteService(_ sid: ServiceSID, account: AccountSID) async throws -> Bool
+
+    // Credentials
+    /// Seals the secret at rest and writes it, sealed, to topic `configuration`.
+    /// - Parameter secret: its `credential_sid` and `account_sid` are filled in here.
+    func createCredential(
+        account: AccountSID, friendlyName: String, secret: ProviderCredential, nowMs: Int64
+    ) async throws -> Credential
+    func credential(_ sid: CredentialSID, account: AccountSID) async throws -> Credential?
+    func credentials(account: AccountSID, page: PageRequest) async throws -> Page<Credential>
+    /// Writes a tombstone to `configuration`.
+    func deleteCredential(_ sid: CredentialSID, account: AccountSID, nowMs: Int64) async throws -> Bool
+    /// Writes every credential to `configuration` again: at start, for a broker that has lost or never had them.
+    func republishConfiguration(nowMs: Int64) async throws
+
+    // Entities
+    /// - Throws: `conflict(.entity)` when the service has that identity already (case-insensitive).
+    func createEntity(account: AccountSID, service: ServiceSID, identity: String, nowMs: Int64) async throws -> Entity
+    /// - Parameter identity: the customer's string, or the `YE` SID.
+    func entity(account: AccountSID, service: ServiceSID, identity: String) async throws -> Entity?
+    func entities(account: AccountSID, service: ServiceSID, page: PageRequest) async throws -> Page<Entity>
+    /// Deletes its factors and challenges too.
+    func deleteEntity(account: AccountSID, service: ServiceSID, identity: String, nowMs: Int64) async throws -> Bool
+
+    // Access tokens
+    /// - Returns: the token's row and its secret, which is kept as a hash only.
+    func createAccessToken(_ new: NewAccessToken, nowMs: Int64) async throws -> (AccessToken, secret: String)
+    func accessToken(_ sid: AccessTokenSID, account: AccountSID, service: ServiceSID) async throws -> AccessToken?
+
+    // Factors
+    /// - Parameter accessToken: what the device sent; nil when the backend enrols. Checked in the same transaction.
+    /// - Throws: `accessTokenRefused`, `conflict(.factor)` for the same public key, `limit(.factors)` at 20.
+    func createFactor(_ new: NewFactor, accessToken: String?, nowMs: Int64) async throws -> Factor
+    func factor(_ sid: FactorSID, account: AccountSID, service: ServiceSID, identity: String) async throws -> Factor?
+    /// By the `kid` of a device's JWT, which is unique per factor.
+    func factor(keyID: String) async throws -> Factor?
+    func factors(
+        account: AccountSID, service: ServiceSID, identity: String, page: PageRequest
+    ) async throws -> Page<Factor>
+    /// `unverified` to `verified`; its access token is spent. Of a verified factor: unchanged.
+    func verifyFactor(_ sid: FactorSID, nowMs: Int64) async throws -> Factor
+    /// A changed push token reaches the live challenges as `DeviceChanged`.
+    func updateFactor(_ sid: FactorSID, _ change: FactorChange, nowMs: Int64) async throws -> Factor
+    func deleteFactor(_ sid: FactorSID, nowMs: Int64) async throws -> Bool
+
+    // Challenges
+    /// Resolves the targets, stores, and writes dispatch `c` and `challenge.created`.
+    /// - Returns: `isNew` false when the request id was used within 25 h: the challenge it made then, nothing written.
+    /// - Throws: `notFound(.factor)`, `factorUnverified`, `noVerifiedFactor`.
+    func createChallenge(_ new: NewChallenge, nowMs: Int64) async throws -> (Challenge, isNew: Bool)
+    /// - Parameter factor: when given, only a challenge that is addressed to it.
+    func challenge(
+        _ sid: ChallengeSID, account: AccountSID, service: ServiceSID, identity: String, factor: FactorSID?
+    ) async throws -> Challenge?
+    func challenges(_ filter: ChallengeFilter, page: PageRequest, nowMs: Int64) async throws -> Page<Challenge>
+    /// The one compare-and-set. The winner's transaction writes the `Resolution` and its event.
+    /// - Throws: `alreadyResponded`, `alreadyExpired`, `notFound(.challenge)`.
+    func answer(_ answer: Answer, nowMs: Int64) async throws -> Challenge
+    /// Expires up to `limit` challenges whose time has come. - Returns: how many.
+    func expireDue(limit: Int, nowMs: Int64) async throws -> Int
+    /// A device has seen these pending challenges: a receipt of channel `poll`, once per (challenge, factor).
+    func recordPoll(_ challenges: [ChallengeSID], factor: FactorSID, nowMs: Int64) async throws
+    /// Writes a checked receipt to topic `receipts`.
+    func recordReceipt(_ receipt: Receipt) async throws
+    /// Writes dispatch `n:<NT>`. - Throws: `limit(.notifications)` at 3, `alreadyResponded`, `alreadyExpired`.
+    func createNotification(challenge: ChallengeSID, nowMs: Int64) async throws -> NotificationSID
+
+    // Outbox
+    /// An event about a subject that no other method writes: `request.rejected`.
+    func recordEvent(
+        _ type: EventType, account: AccountSID, service: String, subject: String, id: String, data: [String: EventValue],
+        nowMs: Int64
+    ) async throws
+    /// Claims up to `limit` rows for `owner` until the lease ends, oldest first.
+    func claimOutbox(owner: String, limit: Int, leaseMs: Int64, nowMs: Int64) async throws -> [OutboxRow]
+    /// Deletes rows that `owner` still holds.
+    func deleteOutbox(_ ids: [Int64], owner: String) async throws
+    /// Gives rows back before their lease ends.
+    func releaseOutbox(_ ids: [Int64], owner: String) async throws
+    /// Rows waiting, and when the oldest dispatch among them was written (epoch ms; nil: none).
+    func outboxState() async throws -> (rows: Int, oldestDispatchMs: Int64?)
+    /// Fires after a commit that added outbox rows; at least one signal is kept. One reader.
+    var outboxSignal: AsyncStream<Void> { get }
+
+    /// Waits for the writes under way and closes the files. Later calls throw `closed`.
+    func close() async
+}
+
+/// Why the store refused.
+public enum StoreError: Error, Sendable, Equatable {
+    public enum Kind: String, Sendable { case account, service, credential, entity, factor, challenge, accessToken }
+    public enum Limit: String, Sendable { case factors, notifications }
+
+    case notFound(Kind)
+    case conflict(Kind)
+    case limit(Limit)
+    /// Unknown, expired, for another service or identity, used up or spent.
+    case accessTokenRefused
+    case factorUnverified
+    case noVerifiedFactor
+    case alreadyResponded
+    case alreadyExpired
+    /// More writes wait than the bound allows.
+    case busy
+    case closed
+    /// A sealed value that no key opens, or a database error; never with values in it.
+    case failed(String)
+}
+
+/// A row on its way to Kafka.
+public struct OutboxRow: Sendable, Hashable {
+    public let id: Int64
+    public let topic: Topic
+    public let key: String
+    /// Empty: a tombstone.
+    public let value: [UInt8]
+    public let contentType: ContentType
+    /// A dispatch at or after this is deleted, not sent. Epoch milliseconds.
+    public let expiresAtMs: Int64?
+    public let traceparent: String?
+}
+
+/// One page of a list, by a cursor that the store made.
+public struct PageRequest: Sendable, Hashable {
+    /// 1 to 1,000.
+    public var size: Int
+    /// The cursor of a page before; nil: the first.
+    public var after: String?
+
+    public init(size: Int = 50, after: String? = nil) {
+        self.size = size
+        self.after = after
+    }
+}
+
+public struct Page<Item: Sendable>: Sendable {
+    public let items: [Item]
+    /// The cursor of the next page; nil: this was the last.
+    public let next: String?
+
+    public init(items: [Item], next: String?) {
+        self.items = items
+        self.next = next
+    }
+}

@@ -1,15 +1,44 @@
+import CRdKafka
+import Foundation
+import Synchronization
+
 /// librdkafka's stand-in broker on loopback: real protocol on real sockets, in memory. For development and tests; what it is
 /// not (bounds of 5 MB or 100,000 records per partition, no look-up by time, no compaction, ACLs or TLS) is in
 /// docs/operations.md.
 public final class EmbeddedBroker: Sendable {
+    /// `@unchecked Sendable`: the mock cluster locks itself (rdkafka_mock.h); it is destroyed once, under the lock.
+    private struct Cluster: @unchecked Sendable {
+        let handle: RDKafkaHandle
+        let pointer: OpaquePointer
+    }
+
+    private let cluster: Mutex<Cluster?>
+
+    /// `127.0.0.1:port,…`.
+    public let bootstrapServers: String
+
     /// Starts it.
     /// - Parameters:
     ///   - brokers: 1 or more.
     ///   - topics: created with their number of partitions.
-    public init(brokers: Int = 1, topics: [String: Int]) throws(KafkaError) { preconditionFailure("skeleton") }
-
-    /// `127.0.0.1:port,…`.
-    public var bootstrapServers: String { preconditionFailure("skeleton") }
+    public init(brokers: Int = 1, topics: [String: Int]) throws(KafkaError) {
+        let handle = try RDKafkaHandle(
+            type: RD_KAFKA_PRODUCER, properties: [("client.id", "beckon-broker"), ("log_level", "3")])
+        guard let pointer = rd_kafka_mock_cluster_new(handle.pointer, Int32(brokers)) else {
+            handle.destroy()
+            throw KafkaError(code: "_FAIL", reason: "the stand-in broker did not start")
+        }
+        for (topic, partitions) in topics {
+            let code = rd_kafka_mock_topic_create(pointer, topic, Int32(partitions), Int32(brokers))
+            guard code == RD_KAFKA_RESP_ERR_NO_ERROR else {
+                rd_kafka_mock_cluster_destroy(pointer)
+                handle.destroy()
+                throw KafkaError(code, "create topic \(topic)")
+            }
+        }
+        bootstrapServers = String(cString: rd_kafka_mock_cluster_bootstraps(pointer))
+        cluster = Mutex(Cluster(handle: handle, pointer: pointer))
+    }
 
     /// A fault switch.
     public enum Fault: Sendable, Hashable {
@@ -21,7 +50,34 @@ public final class EmbeddedBroker: Sendable {
         case requestErrors(apiKey: Int16, codes: [Int16])
     }
 
-    public func inject(_ fault: Fault) throws(KafkaError) { preconditionFailure("skeleton") }
+    /// - Throws: for a broker that does not exist (ids start at 1), or `_CLOSED`.
+    public func inject(_ fault: Fault) throws(KafkaError) {
+        let code: rd_kafka_resp_err_t? = cluster.withLock { cluster in
+            guard let pointer = cluster?.pointer else { return nil }
+            switch fault {
+            case .brokerDown(let id): return rd_kafka_mock_broker_set_down(pointer, id)
+            case .brokerUp(let id): return rd_kafka_mock_broker_set_up(pointer, id)
+            case .delay(let id, let milliseconds): return rd_kafka_mock_broker_set_rtt(pointer, id, milliseconds)
+            case .requestErrors(let apiKey, let codes):
+                let errors = codes.map { rd_kafka_resp_err_t(rawValue: Int32($0)) }
+                rd_kafka_mock_push_request_errors_array(pointer, apiKey, errors.count, errors)
+                return RD_KAFKA_RESP_ERR_NO_ERROR
+            }
+        }
+        guard let code else { throw .closed }
+        guard code == RD_KAFKA_RESP_ERR_NO_ERROR else { throw KafkaError(code, "fault \(fault)") }
+    }
 
-    public func close() async {}
+    /// Ends it and frees its port. Idempotent.
+    public func close() async {
+        let taken = cluster.withLock { cluster in
+            defer { cluster = nil }
+            return cluster
+        }
+        guard let taken else { return }
+        _ = await taken.handle.offPool(deadline: .seconds(5)) { _ in
+            rd_kafka_mock_cluster_destroy(taken.pointer)
+            taken.handle.destroy()
+        }
+    }
 }

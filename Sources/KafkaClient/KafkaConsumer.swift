@@ -1,115 +1,296 @@
+import CRdKafka
+import Foundation
 public import Logging
+import Synchronization
 
 /// A member of a consumer group with a queue per partition. One librdkafka handle, one thread of our own that polls it.
 ///
 /// The rebalance is an event that the owner answers after draining, while polling goes on: `range`, eager,
 /// `auto.offset.reset=earliest`, no auto commit, partition-EOF on.
 public final class KafkaConsumer: Sendable {
+    private let handle: RDKafkaHandle
+    private let logger: Logger
+    private let isMember: Bool
+    private let isClosing = Atomic(false)
+    private let readers = Mutex<[TopicPartition: PartitionReader]>([:])
+    private let continuation: AsyncStream<ConsumerEvent>.Continuation
+    private let finished = Mutex<(done: Bool, waiters: [Once<Void>])>((false, []))
+
+    /// Rebalances and faults in order; ends after ``close(deadline:)``. One reader. Bounded by what librdkafka has
+    /// outstanding: it sends no second rebalance before the first is answered; faults beyond 64 drop the oldest event only
+    /// when nobody reads at all.
+    public let events: AsyncStream<ConsumerEvent>
+
     /// Subscribes at once. Everything arrives through ``events``.
-    public init(configuration: KafkaConfiguration, groupID: String, topics: [String], logger: Logger) throws(KafkaError)
-    {
-        preconditionFailure("skeleton")
+    public convenience init(
+        configuration: KafkaConfiguration, groupID: String, topics: [String], logger: Logger
+    ) throws(KafkaError) {
+        try self.init(properties: configuration.consumerProperties(groupID: groupID), isMember: true, logger: logger)
+        let list = PartitionList(capacity: topics.count)
+        for topic in topics { list.add(TopicPartition(topic: topic, partition: -1)) }
+        let code = rd_kafka_subscribe(handle.pointer, list.pointer)
+        startPolling()
+        guard code == RD_KAFKA_RESP_ERR_NO_ERROR else { throw KafkaError(code, "subscribe to \(topics)") }
     }
 
     /// Reads all partitions of the topics from wherever ``Assignment/accept(from:)`` says, in no group: one `assigned` event
     /// comes, nothing is ever committed. For `configuration`, which every worker reads whole and then follows.
-    public init(configuration: KafkaConfiguration, following topics: [String], logger: Logger) throws(KafkaError) {
-        preconditionFailure("skeleton")
+    public convenience init(configuration: KafkaConfiguration, following topics: [String], logger: Logger)
+        throws(KafkaError)
+    {
+        try self.init(
+            properties: configuration.consumerProperties(groupID: "beckon-follower-\(UUID().uuidString)"),
+            isMember: false,
+            logger: logger)
+        startPolling(discovering: topics)
     }
 
-    /// Rebalances and faults in order; ends after ``close(deadline:)``. One reader. Bounded by what librdkafka has
-    /// outstanding: it sends no second rebalance before the first is answered.
-    public var events: AsyncStream<ConsumerEvent> { preconditionFailure("skeleton") }
+    private init(properties: [(String, String)], isMember: Bool, logger: Logger) throws(KafkaError) {
+        self.logger = logger
+        self.isMember = isMember
+        (events, continuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(64))
+        handle = try RDKafkaHandle(type: RD_KAFKA_CONSUMER, properties: properties) { conf in
+            rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_ERROR)
+        }
+        rd_kafka_poll_set_consumer(handle.pointer)
+    }
 
     /// The committed position and metadata per partition; nil where the group never committed.
     public func committed(
         _ partitions: [TopicPartition], deadline: Duration
     ) async throws(KafkaError) -> [TopicPartition: CommittedOffset?] {
-        preconditionFailure("skeleton")
+        let milliseconds = deadline.milliseconds
+        let answer: Result<[TopicPartition: CommittedOffset?], KafkaError>? = await handle.offPool(
+            deadline: deadline + .seconds(1)
+        ) { handle in
+            let list = PartitionList(capacity: partitions.count)
+            for partition in partitions { list.add(partition) }
+            let code = rd_kafka_committed(handle, list.pointer, milliseconds)
+            guard code == RD_KAFKA_RESP_ERR_NO_ERROR else {
+                return .failure(KafkaError(code, "read committed offsets"))
+            }
+            var found: [TopicPartition: CommittedOffset?] = [:]
+            var failure: KafkaError?
+            list.forEach { partition, entry in
+                if entry.err != RD_KAFKA_RESP_ERR_NO_ERROR {
+                    failure = KafkaError(entry.err, "committed offset of \(partition)")
+                }
+                let metadata = UnsafeRawBufferPointer(
+                    start: entry.metadata, count: entry.metadata == nil ? 0 : entry.metadata_size)
+                found[partition] = .some(
+                    entry.offset < 0
+                        ? nil
+                        : CommittedOffset(offset: entry.offset, metadata: String(decoding: metadata, as: UTF8.self)))
+            }
+            if let failure { return .failure(failure) }
+            return .success(found)
+        }
+        guard let answer else { throw .deadline("read committed offsets") }
+        return try answer.get()
     }
 
     /// Commits and waits for the coordinator's answer. A refusal inside a rebalance is normal and thrown as retriable.
     public func commit(_ offsets: [TopicPartition: CommittedOffset], deadline: Duration) async throws(KafkaError) {
-        preconditionFailure("skeleton")
+        guard !offsets.isEmpty else { return }
+        let answer: Result<Void, KafkaError>? = await handle.offPool(deadline: deadline) { handle in
+            let list = PartitionList(capacity: offsets.count)
+            for (partition, committed) in offsets {
+                let entry = list.add(partition)
+                entry.pointee.offset = committed.offset
+                var metadata = committed.metadata
+                metadata.withUTF8 { beckon_set_metadata(entry, $0.baseAddress, $0.count) }
+            }
+            let code = rd_kafka_commit(handle, list.pointer, 0)
+            guard code == RD_KAFKA_RESP_ERR_NO_ERROR else { return .failure(KafkaError(code, "commit")) }
+            var failure: KafkaError?
+            list.forEach { partition, entry in
+                if entry.err != RD_KAFKA_RESP_ERR_NO_ERROR { failure = KafkaError(entry.err, "commit of \(partition)") }
+            }
+            return failure.map { .failure($0) } ?? .success(())
+        }
+        guard let answer else { throw .deadline("commit") }
+        try answer.get()
     }
 
     /// The end of each partition (the offset that the next record will get) as asked now, in one batched query.
     public func endOffsets(
         _ partitions: [TopicPartition], deadline: Duration
     ) async throws(KafkaError) -> [TopicPartition: Int64] {
-        preconditionFailure("skeleton")
+        guard !partitions.isEmpty else { return [:] }
+        let milliseconds = deadline.milliseconds
+        let answer: Result<[TopicPartition: Int64], KafkaError>? = await handle.offPool(
+            deadline: deadline + .seconds(1)
+        ) { handle in
+            let list = PartitionList(capacity: partitions.count)
+            // The protocol's ListOffsets takes -1 in place of a time for "end"; the stand-in broker knows it as well.
+            for partition in partitions { list.add(partition).pointee.offset = -1 }
+            let code = rd_kafka_offsets_for_times(handle, list.pointer, milliseconds)
+            guard code == RD_KAFKA_RESP_ERR_NO_ERROR else { return .failure(KafkaError(code, "end offsets")) }
+            var ends: [TopicPartition: Int64] = [:]
+            var failure: KafkaError?
+            list.forEach { partition, entry in
+                if entry.err != RD_KAFKA_RESP_ERR_NO_ERROR {
+                    failure = KafkaError(entry.err, "end offset of \(partition)")
+                }
+                ends[partition] = max(0, entry.offset)
+            }
+            if let failure { return .failure(failure) }
+            return .success(ends)
+        }
+        guard let answer else { throw .deadline("end offsets") }
+        return try answer.get()
     }
 
     /// Leaves the group: a last `revoked` event comes first and must be answered. At the deadline gives up waiting.
-    public func close(deadline: Duration) async {}
-}
-
-/// What a consumer is told.
-public enum ConsumerEvent: Sendable {
-    /// Partitions are ours: answer with ``Assignment/accept(from:)``.
-    case assigned(Assignment)
-    /// Partitions go to someone else once this is answered: drain, commit, then ``Revocation/accept()``.
-    case revoked(Revocation)
-    /// They are someone else's already: commit nothing, then ``Revocation/accept()``.
-    case lost(Revocation)
-    /// Worth telling; librdkafka goes on by itself unless `isFatal`.
-    case fault(KafkaError)
-}
-
-/// A position to start from.
-public enum StartOffset: Hashable, Sendable {
-    case beginning
-    case end
-    case at(Int64)
-}
-
-/// A commit: the offset of the next record to read, and up to 4,096 bytes of metadata.
-public struct CommittedOffset: Hashable, Sendable {
-    public let offset: Int64
-    public let metadata: String
-
-    public init(offset: Int64, metadata: String = "") {
-        self.offset = offset
-        self.metadata = metadata
+    public func close(deadline: Duration) async {
+        isClosing.store(true, ordering: .releasing)
+        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+            let once = Once(continuation)
+            let isDone = finished.withLock { finished in
+                if !finished.done { finished.waiters.append(once) }
+                return finished.done
+            }
+            if isDone { once.resume(()) }
+            DispatchQueue.global().asyncAfter(deadline: .now() + deadline.seconds) { once.resume(()) }
+        }
+        // A revocation that nobody answers keeps the handle from closing: the process ends soon after, and the session
+        // timeout frees the partitions.
+        continuation.finish()
     }
 }
 
-/// An assignment waiting for its answer.
-public struct Assignment: Sendable {
-    public let partitions: [TopicPartition]
+// MARK: - Rebalance
 
-    /// Takes the partitions over and starts fetching.
-    /// - Parameter starts: where each begins; one that is left out begins at its committed offset, else at the beginning.
-    /// - Returns: a reader per partition.
-    public func accept(
-        from starts: [TopicPartition: StartOffset]
+extension KafkaConsumer {
+    func assign(
+        _ partitions: [TopicPartition], from starts: [TopicPartition: StartOffset]
     ) async throws(KafkaError) -> [TopicPartition: PartitionReader] {
-        preconditionFailure("skeleton")
+        var fresh: [TopicPartition: PartitionReader] = [:]
+        for partition in partitions {
+            fresh[partition] = try PartitionReader(topicPartition: partition, consumer: handle.pointer)
+        }
+        let opened = fresh
+        readers.withLock { readers in
+            for reader in readers.values { reader.close() }
+            readers = opened
+        }
+        let code = await handle.offPool(deadline: .seconds(10)) { handle in
+            let list = PartitionList(capacity: partitions.count)
+            for partition in partitions {
+                list.add(partition).pointee.offset =
+                    switch starts[partition] {
+                    case .beginning: Int64(RD_KAFKA_OFFSET_BEGINNING)
+                    case .end: Int64(RD_KAFKA_OFFSET_END)
+                    case .at(let offset): offset
+                    case nil: Int64(RD_KAFKA_OFFSET_STORED)
+                    }
+            }
+            return rd_kafka_assign(handle, list.pointer).rawValue
+        }
+        guard let code else { throw .deadline("assign") }
+        guard code == RD_KAFKA_RESP_ERR_NO_ERROR.rawValue else {
+            throw KafkaError(rd_kafka_resp_err_t(rawValue: code), "assign")
+        }
+        return opened
+    }
+
+    func unassign() async {
+        readers.withLock { readers in
+            for reader in readers.values { reader.close() }
+            readers = [:]
+        }
+        _ = await handle.offPool(deadline: .seconds(10)) { rd_kafka_assign($0, nil).rawValue }
     }
 }
 
-/// A revocation waiting for its answer.
-public struct Revocation: Sendable {
-    public let partitions: [TopicPartition]
+// MARK: - The polling thread
 
-    /// Hands the partitions over. Their readers end.
-    public func accept() async { preconditionFailure("skeleton") }
-}
+extension KafkaConsumer {
+    /// Serves the consumer's queue until it is closed, then ends the handle.
+    private func startPolling(discovering topics: [String] = []) {
+        let thread = Thread { [self] in
+            guard let queue = rd_kafka_queue_get_consumer(handle.pointer) else { return }
+            if !topics.isEmpty { discover(topics) }
+            var isLeaving = false
+            while !(isLeaving && (!isMember || rd_kafka_consumer_closed(handle.pointer) != 0)) {
+                if let event = rd_kafka_queue_poll(queue, 50) {
+                    serve(event)
+                    rd_kafka_event_destroy(event)
+                }
+                if !isLeaving, isClosing.load(ordering: .acquiring) {
+                    isLeaving = true
+                    if isMember, let error = rd_kafka_consumer_close_queue(handle.pointer, queue) {
+                        rd_kafka_error_destroy(error)
+                    }
+                }
+            }
+            continuation.finish()
+            readers.withLock { readers in
+                for reader in readers.values { reader.close() }
+                readers = [:]
+            }
+            rd_kafka_queue_destroy(queue)
+            let waiters = finished.withLock { finished in
+                finished.done = true
+                defer { finished.waiters = [] }
+                return finished.waiters
+            }
+            for waiter in waiters { waiter.resume(()) }
+            // Upstream has open hangs in here (librdkafka #3954, #4884); nobody waits for it.
+            handle.destroy()
+        }
+        thread.name = "beckon-kafka-consumer"
+        thread.start()
+    }
 
-/// The queue of one assigned partition, not forwarded: not asking is not reading, and slows nobody else.
-public final class PartitionReader: Sendable {
-    public let topicPartition: TopicPartition
+    private func serve(_ event: OpaquePointer) {
+        switch rd_kafka_event_type(event) {
+        case RD_KAFKA_EVENT_REBALANCE:
+            var partitions: [TopicPartition] = []
+            rd_kafka_event_topic_partition_list(event)?.pointee.forEach { partition, _ in partitions.append(partition) }
+            switch rd_kafka_event_error(event) {
+            case RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS:
+                continuation.yield(.assigned(Assignment(partitions: partitions.sorted(), consumer: self)))
+            case RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS:
+                let revocation = Revocation(partitions: partitions.sorted(), consumer: self)
+                let isLost = rd_kafka_assignment_lost(handle.pointer) != 0
+                continuation.yield(isLost ? .lost(revocation) : .revoked(revocation))
+            case let code:
+                rd_kafka_assign(handle.pointer, nil)
+                continuation.yield(.fault(KafkaError(code, "rebalance")))
+            }
+        case RD_KAFKA_EVENT_ERROR:
+            let reason = rd_kafka_event_error_string(event).map { String(cString: $0) } ?? "unknown"
+            let error = KafkaError(rd_kafka_event_error(event), reason)
+            logger.debug("kafka", metadata: ["error": "\(error)"])
+            continuation.yield(.fault(error))
+        default:
+            break
+        }
+    }
 
-    init(topicPartition: TopicPartition) { self.topicPartition = topicPartition }
-
-    /// Waits for records and returns what is there, in order. One caller at a time.
-    /// - Parameter max: 1 or more records at the most.
-    /// - Returns: at least one item; nil when the partition was handed over or the consumer closed, or the task cancelled.
-    public func next(max: Int) async -> [PartitionItem]? { preconditionFailure("skeleton") }
-}
-
-public enum PartitionItem: Sendable {
-    case record(ConsumedRecord)
-    /// Everything below this offset has been returned; more may come.
-    case endOfPartition(Int64)
+    /// Finds the partitions of the topics, asking again while they or the brokers are not there yet.
+    private func discover(_ topics: [String]) {
+        var found: [TopicPartition] = []
+        for topic in topics {
+            guard let reference = rd_kafka_topic_new(handle.pointer, topic, nil) else { continue }
+            defer { rd_kafka_topic_destroy(reference) }
+            while !isClosing.load(ordering: .acquiring) {
+                var metadata: UnsafePointer<rd_kafka_metadata>?
+                let code = rd_kafka_metadata(handle.pointer, 0, reference, &metadata, 1000)
+                guard code == RD_KAFKA_RESP_ERR_NO_ERROR, let metadata else { continue }
+                defer { rd_kafka_metadata_destroy(metadata) }
+                let count = metadata.pointee.topics?.pointee.partition_cnt ?? 0
+                if count > 0 {
+                    found += (0..<count).map { TopicPartition(topic: topic, partition: $0) }
+                    break
+                }
+                // A thread of our own: waiting here holds up nobody.
+                Thread.sleep(forTimeInterval: 0.1)
+            }
+        }
+        if !isClosing.load(ordering: .acquiring) {
+            continuation.yield(.assigned(Assignment(partitions: found, consumer: self)))
+        }
+    }
 }

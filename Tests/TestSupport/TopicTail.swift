@@ -1,4 +1,3 @@
-public import ChallengeModel
 public import KafkaClient
 public import Logging
 import Synchronization

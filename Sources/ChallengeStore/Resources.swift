@@ -1,0 +1,256 @@
+public import ChallengeModel
+
+public struct AccountCredentials: Sendable, Hashable {
+    public let sid: AccountSID
+    /// 64 hexadecimal digits. Shown once; sealed at rest, because it will sign webhooks.
+    public let authToken: String
+}
+
+public struct NewService: Sendable, Hashable {
+    public var account: AccountSID
+    public var friendlyName: String
+    public var includeDate = false
+    public var apnCredential: CredentialSID?
+    public var fcmCredential: CredentialSID?
+    /// The other settings of the resource as one JSON object.
+    public var settings = "{}"
+
+    public init(account: AccountSID, friendlyName: String) {
+        self.account = account
+        self.friendlyName = friendlyName
+    }
+}
+
+/// What is nil stays.
+public struct ServiceChange: Sendable, Hashable {
+    public var friendlyName: String?
+    public var includeDate: Bool?
+    public var apnCredential: CredentialSID?
+    public var fcmCredential: CredentialSID?
+    public var settings: String?
+    public init() {}
+}
+
+public struct Service: Sendable, Hashable {
+    public let sid: ServiceSID
+    public let account: AccountSID
+    public var friendlyName: String
+    public var includeDate: Bool
+    public var apnCredential: CredentialSID?
+    public var fcmCredential: CredentialSID?
+    public var settings: String
+    public let createdAtMs: Int64
+    public var updatedAtMs: Int64
+}
+
+/// A provider credential without its secret.
+public struct Credential: Sendable, Hashable {
+    public let sid: CredentialSID
+    public let account: AccountSID
+    /// `apn` or `fcm`.
+    public let type: String
+    public let friendlyName: String
+    public let sandbox: Bool
+    public let createdAtMs: Int64
+    public let updatedAtMs: Int64
+}
+
+public struct Entity: Sendable, Hashable {
+    public let sid: EntitySID
+    public let account: AccountSID
+    public let service: ServiceSID
+    public let identity: String
+    public let createdAtMs: Int64
+    public let updatedAtMs: Int64
+}
+
+public struct NewAccessToken: Sendable, Hashable {
+    public var account: AccountSID
+    public var service: ServiceSID
+    public var identity: String
+    public var factorFriendlyName: String?
+    /// 60 to 300.
+    public var ttlSeconds: Int
+
+    public init(
+        account: AccountSID, service: ServiceSID, identity: String, factorFriendlyName: String? = nil, ttlSeconds: Int = 60
+    ) {
+        self.account = account
+        self.service = service
+        self.identity = identity
+        self.factorFriendlyName = factorFriendlyName
+        self.ttlSeconds = ttlSeconds
+    }
+}
+
+public struct AccessToken: Sendable, Hashable {
+    public let sid: AccessTokenSID
+    public let account: AccountSID
+    public let service: ServiceSID
+    public let identity: String
+    public let factorFriendlyName: String?
+    public let ttlSeconds: Int
+    public let createdAtMs: Int64
+}
+
+public struct NewFactor: Sendable, Hashable {
+    public var account: AccountSID
+    public var service: ServiceSID
+    public var identity: String
+    public var friendlyName: String
+    /// SubjectPublicKeyInfo, DER, P-256.
+    public var publicKey: [UInt8]
+    public var platform: Platform
+    public var pushToken: String?
+    public var appID: String
+    public var environment: ProviderEnvironment = .unspecified
+    public var sdkVersion: String?
+    public var notificationsEnabled: Bool?
+    /// JSON text of an object of strings.
+    public var metadata: String?
+
+    public init(
+        account: AccountSID, service: ServiceSID, identity: String, friendlyName: String, publicKey: [UInt8],
+        platform: Platform, pushToken: String?, appID: String
+    ) {
+        self.account = account
+        self.service = service
+        self.identity = identity
+        self.friendlyName = friendlyName
+        self.publicKey = publicKey
+        self.platform = platform
+        self.pushToken = pushToken
+        self.appID = appID
+    }
+}
+
+/// What is nil stays.
+public struct FactorChange: Sendable, Hashable {
+    public var friendlyName: String?
+    public var platform: Platform?
+    /// With platform `noPush` the token goes.
+    public var pushToken: String?
+    public var appID: String?
+    public var environment: ProviderEnvironment?
+    public var sdkVersion: String?
+    public var notificationsEnabled: Bool?
+    public init() {}
+}
+
+public struct Factor: Sendable, Hashable {
+    public let sid: FactorSID
+    public let account: AccountSID
+    public let service: ServiceSID
+    public let entity: EntitySID
+    public let identity: String
+    public var friendlyName: String
+    public var isVerified: Bool
+    public let publicKey: [UInt8]
+    /// `config.credential_sid`, the `kid` of the device's JWTs; unique per factor.
+    public let keyID: CredentialSID
+    public var platform: Platform
+    public var pushToken: String?
+    public var appID: String
+    public var environment: ProviderEnvironment
+    public var sdkVersion: String?
+    public var notificationsEnabled: Bool?
+    public var metadata: String?
+    /// When the push token was last set.
+    public var registeredAtMs: Int64
+    public let createdAtMs: Int64
+    public var updatedAtMs: Int64
+}
+
+public struct NewChallenge: Sendable, Hashable {
+    public var account: AccountSID
+    public var service: ServiceSID
+    public var identity: String
+    /// Nil: all push factors of the identity that are verified now.
+    public var factor: FactorSID?
+    public var message: String
+    /// JSON text: `[{"label":…,"value":…}]`.
+    public var fields = "[]"
+    /// JSON text of an object of strings.
+    public var hiddenDetails: String?
+    public var expiresAtMs: Int64
+    public var fallbacks: [String] = []
+    /// Zeros: the defaults.
+    public var redelivery = Redelivery()
+    public var requestID: String?
+    public var traceparent: String?
+
+    public init(
+        account: AccountSID, service: ServiceSID, identity: String, factor: FactorSID?, message: String, expiresAtMs: Int64
+    ) {
+        self.account = account
+        self.service = service
+        self.identity = identity
+        self.factor = factor
+        self.message = message
+        self.expiresAtMs = expiresAtMs
+    }
+}
+
+public struct Challenge: Sendable, Hashable {
+    public let sid: ChallengeSID
+    public let account: AccountSID
+    public let service: ServiceSID
+    public let entity: EntitySID
+    public let identity: String
+    /// The one factor it was made for; nil for a fan-out.
+    public let factor: FactorSID?
+    public let message: String
+    public let fields: String
+    public let hiddenDetails: String?
+    /// `details.date` is shown.
+    public let includesDate: Bool
+    public let expiresAtMs: Int64
+    public let createdAtMs: Int64
+    public var updatedAtMs: Int64
+    public var respondedAtMs: Int64?
+    /// As stored: a pending one past its expiry still says pending, see `ChallengeLifecycle.status`.
+    public var status: ChallengeStatus
+    public var responder: FactorSID?
+    /// The JWT that answered it.
+    public var signedAnswer: String?
+    public var metadata: String?
+    public let fallbacks: [String]
+    public let redelivery: Redelivery
+    public let requestID: String?
+    public var notifications: Int
+}
+
+public struct ChallengeFilter: Sendable, Hashable {
+    public var account: AccountSID
+    public var service: ServiceSID
+    public var identity: String
+    /// Only those addressed to this factor.
+    public var factor: FactorSID?
+    /// As it reads by the clock.
+    public var status: ChallengeStatus?
+    public var descending = false
+
+    public init(account: AccountSID, service: ServiceSID, identity: String) {
+        self.account = account
+        self.service = service
+        self.identity = identity
+    }
+}
+
+public struct Answer: Sendable, Hashable {
+    public var challenge: ChallengeSID
+    /// Who signed it.
+    public var factor: FactorSID
+    public var isApproval: Bool
+    public var signedAnswer: String
+    /// JSON text, at most 1,024 bytes.
+    public var metadata: String?
+
+    public init(challenge: ChallengeSID, factor: FactorSID, isApproval: Bool, signedAnswer: String, metadata: String? = nil) {
+        self.challenge = challenge
+        self.factor = factor
+        self.isApproval = isApproval
+        self.signedAnswer = signedAnswer
+        self.metadata = metadata
+    }
+}

@@ -1,0 +1,53 @@
+/// What a consumer is told.
+public enum ConsumerEvent: Sendable {
+    /// Partitions are ours: answer with ``Assignment/accept(from:)``.
+    case assigned(Assignment)
+    /// Partitions go to someone else once this is answered: drain, commit, then ``Revocation/accept()``.
+    case revoked(Revocation)
+    /// They are someone else's already: commit nothing, then ``Revocation/accept()``.
+    case lost(Revocation)
+    /// Worth telling; librdkafka goes on by itself unless `isFatal`.
+    case fault(KafkaError)
+}
+
+/// A position to start from.
+public enum StartOffset: Hashable, Sendable {
+    case beginning
+    case end
+    case at(Int64)
+}
+
+/// A commit: the offset of the next record to read, and up to 4,096 bytes of metadata.
+public struct CommittedOffset: Hashable, Sendable {
+    public let offset: Int64
+    public let metadata: String
+
+    public init(offset: Int64, metadata: String = "") {
+        self.offset = offset
+        self.metadata = metadata
+    }
+}
+
+/// An assignment waiting for its answer.
+public struct Assignment: Sendable {
+    public let partitions: [TopicPartition]
+    let consumer: KafkaConsumer
+
+    /// Takes the partitions over and starts fetching.
+    /// - Parameter starts: where each begins; one that is left out begins at its committed offset, else at the beginning.
+    /// - Returns: a reader per partition.
+    public func accept(
+        from starts: [TopicPartition: StartOffset]
+    ) async throws(KafkaError) -> [TopicPartition: PartitionReader] {
+        try await consumer.assign(partitions, from: starts)
+    }
+}
+
+/// A revocation waiting for its answer.
+public struct Revocation: Sendable {
+    public let partitions: [TopicPartition]
+    let consumer: KafkaConsumer
+
+    /// Hands the partitions over. Their readers end.
+    public func accept() async { await consumer.unassign() }
+}

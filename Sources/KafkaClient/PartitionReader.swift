@@ -1,0 +1,183 @@
+import CRdKafka
+import Foundation
+import Synchronization
+
+/// What comes out of a partition's queue.
+public enum PartitionItem: Sendable {
+    case record(ConsumedRecord)
+    /// Everything below this offset has been returned; more may come.
+    case endOfPartition(Int64)
+}
+
+/// The queue of one assigned partition, not forwarded: not asking is not reading, and slows nobody else.
+public final class PartitionReader: Sendable {
+    public let topicPartition: TopicPartition
+    private let queue: Mutex<PartitionQueue?>
+    private let arrivals: ArrivalSignal
+
+    /// Takes the partition's queue out of the consumer's, which must happen before the assignment: librdkafka then leaves
+    /// it alone.
+    init(topicPartition: TopicPartition, consumer: OpaquePointer) throws(KafkaError) {
+        self.topicPartition = topicPartition
+        arrivals = ArrivalSignal()
+        guard let pointer = rd_kafka_queue_get_partition(consumer, topicPartition.topic, topicPartition.partition)
+        else {
+            throw KafkaError(code: "_UNKNOWN_PARTITION", reason: "no queue for \(topicPartition)")
+        }
+        rd_kafka_queue_forward(pointer, nil)
+        rd_kafka_queue_cb_event_enable(
+            pointer,
+            { _, opaque in
+                guard let opaque else { return }
+                Unmanaged<ArrivalSignal>.fromOpaque(opaque).takeUnretainedValue().fire()
+            }, Unmanaged.passUnretained(arrivals).toOpaque())
+        queue = Mutex(PartitionQueue(pointer: pointer))
+    }
+
+    /// Waits for records and returns what is there, in order. One caller at a time.
+    /// - Parameter max: 1 or more records at the most.
+    /// - Returns: at least one item; nil when the partition was handed over or the consumer closed, or the task cancelled.
+    public func next(max: Int) async -> [PartitionItem]? {
+        while true {
+            guard let items = drain(max: max) else { return nil }
+            if !items.isEmpty { return items }
+            // An arrival between the drain and here is kept by the signal.
+            guard await arrivals.wait() else { return nil }
+        }
+    }
+
+    /// Ends the reader and gives the queue back. After this librdkafka calls no more.
+    func close() {
+        queue.withLock { queue in
+            queue?.destroy()
+            queue = nil
+        }
+        arrivals.end()
+    }
+
+    deinit { assert(queue.withLock { $0 == nil }, "a partition reader is closed by its consumer") }
+
+    private func drain(max: Int) -> [PartitionItem]? {
+        queue.withLock { queue in
+            guard let pointer = queue?.pointer else { return nil }
+            var items: [PartitionItem] = []
+            while items.count < max, let message = rd_kafka_consume_queue(pointer, 0) {
+                defer { rd_kafka_message_destroy(message) }
+                switch message.pointee.err {
+                case RD_KAFKA_RESP_ERR_NO_ERROR: items.append(.record(record(of: message)))
+                case RD_KAFKA_RESP_ERR__PARTITION_EOF: items.append(.endOfPartition(message.pointee.offset))
+                // Anything else is told on the consumer's own queue too, and librdkafka goes on by itself.
+                default: break
+                }
+            }
+            return items
+        }
+    }
+
+    private func record(of message: UnsafeMutablePointer<rd_kafka_message_t>) -> ConsumedRecord {
+        var kind = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
+        let timestamp = rd_kafka_message_timestamp(message, &kind)
+        var headers: [RecordHeader] = []
+        var list: OpaquePointer?
+        if rd_kafka_message_headers(message, &list) == RD_KAFKA_RESP_ERR_NO_ERROR, let list {
+            var index = 0
+            var name: UnsafePointer<CChar>?
+            var value: UnsafeRawPointer?
+            var size = 0
+            while rd_kafka_header_get_all(list, index, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR,
+                let key = name
+            {
+                headers.append(RecordHeader(String(cString: key), Self.bytes(value, size)))
+                index += 1
+            }
+        }
+        return ConsumedRecord(
+            topicPartition: topicPartition, offset: message.pointee.offset, timestampMs: timestamp,
+            key: Self.bytes(message.pointee.key, message.pointee.key_len),
+            value: Self.bytes(message.pointee.payload, message.pointee.len), headers: headers)
+    }
+
+    private static func bytes(_ pointer: UnsafeRawPointer?, _ count: Int) -> [UInt8] {
+        Array(UnsafeRawBufferPointer(start: pointer, count: pointer == nil ? 0 : count))
+    }
+}
+
+/// `@unchecked Sendable`: the pointer is only used under its reader's lock.
+private struct PartitionQueue: @unchecked Sendable {
+    let pointer: OpaquePointer
+
+    func destroy() {
+        // Under the queue's own lock librdkafka calls the callback; once this returns none is running.
+        rd_kafka_queue_cb_event_enable(pointer, nil, nil)
+        rd_kafka_queue_destroy(pointer)
+    }
+}
+
+/// Wakes the one reader of a queue; keeps one signal for a reader that is not waiting yet.
+private final class ArrivalSignal: Sendable {
+    private enum State {
+        case idle
+        case signalled
+        case waiting(CheckedContinuation<Bool, Never>)
+        case ended
+    }
+
+    private let state = Mutex(State.idle)
+
+    /// Called by librdkafka's threads: only signals.
+    func fire() {
+        let waiter = state.withLock { state -> CheckedContinuation<Bool, Never>? in
+            switch state {
+            case .idle, .signalled:
+                state = .signalled
+                return nil
+            case .waiting(let continuation):
+                state = .idle
+                return continuation
+            case .ended:
+                return nil
+            }
+        }
+        waiter?.resume(returning: true)
+    }
+
+    func end() {
+        let waiter = state.withLock { state -> CheckedContinuation<Bool, Never>? in
+            defer { state = .ended }
+            if case .waiting(let continuation) = state { return continuation }
+            return nil
+        }
+        waiter?.resume(returning: false)
+    }
+
+    /// - Returns: false when ended or the task is cancelled.
+    func wait() async -> Bool {
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let answer = state.withLock { state -> Bool? in
+                    switch state {
+                    case .ended: return false
+                    case .signalled:
+                        state = .idle
+                        return !Task.isCancelled
+                    case .idle:
+                        // The handler may have run before we got here.
+                        guard !Task.isCancelled else { return false }
+                        state = .waiting(continuation)
+                        return nil
+                    case .waiting:
+                        preconditionFailure("one caller at a time reads a partition")
+                    }
+                }
+                if let answer { continuation.resume(returning: answer) }
+            }
+        } onCancel: {
+            let waiter = state.withLock { state -> CheckedContinuation<Bool, Never>? in
+                guard case .waiting(let continuation) = state else { return nil }
+                state = .idle
+                return continuation
+            }
+            waiter?.resume(returning: false)
+        }
+    }
+}
