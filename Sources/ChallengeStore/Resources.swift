@@ -103,7 +103,7 @@ public struct NewFactor: Sendable, Hashable {
     public var platform: Platform
     public var pushToken: String?
     public var appID: String
-    public var environment: ProviderEnvironment = .unspecified
+    public var environment: ProviderEnvironment = .environmentUnspecified
     public var sdkVersion: String?
     public var notificationsEnabled: Bool?
     /// JSON text of an object of strings.
