@@ -161,7 +161,7 @@ let package = Package(
                 "ChallengeModel", "Simulators", .asyncHTTPClient, .crypto, .cryptoExtras, .nioCore, .nioPosix, .nioSSL,
                 .nioEmbedded,
             ]),
-        tests(of: "ServiceSupport", [.configuration, .metrics, .coreMetrics]),
+        tests(of: "ServiceSupport", ["ChallengeModel", "KafkaClient", .asyncHTTPClient, .configuration, .metrics, .coreMetrics, .nioCore, .nioHTTP1]),
         tests(
             of: "Producer",
             [

@@ -1,0 +1,48 @@
+public import Foundation
+public import Logging
+public import ServiceLifecycle
+import UnixSignals
+
+/// Runs the services of one process until SIGTERM or SIGINT, then ends them in reverse order.
+public enum RoleProcess {
+    /// - Parameters:
+    ///   - services: what others need comes first.
+    ///   - shutdownTimeout: after it the process is ended all the same.
+    /// - Throws: the first service's error; nothing when it was asked to stop.
+    public static func run(_ services: [any Service], shutdownTimeout: Duration, logger: Logger) async throws {
+        var quiet = logger
+        quiet.logLevel = max(logger.logLevel, .notice)
+        var configuration = ServiceGroupConfiguration(
+            services: services.map { ServiceGroupConfiguration.ServiceConfiguration(service: $0) },
+            gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet)
+        configuration.maximumGracefulShutdownDuration = shutdownTimeout
+        configuration.maximumCancellationDuration = .seconds(5)
+        try await ServiceGroup(configuration: configuration).run()
+    }
+
+    /// Writes JSON for whoever started the process: to a temporary name first, so that a reader sees all of it or nothing.
+    public static func writeReadyFile(_ path: String, _ content: Data) throws {
+        let temporary = path + ".new"
+        let manager = FileManager.default
+        guard manager.createFile(atPath: temporary, contents: content, attributes: [.posixPermissions: 0o600]) else {
+            throw StartError("ready file \(path) cannot be written: is its folder there and writable?")
+        }
+        guard rename(temporary, path) == 0 else {
+            throw StartError("ready file \(path) cannot be put in place: \(String(cString: strerror(errno)))")
+        }
+    }
+}
+
+/// Runs a piece of work when the group has started, then waits for the end: for ready files and banners.
+public struct StartedService: Service {
+    private let body: @Sendable () async throws -> Void
+
+    public init(_ body: @escaping @Sendable () async throws -> Void) { self.body = body }
+
+    public func run() async throws {
+        try await cancelWhenGracefulShutdown {
+            try await body()
+            try await Task.sleep(for: .seconds(86_400 * 365))
+        }
+    }
+}

@@ -1,0 +1,116 @@
+/// A role of Beckon: the subcommand of one executable.
+public enum Role: String, Sendable, CaseIterable {
+    case producer
+    case dispatcher
+    case ackTracker = "ack-tracker"
+    case broker
+    case simulator
+    case phone
+
+    /// The roles that speak Kafka and are scaled in a cluster.
+    public static let workers: Set<Role> = [.producer, .dispatcher, .ackTracker]
+    public static let everyone = Set(allCases)
+}
+
+/// What a key of the configuration is: enough for the help text, docs/configuration.md and a precise error.
+public struct SettingDescription: Sendable, Hashable {
+    /// Dotted camel case, as in the YAML file: `kafka.bootstrapServers`.
+    public let key: String
+    /// What a value looks like: `host:port,…`, `milliseconds`, `path`.
+    public let type: String
+    /// As one would write it; nil: none.
+    public let defaultText: String?
+    public let range: String
+    /// Never shown, and refused as a flag, because every user of the machine can read a process's arguments.
+    public let isSecret: Bool
+    /// The role does not start without it.
+    public let isRequired: Bool
+    public let roles: Set<Role>
+    public let summary: String
+
+    /// `BECKON_KAFKA_BOOTSTRAP_SERVERS`.
+    public var environmentName: String { "BECKON_" + words.joined(separator: "_").uppercased() }
+    /// `--kafka-bootstrap-servers`.
+    public var flag: String { "--" + words.joined(separator: "-") }
+
+    private var words: [String] {
+        key.split(separator: ".").flatMap { part in
+            var words: [String] = []
+            var word = ""
+            for character in part {
+                if character.isUppercase, !word.isEmpty {
+                    words.append(word)
+                    word = ""
+                }
+                word.append(contentsOf: character.lowercased())
+            }
+            return words + [word]
+        }
+    }
+}
+
+/// One key of the configuration with the type of its value.
+public struct Setting<Value: Sendable>: Sendable {
+    public let description: SettingDescription
+    let defaultValue: Value?
+    /// Nil when the text is not of the form or out of range.
+    let parse: @Sendable (String) -> Value?
+
+    init(_ description: SettingDescription, default defaultValue: Value?, parse: @escaping @Sendable (String) -> Value?)
+    {
+        self.description = description
+        self.defaultValue = defaultValue
+        self.parse = parse
+    }
+}
+
+extension Setting where Value == String {
+    static func text(
+        _ key: String, type: String = "text", default value: String? = nil, range: String = "", isSecret: Bool = false,
+        isRequired: Bool = false, roles: Set<Role>, _ summary: String,
+        check: @escaping @Sendable (String) -> Bool = { !$0.isEmpty }
+    ) -> Setting {
+        Setting(
+            SettingDescription(
+                key: key, type: type, defaultText: value, range: range, isSecret: isSecret, isRequired: isRequired,
+                roles: roles, summary: summary), default: value
+        ) { check($0) ? $0 : nil }
+    }
+}
+
+extension Setting where Value == Int {
+    static func integer(
+        _ key: String, type: String = "integer", default value: Int, range: ClosedRange<Int>, roles: Set<Role>,
+        _ summary: String
+    ) -> Setting {
+        Setting(
+            SettingDescription(
+                key: key, type: type, defaultText: String(value), range: "\(range.lowerBound)–\(range.upperBound)",
+                isSecret: false, isRequired: false, roles: roles, summary: summary), default: value
+        ) { text in Int(text).flatMap { range.contains($0) ? $0 : nil } }
+    }
+}
+
+extension Setting where Value == Duration {
+    static func milliseconds(
+        _ key: String, default value: Int, range: ClosedRange<Int>, roles: Set<Role>, _ summary: String
+    ) -> Setting {
+        Setting(
+            SettingDescription(
+                key: key, type: "milliseconds", defaultText: String(value),
+                range: "\(range.lowerBound)–\(range.upperBound)", isSecret: false, isRequired: false, roles: roles,
+                summary: summary), default: .milliseconds(value)
+        ) { text in Int(text).flatMap { range.contains($0) ? .milliseconds($0) : nil } }
+    }
+}
+
+extension Setting where Value == Bool {
+    static func flag(_ key: String, default value: Bool, roles: Set<Role>, _ summary: String) -> Setting {
+        Setting(
+            SettingDescription(
+                key: key, type: "true or false", defaultText: String(value), range: "", isSecret: false,
+                isRequired: false,
+                roles: roles, summary: summary), default: value
+        ) { ["true": true, "yes": true, "1": true, "false": false, "no": false, "0": false][$0.lowercased()] }
+    }
+}

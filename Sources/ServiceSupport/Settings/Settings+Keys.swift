@@ -1,0 +1,219 @@
+public import ChallengeModel
+public import KafkaClient
+public import Logging
+
+/// Every key there is. docs/configuration.md shows the same table, and a test compares the two.
+extension Settings {
+    // MARK: Every role
+    public static let config = Setting.text(
+        "config", type: "path", roles: Role.everyone, "YAML file with more settings.")
+    public static let logLevel = Setting(
+        SettingDescription(
+            key: "log.level", type: "level", defaultText: "info",
+            range: Logger.Level.allCases.map(\.rawValue).joined(separator: ", "),
+            isSecret: false, isRequired: false, roles: Role.everyone,
+            summary: "Least level of log lines, which go to stderr."),
+        default: Logger.Level.info
+    ) { Logger.Level(rawValue: $0.lowercased()) }
+    public static let readyFile = Setting.text(
+        "readyFile", type: "path", roles: Role.everyone,
+        "Where the addresses are written as JSON (mode 0600) once the role is ready.")
+    public static let adminHost = Setting.text(
+        "admin.host", type: "address", default: "127.0.0.1", roles: Role.everyone,
+        "Address of /livez, /readyz and /metrics.")
+    public static let adminPort = Setting.integer(
+        "admin.port", type: "port", default: 9464, range: 0...65_535, roles: Role.everyone,
+        "Port of /livez, /readyz and /metrics; 0: any free one.")
+    public static let shutdownTimeout = Setting.milliseconds(
+        "shutdown.timeout", default: 25_000, range: 1_000...300_000, roles: Role.everyone,
+        "How long SIGTERM may drain before the process ends all the same; below the orchestrator's grace (30 s).")
+
+    // MARK: Kafka
+    public static let kafkaServers = Setting.text(
+        "kafka.bootstrapServers", type: "host:port,host:port", isRequired: true, roles: Role.workers,
+        "Brokers to ask first.", check: { $0.split(separator: ",").allSatisfy { $0.contains(":") } && !$0.isEmpty })
+    public static let kafkaEmbedded = Setting.flag(
+        "kafka.embedded", default: false, roles: Role.workers,
+        "The broker is `beckon broker`: shorter waits and sessions, because it wakes no waiting fetch.")
+    public static let kafkaProperties = Setting(
+        SettingDescription(
+            key: "kafka.properties", type: "name=value,name=value", defaultText: "",
+            range: "librdkafka's CONFIGURATION.md",
+            isSecret: true, isRequired: false, roles: Role.workers,
+            summary: "Any librdkafka property, set last (security.protocol, sasl.password, …)."),
+        default: [String: String]()
+    ) { text in
+        var properties: [String: String] = [:]
+        for entry in text.split(separator: ",") {
+            let parts = entry.split(separator: "=", maxSplits: 1)
+            guard parts.count == 2 else { return nil }
+            properties[parts[0].trimming] = parts[1].trimming
+        }
+        return properties
+    }
+    public static let topicPrefix = Setting.text(
+        "topics.prefix", type: "text", default: "beckon.", range: "letters, digits, `.`, `_`, `-`, at most 200",
+        roles: Role.workers.union([.broker]), "In front of every topic's name.",
+        check: {
+            $0.utf8.count <= 200 && $0.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "._-".contains($0)) }
+        })
+
+    // MARK: Keys
+    public static let recordKeys = keyRing(
+        "recordKeys", roles: Role.workers, "Sign records (`beckon-mac`) and receipt tokens: the same on every worker.")
+    public static let storeKeys = keyRing("storeKeys", roles: [.producer], "Seal secrets at rest.")
+    public static let configurationKeys = keyRing(
+        "configurationKeys", roles: [.producer, .dispatcher],
+        "Seal provider credentials on topic `configuration`: the same on producers and dispatchers.")
+
+    // MARK: Producer
+    public static let apiHost = Setting.text(
+        "api.host", type: "address", default: "127.0.0.1", roles: [.producer], "Address of the HTTP API.")
+    public static let apiPort = Setting.integer(
+        "api.port", type: "port", default: 8080, range: 0...65_535, roles: [.producer],
+        "Port of the HTTP API; 0: any free one.")
+    public static let apiPublicURL = Setting.text(
+        "api.publicUrl", type: "URL", roles: [.producer],
+        "How clients reach the API, for the URLs in replies; without it the request's Host header counts.",
+        check: { $0.hasPrefix("http://") || $0.hasPrefix("https://") })
+    public static let apiCertificate = Setting.text(
+        "api.tlsCertificateFile", type: "path", roles: [.producer], "PEM chain; with it the API speaks TLS.")
+    public static let apiKey = Setting.text(
+        "api.tlsKeyFile", type: "path", roles: [.producer], "PEM private key beside the chain.")
+    public static let storePath = Setting.text(
+        "store.path", type: "path", isRequired: true, roles: [.producer], "The SQLite file; made when missing.")
+    public static let entranceAccount = Setting(
+        SettingDescription(
+            key: "entrance.account", type: "AC and 32 hexadecimal digits", defaultText: nil, range: "", isSecret: false,
+            isRequired: false, roles: [.producer],
+            summary:
+                "The account that the topics `requests` and `receipt-requests` are bound to; without it they are not read."
+        ),
+        default: AccountSID?.none
+    ) { text in AccountSID(text).map { .some($0) } }
+    public static let outboxLimit = Setting.integer(
+        "outbox.limit", type: "rows", default: 100_000, range: 100...10_000_000, roles: [.producer],
+        "Rows waiting for Kafka; above it creations answer 503 with Retry-After.")
+
+    // MARK: Dispatcher
+    public static let apnsURL = Setting.text(
+        "apns.url", type: "URL", default: "https://api.push.apple.com:443", roles: [.dispatcher], "APNs, production.",
+        check: isHTTPS)
+    public static let apnsSandboxURL = Setting.text(
+        "apns.sandboxUrl", type: "URL", default: "https://api.sandbox.push.apple.com:443", roles: [.dispatcher],
+        "APNs, sandbox.", check: isHTTPS)
+    public static let fcmURL = Setting.text(
+        "fcm.url", type: "URL", default: "https://fcm.googleapis.com:443", roles: [.dispatcher], "FCM v1.",
+        check: isHTTPS)
+    public static let fcmTokenURL = Setting.text(
+        "fcm.tokenUrl", type: "URL", default: "https://oauth2.googleapis.com/token", roles: [.dispatcher],
+        "The only endpoint that a service account's assertion is sent to.", check: isHTTPS)
+    public static let providersCAFile = Setting.text(
+        "providers.caFile", type: "path", roles: [.dispatcher], "PEM roots for the providers instead of the system's.")
+    public static let pushDeadline = Setting.milliseconds(
+        "push.deadline", default: 10_000, range: 500...60_000, roles: [.dispatcher],
+        "From hand-over to the provider's answer; at most what is left of the challenge.")
+    public static let pushMaxInFlight = Setting.integer(
+        "push.maxInFlight", type: "pushes", default: 4096, range: 1...100_000, roles: [.dispatcher],
+        "Pushes outstanding per provider host.")
+    public static let pushMaxConnections = Setting.integer(
+        "push.maxConnections", type: "connections", default: 8, range: 1...256, roles: [.dispatcher],
+        "HTTP/2 connections per provider host.")
+    public static let pushThreads = Setting.integer(
+        "push.threads", type: "threads", default: 1, range: 1...64, roles: [.dispatcher],
+        "Event loops of the push transport.")
+
+    // MARK: Ack tracker
+    public static let trackerLatency = Setting.milliseconds(
+        "tracker.expectedLatency", default: 8_000, range: 500...60_000, roles: [.ackTracker],
+        "From a provider's acceptance to the next attempt, for challenges that name none.")
+    public static let trackerAttempts = Setting.integer(
+        "tracker.maxAttempts", type: "dispatches", default: 4, range: 1...10, roles: [.ackTracker],
+        "Accepted dispatches per challenge, the first included, for challenges that name none.")
+
+    // MARK: Stand-ins for development
+    public static let brokerPartitions = Setting.integer(
+        "broker.partitions", type: "partitions", default: 12, range: 1...64, roles: [.broker],
+        "Partitions of each topic.")
+    public static let simulatorHost = Setting.text(
+        "simulator.host", type: "address", default: "127.0.0.1", roles: [.simulator], "Address of the look-alikes.")
+    public static let simulatorAPNsPort = Setting.integer(
+        "simulator.apnsPort", type: "port", default: 0, range: 0...65_535, roles: [.simulator],
+        "APNs look-alike; 0: any free one.")
+    public static let simulatorFCMPort = Setting.integer(
+        "simulator.fcmPort", type: "port", default: 0, range: 0...65_535, roles: [.simulator],
+        "FCM look-alike; 0: any free one.")
+    public static let simulatorControlPort = Setting.integer(
+        "simulator.controlPort", type: "port", default: 0, range: 0...65_535, roles: [.simulator],
+        "HTTP switches, logs and the phones' reception; 0: any free one.")
+    public static let simulatorCAFile = Setting.text(
+        "simulator.caFile", type: "path", roles: [.simulator], "Where the look-alikes' CA certificate is written.")
+    public static let phoneAPI = Setting.text(
+        "phone.api", type: "URL", isRequired: true, roles: [.phone], "Beckon's HTTP API.")
+    public static let phoneSimulator = Setting.text(
+        "phone.simulator", type: "URL", isRequired: true, roles: [.phone], "The simulator's control address.")
+    public static let phoneAccount = Setting.text(
+        "phone.account", type: "AC and 32 hexadecimal digits", isRequired: true, roles: [.phone],
+        "Whose backend mints the access tokens.")
+    public static let phoneAuthToken = Setting.text(
+        "phone.authToken", type: "text", isSecret: true, isRequired: true, roles: [.phone], "The account's auth token.")
+    public static let phoneService = Setting.text(
+        "phone.service", type: "VA and 32 hexadecimal digits", isRequired: true, roles: [.phone],
+        "The service the phones register with.")
+    public static let phoneCount = Setting.integer(
+        "phone.count", type: "phones", default: 1, range: 1...100_000, roles: [.phone], "How many phones.")
+    public static let phoneIdentity = Setting.text(
+        "phone.identityPrefix", type: "text", default: "person-", roles: [.phone],
+        "Identities are the prefix and a number of 5 digits, from 1.")
+    public static let phoneBehaviour = Setting.text(
+        "phone.behaviour", type: "behaviour,behaviour", default: "answers", roles: [.phone],
+        "What the phones do, in turn: answers, denies, ignores, drops:<k>, notifications-off, closed, polls, deleted, slow:<ms>, offline, forges."
+    )
+    public static let phonePlatform = Setting.text(
+        "phone.platform", type: "platform", default: "apn", range: "apn, fcm, mixed", roles: [.phone],
+        "Which provider the phones register with.", check: { ["apn", "fcm", "mixed"].contains($0) })
+
+    public static let all: [SettingDescription] = [
+        config.description, logLevel.description, readyFile.description, adminHost.description, adminPort.description,
+        shutdownTimeout.description, kafkaServers.description, kafkaEmbedded.description, kafkaProperties.description,
+        topicPrefix.description, recordKeys.description, storeKeys.description, configurationKeys.description,
+        apiHost.description, apiPort.description, apiPublicURL.description, apiCertificate.description,
+        apiKey.description,
+        storePath.description, entranceAccount.description, outboxLimit.description, apnsURL.description,
+        apnsSandboxURL.description, fcmURL.description, fcmTokenURL.description, providersCAFile.description,
+        pushDeadline.description, pushMaxInFlight.description, pushMaxConnections.description, pushThreads.description,
+        trackerLatency.description, trackerAttempts.description, brokerPartitions.description,
+        simulatorHost.description,
+        simulatorAPNsPort.description, simulatorFCMPort.description, simulatorControlPort.description,
+        simulatorCAFile.description, phoneAPI.description, phoneSimulator.description, phoneAccount.description,
+        phoneAuthToken.description, phoneService.description, phoneCount.description, phoneIdentity.description,
+        phoneBehaviour.description, phonePlatform.description,
+    ]
+
+    private static func isHTTPS(_ text: String) -> Bool { text.hasPrefix("https://") && text.utf8.count > 8 }
+
+    private static func keyRing(_ key: String, roles: Set<Role>, _ summary: String) -> Setting<KeyRing> {
+        Setting(
+            SettingDescription(
+                key: key, type: "id:base64,id:base64", defaultText: nil,
+                range: "32 bytes each; the first signs, all verify",
+                isSecret: true, isRequired: true, roles: roles, summary: summary), default: nil
+        ) { try? KeyRing(parsing: $0) }
+    }
+
+    /// The Kafka settings together.
+    public func kafka() throws(SettingsError) -> KafkaConfiguration {
+        KafkaConfiguration(
+            bootstrapServers: try self(Self.kafkaServers), properties: try self(Self.kafkaProperties),
+            isEmbedded: try self(Self.kafkaEmbedded))
+    }
+}
+
+extension StringProtocol {
+    fileprivate var trimming: String {
+        var text = Substring(self)
+        while text.first?.isWhitespace == true { text.removeFirst() }
+        while text.last?.isWhitespace == true { text.removeLast() }
+        return String(text)
+    }
+}

@@ -1,0 +1,151 @@
+import Configuration
+public import Foundation
+import SystemPackage
+
+/// What is wrong with the configuration: the key, where its value came from, and what would be right.
+public struct SettingsError: Error, Equatable, Sendable, CustomStringConvertible {
+    public let description: String
+
+    public init(_ description: String) { self.description = description }
+}
+
+/// The configuration of one process: flags, then `BECKON_…` environment variables, then a YAML file (`--config F` or
+/// `BECKON_CONFIG`), read through swift-configuration. Every key is in ``Settings/all``.
+public struct Settings: Sendable {
+    private struct Source: Sendable {
+        let name: @Sendable (SettingDescription) -> String
+        let reader: ConfigReader
+    }
+
+    private let sources: [Source]
+
+    /// - Parameters:
+    ///   - role: whose keys are allowed as flags.
+    ///   - arguments: what stands behind the subcommand: `--key value` or `--key=value`.
+    /// - Throws: ``SettingsError`` for an unknown flag, a secret given as a flag, or a file that cannot be read.
+    public init(
+        role: Role, arguments: [String], environment: [String: String] = ProcessInfo.processInfo.environment
+    ) async throws(SettingsError) {
+        let flags = try Self.flags(arguments, role: role)
+        var sources = [
+            Source(
+                name: { $0.flag },
+                reader: ConfigReader(
+                    provider: InMemoryProvider(
+                        values: Dictionary(
+                            uniqueKeysWithValues: flags.map { key, text in
+                                (
+                                    AbsoluteConfigKey(key.split(separator: ".").map(String.init)),
+                                    ConfigValue(.string(text), isSecret: false)
+                                )
+                            })))),
+            Source(
+                name: { "environment variable " + $0.environmentName },
+                reader: ConfigReader(
+                    provider: EnvironmentVariablesProvider(environmentVariables: environment, arraySeparator: "\u{0}")
+                        .prefixKeys(with: "beckon"))),
+        ]
+        if let file = flags["config"] ?? environment["BECKON_CONFIG"] {
+            do {
+                let provider = try await FileProvider<YAMLSnapshot>(filePath: FilePath(file))
+                sources.append(Source(name: { "\(file), key " + $0.key }, reader: ConfigReader(provider: provider)))
+            } catch {
+                throw SettingsError("configuration file \(file): \(error); expected a readable YAML mapping")
+            }
+        }
+        self.sources = sources
+    }
+
+    /// The value, or its default.
+    /// - Throws: ``SettingsError`` when it is missing and required, or not of its form.
+    public func callAsFunction<Value>(_ setting: Setting<Value>) throws(SettingsError) -> Value {
+        guard let value = try optional(setting) else { throw Self.missing(setting.description) }
+        return value
+    }
+
+    /// The value, or its default, or nil.
+    public func optional<Value>(_ setting: Setting<Value>) throws(SettingsError) -> Value? {
+        let about = setting.description
+        for source in sources {
+            guard let text = source.reader.string(forKey: ConfigKey(about.key), isSecret: about.isSecret) else {
+                continue
+            }
+            let trimmed = text.trimmingCharacters(in: .whitespacesAndNewlines)
+            if trimmed.isEmpty, about.defaultText == nil, !about.isRequired { continue }
+            guard let value = setting.parse(trimmed) else {
+                let shown = about.isSecret ? "its value (a secret, not shown)" : "\"\(trimmed.prefix(120))\""
+                throw SettingsError(
+                    "\(source.name(about)): \(shown) is not right; expected \(Self.form(about))")
+            }
+            return value
+        }
+        return setting.defaultValue
+    }
+
+    static func missing(_ about: SettingDescription) -> SettingsError {
+        let ways =
+            about.isSecret
+            ? "\(about.environmentName) or \(about.key) in the configuration file"
+            : "\(about.flag), \(about.environmentName) or \(about.key) in the configuration file"
+        return SettingsError("\(about.key) is missing: set \(ways); expected \(form(about)). \(about.summary)")
+    }
+
+    private static func form(_ about: SettingDescription) -> String {
+        about.range.isEmpty ? about.type : "\(about.type), \(about.range)"
+    }
+
+    /// By key.
+    private static func flags(_ arguments: [String], role: Role) throws(SettingsError) -> [String: String] {
+        let known = all.filter { $0.roles.contains(role) }
+        var found: [String: String] = [:]
+        var rest = arguments[...]
+        while let argument = rest.popFirst() {
+            guard argument.hasPrefix("--") else {
+                throw SettingsError(
+                    "unexpected argument \"\(argument)\"; expected --key value. See beckon \(role.rawValue) --help")
+            }
+            let parts = argument.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            guard let about = known.first(where: { $0.flag == parts[0] }) else {
+                let near = known.min { distance($0.flag, parts[0]) < distance($1.flag, parts[0]) }
+                throw SettingsError(
+                    "unknown flag \(parts[0]); did you mean \(near?.flag ?? "--help")? See beckon \(role.rawValue) --help"
+                )
+            }
+            guard !about.isSecret else {
+                throw SettingsError(
+                    "\(about.flag) is a secret and cannot be a flag, which every user of the machine can read: set \(about.environmentName)"
+                )
+            }
+            if parts.count == 2 {
+                found[about.key] = String(parts[1])
+            } else if let value = rest.first, !value.hasPrefix("--") {
+                found[about.key] = value
+                rest.removeFirst()
+            } else if about.type == "true or false" {
+                found[about.key] = "true"
+            } else {
+                throw SettingsError("\(about.flag) needs a value: \(form(about))")
+            }
+        }
+        return found
+    }
+
+    /// Letters that differ, roughly: enough to find the flag that was meant.
+    private static func distance(_ a: some StringProtocol, _ b: some StringProtocol) -> Int {
+        let prefix = zip(a, b).prefix { $0 == $1 }.count
+        return Set(a).symmetricDifference(b).count + abs(a.count - b.count) - prefix
+    }
+
+    /// The help text of a role: its keys with their defaults.
+    public static func help(for role: Role) -> String {
+        let rows = all.filter { $0.roles.contains(role) }.map { about in
+            let name = about.isSecret ? about.environmentName + " (environment or file)" : about.flag
+            var facts = [form(about)]
+            if let text = about.defaultText { facts.append("default \(text)") }
+            if about.isRequired { facts.append("required") }
+            return "  \(name)\n      \(about.summary) (\(facts.joined(separator: "; ")))"
+        }
+        return "Settings: flags, then BECKON_… environment variables, then a YAML file.\n\n"
+            + rows.joined(separator: "\n")
+    }
+}

@@ -1,0 +1,55 @@
+import AsyncHTTPClient
+import CoreMetrics
+import Logging
+import Metrics
+import NIOCore
+import NIOHTTP1
+import ServiceSupport
+import Testing
+
+@Suite("The admin port", .timeLimit(.minutes(1)))
+struct AdminServerTests {
+    let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+
+    @Test("alive at once, ready when every check has passed, with reasons until then")
+    func probes() async throws {
+        let readiness = Readiness(pending: ["kafka", "store"])
+        let metrics = PrometheusRegistry()
+        Counter(label: "beckon_test_total", factory: metrics).increment()
+        let server = AdminServer(host: "127.0.0.1", port: 0, readiness: readiness, metrics: metrics, logger: logger)
+        try await withThrowingTaskGroup(of: Void.self) { group async throws in
+            group.addTask { try await server.run() }
+            let base = "http://127.0.0.1:\(await server.boundPort())"
+            #expect(try await get(base + "/livez") == "200 ok\n")
+            #expect(try await get(base + "/readyz") == "503 kafka: starting\nstore: starting\n")
+            readiness.pass("store")
+            readiness.fail("kafka", "no broker answers")
+            #expect(try await get(base + "/readyz") == "503 kafka: no broker answers\n")
+            readiness.pass("kafka")
+            #expect(try await get(base + "/readyz") == "200 ready\n")
+            #expect(try await get(base + "/metrics").contains("beckon_test_total 1\n"))
+            group.cancelAll()
+        }
+    }
+
+    @Test("a port in use says which flag to set")
+    func inUse() async throws {
+        let first = AdminServer(
+            host: "127.0.0.1", port: 0, readiness: Readiness(), metrics: PrometheusRegistry(), logger: logger)
+        try await withThrowingTaskGroup(of: Void.self) { group async throws in
+            group.addTask { try await first.run() }
+            let second = AdminServer(
+                host: "127.0.0.1", port: await first.boundPort(), readiness: Readiness(), metrics: PrometheusRegistry(),
+                logger: logger)
+            let error = await #expect(throws: StartError.self) { try await second.run() }
+            #expect(error?.description.contains("--admin-port") == true)
+            group.cancelAll()
+        }
+    }
+
+    func get(_ url: String) async throws -> String {
+        let response = try await HTTPClient.shared.execute(HTTPClientRequest(url: url), timeout: .seconds(5))
+        let body = try await response.body.collect(upTo: 1 << 20)
+        return "\(response.status.code) \(String(buffer: body))"
+    }
+}
