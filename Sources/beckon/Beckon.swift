@@ -1,6 +1,36 @@
 import ArgumentParser
-import AsyncHTTPClient
-import Configuration
-import Hummingbird
+import Foundation
 
-@main struct Beckon { static func main() {} }
+@main
+struct Beckon: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "beckon",
+        abstract: "Pushes verification challenges to a person's devices and makes sure that they arrive.",
+        discussion: "Start with `beckon demo`. Every role takes --help for its settings.",
+        version: "0.1.0",
+        groupedSubcommands: [
+            CommandGroup(name: "Try it:", subcommands: [DevCommand.self, DemoCommand.self]),
+            CommandGroup(
+                name: "Roles, one process each:",
+                subcommands: [ProducerCommand.self, DispatcherCommand.self, AckTrackerCommand.self]),
+            CommandGroup(
+                name: "Stand-ins for development:",
+                subcommands: [BrokerCommand.self, SimulatorCommand.self, PhoneCommand.self]),
+            CommandGroup(name: "Tools:", subcommands: [AccountCommand.self, BenchCommand.self]),
+        ])
+
+    static func main() async {
+        // librdkafka's TLS writes go through OpenSSL, which raises SIGPIPE before NIO has switched it off.
+        signal(SIGPIPE, SIG_IGN)
+        do {
+            var command = try parseAsRoot()
+            if var asynchronous = command as? any AsyncParsableCommand {
+                try await asynchronous.run()
+            } else {
+                try command.run()
+            }
+        } catch {
+            exit(withError: error)
+        }
+    }
+}

@@ -146,6 +146,9 @@ extension Settings {
     public static let simulatorControlPort = Setting.integer(
         "simulator.controlPort", type: "port", default: 0, range: 0...65_535, roles: [.simulator],
         "HTTP switches, logs and the phones' reception; 0: any free one.")
+    public static let simulatorNames = Setting.text(
+        "simulator.names", type: "name,name", roles: [.simulator],
+        "Host names in the look-alikes' certificate beside localhost and 127.0.0.1.")
     public static let simulatorCAFile = Setting.text(
         "simulator.caFile", type: "path", roles: [.simulator], "Where the look-alikes' CA certificate is written.")
     public static let phoneAPI = Setting.text(
@@ -158,8 +161,8 @@ extension Settings {
     public static let phoneAuthToken = Setting.text(
         "phone.authToken", type: "text", isSecret: true, isRequired: true, roles: [.phone], "The account's auth token.")
     public static let phoneService = Setting.text(
-        "phone.service", type: "VA and 32 hexadecimal digits", isRequired: true, roles: [.phone],
-        "The service the phones register with.")
+        "phone.service", type: "VA and 32 hexadecimal digits", roles: [.phone],
+        "The service the phones register with; without it one is made, with credentials that the simulator knows.")
     public static let phoneCount = Setting.integer(
         "phone.count", type: "phones", default: 1, range: 1...100_000, roles: [.phone], "How many phones.")
     public static let phoneIdentity = Setting.text(
@@ -185,7 +188,7 @@ extension Settings {
         trackerLatency.description, trackerAttempts.description, brokerPartitions.description,
         simulatorHost.description,
         simulatorAPNsPort.description, simulatorFCMPort.description, simulatorControlPort.description,
-        simulatorCAFile.description, phoneAPI.description, phoneSimulator.description, phoneAccount.description,
+        simulatorNames.description, simulatorCAFile.description, phoneAPI.description, phoneSimulator.description, phoneAccount.description,
         phoneAuthToken.description, phoneService.description, phoneCount.description, phoneIdentity.description,
         phoneBehaviour.description, phonePlatform.description,
     ]

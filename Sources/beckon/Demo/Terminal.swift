@@ -1,0 +1,16 @@
+import Foundation
+
+/// Lines on standard output, written at once.
+enum Terminal {
+    static func line(_ text: String = "") {
+        FileHandle.standardOutput.write(Data((text + "\n").utf8))
+    }
+}
+
+extension Duration {
+    /// For people: `84 ms`, `2.31 s`.
+    var short: String {
+        let ms = Double(components.seconds) * 1000 + Double(components.attoseconds) / 1e15
+        return ms < 1000 ? "\(Int(ms.rounded())) ms" : "\((ms / 10).rounded() / 100) s"
+    }
+}

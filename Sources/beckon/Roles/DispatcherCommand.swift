@@ -1,0 +1,22 @@
+import ArgumentParser
+import DispatcherWorker
+import PushGateway
+import ServiceSupport
+
+struct DispatcherCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "dispatcher", abstract: "Takes challenges from Kafka and pushes them; one of any number.")
+
+    @Argument(parsing: .captureForPassthrough, help: "See beckon dispatcher --help.")
+    var settings: [String] = []
+
+    func run() async throws {
+        let context = try await RoleContext(.dispatcher, arguments: settings)
+        let gateway = try PushGateway(
+            configuration: try PushGatewayConfiguration(context.settings), logger: context.logger)
+        let service = DispatcherService(
+            configuration: try DispatcherConfiguration(context.settings), sender: gateway, readiness: context.readiness,
+            logger: context.logger, metrics: context.metrics)
+        try await context.run([service])
+    }
+}

@@ -1,0 +1,42 @@
+import ArgumentParser
+import ChallengeModel
+import ChallengeStore
+import Producer
+import ServiceLifecycle
+import ServiceSupport
+
+struct ProducerCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "producer", abstract: "HTTP API, Kafka entrances, outbox relay, expiry sweep.")
+
+    @Argument(parsing: .captureForPassthrough, help: "See beckon producer --help.")
+    var settings: [String] = []
+
+    func run() async throws {
+        let context = try await RoleContext(.producer, arguments: settings)
+        let settings = context.settings
+        let store = try SQLiteChallengeStore(
+            path: try settings(Settings.storePath),
+            keys: StoreKeys(
+                store: try settings(Settings.storeKeys), configuration: try settings(Settings.configurationKeys)),
+            logger: context.logger)
+        let service = try ProducerService(
+            configuration: try ProducerConfiguration(settings), store: store, readiness: context.readiness,
+            logger: context.logger, metrics: context.metrics)
+        let scheme = try settings.optional(Settings.apiCertificate) == nil ? "http" : "https"
+        let host = try settings(Settings.apiHost)
+        try await context.run([StoreService(store: store), service]) {
+            ["api": "\(scheme)://\(host):\(await service.boundPort())"]
+        }
+    }
+}
+
+/// Closes the store after everything that uses it.
+struct StoreService: Service {
+    let store: any ChallengeStore
+
+    func run() async throws {
+        try? await gracefulShutdown()
+        await store.close()
+    }
+}

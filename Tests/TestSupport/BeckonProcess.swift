@@ -1,0 +1,102 @@
+public import Foundation
+import Synchronization
+
+/// A role as its own process, as in production: the built executable, real signals.
+public final class BeckonProcess: Sendable {
+    public struct Failure: Error, CustomStringConvertible {
+        public let description: String
+    }
+
+    public let name: String
+    private let process: Mutex<Process>
+    private let log: URL
+    private let readyFile: URL
+
+    /// The executable that the tests were built with.
+    public static var executable: URL {
+        if let path = ProcessInfo.processInfo.environment["BECKON_BINARY"] { return URL(filePath: path) }
+        return URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../.build/debug/beckon").standardized
+    }
+
+    /// Starts it, with its log and ready file in `folder`.
+    /// - Parameters:
+    ///   - arguments: the subcommand and its settings, without `--ready-file`.
+    public init(_ name: String, _ arguments: [String], environment: [String: String] = [:], folder: URL) throws {
+        self.name = name
+        log = folder.appending(path: "\(name).log")
+        readyFile = folder.appending(path: "\(name)-\(UUID().uuidString).json")
+        guard FileManager.default.isExecutableFile(atPath: Self.executable.path) else {
+            throw Failure(description: "\(Self.executable.path) is missing: run `swift build` first, or set BECKON_BINARY")
+        }
+        let process = Process()
+        process.executableURL = Self.executable
+        process.arguments = arguments + ["--ready-file", readyFile.path]
+        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+        if !FileManager.default.fileExists(atPath: log.path) {
+            FileManager.default.createFile(atPath: log.path, contents: nil)
+        }
+        let handle = try FileHandle(forWritingTo: log)
+        try handle.seekToEnd()
+        process.standardInput = FileHandle.nullDevice
+        process.standardOutput = handle
+        process.standardError = handle
+        try process.run()
+        self.process = Mutex(process)
+    }
+
+    /// What the ready file says.
+    public func ready(within deadline: Duration = .seconds(40)) async throws -> [String: String] {
+        let end = ContinuousClock.now + deadline
+        while ContinuousClock.now < end {
+            if let data = try? Data(contentsOf: readyFile) { return try JSONDecoder().decode([String: String].self, from: data) }
+            guard isRunning else { throw Failure(description: "\(name) ended before it was ready:\n\(tail)") }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        throw Failure(description: "\(name) was not ready within \(deadline):\n\(tail)")
+    }
+
+    public var isRunning: Bool { process.withLock { $0.isRunning } }
+    public var identifier: Int32 { process.withLock { $0.processIdentifier } }
+
+    /// `kill -9`.
+    public func kill() { Foundation.kill(identifier, SIGKILL) }
+
+    /// SIGTERM, and waits for the end; `kill -9` at the deadline.
+    /// - Returns: the exit status, nil when it had to be killed.
+    @discardableResult
+    public func stop(within deadline: Duration = .seconds(20)) async -> Int32? {
+        Foundation.kill(identifier, SIGTERM)
+        let end = ContinuousClock.now + deadline
+        while isRunning, ContinuousClock.now < end { try? await Task.sleep(for: .milliseconds(20)) }
+        if isRunning {
+            kill()
+            return nil
+        }
+        return process.withLock { $0.terminationStatus }
+    }
+
+    /// The whole log so far.
+    public var output: String { (try? String(contentsOf: log, encoding: .utf8)) ?? "" }
+
+    /// The end of the log, for a failure's message.
+    public var tail: String { output.split(separator: "\n").suffix(25).joined(separator: "\n") }
+
+    /// Runs a command to its end.
+    /// - Returns: what it printed.
+    public static func run(_ arguments: [String], environment: [String: String] = [:]) throws -> String {
+        let process = Process()
+        process.executableURL = executable
+        process.arguments = arguments
+        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+        let pipe = Pipe()
+        process.standardInput = FileHandle.nullDevice
+        process.standardOutput = pipe
+        try process.run()
+        let data = pipe.fileHandleForReading.readDataToEndOfFile()
+        process.waitUntilExit()
+        guard process.terminationStatus == 0 else {
+            throw Failure(description: "beckon \(arguments.joined(separator: " ")) ended with \(process.terminationStatus)")
+        }
+        return String(decoding: data, as: UTF8.self)
+    }
+}
