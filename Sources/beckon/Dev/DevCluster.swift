@@ -1,0 +1,182 @@
+import AckTracker
+import AsyncHTTPClient
+import ChallengeModel
+import ChallengeStore
+import DeviceKit
+import DispatcherWorker
+import Foundation
+import KafkaClient
+import Logging
+import Producer
+import PushGateway
+import ServiceLifecycle
+import ServiceSupport
+import Simulators
+
+/// All of Beckon in one process: the stand-in broker, SQLite in a temporary folder, the roles, the provider look-alikes.
+struct DevCluster: Sendable {
+    /// Where everything is, once it runs: the ready file.
+    struct Addresses: Sendable, Codable {
+        struct Simulated: Sendable, Codable {
+            var apns: String
+            var fcm: String
+            var control: String
+        }
+
+        var api: String
+        /// The page for people comes with a later version.
+        var console: String?
+        var metrics: String
+        var kafka: String
+        var accountSID: String
+        var authToken: String
+        var serviceSID: String
+        var identity: String
+        var simulators: Simulated
+        var caFile: String
+
+        enum CodingKeys: String, CodingKey {
+            case api, console, metrics, kafka, identity, simulators
+            case accountSID = "account_sid"
+            case authToken = "auth_token"
+            case serviceSID = "service_sid"
+            case caFile = "ca_file"
+        }
+    }
+
+    let logger: Logger
+    let kafka: KafkaConfiguration
+    let names = TopicNames()
+    private let folder: URL
+    private let account: AccountCredentials
+    private let providers: SimulatedProviders
+    private let producer: ProducerService
+    private let client: HTTPClient
+    private let readiness: Readiness
+    /// Those that others need come first.
+    private let services: [any Service]
+    private let admin: AdminServer
+
+    /// - Parameters:
+    ///   - apiPort, adminPort: 0: any free one.
+    init(apiPort: Int, adminPort: Int, logger: Logger) async throws {
+        self.logger = logger
+        folder = FileManager.default.temporaryDirectory.appending(
+            path: "beckon-\(UUID().uuidString.prefix(8).lowercased())")
+        try FileManager.default.createDirectory(
+            at: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        let caFile = folder.appending(path: "ca.crt").path
+        let metrics = PrometheusRegistry()
+        readiness = Readiness()
+        client = manyConnectionsClient(256)
+        let broker = try EmbeddedBroker(topics: names.standIn(partitions: 12))
+        kafka = KafkaConfiguration(bootstrapServers: broker.bootstrapServers, isEmbedded: true)
+        let recordKeys = KeyRing.random()
+        let configurationKeys = KeyRing.random()
+
+        let store = try SQLiteChallengeStore(
+            path: folder.appending(path: "beckon.sqlite").path,
+            keys: StoreKeys(store: .random(), configuration: configurationKeys), logger: logger)
+        account = try await store.createAccount(nowMs: Timestamp.nowMs())
+        providers = try SimulatedProviders(logger: logger)
+        try providers.certificates.writePEM(to: caFile)
+
+        var producerConfiguration = ProducerConfiguration(
+            kafka: kafka, topics: names, recordKeys: recordKeys, entranceAccount: account.sid)
+        producerConfiguration.port = apiPort
+        producer = ProducerService(
+            configuration: producerConfiguration, store: store, readiness: readiness, logger: logger, metrics: metrics)
+        admin = AdminServer(host: "127.0.0.1", port: adminPort, readiness: readiness, metrics: metrics, logger: logger)
+        let dispatcherConfiguration = DispatcherConfiguration(
+            kafka: kafka, topics: names, recordKeys: recordKeys, configurationKeys: configurationKeys)
+        // Its gateway has to know where the look-alikes listen.
+        readiness.fail("dispatcher", "starting")
+        let dispatcher = LateService { [providers, readiness, logger] in
+            let addresses = try await providers.addresses()
+            var configuration = PushGatewayConfiguration()
+            configuration.apnsURL = addresses.apnsURL
+            configuration.apnsSandboxURL = addresses.apnsURL
+            configuration.fcmURL = addresses.fcmURL
+            configuration.fcmTokenURL = addresses.fcmTokenURL
+            configuration.caFile = caFile
+            let service = DispatcherService(
+                configuration: dispatcherConfiguration,
+                sender: try PushGateway(configuration: configuration, logger: logger), readiness: readiness,
+                logger: logger, metrics: metrics)
+            readiness.pass("dispatcher")
+            return service
+        }
+        let tracker = TrackerService(
+            configuration: TrackerConfiguration(kafka: kafka, topics: names, recordKeys: recordKeys),
+            readiness: readiness, logger: logger, metrics: metrics)
+        services = [
+            admin, BrokerService(broker: broker), StoreService(store: store), providers, producer, tracker, dispatcher,
+        ]
+    }
+
+    /// Waits until every role is ready, then makes a service and its credentials.
+    func playground() async throws -> Playground {
+        let api = try await apiURL()
+        let simulators = try await providers.addresses()
+        while !readiness.isReady { try await Task.sleep(for: .milliseconds(20)) }
+        return try await Playground(
+            backend: BackendClient(
+                apiURL: api, accountSID: account.sid.rawValue, authToken: account.authToken, client: client),
+            devices: DeviceClient(apiURL: api, transport: HTTPClientTransport(client)),
+            control: simulators.controlURL, reception: providers.network, client: client)
+    }
+
+    func addresses(serviceSID: String, identity: String) async throws -> Addresses {
+        let simulators = try await providers.addresses()
+        return Addresses(
+            api: try await apiURL(), console: nil, metrics: "http://127.0.0.1:\(await admin.boundPort())/metrics",
+            kafka: kafka.bootstrapServers, accountSID: account.sid.rawValue, authToken: account.authToken,
+            serviceSID: serviceSID, identity: identity,
+            simulators: .init(apns: simulators.apnsURL, fcm: simulators.fcmURL, control: simulators.controlURL),
+            caFile: folder.appending(path: "ca.crt").path)
+    }
+
+    /// Runs the services and `body` beside them; ends them when the body returns or throws, or SIGTERM comes.
+    func run(_ body: @escaping @Sendable () async throws -> Void) async throws {
+        var quiet = logger
+        quiet.logLevel = max(logger.logLevel, .error)
+        var configuration = ServiceGroupConfiguration(
+            services: services.map { .init(service: $0) }
+                + [
+                    .init(
+                        service: BodyService(body: body), successTerminationBehavior: .gracefullyShutdownGroup,
+                        failureTerminationBehavior: .gracefullyShutdownGroup)
+                ], gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet)
+        configuration.maximumGracefulShutdownDuration = .seconds(20)
+        let result: Result<Void, any Error>
+        do {
+            try await ServiceGroup(configuration: configuration).run()
+            result = .success(())
+        } catch {
+            result = .failure(error)
+        }
+        try? await client.shutdown()
+        try? FileManager.default.removeItem(at: folder)
+        try result.get()
+    }
+
+    private func apiURL() async throws -> String {
+        guard let port = await producer.boundPort else { throw StartError("the HTTP API did not start") }
+        return "http://127.0.0.1:\(port)"
+    }
+}
+
+private struct BodyService: Service {
+    let body: @Sendable () async throws -> Void
+
+    func run() async throws {
+        try await cancelWhenGracefulShutdown { try await body() }
+    }
+}
+
+/// A service that can only be made once others run.
+private struct LateService: Service {
+    let make: @Sendable () async throws -> any Service
+
+    func run() async throws { try await make().run() }
+}

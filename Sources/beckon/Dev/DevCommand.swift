@@ -1,0 +1,72 @@
+import ArgumentParser
+import Foundation
+import Logging
+import ServiceSupport
+import Simulators
+
+struct DevCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "dev", abstract: "Everything in one process, with a simulated phone that approves.",
+        discussion: "Broker, store, roles, look-alikes of APNs and FCM. Prints where everything is; ends with Ctrl-C.")
+
+    @Option(help: "Port of the HTTP API; 0: any free one.")
+    var apiPort = 0
+    @Option(help: "Port of /livez, /readyz and /metrics; 0: any free one.")
+    var adminPort = 0
+    @Option(help: ArgumentHelp("Where the addresses are written as JSON once all is up (mode 0600).", valueName: "file"))
+    var readyFile: String?
+    @Option(help: "Identity that the simulated phone belongs to.")
+    var identity = "person-00001"
+    @Option(help: "What the phone does: \(PhoneBehaviour.forms).")
+    var behaviour = "answers"
+    @Option(help: "Least level of log lines, which go to stderr.")
+    var logLevel = "warning"
+
+    func validate() throws {
+        guard PhoneBehaviour(behaviour) != nil else {
+            throw ValidationError("--behaviour: \"\(behaviour)\" is not right; expected one of \(PhoneBehaviour.forms)")
+        }
+        guard Logger.Level(rawValue: logLevel) != nil else {
+            throw ValidationError(
+                "--log-level: expected one of \(Logger.Level.allCases.map(\.rawValue).joined(separator: ", "))")
+        }
+        guard (0...65_535).contains(apiPort), (0...65_535).contains(adminPort) else {
+            throw ValidationError("a port is 0 to 65535")
+        }
+    }
+
+    func run() async throws {
+        let cluster = try await DevCluster(
+            apiPort: apiPort, adminPort: adminPort,
+            logger: RoleContext.logger("beckon", level: Logger.Level(rawValue: logLevel) ?? .warning))
+        try await cluster.run { try await live(in: cluster) }
+    }
+
+    private func live(in cluster: DevCluster) async throws {
+        let playground = try await cluster.playground()
+        let phone = try await playground.pool.enrol(
+            serviceSID: playground.serviceSID, identity: identity, name: "phone-1",
+            profile: PhonePool.Profile(behaviour: PhoneBehaviour(behaviour) ?? .answers))
+        let addresses = try await cluster.addresses(serviceSID: playground.serviceSID, identity: identity)
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes, .prettyPrinted]
+        let json = try encoder.encode(addresses)
+        Terminal.line(
+            """
+            Beckon runs; Ctrl-C ends it.
+              HTTP API    \(addresses.api)
+              Kafka       \(addresses.kafka) (topics \(cluster.names.prefix)*)
+              metrics     \(addresses.metrics)
+              simulators  APNs \(addresses.simulators.apns), FCM \(addresses.simulators.fcm)
+              switches    \(addresses.simulators.control)
+              phone       \(identity), which \(behaviour)
+            """)
+        if let readyFile {
+            try RoleProcess.writeReadyFile(readyFile, json)
+            Terminal.line("  credentials and all of this as JSON: \(readyFile)")
+        } else {
+            Terminal.line(String(decoding: json, as: UTF8.self))
+        }
+        await phone.run()
+    }
+}

@@ -1,0 +1,59 @@
+import AsyncHTTPClient
+import DeviceKit
+import Foundation
+import NIOCore
+import NIOHTTP1
+import Simulators
+
+/// A service with credentials that the provider look-alikes know: what phones register with.
+struct Playground: Sendable {
+    let backend: BackendClient
+    let serviceSID: String
+    let pool: PhonePool
+
+    /// - Parameters:
+    ///   - serviceSID: nil: made anew, with credentials that the simulator hands out.
+    ///   - control: the simulator's control address.
+    init(
+        backend: BackendClient, devices: DeviceClient, serviceSID: String? = nil, control: String,
+        reception: any PushReception, client: HTTPClient
+    ) async throws {
+        self.backend = backend
+        if let serviceSID {
+            self.serviceSID = serviceSID
+        } else {
+            struct APNsKey: Decodable {
+                let teamID: String
+                let keyID: String
+                let privateKey: String
+            }
+            let key = try JSONDecoder().decode(APNsKey.self, from: try await Self.post(control + "/keys/apn", client))
+            let account = String(decoding: try await Self.post(control + "/keys/fcm", client), as: UTF8.self)
+            self.serviceSID = try await backend.createService(
+                friendlyName: "Playground",
+                apnCredentialSID: try await backend.createAPNsCredential(
+                    friendlyName: "Simulated APNs", teamID: key.teamID, keyID: key.keyID, privateKeyPEM: key.privateKey),
+                fcmCredentialSID: try await backend.createFCMCredential(
+                    friendlyName: "Simulated FCM", serviceAccountJSON: account))
+        }
+        pool = PhonePool(backend: backend, devices: devices, reception: reception)
+    }
+
+    private static func post(_ url: String, _ client: HTTPClient) async throws -> Data {
+        var request = HTTPClientRequest(url: url)
+        request.method = .POST
+        let response = try await client.execute(request, timeout: .seconds(10))
+        let body = try await response.body.collect(upTo: 65_536)
+        guard response.status == .ok else {
+            throw SimulatorError("the simulator answered \(response.status.code) to POST \(url)")
+        }
+        return Data(buffer: body)
+    }
+}
+
+/// An HTTP client for many long-lived connections: each phone of another process holds one.
+func manyConnectionsClient(_ connections: Int) -> HTTPClient {
+    var configuration = HTTPClient.Configuration()
+    configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = connections
+    return HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+}
