@@ -157,9 +157,11 @@ private final class ProducerSession: Sendable {
         }
         let code = record.key.withUnsafeBytes { key in
             record.value.withUnsafeBytes { value in
+                // A tombstone is a value that is absent. That of an empty array would be there, with a length of 0, and
+                // compaction would keep it.
                 beckon_produce(
-                    handle.pointer, record.topic, record.partition ?? -1, key.baseAddress, key.count, value.baseAddress,
-                    value.count, headers, delivery.toOpaque())
+                    handle.pointer, record.topic, record.partition ?? -1, key.baseAddress, key.count,
+                    value.isEmpty ? nil : value.baseAddress, value.count, headers, delivery.toOpaque())
             }
         }
         guard code != RD_KAFKA_RESP_ERR_NO_ERROR else { return }
