@@ -1,0 +1,34 @@
+import Foundation
+
+/// How a provider credential travels on topic `configuration`: AES-GCM under `BECKON_CONFIGURATION_KEYS`, bound to account,
+/// SID and kind, so that a sealed value cannot be moved under another SID.
+extension SealedConfiguration {
+    /// The `kind` of a provider credential.
+    public static let credentialKind = "credential"
+
+    /// Seals under the ring's first key.
+    /// - Parameter credential: with its account and credential SID filled in.
+    public init(sealing credential: ProviderCredential, keys: KeyRing) throws {
+        self.init()
+        accountSid = credential.accountSid
+        sid = credential.credentialSid
+        kind = Self.credentialKind
+        (keyID, sealed) = try keys.seal(credential.protobufBytes(), context: [accountSid, sid, kind])
+    }
+
+    /// - Throws: ``RecordFormatError`` (`field`) when the record is of another kind or holds another credential than it says,
+    ///   ``SealError`` when no key has that id or the value was sealed for another account, SID or kind.
+    public func openCredential(keys: KeyRing) throws -> ProviderCredential {
+        guard kind == Self.credentialKind else {
+            throw RecordFormatError(
+                reason: "field", "kind is \"\(kind.prefix(40))\"; expected \"\(Self.credentialKind)\"")
+        }
+        let bytes = try keys.open(sealed, keyID: keyID, context: [accountSid, sid, kind])
+        let credential = try ProviderCredential(value: Array(bytes), contentType: ContentType.protobuf.rawValue)
+        guard credential.accountSid == accountSid, credential.credentialSid == sid else {
+            throw RecordFormatError(
+                reason: "field", "the sealed credential names another account or SID than its record")
+        }
+        return credential
+    }
+}
