@@ -88,7 +88,8 @@ public protocol ChallengeStore: Sendable {
     // Outbox
     /// An event about a subject that no other method writes: `request.rejected`.
     func recordEvent(
-        _ type: EventType, account: AccountSID, service: String, subject: String, id: String, data: [String: EventValue],
+        _ type: EventType, account: AccountSID, service: String, subject: String, id: String,
+        data: [String: EventValue],
         nowMs: Int64
     ) async throws
     /// Claims up to `limit` rows for `owner` until the lease ends, oldest first.
@@ -97,9 +98,12 @@ public protocol ChallengeStore: Sendable {
     func deleteOutbox(_ ids: [Int64], owner: String) async throws
     /// Gives rows back before their lease ends.
     func releaseOutbox(_ ids: [Int64], owner: String) async throws
+    /// Gives back everything that `owner` holds: what a relay of that name left when it died.
+    func releaseOutbox(owner: String) async throws
     /// Rows waiting, and when the oldest dispatch among them was written (epoch ms; nil: none).
     func outboxState() async throws -> (rows: Int, oldestDispatchMs: Int64?)
-    /// Fires after a commit that added outbox rows; at least one signal is kept. One reader.
+    /// Fires after a commit that added outbox rows; at least one signal is kept. One reader: each access makes a new stream,
+    /// which starts with a signal, and ends the one before.
     var outboxSignal: AsyncStream<Void> { get }
 
     /// Waits for the writes under way and closes the files. Later calls throw `closed`.
@@ -138,6 +142,19 @@ public struct OutboxRow: Sendable, Hashable {
     /// A dispatch at or after this is deleted, not sent. Epoch milliseconds.
     public let expiresAtMs: Int64?
     public let traceparent: String?
+
+    public init(
+        id: Int64, topic: Topic, key: String, value: [UInt8], contentType: ContentType, expiresAtMs: Int64?,
+        traceparent: String?
+    ) {
+        self.id = id
+        self.topic = topic
+        self.key = key
+        self.value = value
+        self.contentType = contentType
+        self.expiresAtMs = expiresAtMs
+        self.traceparent = traceparent
+    }
 }
 
 /// One page of a list, by a cursor that the store made.
