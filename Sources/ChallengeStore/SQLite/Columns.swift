@@ -1,0 +1,87 @@
+import ChallengeModel
+import Foundation
+import GRDB
+
+extension Database {
+    /// Runs a statement that is prepared once per connection.
+    func run(_ sql: String, _ arguments: StatementArguments = []) throws {
+        try cachedStatement(sql: sql).execute(arguments: arguments)
+    }
+
+    /// The same, and whether it changed a row.
+    func changes(_ sql: String, _ arguments: StatementArguments = []) throws -> Bool {
+        try run(sql, arguments)
+        return changesCount > 0
+    }
+
+    func row(_ sql: String, _ arguments: StatementArguments = []) throws -> Row? {
+        try Row.fetchOne(cachedStatement(sql: sql), arguments: arguments)
+    }
+
+    func rows(_ sql: String, _ arguments: StatementArguments = []) throws -> [Row] {
+        try Row.fetchAll(cachedStatement(sql: sql), arguments: arguments)
+    }
+
+    func exists(_ sql: String, _ arguments: StatementArguments = []) throws -> Bool {
+        try row(sql, arguments) != nil
+    }
+
+    func integer(_ sql: String, _ arguments: StatementArguments = []) throws -> Int64 {
+        try Int64.fetchOne(cachedStatement(sql: sql), arguments: arguments) ?? 0
+    }
+
+    func texts(_ sql: String, _ arguments: StatementArguments = []) throws -> [String] {
+        try String.fetchAll(cachedStatement(sql: sql), arguments: arguments)
+    }
+}
+
+/// Reads a row from left to right, in the order of the select list beside its decoder: a look-up by name is a comparison of
+/// strings per column.
+struct Columns {
+    private let row: Row
+    private var index = 0
+
+    init(_ row: Row) { self.row = row }
+
+    mutating func text() -> String { row[take()] }
+    mutating func optionalText() -> String? { row[take()] }
+    mutating func integer() -> Int { row[take()] }
+    mutating func int64() -> Int64 { row[take()] }
+    mutating func optionalInt64() -> Int64? { row[take()] }
+    mutating func flag() -> Bool { row[take()] }
+    mutating func optionalFlag() -> Bool? { row[take()] }
+    mutating func data() -> Data { row[take()] }
+    mutating func bytes() -> [UInt8] { [UInt8](data()) }
+
+    mutating func sid<Kind>() throws -> SID<Kind> {
+        let text = text()
+        guard let sid = SID<Kind>(text) else { throw StoreError.failed("column \(index) holds no \(Kind.prefix) SID") }
+        return sid
+    }
+
+    mutating func optionalSID<Kind>() throws -> SID<Kind>? {
+        guard let text = optionalText() else { return nil }
+        guard let sid = SID<Kind>(text) else { throw StoreError.failed("column \(index) holds no \(Kind.prefix) SID") }
+        return sid
+    }
+
+    private mutating func take() -> Int {
+        defer { index += 1 }
+        return index
+    }
+}
+
+/// Bytes as a database value.
+func blob(_ bytes: some Sequence<UInt8>) -> DatabaseValue { Data(bytes).databaseValue }
+
+/// Turns rows, one more than asked for if there is a next page, into a page.
+func page<Item: Sendable>(
+    _ rows: [Row], _ request: PageRequest, cursor: (Item) -> String, _ make: (Row) throws -> Item
+) throws -> Page<Item> {
+    let items = try rows.prefix(request.clampedSize).map(make)
+    return Page(items: items, next: rows.count > items.count ? items.last.map(cursor) : nil)
+}
+
+extension PageRequest {
+    var clampedSize: Int { min(max(size, 1), 1000) }
+}

@@ -1,0 +1,136 @@
+import GRDB
+import Synchronization
+
+/// Writes of many callers share one transaction and so one fsync: whoever comes while a commit is under way joins the next.
+///
+/// Each write runs in its own savepoint, so that one that throws undoes only itself. Callers return after the commit that
+/// holds their write. When the transaction cannot begin, cannot commit, or is lost on the way (SQLite rolls back by itself on
+/// a full disk), every write of the group fails and none of them has an effect.
+final class GroupCommit: Sendable {
+    /// One caller's write.
+    private protocol Job: Sendable {
+        /// Runs it in the open transaction. Throws only when the whole group must be undone.
+        /// - Returns: how to tell the caller once the commit is known; called once, with what went wrong.
+        func run(_ database: Database) throws -> @Sendable ((any Error)?) -> Void
+        /// Tells the caller of a job that was not run.
+        func refuse(_ error: any Error)
+    }
+
+    private struct Write<Value: Sendable>: Job {
+        let body: @Sendable (Database) throws -> Value
+        let continuation: CheckedContinuation<Value, any Error>
+
+        func run(_ database: Database) throws -> @Sendable ((any Error)?) -> Void {
+            let outcome: Result<Value, any Error>
+            try database.run("SAVEPOINT job")
+            do {
+                let value = try body(database)
+                // A statement that failed and was caught may have ended the transaction all the same.
+                guard database.isInsideTransaction else { throw StoreError.failed("SQLite gave the transaction up") }
+                outcome = .success(value)
+            } catch {
+                guard database.isInsideTransaction else { throw error }
+                try database.run("ROLLBACK TO job")
+                outcome = .failure(error)
+            }
+            try database.run("RELEASE job")
+            return { [continuation] commitError in
+                if let commitError {
+                    continuation.resume(throwing: commitError)
+                } else {
+                    continuation.resume(with: outcome)
+                }
+            }
+        }
+
+        func refuse(_ error: any Error) { continuation.resume(throwing: error) }
+    }
+
+    private struct State {
+        var waiting: [any Job] = []
+        var isDraining = false
+        var isClosed = false
+    }
+
+    private let bound: Int
+    private let largestGroup: Int
+    private let pool: DatabasePool
+    private let afterCommit: @Sendable (Database) -> Void
+    private let state = Mutex(State())
+    private let commitCount = Atomic(0)
+
+    /// - Parameters:
+    ///   - bound: how many writes may wait; more are refused with ``StoreError/busy``.
+    ///   - largestGroup: writes that one transaction holds at most.
+    ///   - afterCommit: called on the writer's thread after each commit, outside of a transaction.
+    init(
+        pool: DatabasePool, bound: Int = 20_000, largestGroup: Int = 500,
+        afterCommit: @escaping @Sendable (Database) -> Void
+    ) {
+        self.pool = pool
+        self.bound = bound
+        self.largestGroup = largestGroup
+        self.afterCommit = afterCommit
+    }
+
+    /// Commits so far.
+    var commits: Int { commitCount.load(ordering: .relaxed) }
+
+    /// Runs `body` on the writer's thread and returns when it is committed. Cancelling the caller changes nothing.
+    func write<Value: Sendable>(_ body: @escaping @Sendable (Database) throws -> Value) async throws -> Value {
+        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Value, any Error>) in
+            let job = Write(body: body, continuation: continuation)
+            let (refusal, starts) = state.withLock { state -> (StoreError?, Bool) in
+                if state.isClosed { return (.closed, false) }
+                guard state.waiting.count < bound else { return (.busy, false) }
+                state.waiting.append(job)
+                defer { state.isDraining = true }
+                return (nil, !state.isDraining)
+            }
+            if let refusal { job.refuse(refusal) }
+            if starts { pool.asyncWriteWithoutTransaction { self.drain($0) } }
+        }
+    }
+
+    /// Refuses what comes from now on; returns when what was admitted is committed. Idempotent.
+    func close() async {
+        state.withLock { $0.isClosed = true }
+        // The writer's queue is serial: behind a drain under way.
+        await withCheckedContinuation { continuation in
+            pool.asyncWriteWithoutTransaction { _ in continuation.resume() }
+        }
+    }
+
+    private func drain(_ database: Database) {
+        while true {
+            let jobs = state.withLock { state -> [any Job] in
+                let taken = Array(state.waiting.prefix(largestGroup))
+                state.waiting.removeFirst(taken.count)
+                if taken.isEmpty { state.isDraining = false }
+                return taken
+            }
+            if jobs.isEmpty { return }
+            commit(jobs, on: database)
+        }
+    }
+
+    private func commit(_ jobs: [any Job], on database: Database) {
+        var tellers: [@Sendable ((any Error)?) -> Void] = []
+        tellers.reserveCapacity(jobs.count)
+        var failure: (any Error)?
+        do {
+            try database.inTransaction(.immediate) {
+                for job in jobs { tellers.append(try job.run(database)) }
+                return .commit
+            }
+            commitCount.add(1, ordering: .relaxed)
+            afterCommit(database)
+        } catch {
+            failure = error
+        }
+        for tell in tellers { tell(failure) }
+        if let failure {
+            for job in jobs[tellers.count...] { job.refuse(failure) }
+        }
+    }
+}

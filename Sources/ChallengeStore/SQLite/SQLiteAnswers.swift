@@ -1,0 +1,175 @@
+public import ChallengeModel
+import Foundation
+import GRDB
+
+extension SQLiteChallengeStore {
+    public func answer(_ answer: Answer, nowMs: Int64) async throws -> Challenge {
+        try await write { database in
+            guard let stored = try database.challenge(answer.challenge),
+                try database.isTarget(answer.factor, of: answer.challenge)
+            else { throw StoreError.notFound(.challenge) }
+            // The phone whose reply was lost sends the same bytes again.
+            if stored.challenge.responder == answer.factor, stored.challenge.signedAnswer == answer.signedAnswer {
+                return stored.challenge
+            }
+            // A factor that was deleted while its request was on the way answers nothing any more.
+            guard
+                try database.exists(
+                    "SELECT 1 FROM factors WHERE sid = ? AND verified = 1", [answer.factor.rawValue])
+            else { throw StoreError.notFound(.challenge) }
+            return try database.close(stored, answer.isApproval ? .approve : .deny, by: answer, nowMs: nowMs)
+        }
+    }
+
+    public func recordPoll(_ challenges: [ChallengeSID], factor: FactorSID, nowMs: Int64) async throws {
+        guard !challenges.isEmpty else { return }
+        // A read first: a phone polls many times and is new to a challenge once.
+        let unseen = try await read { database in
+            try challenges.filter { try database.isUnseen($0, by: factor, nowMs: nowMs) }
+        }
+        guard !unseen.isEmpty else { return }
+        try await write { database in
+            for sid in unseen where try database.isUnseen(sid, by: factor, nowMs: nowMs) {
+                guard let stored = try database.challenge(sid) else { continue }
+                try database.run(
+                    "UPDATE challenge_targets SET polled = 1 WHERE challenge_sid = ? AND factor_sid = ?",
+                    [sid.rawValue, factor.rawValue])
+                var receipt = Receipt()
+                receipt.accountSid = stored.challenge.account.rawValue
+                receipt.serviceSid = stored.challenge.service.rawValue
+                receipt.challengeSid = sid.rawValue
+                receipt.factorSid = factor.rawValue
+                receipt.channel = .poll
+                receipt.shown = .unknown
+                receipt.receivedAtMs = nowMs
+                try database.enqueue(
+                    .receipts, key: sid.rawValue, value: receipt.protobufBytes(), traceparent: stored.traceparent,
+                    nowMs: nowMs)
+            }
+        }
+    }
+
+    public func recordReceipt(_ receipt: Receipt) async throws {
+        guard let challenge = ChallengeSID(receipt.challengeSid), FactorSID(receipt.factorSid) != nil else {
+            throw StoreError.notFound(.challenge)
+        }
+        var receipt = receipt
+        receipt.receiptToken = ""
+        let value = receipt.protobufBytes()
+        let atMs = receipt.receivedAtMs
+        try await write { database in
+            try database.enqueue(.receipts, key: challenge.rawValue, value: value, nowMs: atMs)
+        }
+    }
+
+    public func createNotification(challenge sid: ChallengeSID, nowMs: Int64) async throws -> NotificationSID {
+        let notification = NotificationSID.generate(nowMs: nowMs)
+        try await write { database in
+            guard let stored = try database.challenge(sid) else { throw StoreError.notFound(.challenge) }
+            let challenge = stored.challenge
+            // The rule that decides answers decides here too: what can still be approved can be pushed again.
+            switch ChallengeLifecycle.decide(
+                .approve, status: challenge.status, expiresAtMs: challenge.expiresAtMs, nowMs: nowMs)
+            {
+            case .alreadyResponded: throw StoreError.alreadyResponded
+            case .alreadyExpired, .unchanged: throw StoreError.alreadyExpired
+            case .become: break
+            }
+            guard challenge.notifications < StorePolicy.notificationsPerChallenge else {
+                throw StoreError.limit(.notifications)
+            }
+            guard let service = try database.service(challenge.service, account: challenge.account) else {
+                throw StoreError.notFound(.service)
+            }
+            try database.run(
+                "UPDATE challenges SET notifications = notifications + 1, updated_ms = ? WHERE sid = ?",
+                [nowMs, sid.rawValue])
+            try database.dispatch(
+                challenge, .resend(notification), to: database.targetsNow(of: sid, service: service),
+                traceparent: stored.traceparent, nowMs: nowMs)
+        }
+        return notification
+    }
+}
+
+extension Database {
+    /// The one compare-and-set from `pending`. Only the transaction that wins it writes the `Resolution` and the event.
+    /// - Throws: `alreadyResponded`, `alreadyExpired`.
+    @discardableResult
+    func close(
+        _ stored: StoredChallenge, _ command: ChallengeCommand, by answer: Answer? = nil, nowMs: Int64
+    ) throws -> Challenge {
+        var challenge = stored.challenge
+        switch ChallengeLifecycle.decide(
+            command, status: challenge.status, expiresAtMs: challenge.expiresAtMs, nowMs: nowMs)
+        {
+        case .alreadyResponded: throw StoreError.alreadyResponded
+        case .alreadyExpired: throw StoreError.alreadyExpired
+        case .unchanged: return challenge
+        case .become(let status): challenge.status = status
+        }
+        challenge.updatedAtMs = nowMs
+        if let answer {
+            challenge.respondedAtMs = nowMs
+            challenge.responder = answer.factor
+            challenge.signedAnswer = answer.signedAnswer
+            challenge.metadata = answer.metadata
+        }
+        let isWinner = try changes(
+            """
+            UPDATE challenges SET status = ?, updated_ms = ?, responded_ms = ?, responder_sid = ?, signed_answer = ?, \
+            metadata = ? WHERE sid = ? AND status = 'pending' AND \(command == .expire ? "expires_ms <= ?" : "expires_ms > ?")
+            """,
+            [
+                challenge.status.rawValue, nowMs, challenge.respondedAtMs, challenge.responder?.rawValue,
+                challenge.signedAnswer, challenge.metadata, challenge.sid.rawValue, nowMs,
+            ])
+        guard isWinner else { throw StoreError.alreadyResponded }
+        try publishResolution(of: challenge, traceparent: stored.traceparent, nowMs: nowMs)
+        return challenge
+    }
+
+    private func publishResolution(of challenge: Challenge, traceparent: String?, nowMs: Int64) throws {
+        let type: EventType
+        switch challenge.status {
+        case .pending: throw StoreError.failed("a pending challenge has no resolution")
+        case .approved: type = .challengeApproved
+        case .denied: type = .challengeDenied
+        case .expired: type = .challengeExpired
+        case .canceled: type = .challengeCanceled
+        case .superseded: type = .challengeSuperseded
+        }
+        var resolution = Resolution()
+        resolution.accountSid = challenge.account.rawValue
+        resolution.serviceSid = challenge.service.rawValue
+        resolution.challengeSid = challenge.sid.rawValue
+        resolution.status = challenge.status.resolution ?? .resolutionUnspecified
+        resolution.factorSid = challenge.responder?.rawValue ?? ""
+        resolution.atMs = nowMs
+        try enqueue(
+            .resolutions, key: challenge.sid.rawValue, value: resolution.protobufBytes(), traceparent: traceparent,
+            nowMs: nowMs)
+        try emit(type, challenge, traceparent: traceparent, nowMs: nowMs)
+    }
+
+    /// Pending, addressed to the factor, and not polled by it before.
+    func isUnseen(_ challenge: ChallengeSID, by factor: FactorSID, nowMs: Int64) throws -> Bool {
+        try exists(
+            """
+            SELECT 1 FROM challenge_targets t JOIN challenges c ON c.sid = t.challenge_sid \
+            WHERE t.challenge_sid = ? AND t.factor_sid = ? AND t.polled = 0 AND c.status = 'pending' AND c.expires_ms > ?
+            """, [challenge.rawValue, factor.rawValue, nowMs])
+    }
+
+    /// The targets of a challenge with the push tokens that they have now; deleted ones are out.
+    func targetsNow(of challenge: ChallengeSID, service: Service) throws -> [DispatchTarget] {
+        try rows(
+            "SELECT factor_sid, background_budget FROM challenge_targets WHERE challenge_sid = ? ORDER BY factor_sid",
+            [challenge.rawValue]
+        ).compactMap { row in
+            guard let found = try self.row("SELECT \(Factor.columns) FROM factors WHERE sid = ?", [row[0] as String])
+            else { return nil }
+            return try Factor(row: found).dispatchTarget(of: service, backgroundBudget: row[1])
+        }
+    }
+}

@@ -1,0 +1,175 @@
+public import ChallengeModel
+import Dispatch
+import GRDB
+public import Logging
+import Synchronization
+
+/// The keys that the store seals with.
+public struct StoreKeys: Sendable {
+    /// `BECKON_STORE_KEYS`: secrets at rest.
+    public let store: KeyRing
+    /// `BECKON_CONFIGURATION_KEYS`: secrets on topic `configuration`.
+    public let configuration: KeyRing
+
+    public init(store: KeyRing, configuration: KeyRing) {
+        self.store = store
+        self.configuration = configuration
+    }
+}
+
+/// The store of one node: SQLite with a write-ahead log, `synchronous=FULL`, and group commit. Reads see every write whose
+/// caller has returned. Nothing blocks a cooperative thread: writes run on the writer's queue, reads on up to four others.
+public final class SQLiteChallengeStore: ChallengeStore {
+    let keys: StoreKeys
+    let tokens = VerifiedTokens()
+    private let pool: DatabasePool
+    private let group: GroupCommit
+    private let signal: OutboxSignal
+    private let logger: Logger
+    private let isClosed = Atomic(false)
+
+    /// Opens the file, makes it when missing, and brings the schema up to date. Blocks for as long as that takes.
+    /// - Throws: ``StoreError/failed(_:)`` that names the file.
+    public init(path: String, keys: StoreKeys, logger: Logger) throws {
+        var configuration = Configuration()
+        configuration.busyMode = .timeout(10)
+        configuration.maximumReaderCount = 4
+        configuration.label = "beckon.store"
+        let lastOutboxID: Int64
+        do {
+            pool = try DatabasePool(path: path, configuration: configuration)
+            try Migrations.migrator.migrate(pool)
+            lastOutboxID = try pool.writeWithoutTransaction { database in
+                // GRDB opens a WAL database with synchronous=NORMAL, under which a power loss may take the last commits; that
+                // can only be changed here, outside of a transaction, and on the writer's connection.
+                try database.execute(sql: "PRAGMA synchronous = FULL")
+                let level = try Int.fetchOne(database, sql: "PRAGMA synchronous") ?? -1
+                guard level == 2 else { throw StoreError.failed("synchronous is \(level), expected 2 (FULL)") }
+                let mode = try String.fetchOne(database, sql: "PRAGMA journal_mode") ?? ""
+                guard mode == "wal" else { throw StoreError.failed("journal_mode is \(mode), expected wal") }
+                // 32 MB of log between checkpoints, and as much cache: at thousands of writes a second the default of 4 MB
+                // copies the same pages into the file many times a second.
+                _ = try Int.fetchOne(database, sql: "PRAGMA wal_autocheckpoint = 8000")
+                try database.execute(sql: "PRAGMA cache_size = -32768")
+                return try database.lastOutboxID()
+            }
+        } catch let error as StoreError {
+            throw error
+        } catch {
+            throw StoreError.failed("database \(path): \(Self.storeError(error))")
+        }
+        self.keys = keys
+        self.logger = logger
+        let signal = OutboxSignal(last: lastOutboxID)
+        self.signal = signal
+        group = GroupCommit(pool: pool) { database in
+            if let last = try? database.lastOutboxID() { signal.committed(last: last) }
+        }
+        logger.debug("store open", metadata: ["path": "\(path)", "synchronous": "full"])
+    }
+
+    /// Each access makes a new stream and ends the one before: one reader at a time.
+    public var outboxSignal: AsyncStream<Void> { signal.stream() }
+
+    public func close() async {
+        guard !isClosed.exchange(true, ordering: .acquiringAndReleasing) else { return }
+        await group.close()
+        signal.finish()
+        await withCheckedContinuation { continuation in
+            // Waits for the reads under way.
+            DispatchQueue.global().async { [pool, logger] in
+                do {
+                    // The pool closes its writer before its readers, which cannot write the log back into the file.
+                    _ = try pool.writeWithoutTransaction { try $0.checkpoint(.truncate) }
+                    try pool.close()
+                } catch {
+                    // Nothing is lost: the log is read when the file is opened again.
+                    logger.warning(
+                        "the store was not closed in order", metadata: ["error": "\(Self.storeError(error))"])
+                }
+                continuation.resume()
+            }
+        }
+    }
+
+    /// Commits shared by the writes so far, for tests and metrics.
+    public var commits: Int { group.commits }
+
+    func write<Value: Sendable>(_ body: @escaping @Sendable (Database) throws -> Value) async throws -> Value {
+        guard !isClosed.load(ordering: .acquiring) else { throw StoreError.closed }
+        do {
+            return try await group.write(body)
+        } catch {
+            throw Self.storeError(error)
+        }
+    }
+
+    /// Not cancelled with its task: reads are short.
+    func read<Value: Sendable>(_ body: @escaping @Sendable (Database) throws -> Value) async throws -> Value {
+        guard !isClosed.load(ordering: .acquiring) else { throw StoreError.closed }
+        do {
+            return try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Value, any Error>) in
+                pool.asyncRead { result in
+                    continuation.resume(with: Result { try body(result.get()) })
+                }
+            }
+        } catch {
+            throw isClosed.load(ordering: .acquiring) ? StoreError.closed : Self.storeError(error)
+        }
+    }
+
+    /// SQLite's number and words, without the statement's arguments: those are identities and tokens.
+    static func storeError(_ error: any Error) -> StoreError {
+        switch error {
+        case let error as StoreError: error
+        case let error as DatabaseError:
+            .failed("SQLite \(error.extendedResultCode.rawValue): \(error.message ?? "no message")")
+        case let error as SealError: .failed("a sealed value cannot be opened: \(error)")
+        default: .failed("\(type(of: error))")
+        }
+    }
+}
+
+/// Tells one reader that commits have added outbox rows.
+final class OutboxSignal: Sendable {
+    private struct State {
+        var last: Int64
+        var continuation: AsyncStream<Void>.Continuation?
+        var isFinished = false
+    }
+
+    private let state: Mutex<State>
+
+    /// - Parameter last: the highest outbox id given out.
+    init(last: Int64) { state = Mutex(State(last: last)) }
+
+    /// Starts with a signal: rows may have come while nobody was reading.
+    func stream() -> AsyncStream<Void> {
+        let (stream, continuation) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
+        let (former, isFinished) = state.withLock { state in
+            defer { state.continuation = continuation }
+            return (state.continuation, state.isFinished)
+        }
+        former?.finish()
+        continuation.yield()
+        if isFinished { continuation.finish() }
+        return stream
+    }
+
+    func committed(last: Int64) {
+        let reader = state.withLock { state -> AsyncStream<Void>.Continuation? in
+            guard last > state.last else { return nil }
+            state.last = last
+            return state.continuation
+        }
+        reader?.yield()
+    }
+
+    func finish() {
+        let reader = state.withLock { state in
+            state.isFinished = true
+            return state.continuation
+        }
+        reader?.finish()
+    }
+}

@@ -1,0 +1,178 @@
+public import ChallengeModel
+import Foundation
+import GRDB
+
+extension SQLiteChallengeStore {
+    public func createChallenge(_ new: NewChallenge, nowMs: Int64) async throws -> (Challenge, isNew: Bool) {
+        let sid = ChallengeSID.generate(variant: 0x03, nowMs: nowMs)
+        return try await write { database in
+            guard let service = try database.service(new.service, account: new.account) else {
+                throw StoreError.notFound(.service)
+            }
+            if let known = try database.challenge(madeFor: new, nowMs: nowMs) { return (known, false) }
+            guard
+                let entity = try database.entity(
+                    account: new.account, service: new.service, identity: new.identity)
+            else { throw StoreError.notFound(.entity) }
+            let factors = try database.resolveTargets(of: entity.sid, named: new.factor)
+            let challenge = Challenge(
+                sid: sid, account: new.account, service: new.service, entity: entity.sid, identity: entity.identity,
+                factor: new.factor, message: new.message, fields: new.fields, hiddenDetails: new.hiddenDetails,
+                includesDate: service.includeDate, expiresAtMs: new.expiresAtMs, createdAtMs: nowMs, updatedAtMs: nowMs,
+                respondedAtMs: nil, status: .pending, responder: nil, signedAnswer: nil, metadata: nil,
+                fallbacks: new.fallbacks, redelivery: StorePolicy.completed(new.redelivery), requestID: new.requestID,
+                notifications: 0)
+            try database.insert(challenge, traceparent: new.traceparent)
+            var targets: [DispatchTarget] = []
+            for factor in factors {
+                let budget = try database.grantBackgroundPushes(to: factor, challenge: sid, nowMs: nowMs)
+                try database.run(
+                    "INSERT INTO challenge_targets (challenge_sid, factor_sid, background_budget) VALUES (?, ?, ?)",
+                    [sid.rawValue, factor.sid.rawValue, budget])
+                targets.append(factor.dispatchTarget(of: service, backgroundBudget: budget))
+            }
+            if let requestID = new.requestID {
+                try database.run(
+                    """
+                    INSERT OR REPLACE INTO request_ids (account_sid, service_sid, request_id, challenge_sid, created_ms) \
+                    VALUES (?, ?, ?, ?, ?)
+                    """,
+                    [new.account.rawValue, new.service.rawValue, requestID, sid.rawValue, nowMs])
+            }
+            try database.dispatch(
+                challenge, .creation, to: targets, traceparent: new.traceparent, nowMs: nowMs)
+            try database.emit(
+                .challengeCreated, challenge,
+                [
+                    "factor_sids": .list(factors.map { .string($0.sid.rawValue) }),
+                    "expiration_date": .string(Timestamp.rfc3339Seconds(new.expiresAtMs)),
+                ], traceparent: new.traceparent, nowMs: nowMs)
+            return (challenge, true)
+        }
+    }
+
+    public func challenge(
+        _ sid: ChallengeSID, account: AccountSID, service: ServiceSID, identity: String, factor: FactorSID?
+    ) async throws -> Challenge? {
+        try await read { database in
+            guard let entity = try database.entity(account: account, service: service, identity: identity) else {
+                return nil
+            }
+            guard let challenge = try database.challenge(sid)?.challenge, challenge.entity == entity.sid else {
+                return nil
+            }
+            if let factor, try !database.isTarget(factor, of: sid) { return nil }
+            return challenge
+        }
+    }
+
+    public func challenges(
+        _ filter: ChallengeFilter, page request: PageRequest, nowMs: Int64
+    ) async throws -> Page<Challenge> {
+        try await read { database in
+            guard
+                let entity = try database.entity(
+                    account: filter.account, service: filter.service, identity: filter.identity)
+            else { return Page(items: [], next: nil) }
+            // A phone polls for what is pending: that index holds the live ones only, however long the history is.
+            let index = filter.status == .pending ? "challenges_live" : "challenges_by_entity"
+            var sql = "SELECT \(Challenge.columns) FROM challenges c INDEXED BY \(index) WHERE c.entity_sid = ?"
+            var arguments: StatementArguments = [entity.sid.rawValue]
+            switch filter.status {
+            case nil: break
+            case .pending:
+                sql += " AND c.status = 'pending' AND c.expires_ms > ?"
+                arguments += [nowMs]
+            case .expired:
+                // As it reads: canceled and superseded ones say `expired` on the wire too.
+                sql += """
+                     AND (c.status IN ('expired', 'canceled', 'superseded') \
+                    OR c.status = 'pending' AND c.expires_ms <= ?)
+                    """
+                arguments += [nowMs]
+            case .some(let status):
+                sql += " AND c.status = ?"
+                arguments += [status.rawValue]
+            }
+            if let factor = filter.factor {
+                sql +=
+                    " AND EXISTS (SELECT 1 FROM challenge_targets t WHERE t.challenge_sid = c.sid AND t.factor_sid = ?)"
+                arguments += [factor.rawValue]
+            }
+            if let after = request.after {
+                sql += filter.descending ? " AND c.sid < ?" : " AND c.sid > ?"
+                arguments += [after]
+            }
+            sql += " ORDER BY c.sid \(filter.descending ? "DESC" : "ASC") LIMIT ?"
+            arguments += [request.clampedSize + 1]
+            return try page(database.rows(sql, arguments), request, cursor: \.sid.rawValue) {
+                try Challenge.read($0).challenge
+            }
+        }
+    }
+}
+
+extension Database {
+    /// What a request id made within its life; nil: it is free.
+    func challenge(madeFor new: NewChallenge, nowMs: Int64) throws -> Challenge? {
+        guard let requestID = new.requestID else { return nil }
+        let row = try row(
+            """
+            SELECT challenge_sid FROM request_ids WHERE account_sid = ? AND service_sid = ? AND request_id = ? \
+            AND created_ms > ?
+            """,
+            [new.account.rawValue, new.service.rawValue, requestID, nowMs - StorePolicy.requestIDLifeMs])
+        guard let row else { return nil }
+        var columns = Columns(row)
+        return try challenge(columns.sid())?.challenge
+    }
+
+    func isTarget(_ factor: FactorSID, of challenge: ChallengeSID) throws -> Bool {
+        try exists(
+            "SELECT 1 FROM challenge_targets WHERE challenge_sid = ? AND factor_sid = ?",
+            [challenge.rawValue, factor.rawValue])
+    }
+
+    /// One push of a challenge, on its way to `challenges`.
+    func dispatch(
+        _ challenge: Challenge, _ id: DispatchID, to targets: [DispatchTarget], traceparent: String?, nowMs: Int64
+    ) throws {
+        var dispatch = ChallengeDispatch()
+        dispatch.accountSid = challenge.account.rawValue
+        dispatch.serviceSid = challenge.service.rawValue
+        dispatch.challengeSid = challenge.sid.rawValue
+        dispatch.entitySid = challenge.entity.rawValue
+        dispatch.identity = challenge.identity
+        dispatch.dispatchID = id.description
+        dispatch.message = challenge.message
+        dispatch.createdAtMs = challenge.createdAtMs
+        dispatch.expiresAtMs = challenge.expiresAtMs
+        dispatch.targets = targets
+        dispatch.redelivery = challenge.redelivery
+        dispatch.fallbacks = challenge.fallbacks
+        dispatch.backgroundAllowed = targets.contains { $0.backgroundBudget > 0 }
+        var record = ChallengeRecord()
+        record.kind = .dispatch(dispatch)
+        try enqueue(
+            .challenges, key: challenge.sid.rawValue, value: record.protobufBytes(),
+            expiresAtMs: challenge.expiresAtMs, traceparent: traceparent, nowMs: nowMs)
+    }
+
+    /// An event of a challenge: enough for a webhook, nothing of its details.
+    func emit(
+        _ type: EventType, _ challenge: Challenge, _ more: [String: EventValue] = [:], traceparent: String?,
+        nowMs: Int64
+    ) throws {
+        var data: [String: EventValue] = [
+            "account_sid": .string(challenge.account.rawValue), "service_sid": .string(challenge.service.rawValue),
+            "entity_sid": .string(challenge.entity.rawValue), "entity_identity": .string(challenge.identity),
+            "challenge_sid": .string(challenge.sid.rawValue), "factor_type": "push",
+            "status": .string(challenge.status.rawValue),
+        ]
+        if let factor = challenge.responder ?? challenge.factor { data["factor_sid"] = .string(factor.rawValue) }
+        if let requestID = challenge.requestID { data["request_id"] = .string(requestID) }
+        try emit(
+            type, account: challenge.account, service: challenge.service.rawValue, subject: challenge.sid.rawValue,
+            data: data.merging(more) { $1 }, traceparent: traceparent, nowMs: nowMs)
+    }
+}

@@ -1,0 +1,162 @@
+public import ChallengeModel
+import Foundation
+import GRDB
+
+extension SQLiteChallengeStore {
+    public func createFactor(_ new: NewFactor, accessToken: String?, nowMs: Int64) async throws -> Factor {
+        try await write { database in
+            try database.requireService(new.service, account: new.account)
+            let existing = try database.entity(account: new.account, service: new.service, identity: new.identity)
+            if existing == nil, EntitySID(new.identity) != nil { throw StoreError.notFound(.entity) }
+            let token = try accessToken.map {
+                try database.useAccessToken($0, for: new, identity: existing?.identity ?? new.identity, nowMs: nowMs)
+            }
+            let entity =
+                try existing
+                ?? database.insertEntity(
+                    account: new.account, service: new.service, identity: new.identity, nowMs: nowMs)
+            try database.pruneUnverified(
+                "entity_sid = ?", [entity.sid.rawValue], createdBeforeMs: nowMs - StorePolicy.unverifiedLifeMs,
+                limit: 100, nowMs: nowMs)
+            guard
+                try !database.exists(
+                    "SELECT 1 FROM factors WHERE entity_sid = ? AND public_key = ?",
+                    [entity.sid.rawValue, blob(new.publicKey)])
+            else { throw StoreError.conflict(.factor) }
+            let count = try database.integer(
+                "SELECT count(*) FROM factors WHERE entity_sid = ?", [entity.sid.rawValue])
+            guard count < StorePolicy.factorsPerEntity else { throw StoreError.limit(.factors) }
+            let factor = Factor(
+                sid: .generate(variant: 0x03, nowMs: nowMs), account: new.account, service: new.service,
+                entity: entity.sid, identity: entity.identity, friendlyName: new.friendlyName, isVerified: false,
+                publicKey: new.publicKey, keyID: .generate(nowMs: nowMs), platform: new.platform,
+                pushToken: new.platform == .noPush ? nil : new.pushToken, appID: new.appID,
+                environment: new.environment, sdkVersion: new.sdkVersion,
+                notificationsEnabled: new.notificationsEnabled,
+                metadata: new.metadata, registeredAtMs: nowMs, createdAtMs: nowMs, updatedAtMs: nowMs)
+            try database.insert(factor, accessToken: token)
+            try database.emit(.factorCreated, factor, nowMs: nowMs)
+            return factor
+        }
+    }
+
+    public func factor(
+        _ sid: FactorSID, account: AccountSID, service: ServiceSID, identity: String
+    ) async throws -> Factor? {
+        try await read { database in
+            guard let entity = try database.entity(account: account, service: service, identity: identity) else {
+                return nil
+            }
+            return try database.row(
+                "SELECT \(Factor.columns) FROM factors WHERE sid = ? AND entity_sid = ?",
+                [sid.rawValue, entity.sid.rawValue]
+            ).map(Factor.init(row:))
+        }
+    }
+
+    public func factor(keyID: String) async throws -> Factor? {
+        try await read { database in
+            guard let row = try database.row("SELECT \(Factor.columns) FROM factors WHERE key_id = ?", [keyID]) else {
+                return nil
+            }
+            let factor = try Factor(row: row)
+            return try database.service(factor.service, account: factor.account) == nil ? nil : factor
+        }
+    }
+
+    public func factors(
+        account: AccountSID, service: ServiceSID, identity: String, page request: PageRequest
+    ) async throws -> Page<Factor> {
+        try await read { database in
+            guard let entity = try database.entity(account: account, service: service, identity: identity) else {
+                return Page(items: [], next: nil)
+            }
+            let rows = try database.rows(
+                "SELECT \(Factor.columns) FROM factors WHERE entity_sid = ? AND sid > ? ORDER BY sid LIMIT ?",
+                [entity.sid.rawValue, request.after ?? "", request.clampedSize + 1])
+            return try page(rows, request, cursor: \.sid.rawValue, Factor.init(row:))
+        }
+    }
+
+    public func verifyFactor(_ sid: FactorSID, nowMs: Int64) async throws -> Factor {
+        try await write { database in
+            var factor = try database.factor(sid)
+            if factor.isVerified { return factor }
+            guard factor.createdAtMs > nowMs - StorePolicy.unverifiedLifeMs else { throw StoreError.notFound(.factor) }
+            factor.isVerified = true
+            factor.updatedAtMs = nowMs
+            try database.run(
+                "UPDATE factors SET verified = 1, updated_ms = ? WHERE sid = ?", [nowMs, sid.rawValue])
+            try database.spendAccessToken(of: sid, nowMs: nowMs)
+            let replaced = try database.rows(
+                """
+                SELECT \(Factor.columns) FROM factors WHERE entity_sid = ? AND verified = 1 AND push_token = ? \
+                AND platform = ? AND app_id = ? AND sid <> ?
+                """,
+                [factor.entity.rawValue, factor.pushToken, factor.platform.rawValue, factor.appID, sid.rawValue])
+            for row in replaced { try database.delete(Factor(row: row), reason: .replaced, nowMs: nowMs) }
+            let others = try database.integer(
+                "SELECT count(*) FROM factors WHERE entity_sid = ? AND verified = 1 AND sid <> ?",
+                [factor.entity.rawValue, sid.rawValue])
+            try database.emit(.factorVerified, factor, ["other_factors": .integer(others)], nowMs: nowMs)
+            return factor
+        }
+    }
+
+    public func updateFactor(_ sid: FactorSID, _ change: FactorChange, nowMs: Int64) async throws -> Factor {
+        try await write { database in
+            let former = try database.factor(sid)
+            var factor = former
+            factor.apply(change)
+            guard factor != former else { return former }
+            factor.updatedAtMs = nowMs
+            let isRegisteredAnew = !factor.hasRegistration(of: former)
+            if isRegisteredAnew { factor.registeredAtMs = nowMs }
+            let revision = try database.update(factor)
+            if isRegisteredAnew { try database.tellLiveChallenges(of: factor, isGone: false, nowMs: nowMs) }
+            try database.emit(.factorUpdated, factor, revision: revision, nowMs: nowMs)
+            if factor.notificationsEnabled == false, former.notificationsEnabled != false {
+                try database.emit(.factorNotificationsDisabled, factor, revision: revision, nowMs: nowMs)
+            }
+            return factor
+        }
+    }
+
+    public func deleteFactor(_ sid: FactorSID, nowMs: Int64) async throws -> Bool {
+        try await write { database in
+            guard let row = try database.row("SELECT \(Factor.columns) FROM factors WHERE sid = ?", [sid.rawValue])
+            else { return false }
+            try database.delete(Factor(row: row), reason: .requested, nowMs: nowMs)
+            return true
+        }
+    }
+}
+
+/// Why a factor went, as `factor.deleted` says it.
+enum FactorDeletion: String {
+    case requested
+    /// Another one was verified with its push token, platform and app.
+    case replaced
+    case entityDeleted = "entity-deleted"
+    case neverVerified = "never-verified"
+    /// Its access token was spent on another factor.
+    case tokenSpent = "token-spent"
+}
+
+extension Factor {
+    mutating func apply(_ change: FactorChange) {
+        friendlyName = change.friendlyName ?? friendlyName
+        platform = change.platform ?? platform
+        pushToken = platform == .noPush ? nil : change.pushToken ?? pushToken
+        appID = change.appID ?? appID
+        environment = change.environment ?? environment
+        sdkVersion = change.sdkVersion ?? sdkVersion
+        notificationsEnabled = change.notificationsEnabled ?? notificationsEnabled
+    }
+
+    /// A provider would see the same device and app.
+    func hasRegistration(of other: Factor) -> Bool {
+        platform == other.platform && pushToken == other.pushToken && appID == other.appID
+            && environment == other.environment
+    }
+}

@@ -1,0 +1,93 @@
+import ChallengeModel
+import Foundation
+import GRDB
+
+extension Factor {
+    /// The device as a dispatch names it.
+    /// - Parameter backgroundBudget: background pushes that the whole challenge may use on it.
+    func dispatchTarget(of service: Service, backgroundBudget: Int) -> DispatchTarget {
+        var target = DispatchTarget()
+        target.factorSid = sid.rawValue
+        target.platform = platform
+        target.pushToken = pushToken ?? ""
+        target.appID = appID
+        target.credentialSid = service.credential(for: platform)?.rawValue ?? ""
+        target.environment = environment
+        target.registeredAtMs = registeredAtMs
+        target.backgroundBudget = UInt32(backgroundBudget)
+        target.notificationsDisabled = notificationsEnabled == false
+        return target
+    }
+}
+
+extension Database {
+    /// The devices of a new challenge, oldest first.
+    /// - Throws: `notFound(.factor)`, `factorUnverified`, `noVerifiedFactor`.
+    func resolveTargets(of entity: EntitySID, named factor: FactorSID?) throws -> [Factor] {
+        if let factor {
+            guard
+                let row = try row(
+                    "SELECT \(Factor.columns) FROM factors WHERE sid = ? AND entity_sid = ?",
+                    [factor.rawValue, entity.rawValue])
+            else { throw StoreError.notFound(.factor) }
+            let found = try Factor(row: row)
+            guard found.isVerified else { throw StoreError.factorUnverified }
+            return [found]
+        }
+        let found = try rows(
+            "SELECT \(Factor.columns) FROM factors WHERE entity_sid = ? AND verified = 1 ORDER BY sid",
+            [entity.rawValue]
+        ).map(Factor.init(row:))
+        guard !found.isEmpty else { throw StoreError.noVerifiedFactor }
+        return found
+    }
+
+    /// Reserves background pushes for one challenge and device. - Returns: how many it may use.
+    func grantBackgroundPushes(to factor: Factor, challenge: ChallengeSID, nowMs: Int64) throws -> Int {
+        guard factor.platform == .apn, factor.pushToken != nil else { return 0 }
+        try run(
+            "DELETE FROM background_grants WHERE factor_sid = ? AND granted_ms <= ?",
+            [factor.sid.rawValue, nowMs - StorePolicy.backgroundWindowMs])
+        let used = try integer("SELECT count(*) FROM background_grants WHERE factor_sid = ?", [factor.sid.rawValue])
+        let budget = StorePolicy.backgroundBudget(used: Int(used))
+        if budget > 0 {
+            try run(
+                "INSERT INTO background_grants (factor_sid, granted_ms, challenge_sid) VALUES (?, ?, ?)",
+                [factor.sid.rawValue, nowMs, challenge.rawValue])
+        }
+        return budget
+    }
+
+    /// `DeviceChanged` to every live challenge that is addressed to the factor.
+    func tellLiveChallenges(of factor: Factor, isGone: Bool, nowMs: Int64) throws {
+        let live = try rows(
+            """
+            SELECT c.sid, c.expires_ms, c.traceparent, t.background_budget FROM challenges c INDEXED BY challenges_live \
+            JOIN challenge_targets t ON t.challenge_sid = c.sid AND t.factor_sid = ? \
+            WHERE c.entity_sid = ? AND c.status = 'pending' AND c.expires_ms > ? ORDER BY c.sid
+            """, [factor.sid.rawValue, factor.entity.rawValue, nowMs])
+        guard !live.isEmpty else { return }
+        // A service that is on its way out still names its credentials.
+        let service = try row(
+            "SELECT \(Service.columns) FROM services WHERE sid = ?", [factor.service.rawValue]
+        ).map(Service.init(row:))
+        for row in live {
+            var columns = Columns(row)
+            let challenge = columns.text()
+            let expiresAtMs = columns.int64()
+            let traceparent = columns.optionalText()
+            var changed = DeviceChanged()
+            changed.challengeSid = challenge
+            changed.factorSid = factor.sid.rawValue
+            changed.gone = isGone
+            if !isGone, let service {
+                changed.target = factor.dispatchTarget(of: service, backgroundBudget: columns.integer())
+            }
+            var record = ChallengeRecord()
+            record.kind = .deviceChanged(changed)
+            try enqueue(
+                .challenges, key: challenge, value: record.protobufBytes(), expiresAtMs: expiresAtMs,
+                traceparent: traceparent, nowMs: nowMs)
+        }
+    }
+}

@@ -1,0 +1,41 @@
+import ChallengeModel
+
+/// The numbers that the rules of the store are made of, the same for every implementation.
+enum StorePolicy {
+    /// A request id names one challenge for this long.
+    static let requestIDLifeMs: Int64 = 25 * 3_600_000
+    /// A factor that is not verified within this is as good as gone.
+    static let unverifiedLifeMs: Int64 = 24 * 3_600_000
+    /// An access token's row can be fetched for this long after its expiry.
+    static let accessTokenKeptMs: Int64 = 24 * 3_600_000
+    /// A closed challenge is kept this long: the API's own span for personal data.
+    static let challengeKeptMs: Int64 = 30 * 24 * 3_600_000
+    /// Push factors per entity (60315).
+    static let factorsPerEntity = 20
+    /// Unverified factors that one access token makes: a phone whose answer was lost tries again.
+    static let factorsPerAccessToken = 3
+    /// Resends per challenge (60309).
+    static let notificationsPerChallenge = 3
+    /// Background pushes per APNs device and window; Apple: "don't try to send more than two or three per hour".
+    static let backgroundPushesPerWindow = 2
+    static let backgroundWindowMs: Int64 = 3_600_000
+    /// Background pushes that one challenge reserves.
+    static let backgroundPushesPerChallenge = 1
+
+    /// How many background pushes a new challenge may use on a device that was promised `used` within the window.
+    static func backgroundBudget(used: Int) -> Int {
+        min(backgroundPushesPerChallenge, max(0, backgroundPushesPerWindow - used))
+    }
+
+    /// Zeros become the defaults.
+    static func completed(_ redelivery: Redelivery) -> Redelivery {
+        var completed = redelivery
+        if completed.maxAttempts == 0 { completed.maxAttempts = 4 }
+        if completed.expectedLatencyMs == 0 { completed.expectedLatencyMs = 8000 }
+        if completed.confirm == .unspecified { completed.confirm = .each }
+        return completed
+    }
+
+    /// Identities are equal when they differ in case only.
+    static func identityKey(_ identity: String) -> String { identity.lowercased() }
+}

@@ -1,0 +1,25 @@
+import ChallengeModel
+import ChallengeStore
+import Testing
+
+/// One promise of ``ChallengeStore``, checked on a fresh store: the same list for every implementation.
+struct ConformanceCase: Sendable, CustomTestStringConvertible {
+    let sentence: String
+    let check: @Sendable (World) async throws -> Void
+
+    init(_ sentence: String, _ check: @escaping @Sendable (World) async throws -> Void) {
+        self.sentence = sentence
+        self.check = check
+    }
+
+    var testDescription: String { sentence }
+
+    static let all = accounts + people + challenges + answers + sweeps + outbox
+}
+
+/// Keys that every store under test gets, so that what it seals can be opened.
+enum TestKeys {
+    static let store = KeyRing.random(id: "store")
+    static let configuration = KeyRing.random(id: "configuration")
+    static let both = StoreKeys(store: store, configuration: configuration)
+}

@@ -1,0 +1,216 @@
+import ChallengeModel
+import ChallengeStore
+import Testing
+
+extension ConformanceCase {
+    static let people: [ConformanceCase] = [
+        ConformanceCase("an identity is found in any case and by its SID, and keeps its own spelling") { world in
+            let store = world.store
+            let made = try await store.createEntity(
+                account: world.account, service: world.service, identity: "Ann-0001", nowMs: World.t0)
+            for text in ["Ann-0001", "ANN-0001", made.sid.rawValue] {
+                let found = try await store.entity(account: world.account, service: world.service, identity: text)
+                #expect(found == made, "\(text)")
+            }
+            #expect(
+                await storeError {
+                    _ = try await store.createEntity(
+                        account: world.account, service: world.service, identity: "ann-0001", nowMs: World.t0)
+                } == .conflict(.entity))
+            // As an identity the SID of another would open that one's challenges.
+            #expect(
+                await storeError {
+                    _ = try await store.createEntity(
+                        account: world.account, service: world.service,
+                        identity: EntitySID.generate(nowMs: 1).rawValue, nowMs: World.t0)
+                } == .conflict(.entity))
+            let other = try await store.createAccount(nowMs: World.t0).sid
+            #expect(try await store.entity(account: other, service: world.service, identity: "Ann-0001") == nil)
+            #expect(
+                await storeError {
+                    _ = try await store.createEntity(
+                        account: other, service: world.service, identity: "bob-0001", nowMs: World.t0)
+                } == .notFound(.service))
+        },
+        ConformanceCase("deleting an entity cancels what is live and takes factors and challenges away") { world in
+            let factor = try await world.factor()
+            let live = try await world.challenge()
+            let closed = try await world.challenge()
+            _ = try await world.store.answer(world.answer(closed.sid, factor.sid), nowMs: World.t0 + 1)
+            _ = try await world.drain()
+            #expect(
+                try await world.store.deleteEntity(
+                    account: world.account, service: world.service, identity: world.identity.uppercased(),
+                    nowMs: World.t0 + 2))
+            let left = try await world.drain()
+            #expect(try left.resolutions.map(\.challengeSid) == [live.sid.rawValue])
+            #expect(try left.eventTypes == ["challenge.canceled", "factor.deleted"])
+            #expect(try await world.store.factor(keyID: factor.keyID.rawValue) == nil)
+            _ = try await world.store.expireDue(limit: 10, nowMs: World.t0 + 3)
+            // The same person anew has nothing of the old one.
+            let again = try await world.factor()
+            #expect(try await world.stored(closed.sid) == nil)
+            #expect(
+                await storeError {
+                    _ = try await world.store.answer(world.answer(closed.sid, again.sid), nowMs: World.t0 + 4)
+                } == .notFound(.challenge))
+        },
+        ConformanceCase("an access token is good for its identity, three tries, one verified factor, and its time") {
+            world in
+            let store = world.store
+            let new = NewAccessToken(
+                account: world.account, service: world.service, identity: "ANN-0001", ttlSeconds: 60)
+            let (token, secret) = try await store.createAccessToken(new, nowMs: World.t0)
+            #expect(Base64URL.decode(secret)?.count == 32)
+            #expect(
+                try await store.accessToken(token.sid, account: world.account, service: world.service) == token)
+            func enrol(_ identity: String, _ secret: String, at nowMs: Int64 = World.t0) async -> StoreError? {
+                await storeError {
+                    _ = try await store.createFactor(
+                        world.newFactor(identity: identity), accessToken: secret, nowMs: nowMs)
+                }
+            }
+            #expect(await enrol("bob-0001", secret) == .accessTokenRefused)
+            #expect(await enrol("ann-0001", "x" + secret) == .accessTokenRefused)
+            #expect(await enrol("ann-0001", secret, at: World.t0 + 60_000) == .accessTokenRefused)
+            var factors: [Factor] = []
+            for _ in 0..<3 {
+                factors.append(
+                    try await store.createFactor(
+                        world.newFactor(identity: "ann-0001"), accessToken: secret, nowMs: World.t0 + 59_999))
+            }
+            #expect(await enrol("ann-0001", secret) == .accessTokenRefused)
+            _ = try await world.drain()
+            _ = try await store.verifyFactor(factors[1].sid, nowMs: World.t0 + 61_000)
+            #expect(await enrol("ann-0001", secret) == .accessTokenRefused)
+            // The other tries of the same phone are gone: one token makes one verified factor.
+            #expect(
+                await storeError { _ = try await store.verifyFactor(factors[0].sid, nowMs: World.t0) }
+                    == .notFound(.factor))
+            #expect(try await world.drain().eventTypes == ["factor.deleted", "factor.deleted", "factor.verified"])
+        },
+        ConformanceCase("a spent access token refuses at once") { world in
+            let (_, secret) = try await world.store.createAccessToken(
+                NewAccessToken(account: world.account, service: world.service, identity: world.identity),
+                nowMs: World.t0)
+            let factor = try await world.store.createFactor(
+                world.newFactor(), accessToken: secret, nowMs: World.t0)
+            _ = try await world.store.verifyFactor(factor.sid, nowMs: World.t0)
+            #expect(
+                await storeError {
+                    _ = try await world.store.createFactor(
+                        world.newFactor(), accessToken: secret, nowMs: World.t0)
+                } == .accessTokenRefused)
+        },
+        ConformanceCase("a factor makes its entity, has a key id of its own, and its key stands once") { world in
+            let key = World.publicKey()
+            let new = world.newFactor(key: key)
+            let factor = try await world.store.createFactor(new, accessToken: nil, nowMs: World.t0)
+            #expect(factor.sid.rawValue.hasPrefix("YF03") && !factor.isVerified && factor.publicKey == key)
+            #expect(try await world.store.factor(keyID: factor.keyID.rawValue) == factor)
+            #expect(
+                try await world.store.factor(
+                    factor.sid, account: world.account, service: world.service, identity: world.identity) == factor)
+            #expect(
+                try await world.store.factor(
+                    factor.sid, account: world.account, service: world.service, identity: "someone-else") == nil)
+            #expect(
+                await storeError { _ = try await world.store.createFactor(new, accessToken: nil, nowMs: World.t0) }
+                    == .conflict(.factor))
+            let event = try await world.drain().event(.factorCreated)
+            #expect(event.id == "\(factor.sid)/factor.created")
+            #expect(event.data["entity_identity"] == .string(world.identity))
+        },
+        ConformanceCase("the 21st factor is refused; those never verified in a day make room") { world in
+            var first: Factor?
+            for _ in 0..<20 {
+                let factor = try await world.factor(isVerified: false)
+                first = first ?? factor
+            }
+            #expect(await storeError { _ = try await world.factor() } == .limit(.factors))
+            let tomorrow = World.t0 + 24 * 3_600_000
+            #expect(
+                await storeError { _ = try await world.store.verifyFactor(first!.sid, nowMs: tomorrow) }
+                    == .notFound(.factor))
+            _ = try await world.factor(nowMs: tomorrow)
+            let left = try await world.store.factors(
+                account: world.account, service: world.service, identity: world.identity, page: PageRequest())
+            #expect(left.items.count == 1)
+        },
+        ConformanceCase("verifying twice changes nothing; the same device enrolled anew replaces its older factor") {
+            world in
+            let old = try await world.factor(token: "same-token")
+            let other = try await world.factor(.fcm, token: "same-token")
+            let challenge = try await world.challenge()
+            _ = try await world.drain()
+            #expect(try await world.store.verifyFactor(old.sid, nowMs: World.t0 + 9) == old)
+            #expect(try await world.drain().rows.isEmpty)
+            let new = try await world.factor(token: "same-token", nowMs: World.t0 + 10)
+            let left = try await world.drain()
+            #expect(try left.event(.factorDeleted).data["factor_sid"] == .string(old.sid.rawValue))
+            #expect(try left.event(.factorDeleted).data["reason"] == "replaced")
+            #expect(try left.event(.factorVerified).data["other_factors"] == .integer(1))
+            let change = try #require(try left.deviceChanges.first)
+            #expect(
+                change.gone && change.factorSid == old.sid.rawValue && change.challengeSid == challenge.sid.rawValue)
+            let factors = try await world.store.factors(
+                account: world.account, service: world.service, identity: world.identity, page: PageRequest())
+            #expect(factors.items.map(\.sid) == [other.sid, new.sid])
+        },
+        ConformanceCase("a new push token reaches live challenges only; a new name reaches none") { world in
+            let factor = try await world.factor(token: "old")
+            let bystander = try await world.factor(.fcm)
+            let live = try await world.challenge(factor: factor.sid)
+            let answered = try await world.challenge(factor: factor.sid)
+            _ = try await world.challenge(factor: bystander.sid)
+            _ = try await world.challenge(factor: factor.sid, expiresAtMs: World.t0 + 5)
+            _ = try await world.store.answer(world.answer(answered.sid, factor.sid), nowMs: World.t0)
+            _ = try await world.drain()
+            var change = FactorChange()
+            change.friendlyName = "renamed"
+            _ = try await world.store.updateFactor(factor.sid, change, nowMs: World.t0 + 5)
+            let renamed = try await world.drain()
+            #expect(try renamed.eventTypes == ["factor.updated"] && renamed.deviceChanges.isEmpty)
+            change.pushToken = "new"
+            let updated = try await world.store.updateFactor(factor.sid, change, nowMs: World.t0 + 6)
+            #expect(updated.registeredAtMs == World.t0 + 6 && updated.friendlyName == "renamed")
+            let moved = try await world.drain()
+            let told = try moved.deviceChanges
+            #expect(told.map(\.challengeSid) == [live.sid.rawValue])
+            #expect(told[0].target.pushToken == "new" && told[0].target.registeredAtMs == World.t0 + 6)
+            #expect(told[0].target.credentialSid == world.apn.rawValue && !told[0].gone)
+            #expect(told[0].target.backgroundBudget == 1)
+            #expect(try renamed.events[0].id != moved.events[0].id)
+            _ = try await world.store.updateFactor(factor.sid, change, nowMs: World.t0 + 7)
+            #expect(try await world.drain().rows.isEmpty, "nothing changed")
+        },
+        ConformanceCase("notifications switched off are told once per change; without push the token goes") { world in
+            let factor = try await world.factor()
+            _ = try await world.drain()
+            var change = FactorChange()
+            change.notificationsEnabled = false
+            _ = try await world.store.updateFactor(factor.sid, change, nowMs: World.t0)
+            #expect(try await world.drain().eventTypes == ["factor.updated", "factor.notifications_disabled"])
+            _ = try await world.challenge()
+            #expect(try await world.drain().dispatches[0].targets[0].notificationsDisabled)
+            change.platform = .noPush
+            let silent = try await world.store.updateFactor(factor.sid, change, nowMs: World.t0)
+            #expect(silent.pushToken == nil)
+            #expect(try await world.drain().eventTypes == ["factor.updated"])
+        },
+        ConformanceCase("a deleted factor is gone for live challenges and for its own requests") { world in
+            let factor = try await world.factor()
+            let challenge = try await world.challenge()
+            _ = try await world.drain()
+            #expect(try await world.store.deleteFactor(factor.sid, nowMs: World.t0))
+            #expect(try await !world.store.deleteFactor(factor.sid, nowMs: World.t0))
+            let left = try await world.drain()
+            #expect(try left.deviceChanges.map(\.gone) == [true])
+            #expect(try left.event(.factorDeleted).data["reason"] == "requested")
+            #expect(
+                await storeError {
+                    _ = try await world.store.answer(world.answer(challenge.sid, factor.sid), nowMs: World.t0)
+                } == .notFound(.challenge))
+        },
+    ]
+}

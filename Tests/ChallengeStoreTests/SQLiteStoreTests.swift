@@ -1,0 +1,159 @@
+import ChallengeModel
+import ChallengeStore
+import Foundation
+import Logging
+import Testing
+
+let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+
+/// A folder that goes when the test ends.
+func withTemporaryFolder<Result>(_ body: (URL) async throws -> Result) async throws -> Result {
+    let folder = FileManager.default.temporaryDirectory.appending(path: "beckon-store-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    return try await body(folder)
+}
+
+@Suite("SQLite store", .timeLimit(.minutes(2)))
+struct SQLiteStoreTests {
+    @Test("conforms:", arguments: ConformanceCase.all)
+    func conformance(promise: ConformanceCase) async throws {
+        try await withTemporaryFolder { folder in
+            let store = try SQLiteChallengeStore(
+                path: folder.appending(path: "store.db").path, keys: TestKeys.both, logger: quiet)
+            try await promise.check(World(store))
+            await store.close()
+        }
+    }
+
+    @Test("what was acknowledged is in the file as it lies on disk, without a close")
+    func crash() async throws {
+        try await withTemporaryFolder { folder in
+            let path = folder.appending(path: "store.db").path
+            let store = try SQLiteChallengeStore(path: path, keys: TestKeys.both, logger: quiet)
+            let world = try await World(store)
+            let factor = try await world.factor()
+            let made = try await withThrowingTaskGroup(of: Challenge.self) { group in
+                for _ in 0..<300 { group.addTask { try await world.challenge() } }
+                return try await group.reduce(into: []) { $0.append($1) }
+            }
+            let approved = try await store.answer(world.answer(made[0].sid, factor.sid), nowMs: World.t0 + 1)
+            _ = try await store.claimOutbox(owner: "dead", limit: 10, leaseMs: 1000, nowMs: World.t0)
+            // What a kill leaves: the files, copied while the store is open and nobody has checkpointed.
+            let image = folder.appending(path: "image")
+            try FileManager.default.createDirectory(at: image, withIntermediateDirectories: true)
+            for suffix in ["", "-wal"] {
+                try FileManager.default.copyItem(
+                    atPath: path + suffix, toPath: image.appending(path: "store.db").path + suffix)
+            }
+            let reopened = try SQLiteChallengeStore(
+                path: image.appending(path: "store.db").path, keys: TestKeys.both, logger: quiet)
+            for challenge in made {
+                let found = try await reopened.challenge(
+                    challenge.sid, account: world.account, service: world.service, identity: world.identity,
+                    factor: factor.sid)
+                #expect(found == (challenge.sid == approved.sid ? approved : challenge))
+            }
+            // created, verified; dispatch and event of each; resolution and event of one.
+            #expect(try await reopened.outboxState().rows == 2 + 600 + 2)
+            #expect(try await reopened.authenticate(account: world.account, authToken: world.authToken))
+            await reopened.close()
+            await store.close()
+        }
+    }
+
+    @Test("concurrent writes share commits")
+    func sharedCommits() async throws {
+        try await withTemporaryFolder { folder in
+            let store = try SQLiteChallengeStore(
+                path: folder.appending(path: "store.db").path, keys: TestKeys.both, logger: quiet)
+            let world = try await World(store)
+            _ = try await world.factor()
+            let before = store.commits
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for _ in 0..<500 { group.addTask { _ = try await world.challenge() } }
+                try await group.waitForAll()
+            }
+            #expect(store.commits - before < 250, "\(store.commits - before) commits for 500 challenges")
+            await store.close()
+        }
+    }
+
+    @Test("the file holds no auth token, access token or credential in clear")
+    func secretsAtRest() async throws {
+        try await withTemporaryFolder { folder in
+            let path = folder.appending(path: "store.db").path
+            let store = try SQLiteChallengeStore(path: path, keys: TestKeys.both, logger: quiet)
+            let world = try await World(store)
+            let (_, secret) = try await store.createAccessToken(
+                NewAccessToken(account: world.account, service: world.service, identity: world.identity),
+                nowMs: World.t0)
+            await store.close()
+            let bytes = try Data(contentsOf: URL(filePath: path))
+            #expect(bytes.range(of: Data(world.account.rawValue.utf8)) != nil)
+            for clear in [world.authToken, secret, "BEGIN PRIVATE KEY"] {
+                #expect(bytes.range(of: Data(clear.utf8)) == nil)
+            }
+        }
+    }
+
+    @Test("a store opened with other keys says so and names no secret")
+    func otherKeys() async throws {
+        try await withTemporaryFolder { folder in
+            let path = folder.appending(path: "store.db").path
+            let store = try SQLiteChallengeStore(path: path, keys: TestKeys.both, logger: quiet)
+            let world = try await World(store)
+            await store.close()
+            let other = try SQLiteChallengeStore(
+                path: path, keys: StoreKeys(store: .random(id: "x"), configuration: .random()), logger: quiet)
+            let refusal = await storeError {
+                _ = try await other.authenticate(account: world.account, authToken: world.authToken)
+            }
+            #expect(refusal == .failed(#"a sealed value cannot be opened: unknownKey("store")"#))
+            let republish = await storeError { try await other.republishConfiguration(nowMs: World.t0) }
+            guard case .failed(let text) = republish else {
+                Issue.record("expected a failure")
+                return
+            }
+            #expect(text.contains(world.apn.rawValue) && text.contains(world.fcm.rawValue))
+            await other.close()
+        }
+    }
+
+    @Test("a path that cannot be opened is named")
+    func badPath() {
+        #expect {
+            try SQLiteChallengeStore(path: "/nonexistent/store.db", keys: TestKeys.both, logger: quiet)
+        } throws: { error in
+            if case .failed(let text) = error as? StoreError { text.contains("/nonexistent/store.db") } else { false }
+        }
+    }
+
+    @Test(
+        "measure: creations per second from 64 tasks",
+        .enabled(if: ProcessInfo.processInfo.environment["BECKON_MEASURE"] != nil))
+    func measure() async throws {
+        try await withTemporaryFolder { folder in
+            let store = try SQLiteChallengeStore(
+                path: folder.appending(path: "store.db").path, keys: TestKeys.both, logger: quiet)
+            let world = try await World(store)
+            for person in 0..<1000 { _ = try await world.factor(identity: "person-\(person)") }
+            let (tasks, each) = (64, 500)
+            let start = ContinuousClock.now
+            let before = store.commits
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for task in 0..<tasks {
+                    group.addTask {
+                        for index in 0..<each {
+                            _ = try await world.challenge(identity: "person-\((task * each + index) % 1000)")
+                        }
+                    }
+                }
+                try await group.waitForAll()
+            }
+            let seconds = (ContinuousClock.now - start) / .seconds(1)
+            print("creations/s: \(Int(Double(tasks * each) / seconds)), commits: \(store.commits - before)")
+            await store.close()
+        }
+    }
+}
