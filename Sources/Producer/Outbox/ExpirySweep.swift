@@ -1,0 +1,53 @@
+public import ChallengeModel
+public import ChallengeStore
+public import Logging
+public import Metrics
+
+/// Writes the expiry of challenges that nobody answered: reads compute it, the sweep makes it known, with its `Resolution`
+/// and event.
+public struct ExpirySweep: Sendable {
+    private let store: any ChallengeStore
+    private let logger: Logger
+    private let interval: Duration
+    private let limit: Int
+    private let nowMs: @Sendable () -> Int64
+    private let expired: Counter
+    private let failures: Counter
+
+    /// - Parameters:
+    ///   - interval: between two rounds. Default 500 ms.
+    ///   - limit: challenges expired in one transaction. Default 500.
+    ///   - nowMs: epoch milliseconds.
+    public init(
+        store: any ChallengeStore, logger: Logger, metrics: any MetricsFactory, interval: Duration = .milliseconds(500),
+        limit: Int = 500, nowMs: @escaping @Sendable () -> Int64 = { Timestamp.nowMs() }
+    ) {
+        self.store = store
+        self.logger = logger
+        self.interval = interval
+        self.limit = limit
+        self.nowMs = nowMs
+        expired = Counter(label: OutboxMetric.challengesExpired.rawValue, factory: metrics)
+        failures = Counter(label: OutboxMetric.sweepFailures.rawValue, factory: metrics)
+    }
+
+    /// Sweeps until the task is cancelled; a round under way is finished. A failing store is asked again, up to 30 s later.
+    public func run() async {
+        var failuresInRow = 0
+        while !Task.isCancelled {
+            do {
+                while !Task.isCancelled {
+                    let count = try await store.expireDue(limit: limit, nowMs: nowMs())
+                    expired.increment(by: count)
+                    if count < limit { break }
+                }
+                failuresInRow = 0
+            } catch {
+                failuresInRow += 1
+                failures.increment()
+                logger.error("the expiry sweep failed", metadata: ["error": "\(error)"])
+            }
+            try? await Task.sleep(for: min(interval * (1 << min(failuresInRow, 10)), .seconds(30)))
+        }
+    }
+}

@@ -1,0 +1,56 @@
+public import ChallengeModel
+public import ChallengeStore
+import Foundation
+public import KafkaClient
+public import Logging
+public import Metrics
+public import ServiceSupport
+
+/// Carries outbox rows to Kafka: claims them under a lease, publishes them signed, deletes them when the broker has them.
+/// Nothing is held open in the store while Kafka is asked. What is published twice (a crash between the acknowledgement and
+/// the deletion) is the same record with the same dispatch or event id.
+public struct OutboxRelay: Sendable {
+    /// The name of the readiness check.
+    public static let readinessCheck = "outbox"
+
+    public struct Options: Sendable {
+        /// Who holds the leases. At its start a relay takes back what its own name holds, so that a crash costs no lease; two
+        /// relays that live at once on one store therefore need two names. Default: one per host.
+        public var owner = "producer@" + ProcessInfo.processInfo.hostName
+        /// A row is somebody else's to take after this. Longer than `messageTimeout`. Default 60 s.
+        public var lease: Duration = .seconds(60)
+        /// The producer's `message.timeout.ms`: after it a record has its report. Default 30 s.
+        public var messageTimeout: Duration = .seconds(30)
+        /// Rows claimed in one commit. Default 500.
+        public var claim = 500
+        /// Rows held at once: in flight, waiting for an earlier one of their key, or to be deleted. Default 4,000.
+        public var window = 4000
+        /// How often it looks without being called. Default 1 s.
+        public var look: Duration = .seconds(1)
+        /// How long a stop waits for acknowledgements. Default 5 s.
+        public var stopBound: Duration = .seconds(5)
+        /// When the role is not ready.
+        public var limits = OutboxLimits()
+
+        public init() {}
+    }
+
+    private let run: RelayRun
+
+    /// - Parameter nowMs: epoch milliseconds, of the clock that stamps the rows.
+    public init(
+        store: any ChallengeStore, producer: KafkaProducer, signer: RecordSigner, readiness: Readiness, logger: Logger,
+        metrics: any MetricsFactory, options: Options = Options(),
+        nowMs: @escaping @Sendable () -> Int64 = { Timestamp.nowMs() }
+    ) {
+        run = RelayRun(
+            store: store, producer: producer, signer: signer, readiness: readiness, logger: logger,
+            metrics: OutboxMetrics(factory: metrics), options: options, nowMs: nowMs)
+    }
+
+    /// Relays until the task is cancelled. Then it claims no more, waits up to `stopBound` for what is in flight, deletes what
+    /// was acknowledged and gives back what was not sent. Called once.
+    public func run() async {
+        await run.untilCancelled()
+    }
+}

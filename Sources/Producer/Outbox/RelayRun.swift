@@ -1,0 +1,333 @@
+import ChallengeModel
+import ChallengeStore
+import Dispatch
+import KafkaClient
+import Logging
+import Metrics
+import ServiceSupport
+import Synchronization
+
+/// One relay at work: the window, and the I/O around it.
+final class RelayRun: Sendable {
+    private struct State {
+        var window: RelayWindow
+        /// Reports that came and are not worked in.
+        var reports: [(id: Int64, fate: RelayFate)] = []
+        /// Of the last report that was not an acknowledgement.
+        var lastError: KafkaError?
+        var deletions: [Int64] = []
+        var releases: [Int64] = []
+        /// Handed to the store, not yet answered.
+        var settling = 0
+        /// No claim before this.
+        var pausedUntil: ContinuousClock.Instant?
+        var failuresInRow = 0
+        /// Waits until every row in flight has its report.
+        var idle: CheckedContinuation<Void, Never>?
+
+        var taken: Int { window.held + deletions.count + releases.count + settling }
+    }
+
+    private let store: any ChallengeStore
+    private let producer: KafkaProducer
+    private let signer: RecordSigner
+    private let readiness: Readiness
+    private let logger: Logger
+    private let metrics: OutboxMetrics
+    private let options: OutboxRelay.Options
+    private let nowMs: @Sendable () -> Int64
+    private let state: Mutex<State>
+    private let wakes: AsyncStream<Void>
+    private let wake: AsyncStream<Void>.Continuation
+    private let settles: AsyncStream<Void>
+    private let settle: AsyncStream<Void>.Continuation
+
+    init(
+        store: any ChallengeStore, producer: KafkaProducer, signer: RecordSigner, readiness: Readiness, logger: Logger,
+        metrics: OutboxMetrics, options: OutboxRelay.Options, nowMs: @escaping @Sendable () -> Int64
+    ) {
+        self.store = store
+        self.producer = producer
+        self.signer = signer
+        self.readiness = readiness
+        self.logger = logger
+        self.metrics = metrics
+        self.options = options
+        self.nowMs = nowMs
+        let reserve = options.messageTimeout + .seconds(5)
+        state = Mutex(State(window: RelayWindow(sendReserveMs: reserve.wholeMilliseconds)))
+        // One signal is enough: whoever wakes takes everything there is.
+        (wakes, wake) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
+        (settles, settle) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
+    }
+
+    func untilCancelled() async {
+        do {
+            try await store.releaseOutbox(owner: options.owner)
+        } catch {
+            logger.warning("what an earlier relay held waits for its lease", metadata: ["error": "\(error)"])
+        }
+        await withDiscardingTaskGroup { group in
+            group.addTask { await self.relay() }
+            group.addTask { await self.settleFinished() }
+            group.addTask { for await _ in self.store.outboxSignal { self.wake.yield() } }
+            group.addTask { await self.tick() }
+            group.addTask { await self.observe() }
+        }
+        await stop()
+    }
+
+    // MARK: - Claim and send
+
+    private func relay() async {
+        wake.yield()
+        for await _ in wakes {
+            workInReports()
+            while let limit = claimable(), !Task.isCancelled {
+                let claimed = await claim(limit)
+                workInReports()
+                if claimed < limit { break }
+            }
+        }
+    }
+
+    /// How many rows may be claimed now; nil: none. Not while rows are being given back: a later one of the same key would
+    /// overtake them.
+    private func claimable() -> Int? {
+        state.withLock { state in
+            guard state.releases.isEmpty else { return nil }
+            if let until = state.pausedUntil {
+                if until > .now { return nil }
+                state.pausedUntil = nil
+            }
+            let room = min(options.claim, options.window - state.taken)
+            // A claim is a commit: not for a handful while hundreds are on their way.
+            return room >= max(1, min(options.claim, options.window) / 4) ? room : nil
+        }
+    }
+
+    /// - Returns: how many rows came.
+    private func claim(_ limit: Int) async -> Int {
+        let claimedAtMs = nowMs()
+        let rows: [OutboxRow]
+        do {
+            rows = try await store.claimOutbox(
+                owner: options.owner, limit: limit, leaseMs: options.lease.wholeMilliseconds, nowMs: claimedAtMs)
+        } catch {
+            guard !Task.isCancelled else { return 0 }
+            metrics.storeFailures.increment()
+            logger.error("the outbox cannot be claimed", metadata: ["error": "\(error)"])
+            pause()
+            return 0
+        }
+        guard !rows.isEmpty else { return 0 }
+        let now = nowMs()
+        let step = state.withLock {
+            $0.window.admit(rows, leaseEndsMs: claimedAtMs + options.lease.wholeMilliseconds, nowMs: now)
+        }
+        carryOut(step)
+        return rows.count
+    }
+
+    private func workInReports() {
+        let now = nowMs()
+        let (steps, failures, error) = state.withLock { state in
+            let reports = state.reports
+            state.reports = []
+            if reports.contains(where: { $0.fate == .acknowledged }) { state.failuresInRow = 0 }
+            return (
+                reports.map { state.window.finish($0.id, $0.fate, nowMs: now) },
+                reports.count { $0.fate == .failed }, state.lastError
+            )
+        }
+        if failures > 0 {
+            // One line for all of them: in an outage they come by the thousand.
+            logger.warning(
+                "records were not acknowledged and will be sent again",
+                metadata: ["records": "\(failures)", "error": "\(error?.description ?? "")"])
+            pause()
+        }
+        for step in steps { carryOut(step) }
+    }
+
+    private func carryOut(_ step: RelayWindow.Step) {
+        for row in step.send {
+            let record = signer.record(
+                row.topic, key: row.key, value: row.value, contentType: row.contentType, traceparent: row.traceparent)
+            publish(record, of: row, isDeadLetter: false)
+        }
+        for row in step.deadLetter { publish(deadLetter(of: row), of: row, isDeadLetter: true) }
+        if step.expired > 0 { metrics.expired.increment(by: step.expired) }
+        guard !step.delete.isEmpty || !step.release.isEmpty else { return }
+        state.withLock { state in
+            state.deletions += step.delete
+            state.releases += step.release
+        }
+        settle.yield()
+    }
+
+    private func publish(_ record: ProducerRecord, of row: OutboxRow, isDeadLetter: Bool) {
+        let (id, topic, key, bytes) = (row.id, row.topic, row.key, row.value.count)
+        producer.enqueue(record) { [self] result in
+            switch result {
+            case .success:
+                if isDeadLetter { metrics.deadLetters.increment() } else { metrics.relayed(topic) }
+                report(id, .acknowledged, nil)
+            case .failure(let error):
+                let fate = RelayFate(error, bytes: bytes, isDeadLetter: isDeadLetter)
+                switch fate {
+                case .failed: metrics.kafkaFailures.increment()
+                case .refused, .abandoned:
+                    if fate == .abandoned { metrics.abandoned.increment() }
+                    logger.error(
+                        fate == .refused
+                            ? "Kafka refuses a record for good; it goes to dead letters"
+                            : "dead letters refuse a record too; it is dropped",
+                        metadata: ["topic": "\(topic.rawValue)", "key": "\(key)", "error": "\(error)"])
+                case .acknowledged: break
+                }
+                report(id, fate, error)
+            }
+        }
+    }
+
+    private func deadLetter(of row: OutboxRow) -> ProducerRecord {
+        let consumed = ConsumedRecord(
+            topicPartition: TopicPartition(topic: signer.names[row.topic], partition: -1), offset: -1, timestampMs: -1,
+            key: Array(row.key.utf8), value: row.value,
+            headers: [RecordHeader(ContentType.headerName, row.contentType.rawValue)])
+        return signer.deadLetter(consumed, reason: "refused", detail: "the broker refuses this record for good")
+    }
+
+    /// On the producer's thread: only keeps and signals.
+    private func report(_ id: Int64, _ fate: RelayFate, _ error: KafkaError?) {
+        let idle = state.withLock { state in
+            state.reports.append((id, fate))
+            state.lastError = error ?? state.lastError
+            return Self.takeIdle(&state)
+        }
+        idle?.resume()
+        wake.yield()
+    }
+
+    private static func takeIdle(_ state: inout State) -> CheckedContinuation<Void, Never>? {
+        guard state.reports.count >= state.window.inFlight else { return nil }
+        defer { state.idle = nil }
+        return state.idle
+    }
+
+    /// 100 ms, doubled up to 5 s while nothing is acknowledged.
+    private func pause() {
+        state.withLock { state in
+            let backOff = Duration.milliseconds(min(100 << min(state.failuresInRow, 6), 5000))
+            state.failuresInRow += 1
+            state.pausedUntil = .now + backOff
+        }
+    }
+
+    // MARK: - Delete and give back
+
+    private func settleFinished() async {
+        for await _ in settles {
+            while await !settleOnce(), !Task.isCancelled {
+                metrics.storeFailures.increment()
+                try? await Task.sleep(for: .milliseconds(200))
+            }
+        }
+    }
+
+    /// - Returns: false when the store failed; then everything is kept for the next time.
+    private func settleOnce() async -> Bool {
+        let (deletions, releases) = state.withLock { state in
+            let taken = (state.deletions, state.releases)
+            // What is given back stays in sight of `claimable` until it is.
+            state.settling += taken.0.count
+            state.deletions = []
+            return taken
+        }
+        var isDone = true
+        do {
+            try await store.deleteOutbox(deletions, owner: options.owner)
+            try await store.releaseOutbox(releases, owner: options.owner)
+        } catch {
+            isDone = false
+            logger.error("the outbox cannot be settled", metadata: ["error": "\(error)"])
+        }
+        state.withLock { state in
+            state.settling -= deletions.count
+            if isDone {
+                state.releases.removeFirst(releases.count)
+            } else {
+                state.deletions = deletions + state.deletions
+            }
+        }
+        // There is room again.
+        wake.yield()
+        return isDone
+    }
+
+    // MARK: - Time and state
+
+    private func tick() async {
+        while !Task.isCancelled {
+            let pause = state.withLock { $0.pausedUntil.map { $0 - .now } }
+            try? await Task.sleep(for: min(options.look, max(pause ?? options.look, .milliseconds(10))))
+            wake.yield()
+        }
+    }
+
+    private func observe() async {
+        while !Task.isCancelled {
+            do {
+                let (rows, oldest) = try await store.outboxState()
+                let age = oldest.map { max(0, nowMs() - $0) }
+                metrics.rows.record(rows)
+                metrics.oldestDispatchSeconds.record(Double(age ?? 0) / 1000)
+                metrics.held.record(state.withLock { $0.window.held })
+                if let complaint = options.limits.complaint(rows: rows, oldestDispatchAgeMs: age) {
+                    readiness.fail(OutboxRelay.readinessCheck, complaint)
+                } else {
+                    readiness.pass(OutboxRelay.readinessCheck)
+                }
+            } catch {
+                readiness.fail(OutboxRelay.readinessCheck, "the store does not answer: \(error)")
+            }
+            try? await Task.sleep(for: options.look)
+        }
+    }
+
+    /// The task is cancelled here, so nothing in it may wait in a way that ends with the task.
+    private func stop() async {
+        let step = state.withLock { $0.window.stop() }
+        carryOut(step)
+        let queue = DispatchQueue.global()
+        let bound = DispatchTimeInterval.milliseconds(Int(options.stopBound.wholeMilliseconds))
+        await withCheckedContinuation { continuation in
+            let idle = state.withLock { state in
+                state.idle = continuation
+                return Self.takeIdle(&state)
+            }
+            idle?.resume()
+            queue.asyncAfter(deadline: .now() + bound) { [self] in
+                let late = state.withLock { state in
+                    defer { state.idle = nil }
+                    return state.idle
+                }
+                late?.resume()
+            }
+        }
+        workInReports()
+        if await !settleOnce() {
+            logger.warning("what was acknowledged last will be published again after its lease")
+        }
+        let left = state.withLock { $0.window.inFlight }
+        if left > 0 {
+            logger.warning(
+                "stopped with records unacknowledged; they will be sent again", metadata: ["rows": "\(left)"])
+        }
+    }
+}
+
+extension Duration {
+    var wholeMilliseconds: Int64 { components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000 }
+}

@@ -1,0 +1,103 @@
+import ChallengeModel
+import ChallengeStore
+import KafkaClient
+import Testing
+
+@testable import Producer
+
+@Suite("Relay window")
+struct RelayWindowTests {
+    func row(_ id: Int64, _ key: String, topic: Topic = .challenges, expiresAtMs: Int64? = nil) -> OutboxRow {
+        OutboxRow(
+            id: id, topic: topic, key: key, value: [1], contentType: .protobuf, expiresAtMs: expiresAtMs,
+            traceparent: nil)
+    }
+
+    @Test("rows of different keys or topics go together, rows of one key one by one")
+    func order() {
+        var window = RelayWindow(sendReserveMs: 10)
+        let rows = [row(1, "a"), row(2, "b"), row(3, "a"), row(4, "a", topic: .events), row(5, "a")]
+        let step = window.admit(rows, leaseEndsMs: 100, nowMs: 0)
+        #expect(step.send.map(\.id) == [1, 2, 4])
+        #expect(window.held == 5 && window.inFlight == 3)
+        let next = window.finish(1, .acknowledged, nowMs: 1)
+        #expect(next.delete == [1] && next.send.map(\.id) == [3])
+        #expect(window.admit([row(6, "a")], leaseEndsMs: 100, nowMs: 1).send.isEmpty)
+        #expect(window.finish(3, .acknowledged, nowMs: 1).send.map(\.id) == [5])
+        #expect(window.finish(5, .acknowledged, nowMs: 1).send.map(\.id) == [6])
+        #expect(window.finish(6, .acknowledged, nowMs: 1) == RelayWindow.Step(delete: [6]))
+        #expect(window.held == 2)
+    }
+
+    @Test("a failure gives back the row and all behind it, so that nothing overtakes")
+    func failure() {
+        var window = RelayWindow(sendReserveMs: 10)
+        _ = window.admit([row(1, "a"), row(2, "a"), row(3, "b")], leaseEndsMs: 100, nowMs: 0)
+        #expect(window.finish(1, .failed, nowMs: 1) == RelayWindow.Step(release: [1, 2]))
+        #expect(window.held == 1)
+        #expect(window.finish(1, .acknowledged, nowMs: 1) == RelayWindow.Step(), "a late report is ignored")
+        #expect(window.admit([row(1, "a"), row(2, "a")], leaseEndsMs: 100, nowMs: 2).send.map(\.id) == [1])
+    }
+
+    @Test("an expired row is deleted unsent, at the very millisecond, and the next of its key goes")
+    func expired() {
+        var window = RelayWindow(sendReserveMs: 10)
+        let step = window.admit(
+            [row(1, "a", expiresAtMs: 50), row(2, "a", expiresAtMs: 51), row(3, "a")], leaseEndsMs: 1000, nowMs: 50)
+        #expect(step == RelayWindow.Step(send: [row(2, "a", expiresAtMs: 51)], delete: [1], expired: 1))
+        #expect(window.finish(2, .acknowledged, nowMs: 99).send.map(\.id) == [3])
+    }
+
+    @Test("a row whose lease would end before its report is given back, with those behind it")
+    func lease() {
+        var window = RelayWindow(sendReserveMs: 10)
+        _ = window.admit([row(1, "a"), row(2, "a"), row(3, "a")], leaseEndsMs: 100, nowMs: 90)
+        #expect(window.finish(1, .acknowledged, nowMs: 91) == RelayWindow.Step(delete: [1], release: [2, 3]))
+        #expect(window.held == 0)
+    }
+
+    @Test("a refused row goes to dead letters once, and is deleted whatever they say")
+    func refused() {
+        var window = RelayWindow(sendReserveMs: 10)
+        _ = window.admit([row(1, "a"), row(2, "a"), row(3, "b")], leaseEndsMs: 100, nowMs: 0)
+        #expect(window.finish(1, .refused, nowMs: 1) == RelayWindow.Step(deadLetter: [row(1, "a")]))
+        #expect(window.finish(1, .acknowledged, nowMs: 1) == RelayWindow.Step(send: [row(2, "a")], delete: [1]))
+        _ = window.finish(3, .refused, nowMs: 1)
+        #expect(window.finish(3, .abandoned, nowMs: 1) == RelayWindow.Step(delete: [3]))
+    }
+
+    @Test("a stop gives back what waits and sends nothing more")
+    func stop() {
+        var window = RelayWindow(sendReserveMs: 10)
+        _ = window.admit([row(1, "a"), row(2, "a"), row(3, "b")], leaseEndsMs: 100, nowMs: 0)
+        #expect(window.stop() == RelayWindow.Step(release: [2]))
+        #expect(window.held == 2)
+        #expect(window.admit([row(9, "z")], leaseEndsMs: 100, nowMs: 0) == RelayWindow.Step(release: [9]))
+        #expect(window.finish(1, .acknowledged, nowMs: 1) == RelayWindow.Step(delete: [1]))
+    }
+
+    @Test(
+        "errors are refusals only when the record itself is to blame",
+        arguments: [
+            ("_MSG_TIMED_OUT", 10, false, RelayFate.failed), ("_TRANSPORT", 10, false, .failed),
+            ("_CLOSED", 10, false, .failed), ("_FATAL", 10, false, .failed),
+            ("UNKNOWN_TOPIC_OR_PART", 10, false, .failed), ("TOPIC_AUTHORIZATION_FAILED", 10, false, .failed),
+            ("MSG_SIZE_TOO_LARGE", 100, false, .failed), ("MSG_SIZE_TOO_LARGE", 100_000, false, .refused),
+            ("MSG_SIZE_TOO_LARGE", 100_000, true, .abandoned), ("INVALID_RECORD", 10, false, .refused),
+            ("INVALID_RECORD", 10, true, .abandoned), ("_MSG_TIMED_OUT", 10, true, .failed),
+        ])
+    func fates(code: String, bytes: Int, isDeadLetter: Bool, fate: RelayFate) {
+        #expect(RelayFate(KafkaError(code: code, reason: ""), bytes: bytes, isDeadLetter: isDeadLetter) == fate)
+    }
+
+    @Test("the outbox complains above its limits, with the number")
+    func health() {
+        var limits = OutboxLimits()
+        limits.rows = 10
+        limits.oldestDispatch = .seconds(15)
+        #expect(limits.complaint(rows: 10, oldestDispatchAgeMs: 15_000) == nil)
+        #expect(limits.complaint(rows: 0, oldestDispatchAgeMs: nil) == nil)
+        #expect(limits.complaint(rows: 11, oldestDispatchAgeMs: nil)?.contains("11 rows") == true)
+        #expect(limits.complaint(rows: 1, oldestDispatchAgeMs: 15_001)?.contains("15 s") == true)
+    }
+}
