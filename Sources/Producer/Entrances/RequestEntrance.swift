@@ -1,0 +1,77 @@
+import ChallengeModel
+import ChallengeStore
+import KafkaClient
+import Logging
+import ServiceSupport
+
+/// Topic `requests`: a record becomes a challenge, an event `request.rejected`, or a dead letter; only then is it done.
+struct RequestEntrance: Sendable {
+    static let name = "requests"
+
+    let store: any ChallengeStore
+    let deadLetters: DeadLetters
+    let account: AccountSID
+    let pressure: OutboxPressure
+    let clock: @Sendable () -> Int64
+    let metrics: ProducerMetrics
+    let logger: Logger
+
+    /// - Returns: true when the outcome is committed; false when the task was cancelled first.
+    func handle(_ record: ConsumedRecord) async -> Bool {
+        var backoff = Backoff()
+        while !Task.isCancelled {
+            // Read anew with each try: time passes, and what has expired meanwhile is rejected.
+            let reading = RequestReading(
+                value: record.value, contentType: record.headers.text(of: ContentType.headerName),
+                timestampMs: record.timestampMs,
+                traceparent: TraceParent.valid(record.headers.text(of: RecordHeaderName.traceparent)), account: account,
+                nowMs: clock())
+            switch reading {
+            case .deadLetter(let reason, let detail):
+                guard await deadLetters.send(record, reason: reason, detail: detail) else { return false }
+                metrics.entrance(Self.name, .deadLetter)
+                return true
+            case .reject(let rejection):
+                if await isDone(rejection) { return true }
+            case .create(let new):
+                if await isDone(new) { return true }
+            }
+            metrics.entranceRetry(Self.name)
+            guard await backoff.wait() else { return false }
+        }
+        return false
+    }
+
+    private func isDone(_ new: NewChallenge) async -> Bool {
+        guard !pressure.isOver else { return false }
+        do {
+            let (_, isNew) = try await store.createChallenge(new, nowMs: clock())
+            if isNew { metrics.challengeCreated(source: "kafka") }
+            metrics.entrance(Self.name, isNew ? .accepted : .repeated)
+            return true
+        } catch let error as StoreError {
+            switch error {
+            case .busy, .closed, .failed:
+                logger.warning("a request waits for the store", metadata: ["error": "\(error)"])
+                return false
+            default: return await isDone(RequestRejection(new, error: error))
+            }
+        } catch {
+            logger.warning("a request waits for the store", metadata: ["error": "\(type(of: error))"])
+            return false
+        }
+    }
+
+    private func isDone(_ rejection: RequestRejection) async -> Bool {
+        do {
+            try await store.recordEvent(
+                .requestRejected, account: account, service: rejection.service, subject: rejection.requestID,
+                id: rejection.eventID(account: account), data: rejection.data, nowMs: clock())
+            metrics.entrance(Self.name, .rejected)
+            return true
+        } catch {
+            logger.warning("a rejection waits for the store", metadata: ["error": "\(error)"])
+            return false
+        }
+    }
+}

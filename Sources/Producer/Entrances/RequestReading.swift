@@ -1,0 +1,135 @@
+import ChallengeModel
+import ChallengeStore
+
+/// What a record of `requests` asks for. Pure.
+enum RequestReading: Sendable, Equatable {
+    case create(NewChallenge)
+    /// Well-formed, but against a rule: the backend is told by an event.
+    case reject(RequestRejection)
+    /// Nobody to tell, or nobody's to tell: to the dead letters.
+    case deadLetter(reason: String, detail: String)
+
+    /// - Parameters:
+    ///   - account: the one that the topic is bound to.
+    ///   - timestampMs: the record's, from which life counts; one that is missing or ahead of our clock counts as now.
+    init(
+        value: [UInt8], contentType: String?, timestampMs: Int64, traceparent: String?, account: AccountSID,
+        nowMs: Int64
+    ) {
+        guard !value.isEmpty else {
+            self = .deadLetter(reason: "empty", detail: "the value is empty; expected a ChallengeRequest")
+            return
+        }
+        let request: ChallengeRequest
+        do {
+            request = try ChallengeRequest(value: value, contentType: contentType)
+        } catch {
+            self = .deadLetter(reason: error.reason, detail: error.description)
+            return
+        }
+        guard request.accountSid.isEmpty || AccountSID(request.accountSid) == account else {
+            self = .deadLetter(
+                reason: "account", detail: "account_sid is another than the one this topic is bound to")
+            return
+        }
+        guard (1...64).contains(request.requestID.unicodeScalars.count) else {
+            self = .deadLetter(reason: "field", detail: "request_id: expected 1 to 64 characters")
+            return
+        }
+        do {
+            self = .create(
+                try Self.challenge(
+                    request, account: account, timestampMs: timestampMs, traceparent: traceparent, nowMs: nowMs))
+        } catch let violation as RuleViolation {
+            let field = ChallengeField(rawValue: violation.parameter)?.recordField ?? violation.parameter
+            self = .reject(
+                RequestRejection(
+                    request, code: violation.code, reason: violation.renamed(field).description, parameter: field))
+        } catch {
+            self = .deadLetter(reason: "field", detail: "the request cannot be read")
+        }
+    }
+
+    private static func challenge(
+        _ request: ChallengeRequest, account: AccountSID, timestampMs: Int64, traceparent: String?, nowMs: Int64
+    ) throws -> NewChallenge {
+        guard let service = ServiceSID(request.serviceSid) else {
+            throw ChallengeRules.violation(.service, "VA and 32 hexadecimal digits")
+        }
+        let identity = try TextRules.identity(request.identity)
+        var factor: FactorSID?
+        if !request.factorSid.isEmpty {
+            factor = FactorSID(request.factorSid)
+            guard factor != nil else {
+                throw ChallengeRules.violation(.factor, "YF and 32 hexadecimal digits, or nothing for all devices")
+            }
+        }
+        let message = try ChallengeRules.message(request.message)
+        guard request.ttlSeconds <= 3600 else {
+            throw ChallengeRules.violation(.expiration, "at most 3600 seconds, 0 stands for 300")
+        }
+        let ttl = request.ttlSeconds == 0 ? 300 : Int64(request.ttlSeconds)
+        let start = timestampMs < 0 ? nowMs : min(timestampMs, nowMs)
+        // One that is over already is for the store to refuse: only it knows whether this is a repeat of a request that made a
+        // challenge in time, and that must not be rejected after the fact.
+        var new = NewChallenge(
+            account: account, service: service, identity: identity, factor: factor, message: message,
+            expiresAtMs: ChallengeRules.wholeSeconds(start + ttl * 1000))
+        new.fields = try ChallengeRules.fields(request.fields)
+        if !request.hiddenDetails.isEmpty {
+            let members = request.hiddenDetails.sorted { $0.key < $1.key }
+                .map { (name: $0.key, value: JSONValue.string($0.value)) }
+            new.hiddenDetails = try ChallengeRules.hiddenDetails(JSONValue.object(members).text)
+        }
+        new.fallbacks = try ChallengeRules.fallbacks(request.fallbacks)
+        new.redelivery = try ChallengeRules.redelivery(request.redelivery)
+        new.requestID = request.requestID
+        new.traceparent = traceparent
+        return new
+    }
+}
+
+/// Why a request made no challenge, as `request.rejected` tells it.
+struct RequestRejection: Error, Sendable, Equatable {
+    let requestID: String
+    let service: String
+    let code: APICode
+    let reason: String
+    let parameter: String?
+    let fallbacks: [String]
+
+    init(_ request: ChallengeRequest, code: APICode, reason: String, parameter: String? = nil) {
+        requestID = request.requestID
+        // A field of any content: what is no SID is not repeated.
+        service = ServiceSID(request.serviceSid)?.rawValue ?? ""
+        self.code = code
+        self.reason = reason
+        self.parameter = parameter
+        fallbacks = (try? ChallengeRules.fallbacks(request.fallbacks)) ?? []
+    }
+
+    /// - Parameter error: a refusal of the store's.
+    init(_ new: NewChallenge, error: StoreError) {
+        let told = APIError(error)
+        requestID = new.requestID ?? ""
+        service = new.service.rawValue
+        code = told.code
+        reason = told.message
+        parameter = nil
+        fallbacks = new.fallbacks
+    }
+
+    /// The same for every redelivery of the record.
+    func eventID(account: AccountSID) -> String {
+        "\(account)/\(service)/\(requestID)/\(EventType.requestRejected.rawValue)"
+    }
+
+    var data: [String: EventValue] {
+        var data: [String: EventValue] = [
+            "request_id": .string(requestID), "code": .integer(Int64(code.rawValue)), "reason": .string(reason),
+            "fallbacks": .list(fallbacks.map { .string($0) }),
+        ]
+        if let parameter { data["parameter"] = .string(parameter) }
+        return data
+    }
+}

@@ -1,0 +1,84 @@
+import ChallengeModel
+
+/// A request, read: what handlers work on.
+struct APICall: Sendable {
+    let route: Route
+    let method: String
+    /// The path as it was sent, still escaped.
+    let path: String
+    /// Behind the question mark, as it was sent.
+    let query: String
+    let body: [UInt8]
+    let contentType: String?
+    let credentials: PresentedCredentials?
+    /// `scheme://host:port`, without a slash at its end.
+    let baseURL: String
+    let traceparent: String?
+    /// Epoch milliseconds.
+    let nowMs: Int64
+
+    /// The parameters: of the query for a GET, of the body for a POST.
+    /// - Throws: 20415 for a body of another type, or the first broken parameter.
+    func parameters() throws -> ParameterReader {
+        if method == "GET" { return ParameterReader(try Form(query.utf8)) }
+        guard !body.isEmpty else { return ParameterReader(Form()) }
+        let bare = contentType?.split(separator: ";").first?.trimmingWhitespace().lowercased()
+        guard bare == "application/x-www-form-urlencoded" else {
+            throw APIError(.mediaType, "Content-Type: expected application/x-www-form-urlencoded")
+        }
+        return ParameterReader(try Form(body))
+    }
+
+    /// A path's SID; what is none is not found.
+    func sid<Kind>(_ text: String, _ kind: SID<Kind>.Type = SID<Kind>.self) throws(APIError) -> SID<Kind> {
+        guard let sid = SID<Kind>(text) else { throw .notFound }
+        return sid
+    }
+}
+
+/// What a handler answers.
+struct APIReply: Sendable {
+    var status: Int
+    /// Nil: no body at all, as for 204.
+    var body: JSONValue?
+    var headers: [String: String] = [:]
+    /// For `Beckon-Ignored`.
+    var ignored: [String] = []
+
+    static func created(_ body: JSONValue, ignoring ignored: [String] = []) -> APIReply {
+        APIReply(status: 201, body: body, ignored: ignored)
+    }
+
+    static func ok(_ body: JSONValue, ignoring ignored: [String] = []) -> APIReply {
+        APIReply(status: 200, body: body, ignored: ignored)
+    }
+
+    static let noContent = APIReply(status: 204)
+
+    static func noContent(ignoring ignored: [String]) -> APIReply { APIReply(status: 204, ignored: ignored) }
+}
+
+extension StringProtocol {
+    func trimmingWhitespace() -> String {
+        var text = Substring(self)
+        while text.first?.isWhitespace == true { text.removeFirst() }
+        while text.last?.isWhitespace == true { text.removeLast() }
+        return String(text)
+    }
+}
+
+/// W3C trace context, version 00.
+enum TraceParent {
+    /// The header's value when it is one that may travel on; nil otherwise.
+    static func valid(_ text: String?) -> String? {
+        guard let text, text.utf8.count == 55 else { return nil }
+        let parts = text.split(separator: "-", omittingEmptySubsequences: false)
+        guard parts.count == 4, parts[0] == "00", parts[1].utf8.count == 32, parts[2].utf8.count == 16,
+            parts[3].utf8.count == 2, parts[1].contains(where: { $0 != "0" }), parts[2].contains(where: { $0 != "0" })
+        else { return nil }
+        let isLowerHex = parts.joined().utf8.allSatisfy {
+            (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains($0)
+        }
+        return isLowerHex ? text : nil
+    }
+}

@@ -1,0 +1,192 @@
+import ChallengeModel
+import ChallengeStore
+import HTTPTypes
+import Hummingbird
+import Logging
+import NIOCore
+
+/// Between Hummingbird and the resources: reads the request within its bounds, answers errors as the API words them, counts.
+struct APIResponder: HTTPResponder {
+    typealias Context = BasicRequestContext
+
+    let api: API
+    let limits: HTTPLimits
+    let publicURL: String?
+    /// For a request without a usable `Host`.
+    let fallbackURL: String
+    let scheme: String
+    let clock: @Sendable () -> Int64
+    let metrics: ProducerMetrics
+    let logger: Logger
+
+    func respond(to request: Request, context: BasicRequestContext) async -> Response {
+        let start = ContinuousClock.now
+        let target = request.head.path ?? "/"
+        let mark = target.firstIndex(of: "?") ?? target.endIndex
+        let path = String(target[..<mark])
+        let query = mark == target.endIndex ? "" : String(target[target.index(after: mark)...])
+        let route = Route(path: path)
+        let requestID = RequestIdentifier.make()
+        var reply: APIReply
+        do {
+            guard let route else { throw APIError.notFound }
+            guard route.methods.contains(request.method.rawValue) else {
+                throw APIError(
+                    .methodNotAllowed, "Method not allowed: expected " + route.methods.joined(separator: " or "),
+                    headers: ["Allow": route.methods.joined(separator: ", ")])
+            }
+            let body = try await body(of: request)
+            let call = APICall(
+                route: route, method: request.method.rawValue, path: path, query: query, body: body,
+                contentType: request.headers[.contentType],
+                credentials: PresentedCredentials(authorization: request.headers[.authorization]),
+                baseURL: baseURL(of: request), traceparent: TraceParent.valid(request.headers[Self.traceparent]),
+                nowMs: clock())
+            reply = try await api.answer(call)
+        } catch {
+            reply = Self.reply(to: error, logger: logger, requestID: requestID)
+        }
+        let elapsed = ContinuousClock.now - start
+        metrics.answered(
+            route: route?.template ?? "none", method: Self.knownMethod(request.method.rawValue), status: reply.status,
+            nanoseconds: elapsed.components.seconds * 1_000_000_000 + elapsed.components.attoseconds / 1_000_000_000)
+        logger.debug(
+            "answered",
+            metadata: [
+                "route": "\(route?.template ?? "none")", "status": "\(reply.status)", "request-id": "\(requestID)",
+            ])
+        return Self.response(reply, requestID: requestID)
+    }
+
+    // MARK: - In
+
+    /// The body of a POST. Others' bodies are left alone: Hummingbird reads past them.
+    /// - Throws: 20413 over the limit, 20408 when it trickles in longer than the deadline.
+    private func body(of request: Request) async throws -> [UInt8] {
+        guard request.method == .post else { return [] }
+        let tooLarge = APIError(
+            .tooLarge, "The body is too large: at most \(limits.maxBody) bytes", headers: ["Connection": "close"])
+        if let declared = request.headers[.contentLength].flatMap({ Int($0) }), declared > limits.maxBody {
+            throw tooLarge
+        }
+        let deadline = ContinuousClock.now + limits.bodyDeadline
+        var bytes: [UInt8] = []
+        for try await chunk in request.body {
+            guard bytes.count + chunk.readableBytes <= limits.maxBody else { throw tooLarge }
+            guard ContinuousClock.now < deadline else {
+                throw APIError(
+                    .requestTimeout, "The body did not arrive in time", headers: ["Connection": "close"])
+            }
+            bytes.append(contentsOf: chunk.readableBytesView)
+        }
+        return bytes
+    }
+
+    /// As configured, or as the caller reached us.
+    private func baseURL(of request: Request) -> String {
+        if let publicURL { return publicURL }
+        guard let host = request.head.authority, !host.isEmpty, host.utf8.count <= 255,
+            host.utf8.allSatisfy({ Self.isHostByte($0) })
+        else { return fallbackURL }
+        return "\(scheme)://\(host)"
+    }
+
+    private static func isHostByte(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "-"), UInt8(ascii: ":"),
+            UInt8(ascii: "["), UInt8(ascii: "]"), UInt8(ascii: "_"):
+            true
+        default: false
+        }
+    }
+
+    private static func knownMethod(_ method: String) -> String {
+        ["GET", "POST", "DELETE"].contains(method) ? method : "other"
+    }
+
+    // MARK: - Out
+
+    static func reply(to error: any Error, logger: Logger, requestID: String) -> APIReply {
+        let told: APIError
+        switch error {
+        case let error as APIError: told = error
+        case let error as RuleViolation: told = APIError(error)
+        case let error as StoreError:
+            if case .failed(let reason) = error {
+                logger.error("the store failed", metadata: ["error": "\(reason)", "request-id": "\(requestID)"])
+            }
+            told = APIError(error)
+        default:
+            logger.error(
+                "a request failed",
+                metadata: ["error": "\(String(describing: type(of: error)))", "request-id": "\(requestID)"])
+            told = APIError(.internalError, "Internal error")
+        }
+        return APIReply(status: told.code.httpStatus, body: told.body, headers: told.headers)
+    }
+
+    static func response(_ reply: APIReply, requestID: String) -> Response {
+        var headers = HTTPFields()
+        headers[requestIDName] = requestID
+        for (name, value) in reply.headers {
+            if let name = HTTPField.Name(name) { headers[name] = value }
+        }
+        if reply.status == 401 { headers[.wwwAuthenticate] = "Basic realm=\"Beckon\"" }
+        let ignored = IgnoredParameters.header(reply.ignored)
+        if !ignored.isEmpty { headers[ignoredName] = ignored }
+        guard let body = reply.body else {
+            return Response(status: .init(code: reply.status), headers: headers)
+        }
+        headers[.contentType] = "application/json"
+        return Response(
+            status: .init(code: reply.status), headers: headers, body: .init(byteBuffer: ByteBuffer(bytes: body.bytes)))
+    }
+
+    // Tokens of the HTTP grammar, so that these cannot be nil; a constant must still say what it does if they were.
+    private static let requestIDName = HTTPField.Name("Twilio-Request-Id") ?? .via
+    private static let ignoredName = HTTPField.Name("Beckon-Ignored") ?? .via
+    private static let traceparent = HTTPField.Name("traceparent") ?? .via
+}
+
+/// Bounds of one request and one connection.
+public struct HTTPLimits: Sendable {
+    /// Bytes; default 64 KB.
+    public var maxBody = 64 * 1024
+    /// From the head to the end of the body; default 10 s.
+    public var bodyDeadline: Duration = .seconds(10)
+    /// A connection without a request, or in the middle of one, is closed after this; default 60 s.
+    public var idleTimeout: Duration = .seconds(60)
+    /// Bytes of all headers; default 32 KB.
+    public var maxHeaders = 32 * 1024
+    /// Connections open at once; default 10,000.
+    public var maxConnections = 10_000
+
+    public init() {}
+}
+
+enum RequestIdentifier {
+    /// `RQ` and 32 hexadecimal digits.
+    static func make() -> String {
+        var text = "RQ"
+        for _ in 0..<2 {
+            let digits = String(UInt64.random(in: 0...UInt64.max), radix: 16)
+            text += String(repeating: "0", count: 16 - digits.utf8.count) + digits
+        }
+        return text
+    }
+}
+
+enum IgnoredParameters {
+    /// At most 20 names of at most 64 characters; what could break a header is a `?`.
+    static func header(_ names: [String]) -> String {
+        names.prefix(20).map { name in
+            String(
+                decoding: name.utf8.prefix(64).map { byte in
+                    let isPlain =
+                        (0x21...0x7E).contains(byte) && byte != UInt8(ascii: ",") && byte != UInt8(ascii: "\"")
+                    return isPlain ? byte : UInt8(ascii: "?")
+                }, as: UTF8.self)
+        }.joined(separator: ",")
+    }
+}

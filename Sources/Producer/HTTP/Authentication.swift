@@ -1,0 +1,117 @@
+import ChallengeModel
+import ChallengeStore
+import Foundation
+
+/// What the header `Authorization` brought.
+enum PresentedCredentials: Equatable, Sendable {
+    case backend(account: AccountSID, authToken: String)
+    /// The user is the literal `token`: a device's JWT or an access token, by the route.
+    case device(token: String)
+
+    /// Nil when there is no header, another scheme, no base64, or a user that is neither an account SID nor `token`.
+    init?(authorization header: String?) {
+        guard let header, header.utf8.count <= 24 * 1024 else { return nil }
+        let parts = header.split(separator: " ", maxSplits: 1)
+        guard parts.count == 2, parts[0].lowercased() == "basic",
+            let data = Data(base64Encoded: parts[1].trimmingCharacters(in: .whitespaces)),
+            let text = String(validating: data, as: UTF8.self), let colon = text.firstIndex(of: ":")
+        else { return nil }
+        let user = text[..<colon]
+        let password = String(text[text.index(after: colon)...])
+        guard !password.isEmpty else { return nil }
+        if user == "token" {
+            self = .device(token: password)
+        } else if let account = AccountSID(user) {
+            self = .backend(account: account, authToken: password)
+        } else {
+            return nil
+        }
+    }
+}
+
+/// An access token as the device gets it: the account in front of the store's secret, because the path of a factor's
+/// creation names the service but not the account.
+enum AccessTokenText {
+    static func make(account: AccountSID, secret: String) -> String { "\(account).\(secret)" }
+
+    static func split(_ text: String) -> (account: AccountSID, secret: String)? {
+        guard text.utf8.count <= 4096, let dot = text.firstIndex(of: "."), let account = AccountSID(text[..<dot]) else {
+            return nil
+        }
+        let secret = text[text.index(after: dot)...]
+        return secret.isEmpty ? nil : (account, String(secret))
+    }
+}
+
+/// Who calls, once it is proven.
+enum Caller: Sendable {
+    case backend(AccountSID)
+    case device(Factor)
+
+    var account: AccountSID {
+        switch self {
+        case .backend(let account): account
+        case .device(let factor): factor.account
+        }
+    }
+
+    /// The factor, when a device calls.
+    var factor: Factor? { if case .device(let factor) = self { factor } else { nil } }
+}
+
+struct Authenticator: Sendable {
+    let store: any ChallengeStore
+    let metrics: ProducerMetrics
+
+    /// - Throws: 20003 (401).
+    func backend(_ call: APICall) async throws -> AccountSID {
+        guard case .backend(let account, let authToken) = call.credentials else {
+            metrics.authenticationFailed(.backend)
+            throw APIError(
+                .authentication, "Authenticate: expected Basic with the account SID and its auth token")
+        }
+        guard try await store.authenticate(account: account, authToken: authToken) else {
+            metrics.authenticationFailed(.backend)
+            throw APIError(.authentication, "Authenticate: the account SID and the auth token do not belong together")
+        }
+        return account
+    }
+
+    /// - Parameters:
+    ///   - service, identity: of the path; the factor must belong there.
+    ///   - factor: of the path, when it names one; it must be the token's own.
+    /// - Throws: one of 20151 to 20160 (401).
+    func device(
+        _ token: String, service: ServiceSID, identity: String, factor path: FactorSID? = nil, nowMs: Int64
+    ) async throws -> Factor {
+        do {
+            let token = try DeviceToken(token)
+            guard let factor = try await store.factor(keyID: token.keyID) else {
+                throw APIError(.deviceUnknown, "Authentication failed: no factor has this kid")
+            }
+            try token.check(factor: factor, nowMs: nowMs)
+            let isOwn =
+                factor.service == service && (path == nil || path == factor.sid)
+                && (factor.identity.lowercased() == identity.lowercased() || factor.entity.rawValue == identity)
+            guard isOwn else {
+                throw APIError(.deviceUnknown, "Authentication failed: the path is not that of the factor")
+            }
+            return factor
+        } catch let error as APIError {
+            metrics.authenticationFailed(.device)
+            throw error
+        }
+    }
+
+    /// A backend, or a device under its own path.
+    func caller(
+        _ call: APICall, service: ServiceSID, identity: String, factor: FactorSID? = nil
+    ) async throws -> Caller {
+        if case .device(let token) = call.credentials {
+            let factor = try await device(
+                token, service: service, identity: identity, factor: factor, nowMs: call.nowMs)
+            return .device(factor)
+        }
+        return .backend(try await backend(call))
+    }
+}

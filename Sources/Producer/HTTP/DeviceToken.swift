@@ -1,0 +1,57 @@
+import ChallengeModel
+import ChallengeStore
+
+/// The JWT that authenticates a request of a device: header `typ`, `alg`, `cty`, `kid`; claims `sub`, `nbf`, `exp`. Nothing in
+/// it binds it to a URL or a body; the answer to a challenge carries a signature of its own.
+struct DeviceToken: Sendable {
+    /// The published SDKs make tokens of 600 s.
+    static let maxLifeSeconds: Int64 = 600
+    /// A device's clock may be ahead by this much, and a life longer by as much.
+    static let leewaySeconds: Int64 = 60
+
+    private let jwt: CompactJWT
+    /// The factor's key id.
+    let keyID: String
+
+    /// - Throws: 20160 for what is no JWT, 20152 for another header than the SDKs send.
+    init(_ text: String) throws(APIError) {
+        guard let jwt = CompactJWT(text) else {
+            throw APIError(.invalidToken, "Invalid token: expected a compact JWT as the password")
+        }
+        guard jwt.isES256 else { throw APIError(.deviceHeader, "Invalid token header: expected alg ES256") }
+        guard jwt.header["typ"]?.stringValue == "JWT" else {
+            throw APIError(.deviceHeader, "Invalid token header: expected typ JWT")
+        }
+        guard jwt.header["cty"]?.stringValue == "twilio-pba;v=1" else {
+            throw APIError(.deviceHeader, "Invalid token header: expected cty twilio-pba;v=1")
+        }
+        guard let keyID = jwt.header["kid"]?.stringValue, !keyID.isEmpty, keyID.utf8.count <= 64 else {
+            throw APIError(.deviceHeader, "Invalid token header: expected the factor's config.credential_sid as kid")
+        }
+        self.jwt = jwt
+        self.keyID = keyID
+    }
+
+    /// - Parameter factor: the one that ``keyID`` names.
+    /// - Throws: 20159 signature, 20153 subject, 20154 claims missing, 20155 not yet valid, 20156 expired, 20157 life too long.
+    func check(factor: Factor, nowMs: Int64) throws(APIError) {
+        guard jwt.isSigned(by: factor.publicKey) else {
+            throw APIError(.deviceSignature, "Invalid token signature")
+        }
+        guard jwt.payload["sub"]?.stringValue == factor.account.rawValue else {
+            throw APIError(.deviceSubject, "Invalid token subject: expected the factor's account_sid as sub")
+        }
+        guard let notBefore = jwt.payload["nbf"]?.integerValue, let expiry = jwt.payload["exp"]?.integerValue else {
+            throw APIError(.deviceClaims, "Invalid token claims: expected whole seconds as nbf and exp")
+        }
+        let now = nowMs / 1000
+        guard expiry > now else { throw APIError(.deviceExpired, "The token has expired: compare clocks by Date") }
+        guard notBefore <= now + Self.leewaySeconds else {
+            throw APIError(.deviceNotYetValid, "The token is not valid yet: compare clocks by Date")
+        }
+        let (life, overflow) = expiry.subtractingReportingOverflow(notBefore)
+        guard !overflow, life <= Self.maxLifeSeconds + Self.leewaySeconds else {
+            throw APIError(.deviceLifeTooLong, "The token's life is too long: expected exp at most 600 s after nbf")
+        }
+    }
+}

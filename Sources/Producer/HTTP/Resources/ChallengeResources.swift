@@ -1,0 +1,232 @@
+import ChallengeModel
+import ChallengeStore
+import Logging
+
+extension API {
+    func createChallenge(_ call: APICall, _ service: String, _ identity: String) async throws -> APIReply {
+        let account = try await authenticator.backend(call)
+        try admit()
+        let service: ServiceSID = try call.sid(service)
+        var parameters = try call.parameters()
+        let new = try newChallenge(
+            &parameters, account: account, service: service, identity: identity, call: call)
+        do {
+            let (challenge, _) = try await store.createChallenge(new, nowMs: call.nowMs)
+            metrics.challengeCreated(source: "http")
+            return .created(
+                show(call).challenge(challenge, device: nil, nowMs: call.nowMs), ignoring: parameters.unread)
+        } catch StoreError.noVerifiedFactor {
+            let fallbacks =
+                new.fallbacks.isEmpty ? "" : "; fall back to " + new.fallbacks.joined(separator: ", ")
+            throw APIError(.factorUnverified, "The identity has no verified push factor\(fallbacks)")
+        }
+    }
+
+    private func newChallenge(
+        _ parameters: inout ParameterReader, account: AccountSID, service: ServiceSID, identity: String, call: APICall
+    ) throws -> NewChallenge {
+        var factor: FactorSID?
+        if let text = try parameters.text(ChallengeField.factor.rawValue) {
+            factor = FactorSID(text)
+            guard factor != nil else {
+                throw ChallengeRules.violation(
+                    .factor, "YF and 32 hexadecimal digits, or nothing for all devices of the identity")
+            }
+        }
+        let message = try ChallengeRules.message(try parameters.required(ChallengeField.message.rawValue))
+        var fields: [DetailField] = []
+        for text in parameters.list(ChallengeField.fields.rawValue) { fields.append(try ChallengeRules.field(text)) }
+        let asked = try parameters.text(ChallengeField.expiration.rawValue)
+        let expiry = try ChallengeRules.expiry(
+            asked: asked.map { text throws(RuleViolation) in try ChallengeRules.expirationDate(text) },
+            nowMs: call.nowMs)
+        var new = NewChallenge(
+            account: account, service: service, identity: identity, factor: factor, message: message,
+            expiresAtMs: expiry)
+        new.fields = try ChallengeRules.fields(fields)
+        if let text = try parameters.text(ChallengeField.hiddenDetails.rawValue), !text.isEmpty {
+            new.hiddenDetails = try ChallengeRules.hiddenDetails(text)
+        }
+        new.fallbacks = try ChallengeRules.fallbacks(parameters.list(ChallengeField.fallback.rawValue))
+        new.redelivery = try redelivery(&parameters)
+        new.traceparent = call.traceparent
+        return new
+    }
+
+    private func redelivery(_ parameters: inout ParameterReader) throws(RuleViolation) -> Redelivery {
+        var redelivery = Redelivery()
+        if let attempts = try parameters.integer(ChallengeField.maxAttempts.rawValue, in: 1...10) {
+            redelivery.maxAttempts = UInt32(attempts)
+        }
+        if let text = try parameters.text(ChallengeField.expectedLatency.rawValue) {
+            if text == "adaptive" {
+                redelivery.adaptive = true
+            } else {
+                guard let latency = UInt32(text), (500...60_000).contains(latency) else {
+                    throw ChallengeRules.violation(.expectedLatency, "milliseconds from 500 to 60000, or adaptive")
+                }
+                redelivery.expectedLatencyMs = latency
+            }
+        }
+        if let confirm = try parameters.choice(
+            ChallengeField.confirm.rawValue, ["each": Confirmation.each, "any": Confirmation.any])
+        {
+            redelivery.confirm = confirm
+        }
+        return try ChallengeRules.redelivery(redelivery)
+    }
+
+    /// A device's list holds what is addressed to it; reading a pending one is a receipt.
+    func listChallenges(_ call: APICall, _ service: String, _ identity: String) async throws -> APIReply {
+        let service: ServiceSID = try call.sid(service)
+        let caller = try await authenticator.caller(call, service: service, identity: identity)
+        var parameters = try call.parameters()
+        let factorText = try parameters.text("FactorSid")
+        let statuses: KeyValuePairs<String, ChallengeStatus> = [
+            "pending": .pending, "expired": .expired, "approved": .approved, "denied": .denied,
+        ]
+        let statusText = try parameters.text("Status")
+        let orderText = try parameters.text("Order")
+        var filter = ChallengeFilter(account: caller.account, service: service, identity: identity)
+        filter.status = try parameters.choice("Status", statuses)
+        filter.descending = try parameters.choice("Order", ["asc": false, "desc": true]) ?? false
+        if let factorText {
+            guard let factor = FactorSID(factorText) else {
+                throw RuleViolation("FactorSid", "YF and 32 hexadecimal digits")
+            }
+            filter.factor = factor
+        }
+        if let factor = caller.factor {
+            guard filter.factor == nil || filter.factor == factor.sid else {
+                throw APIError(.accessDenied, "Access denied: a device reads its own challenges only")
+            }
+            filter.factor = factor.sid
+        }
+        let paging = try Paging(
+            &parameters, call: call,
+            filters: [("FactorSid", factorText), ("Status", statusText), ("Order", orderText)], keys: recordKeys)
+        let page = try await store.challenges(filter, page: paging.request, nowMs: call.nowMs)
+        if page.items.isEmpty, case .backend(let account) = caller {
+            try await entity(identity, service: service, account: account)
+        }
+        await polled(page.items, by: caller, call: call)
+        let body = paging.body("challenges", page) {
+            show(call).challenge($0, device: caller.factor?.sid, nowMs: call.nowMs)
+        }
+        return .ok(body, ignoring: parameters.unread)
+    }
+
+    func fetchChallenge(
+        _ call: APICall, _ service: String, _ identity: String, _ sid: String
+    ) async throws -> APIReply {
+        let (challenge, caller) = try await challenge(call, service, identity, sid)
+        var reply = APIReply.ok(
+            show(call).challenge(challenge, device: caller.factor?.sid, nowMs: call.nowMs))
+        if isPending(challenge, call) { reply.headers["Twilio-Verify-Signature-Fields"] = SignedAnswer.headerValue }
+        await polled([challenge], by: caller, call: call)
+        return reply
+    }
+
+    /// Devices only: a backend cannot answer for a person.
+    func answerChallenge(
+        _ call: APICall, _ service: String, _ identity: String, _ sid: String
+    ) async throws -> APIReply {
+        let (challenge, caller) = try await challenge(call, service, identity, sid)
+        guard let factor = caller.factor else {
+            throw APIError(.accessDenied, "Access denied: only the device answers a challenge, with its own token")
+        }
+        var parameters = try call.parameters()
+        let payload = try parameters.required("AuthPayload", length: 1...CompactJWT.maxLength)
+        let metadata = try metadata(&parameters)
+        let shown = show(call).challenge(challenge, device: factor.sid, nowMs: call.nowMs)
+        let isApproval: Bool
+        switch SignedAnswer.verdict(on: payload, publicKey: factor.publicKey, representation: shown) {
+        case .approved: isApproval = true
+        case .denied: isApproval = false
+        case .refused(let reason):
+            // What is over says so, whoever signed: the signature would not have counted.
+            try refuseClosed(challenge, call)
+            metrics.answer(.refused)
+            throw APIError(.answerRefused, "Challenge verification failed: \(reason)")
+        }
+        let answer = Answer(
+            challenge: challenge.sid, factor: factor.sid, isApproval: isApproval, signedAnswer: payload,
+            metadata: metadata)
+        do {
+            let answered = try await store.answer(answer, nowMs: call.nowMs)
+            metrics.answer(isApproval ? .approved : .denied)
+            return .ok(
+                show(call).challenge(answered, device: factor.sid, nowMs: call.nowMs), ignoring: parameters.unread)
+        } catch let error as StoreError where error == .alreadyResponded || error == .alreadyExpired {
+            metrics.answer(.late)
+            throw error
+        }
+    }
+
+    /// Pushes the same challenge again.
+    func createNotification(
+        _ call: APICall, _ service: String, _ identity: String, _ sid: String
+    ) async throws -> APIReply {
+        let account = try await authenticator.backend(call)
+        try admit()
+        let service: ServiceSID = try call.sid(service)
+        let found = try await store.challenge(
+            call.sid(sid), account: account, service: service, identity: identity, factor: nil)
+        guard let challenge = found else { throw APIError.notFound }
+        var parameters = try call.parameters()
+        let ttl = try parameters.integer("Ttl", in: 0...300) ?? 300
+        if let factor = challenge.factor,
+            try await store.factor(factor, account: account, service: service, identity: identity)?.platform == .noPush
+        {
+            throw APIError(.noPushPlatform, "The factor's notification platform is none: the app polls")
+        }
+        let notification = try await store.createNotification(challenge: challenge.sid, nowMs: call.nowMs)
+        return .created(
+            show(call).notification(notification, of: challenge, ttl: ttl, nowMs: call.nowMs),
+            ignoring: parameters.unread)
+    }
+
+    // MARK: -
+
+    /// The challenge of the path: for a device only one that is addressed to it.
+    func challenge(
+        _ call: APICall, _ service: String, _ identity: String, _ text: String
+    ) async throws -> (Challenge, Caller) {
+        let service: ServiceSID = try call.sid(service)
+        let caller = try await authenticator.caller(call, service: service, identity: identity)
+        let found = try await store.challenge(
+            call.sid(text), account: caller.account, service: service, identity: identity, factor: caller.factor?.sid)
+        guard let found else { throw APIError.notFound }
+        return (found, caller)
+    }
+
+    private func isPending(_ challenge: Challenge, _ call: APICall) -> Bool {
+        status(of: challenge, call) == .pending
+    }
+
+    private func status(of challenge: Challenge, _ call: APICall) -> ChallengeStatus {
+        ChallengeLifecycle.status(
+            stored: challenge.status, expiresAtMs: challenge.expiresAtMs, nowMs: call.nowMs)
+    }
+
+    private func refuseClosed(_ challenge: Challenge, _ call: APICall) throws(StoreError) {
+        switch status(of: challenge, call) {
+        case .pending: return
+        case .approved, .denied: throw .alreadyResponded
+        case .expired, .canceled, .superseded: throw .alreadyExpired
+        }
+    }
+
+    /// Poll as receipt. The reply does not wait on its success: a device that reads the challenge shows it all the same, and the
+    /// next read tries again.
+    private func polled(_ challenges: [Challenge], by caller: Caller, call: APICall) async {
+        guard let factor = caller.factor else { return }
+        let pending = challenges.filter { isPending($0, call) }.map(\.sid)
+        guard !pending.isEmpty else { return }
+        do {
+            try await store.recordPoll(pending, factor: factor.sid, nowMs: call.nowMs)
+        } catch {
+            logger.warning("a poll was not recorded as a receipt", metadata: ["error": "\(error)"])
+        }
+    }
+}

@@ -1,0 +1,50 @@
+import ChallengeModel
+import ChallengeStore
+
+extension API {
+    func createCredential(_ call: APICall) async throws -> APIReply {
+        let account = try await authenticator.backend(call)
+        var parameters = try call.parameters()
+        let friendlyName = try parameters.text("FriendlyName", length: 0...64) ?? ""
+        _ = try parameters.required("Type")
+        let isAPNs = try parameters.choice("Type", ["apn": true, "fcm": false]) ?? true
+        var secret = ProviderCredential()
+        if isAPNs {
+            var key = ApnsTokenKey()
+            key.teamID = try CredentialRules.appleID(try parameters.required("TeamId"), parameter: "TeamId")
+            key.keyID = try CredentialRules.appleID(try parameters.required("KeyId"), parameter: "KeyId")
+            key.privateKeyPem = try CredentialRules.apnsKey(try parameters.required("PrivateKey"))
+            key.sandbox = try parameters.boolean("Sandbox") ?? false
+            secret.apnsToken = key
+        } else {
+            secret.fcm = try CredentialRules.serviceAccount(try parameters.required("ServiceAccount"))
+        }
+        let credential = try await store.createCredential(
+            account: account, friendlyName: friendlyName, secret: secret, nowMs: call.nowMs)
+        return .created(show(call).credential(credential), ignoring: parameters.unread)
+    }
+
+    func listCredentials(_ call: APICall) async throws -> APIReply {
+        let account = try await authenticator.backend(call)
+        var parameters = try call.parameters()
+        let paging = try Paging(&parameters, call: call, keys: recordKeys)
+        let page = try await store.credentials(account: account, page: paging.request)
+        return .ok(paging.body("credentials", page, show(call).credential), ignoring: parameters.unread)
+    }
+
+    func fetchCredential(_ call: APICall, _ sid: String) async throws -> APIReply {
+        let account = try await authenticator.backend(call)
+        guard let credential = try await store.credential(call.sid(sid), account: account) else {
+            throw APIError.notFound
+        }
+        return .ok(show(call).credential(credential))
+    }
+
+    func deleteCredential(_ call: APICall, _ sid: String) async throws -> APIReply {
+        let account = try await authenticator.backend(call)
+        guard try await store.deleteCredential(call.sid(sid), account: account, nowMs: call.nowMs) else {
+            throw APIError.notFound
+        }
+        return .noContent
+    }
+}

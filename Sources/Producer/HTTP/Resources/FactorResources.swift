@@ -1,0 +1,145 @@
+import ChallengeModel
+import ChallengeStore
+
+extension API {
+    /// By a device with an access token, or by a backend for a device.
+    func createFactor(_ call: APICall, _ service: String, _ identity: String) async throws -> APIReply {
+        let service: ServiceSID = try call.sid(service)
+        let account: AccountSID
+        var accessToken: String?
+        if case .device(let token) = call.credentials {
+            guard let parts = AccessTokenText.split(token) else {
+                metrics.authenticationFailed(.accessToken)
+                throw APIError(.accessTokenMalformed, "Invalid access token: expected one from AccessTokens")
+            }
+            account = parts.account
+            accessToken = parts.secret
+        } else {
+            account = try await authenticator.backend(call)
+        }
+        var parameters = try call.parameters()
+        let new = try newFactor(&parameters, account: account, service: service, identity: identity)
+        do {
+            let factor = try await store.createFactor(new, accessToken: accessToken, nowMs: call.nowMs)
+            return .created(show(call).factor(factor, isNew: true), ignoring: parameters.unread)
+        } catch StoreError.accessTokenRefused {
+            metrics.authenticationFailed(.accessToken)
+            throw StoreError.accessTokenRefused
+        }
+    }
+
+    private func newFactor(
+        _ parameters: inout ParameterReader, account: AccountSID, service: ServiceSID, identity: String
+    ) throws -> NewFactor {
+        // A SID names an entity that exists; the store refuses one that does not.
+        let identity = EntitySID(identity) == nil ? try TextRules.identity(identity) : identity
+        switch try parameters.required("FactorType") {
+        case "push": break
+        case "totp", "passkeys":
+            throw RuleViolation("FactorType", "push: other types are not served yet")
+        default: throw RuleViolation("FactorType", "push")
+        }
+        let friendlyName = try parameters.required("FriendlyName", length: 1...64)
+        _ = try parameters.required("Binding.Alg")
+        _ = try parameters.choice("Binding.Alg", ["ES256": true])
+        let publicKey = try FactorRules.publicKey(try parameters.required("Binding.PublicKey"))
+        _ = try parameters.required("Config.NotificationPlatform")
+        let platform = try parameters.choice("Config.NotificationPlatform", FactorRules.platforms) ?? .noPush
+        let token = try FactorRules.pushToken(try parameters.text("Config.NotificationToken"), platform: platform)
+        let appID = try parameters.text("Config.AppId", length: 0...100)
+        guard let appID = appID ?? (platform == .noPush ? "" : nil) else {
+            throw RuleViolation("Config.AppId", "the bundle id or package name, it is required for pushes")
+        }
+        var new = NewFactor(
+            account: account, service: service, identity: identity, friendlyName: friendlyName, publicKey: publicKey,
+            platform: platform, pushToken: token, appID: appID)
+        new.environment = try environment(&parameters) ?? .environmentUnspecified
+        new.sdkVersion = try parameters.text("Config.SdkVersion", length: 0...64)
+        new.notificationsEnabled = try parameters.boolean("Config.NotificationsEnabled")
+        new.metadata = try metadata(&parameters)
+        return new
+    }
+
+    func listFactors(_ call: APICall, _ service: String, _ identity: String) async throws -> APIReply {
+        let account = try await authenticator.backend(call)
+        let service: ServiceSID = try call.sid(service)
+        var parameters = try call.parameters()
+        let paging = try Paging(&parameters, call: call, keys: recordKeys)
+        let page = try await store.factors(
+            account: account, service: service, identity: identity, page: paging.request)
+        if page.items.isEmpty { try await entity(identity, service: service, account: account) }
+        return .ok(paging.body("factors", page) { show(call).factor($0) }, ignoring: parameters.unread)
+    }
+
+    func fetchFactor(_ call: APICall, _ service: String, _ identity: String, _ sid: String) async throws -> APIReply {
+        .ok(show(call).factor(try await factor(call, service, identity, sid)))
+    }
+
+    /// Verifies (`AuthPayload`), changes, or both: first the proof, then the changes.
+    func updateFactor(_ call: APICall, _ service: String, _ identity: String, _ sid: String) async throws -> APIReply {
+        var factor = try await factor(call, service, identity, sid)
+        var parameters = try call.parameters()
+        let proof = try parameters.text("AuthPayload", length: 1...5456)
+        let change = try change(of: factor, &parameters)
+        if let proof {
+            guard FactorRules.isProof(proof, of: factor.sid, publicKey: factor.publicKey) else {
+                throw APIError(
+                    .factorVerificationFailed,
+                    "Factor verification failed: expected AuthPayload as base64 of a DER signature over the factor's SID")
+            }
+            factor = try await store.verifyFactor(factor.sid, nowMs: call.nowMs)
+        }
+        if change != FactorChange() {
+            factor = try await store.updateFactor(factor.sid, change, nowMs: call.nowMs)
+        }
+        return .ok(show(call).factor(factor), ignoring: parameters.unread)
+    }
+
+    private func change(of factor: Factor, _ parameters: inout ParameterReader) throws -> FactorChange {
+        var change = FactorChange()
+        change.friendlyName = try parameters.text("FriendlyName", length: 1...64)
+        change.appID = try parameters.text("Config.AppId", length: 0...100)
+        change.sdkVersion = try parameters.text("Config.SdkVersion", length: 0...64)
+        change.notificationsEnabled = try parameters.boolean("Config.NotificationsEnabled")
+        change.environment = try environment(&parameters)
+        let platform = try parameters.choice("Config.NotificationPlatform", FactorRules.platforms)
+        let token = try parameters.text("Config.NotificationToken")
+        // The platform alone, unchanged, is what an SDK sends beside other changes.
+        if token != nil || (platform != nil && platform != factor.platform) {
+            let platform = platform ?? factor.platform
+            change.pushToken = try FactorRules.pushToken(token, platform: platform)
+            change.platform = platform
+        }
+        return change
+    }
+
+    func deleteFactor(_ call: APICall, _ service: String, _ identity: String, _ sid: String) async throws -> APIReply {
+        let factor = try await factor(call, service, identity, sid)
+        guard try await store.deleteFactor(factor.sid, nowMs: call.nowMs) else { throw APIError.notFound }
+        return .noContent
+    }
+
+    /// The factor of the path: for a device its own, for a backend one of its account's.
+    private func factor(
+        _ call: APICall, _ service: String, _ identity: String, _ text: String
+    ) async throws -> Factor {
+        let service: ServiceSID = try call.sid(service)
+        let sid: FactorSID = try call.sid(text)
+        switch try await authenticator.caller(call, service: service, identity: identity, factor: sid) {
+        case .device(let factor): return factor
+        case .backend(let account):
+            let factor = try await store.factor(sid, account: account, service: service, identity: identity)
+            guard let factor else { throw APIError.notFound }
+            return factor
+        }
+    }
+
+    private func environment(_ parameters: inout ParameterReader) throws(RuleViolation) -> ProviderEnvironment? {
+        try parameters.choice("Config.Environment", ["production": .production, "sandbox": .sandbox])
+    }
+
+    func metadata(_ parameters: inout ParameterReader) throws(RuleViolation) -> String? {
+        guard let text = try parameters.text("Metadata"), !text.isEmpty else { return nil }
+        return try TextRules.stringObject(text, parameter: "Metadata")
+    }
+}

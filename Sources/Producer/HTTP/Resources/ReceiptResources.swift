@@ -1,0 +1,64 @@
+import ChallengeModel
+import ChallengeStore
+
+extension API {
+    /// `POST …/Challenges/{sid}/Receipts`, by a device with its own token.
+    func createReceipt(
+        _ call: APICall, _ service: String, _ identity: String, _ sid: String
+    ) async throws -> APIReply {
+        let (challenge, caller) = try await challenge(call, service, identity, sid)
+        guard let factor = caller.factor else {
+            throw APIError(.accessDenied, "Access denied: only the device confirms, with its own token")
+        }
+        var parameters = try call.parameters()
+        var receipt = try receipt(&parameters, call)
+        receipt.accountSid = challenge.account.rawValue
+        receipt.serviceSid = challenge.service.rawValue
+        receipt.challengeSid = challenge.sid.rawValue
+        receipt.factorSid = factor.sid.rawValue
+        try await store.recordReceipt(receipt)
+        metrics.receipt(.device)
+        return .noContent(ignoring: parameters.unread)
+    }
+
+    /// `POST /v2/Receipts`, by whoever holds the token that the push carried: says "received" and nothing else, any number of times.
+    /// One answer for every bad token, so that nothing is learned from it.
+    func redeemReceiptToken(_ call: APICall) async throws -> APIReply {
+        var parameters = try call.parameters()
+        let text = (try? parameters.text("ReceiptToken")) ?? ""
+        guard let token = ReceiptToken(text, keys: recordKeys, nowMs: call.nowMs) else {
+            metrics.authenticationFailed(.receiptToken)
+            throw APIError(.invalidToken, "Invalid token: ReceiptToken")
+        }
+        var receipt = try receipt(&parameters, call)
+        receipt.take(token)
+        try await store.recordReceipt(receipt)
+        metrics.receipt(.token)
+        return .noContent(ignoring: parameters.unread)
+    }
+
+    private func receipt(_ parameters: inout ParameterReader, _ call: APICall) throws(RuleViolation) -> Receipt {
+        var receipt = Receipt()
+        let channels: KeyValuePairs<String, ReceiptChannel> = [
+            "visible": .visiblePush, "background": .backgroundPush, "poll": .poll,
+        ]
+        receipt.channel = try parameters.choice("Channel", channels) ?? .visiblePush
+        let shown: KeyValuePairs<String, Shown> = ["yes": .yes, "no": .no, "unknown": .unknown]
+        receipt.shown = try parameters.choice("Shown", shown) ?? .unknown
+        receipt.deviceTimeMs = Int64(try parameters.integer("DeviceTime", in: 0...(1 << 50)) ?? 0)
+        receipt.receivedAtMs = call.nowMs
+        return receipt
+    }
+}
+
+extension Receipt {
+    /// What a token proves.
+    mutating func take(_ token: ReceiptToken) {
+        accountSid = token.account.rawValue
+        serviceSid = token.service.rawValue
+        challengeSid = token.challenge.rawValue
+        factorSid = token.factor.rawValue
+        dispatchID = token.dispatch.description
+        receiptToken = ""
+    }
+}

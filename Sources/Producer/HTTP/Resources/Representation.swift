@@ -1,0 +1,245 @@
+import ChallengeModel
+import ChallengeStore
+
+/// Resources as the API shows them: every member present, null where unset, times in whole seconds with a `Z`. Pure.
+struct Representation: Sendable {
+    /// `scheme://host:port`.
+    let baseURL: String
+
+    private func time(_ epochMs: Int64) -> JSONValue { .string(Timestamp.rfc3339Seconds(epochMs)) }
+
+    private func url(_ service: ServiceSID) -> String { "\(baseURL)/v2/Services/\(service)" }
+
+    private func url(_ service: ServiceSID, _ identity: String) -> String {
+        "\(url(service))/Entities/\(Percent.encode(identity))"
+    }
+
+    /// JSON text that the store keeps; null when there is none.
+    private func stored(_ text: String?) -> JSONValue {
+        guard let text else { return .null }
+        return (try? JSONParser.parse(text)) ?? .null
+    }
+
+    // MARK: - Services
+
+    func service(_ service: Service) -> JSONValue {
+        let settings = ServiceSettings(stored: service.settings)
+        let url = url(service.sid)
+        return .object([
+            ("sid", .string(service.sid.rawValue)), ("account_sid", .string(service.account.rawValue)),
+            ("friendly_name", .string(service.friendlyName)),
+            ("code_length", settings.value("CodeLength", unset: .integer(6))),
+            ("lookup_enabled", settings.value("LookupEnabled", unset: .boolean(false))),
+            ("psd2_enabled", settings.value("Psd2Enabled", unset: .boolean(false))),
+            ("skip_sms_to_landlines", settings.value("SkipSmsToLandlines", unset: .boolean(false))),
+            ("dtmf_input_required", settings.value("DtmfInputRequired", unset: .boolean(false))),
+            ("tts_name", settings.value("TtsName")),
+            (
+                "do_not_share_warning_enabled",
+                settings.value("DoNotShareWarningEnabled", unset: .boolean(false))
+            ),
+            ("custom_code_enabled", settings.value("CustomCodeEnabled", unset: .boolean(false))),
+            (
+                "push",
+                .object([
+                    ("include_date", .boolean(service.includeDate)),
+                    ("apn_credential_sid", .optional(service.apnCredential?.rawValue)),
+                    ("fcm_credential_sid", .optional(service.fcmCredential?.rawValue)),
+                ])
+            ),
+            (
+                "totp",
+                .object([
+                    ("issuer", settings.value("Totp.Issuer", unset: .string(service.friendlyName))),
+                    ("time_step", settings.value("Totp.TimeStep", unset: .integer(30))),
+                    ("code_length", settings.value("Totp.CodeLength", unset: .integer(6))),
+                    ("skew", settings.value("Totp.Skew", unset: .integer(1))),
+                ])
+            ),
+            ("default_template_sid", settings.value("DefaultTemplateSid")),
+            (
+                "whatsapp",
+                .object([
+                    ("msg_service_sid", settings.value("Whatsapp.MsgServiceSid")),
+                    ("from", settings.value("Whatsapp.From")),
+                ])
+            ),
+            ("passkeys", passkeys(settings)),
+            (
+                "verify_event_subscription_enabled",
+                settings.value("VerifyEventSubscriptionEnabled", unset: .boolean(false))
+            ),
+            ("date_created", time(service.createdAtMs)), ("date_updated", time(service.updatedAtMs)),
+            ("url", .string(url)),
+            (
+                "links",
+                .object([
+                    ("verification_checks", .string("\(url)/VerificationCheck")),
+                    ("verifications", .string("\(url)/Verifications")),
+                    ("rate_limits", .string("\(url)/RateLimits")),
+                    ("messaging_configurations", .string("\(url)/MessagingConfigurations")),
+                    ("entities", .string("\(url)/Entities")), ("webhooks", .string("\(url)/Webhooks")),
+                    ("access_tokens", .string("\(url)/AccessTokens")),
+                ])
+            ),
+        ])
+    }
+
+    private func passkeys(_ settings: ServiceSettings) -> JSONValue {
+        .object([
+            (
+                "relying_party",
+                .object([
+                    ("id", settings.value("Passkeys.RelyingParty.Id")),
+                    ("name", settings.value("Passkeys.RelyingParty.Name")),
+                    ("origins", settings.value("Passkeys.RelyingParty.Origins")),
+                ])
+            ),
+            ("authenticator_attachment", settings.value("Passkeys.AuthenticatorAttachment")),
+            ("discoverable_credentials", settings.value("Passkeys.DiscoverableCredentials")),
+            ("user_verification", settings.value("Passkeys.UserVerification")),
+        ])
+    }
+
+    // MARK: - Access tokens, entities, credentials
+
+    /// - Parameter token: the text for the device, shown when it is created; nil afterwards, because only its hash is kept.
+    func accessToken(_ accessToken: AccessToken, token: String?) -> JSONValue {
+        .object([
+            ("sid", .string(accessToken.sid.rawValue)), ("account_sid", .string(accessToken.account.rawValue)),
+            ("service_sid", .string(accessToken.service.rawValue)),
+            ("entity_identity", .string(accessToken.identity)), ("factor_type", .string("push")),
+            ("factor_friendly_name", .optional(accessToken.factorFriendlyName)), ("token", .optional(token)),
+            ("url", .string("\(url(accessToken.service))/AccessTokens/\(accessToken.sid)")),
+            ("ttl", .integer(Int64(accessToken.ttlSeconds))), ("date_created", time(accessToken.createdAtMs)),
+        ])
+    }
+
+    func entity(_ entity: Entity) -> JSONValue {
+        let url = url(entity.service, entity.identity)
+        return .object([
+            ("sid", .string(entity.sid.rawValue)), ("identity", .string(entity.identity)),
+            ("account_sid", .string(entity.account.rawValue)), ("service_sid", .string(entity.service.rawValue)),
+            ("date_created", time(entity.createdAtMs)), ("date_updated", time(entity.updatedAtMs)),
+            ("url", .string(url)),
+            (
+                "links",
+                .object([
+                    ("factors", .string("\(url)/Factors")), ("new_factors", .string("\(url)/Factors")),
+                    ("challenges", .string("\(url)/Challenges")),
+                ])
+            ),
+        ])
+    }
+
+    func credential(_ credential: Credential) -> JSONValue {
+        .object([
+            ("sid", .string(credential.sid.rawValue)), ("account_sid", .string(credential.account.rawValue)),
+            ("friendly_name", .string(credential.friendlyName)), ("type", .string(credential.type)),
+            // The API has these two words, not a boolean.
+            ("sandbox", .string(credential.sandbox ? "True" : "False")),
+            ("date_created", time(credential.createdAtMs)), ("date_updated", time(credential.updatedAtMs)),
+            ("url", .string("\(baseURL)/v1/Credentials/\(credential.sid)")),
+        ])
+    }
+
+    // MARK: - Factors
+
+    /// - Parameter isNew: the reply to the creation, which alone shows binding and options.
+    func factor(_ factor: Factor, isNew: Bool = false) -> JSONValue {
+        var members: [(name: String, value: JSONValue)] = [
+            ("sid", .string(factor.sid.rawValue)), ("account_sid", .string(factor.account.rawValue)),
+            ("service_sid", .string(factor.service.rawValue)), ("entity_sid", .string(factor.entity.rawValue)),
+            ("identity", .string(factor.identity)),
+        ]
+        if isNew {
+            members.append(
+                (
+                    "binding",
+                    .object([
+                        ("alg", .string("ES256")), ("public_key", .string(Base64.encode(factor.publicKey))),
+                    ])
+                ))
+            members.append(("options", .null))
+        }
+        var config: [(name: String, value: JSONValue)] = [
+            ("sdk_version", .optional(factor.sdkVersion)), ("app_id", .string(factor.appID)),
+            ("notification_platform", .string(FactorRules.name(of: factor.platform))),
+            ("notification_token", .optional(factor.pushToken)), ("credential_sid", .string(factor.keyID.rawValue)),
+        ]
+        if let isEnabled = factor.notificationsEnabled { config.append(("notifications_enabled", .boolean(isEnabled))) }
+        members += [
+            ("date_created", time(factor.createdAtMs)), ("date_updated", time(factor.updatedAtMs)),
+            ("friendly_name", .string(factor.friendlyName)),
+            ("status", .string(factor.isVerified ? "verified" : "unverified")), ("factor_type", .string("push")),
+            ("config", .object(config)), ("metadata", stored(factor.metadata)),
+            ("url", .string("\(url(factor.service, factor.identity))/Factors/\(factor.sid)")),
+        ]
+        return .object(members)
+    }
+
+    // MARK: - Challenges
+
+    /// A challenge as a reader sees it. A device reads its own factor's SID, also in a fan-out: it signs that. A backend reads null in a
+    /// fan-out until someone answers, then the answerer's; only a backend reads `beckon`.
+    func challenge(_ challenge: Challenge, device: FactorSID?, nowMs: Int64) -> JSONValue {
+        let status = ChallengeLifecycle.status(
+            stored: challenge.status, expiresAtMs: challenge.expiresAtMs, nowMs: nowMs)
+        let factor = device ?? challenge.factor ?? challenge.responder
+        var details: [(name: String, value: JSONValue)] = [
+            ("message", .string(challenge.message)), ("fields", stored(challenge.fields)),
+        ]
+        // Absent, never null: one SDK reads null as a date and fails.
+        if challenge.includesDate { details.append(("date", time(challenge.createdAtMs))) }
+        let isWithdrawn = status == .canceled || status == .superseded
+        let url = "\(url(challenge.service, challenge.identity))/Challenges/\(challenge.sid)"
+        let value = JSONValue.object([
+            ("sid", .string(challenge.sid.rawValue)), ("account_sid", .string(challenge.account.rawValue)),
+            ("service_sid", .string(challenge.service.rawValue)), ("entity_sid", .string(challenge.entity.rawValue)),
+            ("identity", .string(challenge.identity)), ("factor_sid", .optional(factor?.rawValue)),
+            ("date_created", time(challenge.createdAtMs)), ("date_updated", time(challenge.updatedAtMs)),
+            ("date_responded", challenge.respondedAtMs.map(time) ?? .null),
+            ("expiration_date", time(challenge.expiresAtMs)), ("status", .string(status.wireStatus)),
+            ("responded_reason", .string(isWithdrawn ? "not_needed" : "none")), ("details", .object(details)),
+            ("hidden_details", stored(challenge.hiddenDetails)), ("metadata", stored(challenge.metadata)),
+            ("factor_type", .string("push")), ("url", .string(url)),
+            ("links", .object([("notifications", .string("\(url)/Notifications"))])),
+        ])
+        guard device == nil, let extensions = extensions(of: challenge) else { return value }
+        return value.adding("beckon", extensions)
+    }
+
+    /// The settings in effect, when one of them is an extension's.
+    private func extensions(of challenge: Challenge) -> JSONValue? {
+        let redelivery = challenge.redelivery
+        let isFanOut = challenge.factor == nil
+        let attempts = redelivery.maxAttempts == 0 ? 4 : Int64(redelivery.maxAttempts)
+        let latency = redelivery.expectedLatencyMs == 0 ? 8000 : Int64(redelivery.expectedLatencyMs)
+        let isRedeliverySet =
+            attempts != 4 || latency != 8000 || redelivery.adaptive || redelivery.confirm == .any
+        guard isFanOut || isRedeliverySet || !challenge.fallbacks.isEmpty || challenge.requestID != nil else {
+            return nil
+        }
+        return .object([
+            ("fan_out", .boolean(isFanOut)), ("fallbacks", .array(challenge.fallbacks.map { .string($0) })),
+            (
+                "redelivery",
+                .object([
+                    ("max_attempts", .integer(attempts)), ("expected_latency", .integer(latency)),
+                    ("adaptive", .boolean(redelivery.adaptive)),
+                    ("confirm", .string(redelivery.confirm == .any ? "any" : "each")),
+                ])
+            ),
+            ("request_id", .optional(challenge.requestID)),
+        ])
+    }
+
+    func notification(_ sid: NotificationSID, of challenge: Challenge, ttl: Int, nowMs: Int64) -> JSONValue {
+        .object([
+            ("sid", .string(sid.rawValue)), ("account_sid", .string(challenge.account.rawValue)),
+            ("service_sid", .string(challenge.service.rawValue)), ("entity_sid", .string(challenge.entity.rawValue)),
+            ("identity", .string(challenge.identity)), ("challenge_sid", .string(challenge.sid.rawValue)),
+            ("priority", .string("high")), ("ttl", .integer(Int64(ttl))), ("date_created", time(nowMs)),
+        ])
+    }
+}

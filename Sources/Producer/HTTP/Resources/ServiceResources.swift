@@ -1,0 +1,66 @@
+import ChallengeModel
+import ChallengeStore
+
+extension API {
+    func createService(_ call: APICall) async throws -> APIReply {
+        let account = try await authenticator.backend(call)
+        var parameters = try call.parameters()
+        var new = NewService(
+            account: account, friendlyName: try parameters.required("FriendlyName", length: 1...32))
+        new.includeDate = try parameters.boolean("Push.IncludeDate") ?? false
+        new.apnCredential = try await credential("Push.ApnCredentialSid", type: "apn", account, &parameters)
+        new.fcmCredential = try await credential("Push.FcmCredentialSid", type: "fcm", account, &parameters)
+        var settings = ServiceSettings()
+        _ = try settings.read(&parameters)
+        new.settings = settings.stored
+        let service = try await store.createService(new, nowMs: call.nowMs)
+        return .created(show(call).service(service), ignoring: parameters.unread)
+    }
+
+    func listServices(_ call: APICall) async throws -> APIReply {
+        let account = try await authenticator.backend(call)
+        var parameters = try call.parameters()
+        let paging = try Paging(&parameters, call: call, keys: recordKeys)
+        let page = try await store.services(account: account, page: paging.request)
+        return .ok(paging.body("services", page, show(call).service), ignoring: parameters.unread)
+    }
+
+    func fetchService(_ call: APICall, _ sid: String) async throws -> APIReply {
+        let account = try await authenticator.backend(call)
+        return .ok(show(call).service(try await service(sid, account: account, call: call)))
+    }
+
+    func updateService(_ call: APICall, _ sid: String) async throws -> APIReply {
+        let account = try await authenticator.backend(call)
+        let current = try await service(sid, account: account, call: call)
+        var parameters = try call.parameters()
+        var change = ServiceChange()
+        change.friendlyName = try parameters.text("FriendlyName", length: 1...32)
+        change.includeDate = try parameters.boolean("Push.IncludeDate")
+        change.apnCredential = try await credential("Push.ApnCredentialSid", type: "apn", account, &parameters)
+        change.fcmCredential = try await credential("Push.FcmCredentialSid", type: "fcm", account, &parameters)
+        var settings = ServiceSettings(stored: current.settings)
+        if try settings.read(&parameters) { change.settings = settings.stored }
+        let service = try await store.updateService(current.sid, account: account, change, nowMs: call.nowMs)
+        return .ok(show(call).service(service), ignoring: parameters.unread)
+    }
+
+    func deleteService(_ call: APICall, _ sid: String) async throws -> APIReply {
+        let account = try await authenticator.backend(call)
+        guard try await store.deleteService(call.sid(sid), account: account) else { throw APIError.notFound }
+        return .noContent
+    }
+
+    /// A credential that the account has, of the right provider: a wrong one would only show when a push fails.
+    private func credential(
+        _ name: String, type: String, _ account: AccountSID, _ parameters: inout ParameterReader
+    ) async throws -> CredentialSID? {
+        guard let text = try parameters.text(name) else { return nil }
+        guard let sid = CredentialSID(text), let credential = try await store.credential(sid, account: account),
+            credential.type == type
+        else {
+            throw RuleViolation(name, "the SID (CR…) of a credential of type \(type) of this account")
+        }
+        return sid
+    }
+}

@@ -1,0 +1,41 @@
+import ChallengeModel
+
+/// The JWT by which a device answers: the advertised members of the challenge as the device read them, and `status`.
+enum SignedAnswer {
+    /// The members that a device signs, in the order of the header `Twilio-Verify-Signature-Fields`.
+    static let fields = [
+        "sid", "account_sid", "service_sid", "factor_sid", "identity", "date_created", "expiration_date", "details",
+        "hidden_details",
+    ]
+
+    /// No spaces: the SDKs split at the comma without trimming.
+    static let headerValue = fields.joined(separator: ",")
+
+    enum Verdict: Equatable, Sendable {
+        case approved
+        case denied
+        /// What was wrong, for the caller: never what would have been right in the challenge.
+        case refused(String)
+    }
+
+    /// Compares parsed values, not text: SDKs write members in another order and escape slashes.
+    /// - Parameters:
+    ///   - text: what was sent as `AuthPayload`.
+    ///   - publicKey: of the factor that the request came from.
+    ///   - representation: the challenge as that factor reads it.
+    static func verdict(on text: String, publicKey: [UInt8], representation: JSONValue) -> Verdict {
+        guard let jwt = CompactJWT(text) else { return .refused("AuthPayload is no compact JWT") }
+        guard jwt.isES256 else { return .refused("AuthPayload is not signed with ES256") }
+        guard jwt.isSigned(by: publicKey) else { return .refused("AuthPayload is not signed by this factor's key") }
+        for field in fields {
+            guard let signed = jwt.payload[field], let own = representation[field], signed == own else {
+                return .refused("AuthPayload has another \(field) than the challenge")
+            }
+        }
+        switch jwt.payload["status"]?.stringValue {
+        case "approved": return .approved
+        case "denied": return .denied
+        default: return .refused("AuthPayload has no status approved or denied")
+        }
+    }
+}

@@ -1,0 +1,43 @@
+import ChallengeStore
+import Logging
+import ServiceSupport
+import Synchronization
+
+/// Whether the outbox holds more rows than it may: then creations are refused until it has drained. Sampled, so that a creation
+/// costs no look at the store; between two samples the outbox can outgrow its limit by what is created in that time.
+final class OutboxPressure: Sendable {
+    private let over = Atomic(false)
+
+    var isOver: Bool { over.load(ordering: .relaxed) }
+
+    /// - Returns: whether that changed anything.
+    @discardableResult
+    func update(rows: Int, limit: Int) -> Bool {
+        let isOver = rows > limit
+        return over.exchange(isOver, ordering: .relaxed) != isOver
+    }
+
+    /// Samples until cancelled.
+    func watch(
+        store: any ChallengeStore, limit: Int, every interval: Duration, readiness: Readiness, logger: Logger
+    ) async {
+        while !Task.isCancelled {
+            do {
+                let rows = try await store.outboxState().rows
+                if update(rows: rows, limit: limit) {
+                    logger.warning(
+                        isOver ? "the outbox is over its limit: creations answer 503" : "the outbox has drained",
+                        metadata: ["rows": "\(rows)", "limit": "\(limit)"])
+                }
+                if isOver {
+                    readiness.fail("outbox", "\(rows) rows wait for Kafka, the limit is \(limit)")
+                } else {
+                    readiness.pass("outbox")
+                }
+            } catch {
+                logger.warning("the outbox cannot be counted", metadata: ["error": "\(error)"])
+            }
+            try? await Task.sleep(for: interval)
+        }
+    }
+}

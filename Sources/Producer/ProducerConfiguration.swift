@@ -1,0 +1,57 @@
+public import ChallengeModel
+public import KafkaClient
+
+/// What the Producer needs to know. Everything but Kafka, topics and keys has a default.
+public struct ProducerConfiguration: Sendable {
+    /// Files in PEM.
+    public struct TLSFiles: Sendable {
+        /// The certificate and what leads up to the root, in order.
+        public var certificateChain: String
+        public var privateKey: String
+
+        public init(certificateChain: String, privateKey: String) {
+            self.certificateChain = certificateChain
+            self.privateKey = privateKey
+        }
+    }
+
+    /// Address to listen on; default `127.0.0.1`.
+    public var host = "127.0.0.1"
+    /// 0 to 65,535; 0: any free port, see ``ProducerService/boundPort``. Default 8080.
+    public var port = 8080
+    /// What stands in front of paths in replies, `https://verify.example.com`, without a slash at its end; nil: as the caller
+    /// reached us, by `Host`. Set it behind a proxy that ends TLS.
+    public var publicURL: String?
+    /// Nil: plain HTTP, for loopback or behind a proxy.
+    public var tls: TLSFiles?
+    public var http = HTTPLimits()
+
+    public var kafka: KafkaConfiguration
+    public var topics: TopicNames
+    /// `BECKON_RECORD_KEYS`: signs records, receipt tokens and page tokens.
+    public var recordKeys: KeyRing
+    /// The account that the entrance topics are bound to; nil: the entrances are not read.
+    public var entranceAccount: AccountSID?
+    /// Records of one entrance under way at once; default 256, so that they share commits.
+    public var entranceInFlight = 256
+    /// Default 1 s.
+    public var entranceCommitInterval: Duration = .seconds(1)
+
+    /// Outbox rows from which creations answer 503; default 100,000.
+    public var outboxLimit = 100_000
+    /// How often the outbox is counted; default 500 ms.
+    public var outboxSampling: Duration = .milliseconds(500)
+    /// How long between two tries to reach Kafka at start; default 2 s.
+    public var kafkaRetry: Duration = .seconds(2)
+    /// For what is still unsent when the Kafka producer is closed; default 5 s.
+    public var flushDeadline: Duration = .seconds(5)
+
+    public init(
+        kafka: KafkaConfiguration, topics: TopicNames, recordKeys: KeyRing, entranceAccount: AccountSID? = nil
+    ) {
+        self.kafka = kafka
+        self.topics = topics
+        self.recordKeys = recordKeys
+        self.entranceAccount = entranceAccount
+    }
+}

@@ -1,0 +1,88 @@
+import CoreMetrics
+import Metrics
+import Synchronization
+
+/// The names of the Producer's metrics.
+enum ProducerMetricName: String, CaseIterable {
+    /// Counter: requests answered, by `route` (template), `method` and `class` (`2xx` to `5xx`).
+    case requests = "beckon_http_requests_total"
+    /// Timer: from the head read to the answer made, by `route` and `method`.
+    case requestDuration = "beckon_http_request_duration"
+    /// Counter: challenges created, by `source` (`http`, `kafka`).
+    case challengesCreated = "beckon_challenges_created_total"
+    /// Counter: answers, by `result` (`approved`, `denied`, `refused`, `late`).
+    case answers = "beckon_answers_total"
+    /// Counter: receipts taken, by `source` (`device`, `token`, `kafka`).
+    case receipts = "beckon_receipts_total"
+    /// Counter: credentials refused, by `kind` (`backend`, `device`, `access-token`, `receipt-token`).
+    case authenticationFailures = "beckon_auth_failures_total"
+    /// Counter: records of an entrance done, by `entrance` and `result` (`accepted`, `repeated`, `rejected`, `dead-letter`).
+    case entranceRecords = "beckon_entrance_records_total"
+    /// Counter: tries that failed and come again, by `entrance`.
+    case entranceRetries = "beckon_entrance_retries_total"
+    /// Gauge: records of an entrance taken and not done, by `entrance`.
+    case entranceInFlight = "beckon_entrance_in_flight"
+    /// Counter: records sent to dead letters, by `topic` (without prefix) and `reason`.
+    case deadLetters = "beckon_dead_letters_total"
+    /// Counter: creations refused with 503 because the outbox is over its limit.
+    case shed = "beckon_outbox_shed_total"
+}
+
+/// The Producer's metrics. Label sets are bounded: routes are templates, words come from enums.
+final class ProducerMetrics: Sendable {
+    enum CredentialKind: String { case backend, device, accessToken = "access-token", receiptToken = "receipt-token" }
+    enum AnswerResult: String { case approved, denied, refused, late }
+    enum ReceiptSource: String { case device, token, kafka }
+    enum EntranceResult: String { case accepted, repeated, rejected, deadLetter = "dead-letter" }
+
+    private let factory: any MetricsFactory
+    private let counters = Mutex<[String: Counter]>([:])
+    private let timers = Mutex<[String: Metrics.Timer]>([:])
+
+    init(factory: any MetricsFactory) {
+        self.factory = factory
+    }
+
+    func answered(route: String, method: String, status: Int, nanoseconds: Int64) {
+        count(.requests, [("route", route), ("method", method), ("class", "\(status / 100)xx")])
+        timer(route: route, method: method).recordNanoseconds(nanoseconds)
+    }
+
+    func challengeCreated(source: String) { count(.challengesCreated, [("source", source)]) }
+    func answer(_ result: AnswerResult) { count(.answers, [("result", result.rawValue)]) }
+    func receipt(_ source: ReceiptSource) { count(.receipts, [("source", source.rawValue)]) }
+    func authenticationFailed(_ kind: CredentialKind) { count(.authenticationFailures, [("kind", kind.rawValue)]) }
+    func shed() { count(.shed, []) }
+
+    func entrance(_ entrance: String, _ result: EntranceResult) {
+        count(.entranceRecords, [("entrance", entrance), ("result", result.rawValue)])
+    }
+
+    func entranceRetry(_ entrance: String) { count(.entranceRetries, [("entrance", entrance)]) }
+
+    func deadLetter(topic: String, reason: String) { count(.deadLetters, [("topic", topic), ("reason", reason)]) }
+
+    func inFlightGauge(entrance: String) -> Gauge {
+        Gauge(
+            label: ProducerMetricName.entranceInFlight.rawValue, dimensions: [("entrance", entrance)], factory: factory)
+    }
+
+    private func count(_ name: ProducerMetricName, _ dimensions: [(String, String)]) {
+        let key = name.rawValue + dimensions.map { "|\($0.1)" }.joined()
+        let known = counters.withLock { $0[key] }
+        if let known { return known.increment() }
+        let made = Counter(label: name.rawValue, dimensions: dimensions, factory: factory)
+        counters.withLock { $0[key] = made }
+        made.increment()
+    }
+
+    private func timer(route: String, method: String) -> Metrics.Timer {
+        let key = "\(method) \(route)"
+        if let known = timers.withLock({ $0[key] }) { return known }
+        let made = Metrics.Timer(
+            label: ProducerMetricName.requestDuration.rawValue, dimensions: [("route", route), ("method", method)],
+            factory: factory)
+        timers.withLock { $0[key] = made }
+        return made
+    }
+}

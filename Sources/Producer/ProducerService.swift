@@ -1,0 +1,229 @@
+public import ChallengeModel
+public import ChallengeStore
+public import CoreMetrics
+import Hummingbird
+import KafkaClient
+public import Logging
+public import ServiceLifecycle
+public import ServiceSupport
+import Synchronization
+
+/// The Producer: HTTP API, Kafka entrances, outbox relay and expiry sweep over one store.
+///
+/// HTTP is served from the start, also without Kafka. Relay and entrances start when Kafka has the topics and the four that
+/// are keyed by challenge SID have the same number of partitions; until then readiness check `kafka` says what is missing.
+/// A graceful shutdown ends HTTP first (requests under way are answered), then the entrances (drained and committed), the sweep,
+/// the relay, and last the Kafka producer. The store stays open: it is its owner's to close.
+public final class ProducerService: ServiceLifecycle.Service {
+    private let configuration: ProducerConfiguration
+    private let store: any ChallengeStore
+    private let readiness: Readiness
+    private let logger: Logger
+    private let factory: any MetricsFactory
+    private let clock: @Sendable () -> Int64
+    private let bound = Mutex<BoundPort>(.waiting([]))
+
+    private enum BoundPort {
+        case waiting([CheckedContinuation<Int?, Never>])
+        case known(Int?)
+    }
+
+    /// - Parameters:
+    ///   - readiness: checks `http`, `kafka` and `outbox` are kept in it.
+    ///   - clock: epoch milliseconds.
+    public init(
+        configuration: ProducerConfiguration, store: any ChallengeStore, readiness: Readiness, logger: Logger,
+        metrics: any MetricsFactory, clock: @escaping @Sendable () -> Int64 = { Timestamp.nowMs() }
+    ) {
+        self.configuration = configuration
+        self.store = store
+        self.readiness = readiness
+        self.logger = logger
+        factory = metrics
+        self.clock = clock
+    }
+
+    /// The port that HTTP listens on, once it does; nil when ``run()`` ended before.
+    public var boundPort: Int? {
+        get async {
+            await withCheckedContinuation { continuation in
+                let known: Int?? = bound.withLock { bound in
+                    switch bound {
+                    case .known(let port): return .some(port)
+                    case .waiting(let waiting):
+                        bound = .waiting(waiting + [continuation])
+                        return nil
+                    }
+                }
+                if let known { continuation.resume(returning: known) }
+            }
+        }
+    }
+
+    private func resolve(port: Int?) {
+        let waiting = bound.withLock { bound -> [CheckedContinuation<Int?, Never>] in
+            guard case .waiting(let waiting) = bound else { return [] }
+            bound = .known(port)
+            return waiting
+        }
+        for continuation in waiting { continuation.resume(returning: port) }
+    }
+
+    /// Until shut down gracefully or cancelled.
+    /// - Throws: when the port cannot be bound, a TLS file cannot be read, or a librdkafka property is refused.
+    public func run() async throws {
+        defer { resolve(port: nil) }
+        readiness.fail("http", "starting")
+        readiness.fail("kafka", "starting")
+        let metrics = ProducerMetrics(factory: factory)
+        let pressure = OutboxPressure()
+        let producer = try KafkaProducer(configuration: configuration.kafka, logger: logger)
+        let signer = RecordSigner(
+            names: configuration.topics, authenticator: RecordAuthenticator(keys: configuration.recordKeys))
+        let kafkaReady = Latch()
+        let responder = responder(metrics: metrics, pressure: pressure)
+        let application = try HTTPServer.application(
+            responder: responder, configuration: configuration, logger: logger
+        ) { [readiness] port in
+            readiness.pass("http")
+            self.resolve(port: port)
+        }
+        // Shut down in reverse.
+        var services: [any ServiceLifecycle.Service] = [
+            closing(producer),
+            StoppableWork { [store, readiness, logger, factory] in
+                await kafkaReady.wait()
+                guard !Task.isCancelled else { return }
+                await OutboxRelay(
+                    store: store, producer: producer, signer: signer, readiness: readiness, logger: logger,
+                    metrics: factory
+                ).run()
+            },
+            StoppableWork { [store, logger, factory] in
+                await ExpirySweep(store: store, logger: logger, metrics: factory).run()
+            },
+            StoppableWork { [configuration, store, readiness, logger] in
+                await pressure.watch(
+                    store: store, limit: configuration.outboxLimit, every: configuration.outboxSampling,
+                    readiness: readiness, logger: logger)
+            },
+            StoppableWork { await self.awaitKafka(producer, opening: kafkaReady) },
+        ]
+        let deadLetters = DeadLetters(producer: producer, signer: signer, metrics: metrics, logger: logger)
+        services += entrances(metrics: metrics, pressure: pressure, deadLetters: deadLetters, after: kafkaReady)
+        services.append(application)
+        let group = ServiceGroup(configuration: .init(services: services, logger: logger))
+        do {
+            try await group.run()
+        } catch {
+            await producer.close(deadline: configuration.flushDeadline)
+            throw error
+        }
+        await producer.close(deadline: configuration.flushDeadline)
+    }
+
+    private func responder(metrics: ProducerMetrics, pressure: OutboxPressure) -> APIResponder {
+        let scheme = configuration.tls == nil ? "http" : "https"
+        return APIResponder(
+            api: API(
+                store: store, authenticator: Authenticator(store: store, metrics: metrics),
+                recordKeys: configuration.recordKeys, pressure: pressure, metrics: metrics, logger: logger),
+            limits: configuration.http, publicURL: configuration.publicURL,
+            fallbackURL: "\(scheme)://\(configuration.host):\(configuration.port)", scheme: scheme, clock: clock,
+            metrics: metrics, logger: logger)
+    }
+
+    /// The last to be shut down: what others have written on their way out is flushed here.
+    private func closing(_ producer: KafkaProducer) -> StoppableWork {
+        StoppableWork { [configuration] in
+            await Latch().wait()
+            await producer.close(deadline: configuration.flushDeadline)
+        }
+    }
+
+    private func entrances(
+        metrics: ProducerMetrics, pressure: OutboxPressure, deadLetters: DeadLetters, after kafkaReady: Latch
+    ) -> [any ServiceLifecycle.Service] {
+        guard let account = configuration.entranceAccount else { return [] }
+        let requests = RequestEntrance(
+            store: store, deadLetters: deadLetters, account: account, pressure: pressure, clock: clock,
+            metrics: metrics, logger: logger)
+        let receipts = ReceiptEntrance(
+            store: store, deadLetters: deadLetters, account: account, keys: configuration.recordKeys, clock: clock,
+            metrics: metrics, logger: logger)
+        func consumer(
+            _ name: String, _ topic: Topic, _ handler: @escaping EntranceConsumer.Handler
+        ) -> EntranceConsumer {
+            EntranceConsumer(
+                name: name, topic: configuration.topics[topic],
+                groupID: "\(configuration.topics.prefix)producer-\(topic.rawValue)", kafka: configuration.kafka,
+                maxInFlight: configuration.entranceInFlight, commitEvery: configuration.entranceCommitInterval,
+                logger: logger, metrics: metrics, handler: handler)
+        }
+        return [
+            EntranceService(consumer: consumer(RequestEntrance.name, .requests, requests.handle), after: kafkaReady),
+            EntranceService(
+                consumer: consumer(ReceiptEntrance.name, .receiptRequests, receipts.handle), after: kafkaReady),
+        ]
+    }
+
+    /// Asks for the partition counts until they are there and right.
+    private func awaitKafka(_ producer: KafkaProducer, opening kafkaReady: Latch) async {
+        let names = configuration.topics
+        let needed = Topic.allCases.filter { !$0.isEntrance || configuration.entranceAccount != nil }
+        while !Task.isCancelled {
+            do {
+                let counts = try await producer.partitionCounts(of: needed.map { names[$0] }, deadline: .seconds(5))
+                if let difference = Self.difference(counts, names) {
+                    readiness.fail("kafka", difference)
+                    logger.error("the topics are not as they must be", metadata: ["reason": "\(difference)"])
+                } else {
+                    try await store.republishConfiguration(nowMs: clock())
+                    readiness.pass("kafka")
+                    kafkaReady.open()
+                    await Latch().wait()
+                    return
+                }
+            } catch {
+                readiness.fail("kafka", "\(error)")
+                logger.warning("Kafka is not ready", metadata: ["error": "\(error)"])
+            }
+            try? await Task.sleep(for: configuration.kafkaRetry)
+        }
+    }
+
+    /// Nil when the four topics keyed by challenge SID have the same number of partitions.
+    static func difference(_ counts: [String: Int], _ names: TopicNames) -> String? {
+        let four = Topic.copartitioned.map { (name: names[$0], count: counts[names[$0]] ?? 0) }
+        guard Set(four.map(\.count)).count > 1 else { return nil }
+        return "expected one number of partitions for all of: "
+            + four.map { "\($0.name) \($0.count)" }.joined(separator: ", ")
+    }
+}
+
+/// Work that ends by cancellation, as a service that a graceful shutdown cancels.
+private struct StoppableWork: ServiceLifecycle.Service {
+    let work: @Sendable () async -> Void
+
+    init(_ work: @escaping @Sendable () async -> Void) {
+        self.work = work
+    }
+
+    func run() async throws { await cancelWhenGracefulShutdown { await work() } }
+}
+
+/// An entrance that waits for Kafka, and leaves its group when it is shut down.
+private struct EntranceService: ServiceLifecycle.Service {
+    let consumer: EntranceConsumer
+    let after: Latch
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown { await after.wait() }
+        guard after.isOpen else { return }
+        await withGracefulShutdownHandler {
+            await consumer.run()
+        } onGracefulShutdown: {
+            consumer.stop()
+        }
+    }
+}

@@ -1,0 +1,135 @@
+import ChallengeModel
+import ChallengeStore
+
+/// What a challenge is made of, by its names in a form and in a record.
+enum ChallengeField: String, CaseIterable {
+    case identity = "Identity"
+    case service = "ServiceSid"
+    case factor = "FactorSid"
+    case message = "Details.Message"
+    case fields = "Details.Fields"
+    case hiddenDetails = "HiddenDetails"
+    case expiration = "ExpirationDate"
+    case fallback = "Fallback"
+    case maxAttempts = "Redelivery.MaxAttempts"
+    case expectedLatency = "Redelivery.ExpectedLatency"
+    case confirm = "Redelivery.Confirm"
+
+    /// In `ChallengeRequest`.
+    var recordField: String {
+        switch self {
+        case .identity: "identity"
+        case .service: "service_sid"
+        case .factor: "factor_sid"
+        case .message: "message"
+        case .fields: "fields"
+        case .hiddenDetails: "hidden_details"
+        case .expiration: "ttl_seconds"
+        case .fallback: "fallbacks"
+        case .maxAttempts: "redelivery.max_attempts"
+        case .expectedLatency: "redelivery.expected_latency_ms"
+        case .confirm: "redelivery.confirm"
+        }
+    }
+}
+
+/// The rules of a new challenge, the same over HTTP and over Kafka. Violations name the HTTP parameter; the entrance renames them.
+enum ChallengeRules {
+    static let defaultLifeMs: Int64 = 5 * 60_000
+    static let maxLifeMs: Int64 = 60 * 60_000
+    /// A backend that adds 60 minutes by a clock a little ahead of ours is not refused for it.
+    static let clockSlackMs: Int64 = 5_000
+
+    static func message(_ text: String) throws(RuleViolation) -> String {
+        let count = text.unicodeScalars.count
+        guard (1...256).contains(count) else {
+            throw violation(.message, "1 to 256 characters, these are \(count)")
+        }
+        return text
+    }
+
+    /// - Returns: JSON text `[{"label":…,"value":…}]`.
+    static func fields(_ fields: [DetailField]) throws(RuleViolation) -> String {
+        guard fields.count <= 20 else { throw violation(.fields, "at most 20 fields, these are \(fields.count)") }
+        for field in fields {
+            guard (1...36).contains(field.label.unicodeScalars.count) else {
+                throw violation(.fields, "a label of 1 to 36 characters in each field")
+            }
+            guard field.value.unicodeScalars.count <= 128 else {
+                throw violation(.fields, "a value of at most 128 characters in each field")
+            }
+        }
+        return JSONValue.array(
+            fields.map { .object([("label", .string($0.label)), ("value", .string($0.value))]) }
+        ).text
+    }
+
+    /// One `Details.Fields` parameter: `{"label":"…","value":"…"}`.
+    static func field(_ text: String) throws(RuleViolation) -> DetailField {
+        guard let value = try? JSONParser.parse(text), let members = value.members, members.count == 2,
+            let label = value["label"]?.stringValue, let content = value["value"]?.stringValue
+        else {
+            throw violation(.fields, "JSON like {\"label\":\"IP\",\"value\":\"10.0.0.1\"} in each, label and value strings")
+        }
+        var field = DetailField()
+        field.label = label
+        field.value = content
+        return field
+    }
+
+    static func hiddenDetails(_ text: String) throws(RuleViolation) -> String {
+        try TextRules.stringObject(text, parameter: ChallengeField.hiddenDetails.rawValue)
+    }
+
+    /// The expiry in whole seconds, rounded up, because that is how the API shows it and a device signs it.
+    /// - Parameter asked: epoch milliseconds; nil: five minutes from now.
+    static func expiry(asked: Int64?, nowMs: Int64) throws(RuleViolation) -> Int64 {
+        let expiry = wholeSeconds(asked ?? nowMs + defaultLifeMs)
+        guard expiry > nowMs else { throw violation(.expiration, "a time in the future") }
+        guard expiry <= nowMs + maxLifeMs + clockSlackMs else {
+            throw violation(.expiration, "a time at most 60 minutes from now")
+        }
+        return expiry
+    }
+
+    /// Rounded up.
+    static func wholeSeconds(_ epochMs: Int64) -> Int64 { (epochMs + 999) / 1000 * 1000 }
+
+    /// `ExpirationDate` as it was sent: ISO 8601.
+    static func expirationDate(_ text: String) throws(RuleViolation) -> Int64 {
+        guard let time = Timestamp.epochMs(text), time < 1 << 50 else {
+            throw violation(.expiration, "ISO 8601 in UTC, like 2026-01-31T20:00:00Z")
+        }
+        return time
+    }
+
+    static func fallbacks(_ names: [String]) throws(RuleViolation) -> [String] {
+        guard names.count <= 8 else { throw violation(.fallback, "at most 8 names, these are \(names.count)") }
+        for name in names {
+            let isAllowed = name.utf8.allSatisfy { byte in
+                TextRules.isDigit(byte) || TextRules.isLower(byte) || byte == UInt8(ascii: "_")
+                    || byte == UInt8(ascii: "-")
+            }
+            guard isAllowed, (1...32).contains(name.utf8.count) else {
+                throw violation(.fallback, "names of 1 to 32 of a-z, 0-9, _ and -, like sms")
+            }
+        }
+        return names
+    }
+
+    /// Zeros stand for the defaults.
+    static func redelivery(_ value: Redelivery) throws(RuleViolation) -> Redelivery {
+        guard value.maxAttempts <= 10 else { throw violation(.maxAttempts, "a whole number from 1 to 10") }
+        guard value.expectedLatencyMs == 0 || (500...60_000).contains(value.expectedLatencyMs) else {
+            throw violation(.expectedLatency, "milliseconds from 500 to 60000, or adaptive")
+        }
+        switch value.confirm {
+        case .unspecified, .each, .any: return value
+        case .UNRECOGNIZED: throw violation(.confirm, "each or any")
+        }
+    }
+
+    static func violation(_ field: ChallengeField, _ expectation: String) -> RuleViolation {
+        RuleViolation(field.rawValue, expectation)
+    }
+}

@@ -1,0 +1,75 @@
+import ChallengeModel
+import Crypto
+import Foundation
+
+/// The rules of a push factor.
+enum FactorRules {
+    /// `Config.NotificationPlatform`.
+    static let platforms: KeyValuePairs<String, Platform> = ["apn": .apn, "fcm": .fcm, "none": .noPush]
+
+    static func name(of platform: Platform) -> String {
+        switch platform {
+        case .apn: "apn"
+        case .fcm: "fcm"
+        case .hms: "hms"
+        case .webpush: "webpush"
+        case .noPush, .unspecified, .UNRECOGNIZED: "none"
+        }
+    }
+
+    /// `Binding.PublicKey`: base64 of SubjectPublicKeyInfo, DER, an uncompressed point of P-256: 91 bytes, 124 characters.
+    static func publicKey(_ text: String) throws(RuleViolation) -> [UInt8] {
+        guard let data = Data(base64Encoded: text) else {
+            throw RuleViolation(
+                "Binding.PublicKey", "standard base64 with padding, of SubjectPublicKeyInfo in DER",
+                code: .publicKeyInvalid)
+        }
+        // The comparison refuses other curves, compressed points and bytes behind the key, which a lax reader lets pass.
+        guard data.count == 91, let key = try? P256.Signing.PublicKey(derRepresentation: data),
+            key.derRepresentation == data
+        else {
+            throw RuleViolation(
+                "Binding.PublicKey", "SubjectPublicKeyInfo in DER of an uncompressed P-256 key, 91 bytes",
+                code: .publicKeyInvalid)
+        }
+        return Array(data)
+    }
+
+    /// `Config.NotificationToken` for a platform: 32 to 255 characters; APNs: pairs of hexadecimal digits, kept in lower case.
+    /// - Parameter text: nil when none was sent.
+    /// - Returns: nil for a platform without pushes.
+    static func pushToken(_ text: String?, platform: Platform) throws(RuleViolation) -> String? {
+        let parameter = "Config.NotificationToken"
+        guard platform != .noPush else {
+            guard text == nil || text == "" else {
+                throw RuleViolation(parameter, "no token with Config.NotificationPlatform none")
+            }
+            return nil
+        }
+        guard let text, !text.isEmpty else {
+            throw RuleViolation(parameter, "a token, or Config.NotificationPlatform none")
+        }
+        guard (32...255).contains(text.utf8.count) else {
+            throw RuleViolation(parameter, "32 to 255 characters, these are \(text.utf8.count)")
+        }
+        if platform == .apn {
+            guard text.utf8.count % 2 == 0, text.utf8.allSatisfy({ Hexadecimal.value(of: $0) != nil }) else {
+                throw RuleViolation(parameter, "the APNs device token as hexadecimal digits")
+            }
+            return text.lowercased()
+        }
+        guard text.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) else {
+            throw RuleViolation(parameter, "printable ASCII without spaces")
+        }
+        return text
+    }
+
+    /// The device's proof that it holds the key: standard base64 of an ASN.1 DER ECDSA-P256-SHA256 signature over the UTF-8 bytes of
+    /// the factor's SID.
+    static func isProof(_ text: String, of sid: FactorSID, publicKey: [UInt8]) -> Bool {
+        guard let data = Data(base64Encoded: text), let key = try? P256.Signing.PublicKey(derRepresentation: publicKey),
+            let signature = try? P256.Signing.ECDSASignature(derRepresentation: data)
+        else { return false }
+        return key.isValidSignature(signature, for: Data(sid.rawValue.utf8))
+    }
+}

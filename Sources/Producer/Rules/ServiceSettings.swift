@@ -1,0 +1,77 @@
+/// The settings of a service that have no column of their own: checked, kept as one JSON object by parameter name, shown again.
+/// Most belong to features of the API that Beckon does not have; helper libraries send them and expect them back.
+struct ServiceSettings: Sendable {
+    private enum Kind {
+        case boolean
+        case text(ClosedRange<Int>)
+        case integer(ClosedRange<Int>)
+        case list
+    }
+
+    private static let kinds: KeyValuePairs<String, Kind> = [
+        "CodeLength": .integer(4...10),
+        "LookupEnabled": .boolean,
+        "SkipSmsToLandlines": .boolean,
+        "DtmfInputRequired": .boolean,
+        "TtsName": .text(0...64),
+        "Psd2Enabled": .boolean,
+        "DoNotShareWarningEnabled": .boolean,
+        "CustomCodeEnabled": .boolean,
+        "Totp.Issuer": .text(1...64),
+        "Totp.TimeStep": .integer(20...60),
+        "Totp.CodeLength": .integer(3...8),
+        "Totp.Skew": .integer(0...2),
+        "DefaultTemplateSid": .text(0...34),
+        "Whatsapp.MsgServiceSid": .text(0...34),
+        "Whatsapp.From": .text(0...64),
+        "Passkeys.RelyingParty.Id": .text(0...255),
+        "Passkeys.RelyingParty.Name": .text(0...255),
+        "Passkeys.RelyingParty.Origins": .list,
+        "Passkeys.AuthenticatorAttachment": .text(0...32),
+        "Passkeys.DiscoverableCredentials": .text(0...32),
+        "Passkeys.UserVerification": .text(0...32),
+        "VerifyEventSubscriptionEnabled": .boolean,
+    ]
+
+    private var values: [String: JSONValue]
+
+    /// - Parameter stored: JSON text of an object; what is none counts as empty.
+    init(stored: String = "{}") {
+        let members = (try? JSONParser.parse(stored))?.members ?? []
+        values = Dictionary(members.map { ($0.name, $0.value) }) { $1 }
+    }
+
+    var isEmpty: Bool { values.isEmpty }
+
+    /// Sorted by name, so that the same settings are the same text.
+    var stored: String {
+        JSONValue.object(values.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }).text
+    }
+
+    /// Takes what was sent; what was not sent stays.
+    /// - Returns: whether anything was sent.
+    mutating func read(_ parameters: inout ParameterReader) throws(RuleViolation) -> Bool {
+        var isChanged = false
+        for (name, kind) in Self.kinds {
+            let value: JSONValue?
+            switch kind {
+            case .boolean: value = try parameters.boolean(name).map { .boolean($0) }
+            case .text(let length): value = try parameters.text(name, length: length).map { .string($0) }
+            case .integer(let range): value = try parameters.integer(name, in: range).map { .integer(Int64($0)) }
+            case .list:
+                let list = parameters.list(name)
+                guard list.count <= 20, list.allSatisfy({ $0.utf8.count <= 255 }) else {
+                    throw RuleViolation(name, "at most 20 values of at most 255 characters")
+                }
+                value = list.isEmpty ? nil : .array(list.map { .string($0) })
+            }
+            guard let value else { continue }
+            values[name] = value
+            isChanged = true
+        }
+        return isChanged
+    }
+
+    /// The value, or what stands for it when it was never set.
+    func value(_ name: String, unset: JSONValue = .null) -> JSONValue { values[name] ?? unset }
+}

@@ -1,0 +1,34 @@
+import ChallengeModel
+
+/// Rules that several resources share.
+enum TextRules {
+    /// The customer's name for a person: 8 to 64 letters, digits and dashes. One that reads as an entity's SID is refused, because
+    /// paths take either.
+    static func identity(_ text: String, parameter: String = "Identity") throws(RuleViolation) -> String {
+        let isAllowed = text.utf8.allSatisfy { byte in
+            isDigit(byte) || isLower(byte) || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte)
+                || byte == UInt8(ascii: "-")
+        }
+        guard isAllowed, (8...64).contains(text.utf8.count), EntitySID(text) == nil else {
+            throw RuleViolation(parameter, "8 to 64 letters, digits and dashes, and not the form of a SID")
+        }
+        return text
+    }
+
+    /// A JSON object whose values are strings, at most 1,024 characters as it was sent.
+    /// - Returns: the object, written our way.
+    static func stringObject(_ text: String, parameter: String) throws(RuleViolation) -> String {
+        guard text.unicodeScalars.count <= 1024 else {
+            throw RuleViolation(parameter, "at most 1024 characters of JSON, these are \(text.unicodeScalars.count)")
+        }
+        guard let value = try? JSONParser.parse(text), let members = value.members,
+            members.allSatisfy({ $0.value.stringValue != nil })
+        else {
+            throw RuleViolation(parameter, "a JSON object whose values are strings, like {\"os\":\"iOS\"}")
+        }
+        return value.text
+    }
+
+    static func isDigit(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }
+    static func isLower(_ byte: UInt8) -> Bool { (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte) }
+}
