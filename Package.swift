@@ -166,7 +166,7 @@ let package = Package(
             of: "Producer",
             [
                 "ChallengeModel", "ChallengeStore", "DeviceKit", "KafkaClient", "ServiceSupport", .asyncHTTPClient,
-                .crypto, .nioCore, .hummingbird,
+                .coreMetrics, .crypto, .hummingbird, .nioCore, .nioHTTP1, .nioSSL, .serviceLifecycle,
             ]),
         tests(of: "DispatcherWorker", ["ChallengeModel", "KafkaClient", "PushGateway", "ServiceSupport", .nioCore]),
         tests(of: "AckTracker", ["ChallengeModel", "KafkaClient", "ServiceSupport"]),

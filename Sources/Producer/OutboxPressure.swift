@@ -30,9 +30,9 @@ final class OutboxPressure: Sendable {
                         metadata: ["rows": "\(rows)", "limit": "\(limit)"])
                 }
                 if isOver {
-                    readiness.fail("outbox", "\(rows) rows wait for Kafka, the limit is \(limit)")
+                    readiness.fail("outbox-limit", "\(rows) rows wait for Kafka, the limit is \(limit)")
                 } else {
-                    readiness.pass("outbox")
+                    readiness.pass("outbox-limit")
                 }
             } catch {
                 logger.warning("the outbox cannot be counted", metadata: ["error": "\(error)"])

@@ -29,7 +29,7 @@ public final class ProducerService: ServiceLifecycle.Service {
     }
 
     /// - Parameters:
-    ///   - readiness: checks `http`, `kafka` and `outbox` are kept in it.
+    ///   - readiness: checks `http`, `kafka`, `outbox-limit` and the relay's `outbox` are kept in it.
     ///   - clock: epoch milliseconds.
     public init(
         configuration: ProducerConfiguration, store: any ChallengeStore, readiness: Readiness, logger: Logger,
@@ -91,16 +91,16 @@ public final class ProducerService: ServiceLifecycle.Service {
         // Shut down in reverse.
         var services: [any ServiceLifecycle.Service] = [
             closing(producer),
-            StoppableWork { [store, readiness, logger, factory] in
+            StoppableWork { [store, readiness, logger, factory, clock] in
                 await kafkaReady.wait()
                 guard !Task.isCancelled else { return }
                 await OutboxRelay(
                     store: store, producer: producer, signer: signer, readiness: readiness, logger: logger,
-                    metrics: factory
+                    metrics: factory, nowMs: clock
                 ).run()
             },
-            StoppableWork { [store, logger, factory] in
-                await ExpirySweep(store: store, logger: logger, metrics: factory).run()
+            StoppableWork { [store, logger, factory, clock] in
+                await ExpirySweep(store: store, logger: logger, metrics: factory, nowMs: clock).run()
             },
             StoppableWork { [configuration, store, readiness, logger] in
                 await pressure.watch(

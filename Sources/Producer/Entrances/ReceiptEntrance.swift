@@ -23,7 +23,8 @@ enum ReceiptReading: Sendable, Equatable {
             return
         }
         guard let token = ReceiptToken(sent.receiptToken, keys: keys, nowMs: nowMs) else {
-            self = .deadLetter(reason: "token", detail: "receipt_token: expected one of a push that is not past its time")
+            self = .deadLetter(
+                reason: "token", detail: "receipt_token: expected one of a push that is not past its time")
             return
         }
         guard token.account == account else {

@@ -69,7 +69,8 @@ enum ChallengeRules {
         guard let value = try? JSONParser.parse(text), let members = value.members, members.count == 2,
             let label = value["label"]?.stringValue, let content = value["value"]?.stringValue
         else {
-            throw violation(.fields, "JSON like {\"label\":\"IP\",\"value\":\"10.0.0.1\"} in each, label and value strings")
+            throw violation(
+                .fields, "JSON like {\"label\":\"IP\",\"value\":\"10.0.0.1\"} in each, label and value strings")
         }
         var field = DetailField()
         field.label = label

@@ -85,7 +85,7 @@ extension API {
             guard FactorRules.isProof(proof, of: factor.sid, publicKey: factor.publicKey) else {
                 throw APIError(
                     .factorVerificationFailed,
-                    "Factor verification failed: expected AuthPayload as base64 of a DER signature over the factor's SID")
+                    "Factor verification failed: AuthPayload is no base64 of a DER signature over the factor's SID")
             }
             factor = try await store.verifyFactor(factor.sid, nowMs: call.nowMs)
         }

@@ -1,0 +1,317 @@
+import ChallengeModel
+import ChallengeStore
+import Foundation
+import KafkaClient
+import Logging
+import ServiceSupport
+import Synchronization
+import TestSupport
+import Testing
+
+@testable import Producer
+
+@Suite("Kafka entrances", .timeLimit(.minutes(3)))
+struct EntranceTests {
+    private func request(_ id: String, _ service: String, _ change: (inout ChallengeRequest) -> Void = { _ in })
+        -> ChallengeRequest
+    {
+        var request = ChallengeRequest()
+        request.requestID = id
+        request.serviceSid = service.components(separatedBy: "/").last ?? ""
+        request.identity = "user-0001"
+        request.message = "Log in?"
+        change(&request)
+        return request
+    }
+
+    private func record(_ value: [UInt8], _ producer: ProducerHarness, _ topic: Topic = .requests, type: String? = nil)
+        -> ProducerRecord
+    {
+        ProducerRecord(
+            topic: producer.names[topic], key: Array(UUID().uuidString.utf8), value: value,
+            headers: type.map { [RecordHeader(ContentType.headerName, $0)] } ?? [])
+    }
+
+    private func withWriter(
+        _ producer: ProducerHarness, _ body: (KafkaProducer) async throws -> Void
+    ) async throws {
+        let writer = try KafkaProducer(configuration: producer.kafka, logger: ProducerHarness.logger)
+        do { try await body(writer) } catch {
+            await writer.close(deadline: .seconds(1))
+            throw error
+        }
+        await writer.close(deadline: .seconds(1))
+    }
+
+    private func challenges(_ producer: ProducerHarness, _ phone: TestDevice) async throws -> [JSONValue] {
+        try await producer.get("\(phone.challengesPath)?PageSize=1000", as: producer.backend).items("challenges")
+    }
+
+    @Test(
+        "protobuf, JSON and JSON without a header make challenges; a repeated id none; rules and poison are told apart")
+    func requests() async throws {
+        try await ProducerHarness.run(entrances: true) { producer in
+            let service = try await producer.makeService()
+            let phone = try await producer.enroll("user-0001", service: service)
+            let sid = service.components(separatedBy: "/").last ?? ""
+            let json =
+                #"{"requestId":"r-2","serviceSid":"\#(sid)","identity":"user-0001","message":"Pay?","#
+                + #""ttlSeconds":60,"fallbacks":["sms"],"hiddenDetails":{"b":"2","a":"1"}}"#
+            let records = [
+                record(request("r-1", service).protobufBytes(), producer, type: "application/protobuf"),
+                record(Array(json.utf8), producer, type: "application/json; charset=utf-8"),
+                record(Array(json.replacingOccurrences(of: "r-2", with: "r-3").utf8), producer),
+                // A repeat of the first: the same id, whatever else it says.
+                record(request("r-1", service) { $0.message = "Again?" }.protobufBytes(), producer),
+                // Against the rules, and known to nobody: events.
+                record(request("r-4", service) { $0.message = "" }.protobufBytes(), producer),
+                record(request("r-5", service) { $0.ttlSeconds = 3601 }.protobufBytes(), producer),
+                record(request("r-6", "VA" + String(repeating: "0", count: 32)).protobufBytes(), producer),
+                record(request("r-7", service) { $0.identity = "user-9999" }.protobufBytes(), producer),
+                // Poison.
+                record([0xFF, 0xFF, 0xFF], producer, type: "application/protobuf"),
+                record(Array("{".utf8), producer, type: "application/json"), record([], producer),
+                record([1], producer, type: "text/plain"),
+                record(request("", service).protobufBytes(), producer),
+                record(
+                    request("r-8", service) { $0.accountSid = "AC" + String(repeating: "0", count: 32) }
+                        .protobufBytes(),
+                    producer),
+                // Behind all that, on whatever partition: the lane went on.
+                record(request("r-9", service).protobufBytes(), producer),
+            ]
+            try await withWriter(producer) { writer in
+                for record in records { _ = try await writer.send(record) }
+            }
+            let (events, letters) = (producer.names[.events], producer.names[.deadLetters])
+            try await TopicTail.following(
+                [events, letters], kafka: producer.kafka, logger: ProducerHarness.logger
+            ) { tail in
+                try await eventually("all dead letters and rejections") {
+                    let rejected = tail.records(of: events).filter {
+                        (try? CloudEvent(json: $0.value))?.type == "beckon.request.rejected"
+                    }
+                    return tail.count(of: letters) >= 6 && rejected.count >= 4
+                }
+                let reasons = tail.records(of: letters).compactMap {
+                    $0.headers.text(of: RecordHeaderName.deadLetterReason)
+                }
+                #expect(
+                    reasons.sorted() == ["account", "content-type", "empty", "field", "json", "protobuf"])
+                let signer = RecordSigner(
+                    names: producer.names, authenticator: RecordAuthenticator(keys: producer.keys))
+                #expect(tail.records(of: letters).allSatisfy { signer.isAuthentic($0) })
+                let rejections = try tail.records(of: events).map { try CloudEvent(json: $0.value) }
+                    .filter { $0.type == "beckon.request.rejected" }
+                let codes = Dictionary(
+                    rejections.map { ($0.subject, $0.data["code"]) }, uniquingKeysWith: { first, _ in first })
+                #expect(
+                    codes == [
+                        "r-4": .integer(60200), "r-5": .integer(60200), "r-6": .integer(20404), "r-7": .integer(20404),
+                    ])
+                #expect(rejections.first { $0.subject == "r-5" }?.data["parameter"] == .string("ttl_seconds"))
+            }
+            try await eventually("four challenges") { try await challenges(producer, phone).count >= 4 }
+            let made = try await challenges(producer, phone)
+            #expect(
+                made.compactMap { $0["beckon"]?["request_id"]?.stringValue }.sorted() == ["r-1", "r-2", "r-3", "r-9"])
+            let second = try #require(made.first { $0["beckon"]?["request_id"]?.stringValue == "r-2" })
+            #expect(second["hidden_details"] == .object([("a", .string("1")), ("b", .string("2"))]))
+            #expect(second["beckon"]?["fallbacks"] == .array([.string("sms")]))
+            #expect(producer.metrics.count(.challengesCreated, [("source", "kafka")]) == 4)
+            #expect(
+                producer.metrics.count(.entranceRecords, [("entrance", "requests"), ("result", "repeated")]) == 1)
+        }
+    }
+
+    @Test("receipts by token become receipts; a bad token goes to the dead letters")
+    func receipts() async throws {
+        try await ProducerHarness.run(entrances: true) { producer in
+            let service = try await producer.makeService()
+            let phone = try await producer.enroll("user-0001", service: service)
+            let created = try await producer.createChallenge(service, "user-0001")
+            let serviceSID = try #require(ServiceSID(try created.text("service_sid")))
+            let challenge = try #require(ChallengeSID(try created.text("sid")))
+            let factor = try #require(FactorSID(phone.factor))
+            let expiry = producer.clock.nowMs + 300_000
+            func token(_ account: AccountSID) -> ReceiptToken {
+                ReceiptToken(
+                    account: account, service: serviceSID, challenge: challenge, factor: factor, dispatch: .creation,
+                    expiresAtMs: expiry)
+            }
+            var good = Receipt()
+            good.receiptToken = token(producer.account.sid).sealed(with: producer.keys)
+            good.challengeSid = "ignored"
+            var bad = Receipt()
+            bad.receiptToken = token(producer.account.sid).sealed(with: .random())
+            var foreign = Receipt()
+            foreign.receiptToken = token(.generate(nowMs: 0)).sealed(with: producer.keys)
+            try await withWriter(producer) { writer in
+                for receipt in [bad, foreign, good] {
+                    _ = try await writer.send(record(receipt.protobufBytes(), producer, .receiptRequests))
+                }
+            }
+            let (topic, letters) = (producer.names[.receipts], producer.names[.deadLetters])
+            try await TopicTail.following(
+                [topic, letters], kafka: producer.kafka, logger: ProducerHarness.logger
+            ) { tail in
+                try await eventually("a receipt and two dead letters") {
+                    tail.count(of: topic) >= 1 && tail.count(of: letters) >= 2
+                }
+                let record = try #require(tail.records(of: topic).first)
+                let receipt = try Receipt(value: record.value, contentType: ContentType.protobuf.rawValue)
+                #expect(receipt.challengeSid == challenge.rawValue)
+                #expect(receipt.channel == .backend)
+                #expect(receipt.receiptToken.isEmpty)
+                #expect(record.key == Array(challenge.rawValue.utf8))
+                let reasons = tail.records(of: letters).compactMap {
+                    $0.headers.text(of: RecordHeaderName.deadLetterReason)
+                }
+                #expect(reasons.sorted() == ["account", "token"])
+            }
+        }
+    }
+
+    @Test(
+        "a revocation drains and commits: a second member takes over and repeats nothing; what is not done is not committed"
+    )
+    func rebalance() async throws {
+        let names = TopicNames()
+        let topic = names[.requests]
+        let broker = try EmbeddedBroker(topics: [topic: 4])
+        let kafka = KafkaConfiguration(
+            bootstrapServers: broker.bootstrapServers, properties: ["log_level": "0"], isEmbedded: true)
+        let writer = try KafkaProducer(configuration: kafka, logger: ProducerHarness.logger)
+        let metrics = ProducerMetrics(factory: CountingMetrics())
+        let handled = Mutex<[String: Int]>([:])
+        func member(_ handler: @escaping EntranceConsumer.Handler) -> EntranceConsumer {
+            EntranceConsumer(
+                name: "requests", topic: topic, groupID: "g", kafka: kafka, maxInFlight: 8,
+                commitEvery: .seconds(600), logger: ProducerHarness.logger, metrics: metrics, handler: handler)
+        }
+        let count: EntranceConsumer.Handler = { record in
+            handled.withLock { $0["\(record.topicPartition) \(record.offset)", default: 0] += 1 }
+            return true
+        }
+        func write(_ range: Range<Int>) async throws {
+            for index in range {
+                _ = try await writer.send(
+                    ProducerRecord(topic: topic, key: Array("k\(index)".utf8), value: Array("v".utf8)))
+            }
+        }
+        try await write(0..<100)
+        let first = member(count)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { await first.run() }
+            try await eventually("the first has read all") { handled.withLock { $0.count == 100 } }
+            // Its only commit is that of the revocation.
+            first.stop()
+            try await group.waitForAll()
+        }
+        try await write(100..<200)
+        // One that never finishes: its partition's commit stays in front of it, and the drain bound ends the wait.
+        let stuck = Mutex<String?>(nil)
+        let second = member { record in
+            let name = "\(record.topicPartition) \(record.offset)"
+            let isStuck = stuck.withLock { stuck in
+                if stuck == nil { stuck = name }
+                return stuck == name
+            }
+            if isStuck {
+                try? await Task.sleep(for: .seconds(3600))
+                return false
+            }
+            return await count(record)
+        }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { await second.run() }
+            try await eventually("the second has read all but one") { handled.withLock { $0.count == 199 } }
+            second.stop()
+            try await group.waitForAll()
+        }
+        let third = member(count)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { await third.run() }
+            try await eventually("the stuck one is read again") { handled.withLock { $0.count == 200 } }
+            third.stop()
+            try await group.waitForAll()
+        }
+        let name = try #require(stuck.withLock { $0 })
+        let partition = try #require(name.split(separator: " ").first)
+        let repeats = handled.withLock { $0.filter { $0.value > 1 }.keys }
+        #expect(repeats.allSatisfy { $0.hasPrefix(partition) }, "only behind the one that was not done")
+        #expect(handled.withLock { $0[name] } == 1)
+        await writer.close(deadline: .seconds(1))
+        await broker.close()
+    }
+}
+
+@Suite("Reading a request")
+struct RequestReadingTests {
+    let account = AccountSID.generate(nowMs: 0)
+    let now: Int64 = 1_700_000_000_000
+
+    private func read(timestampMs: Int64, _ change: (inout ChallengeRequest) -> Void = { _ in }) -> RequestReading {
+        var request = ChallengeRequest()
+        request.requestID = "r"
+        request.serviceSid = "VA" + String(repeating: "1", count: 32)
+        request.identity = "user-0001"
+        request.message = "m"
+        change(&request)
+        return RequestReading(
+            value: request.protobufBytes(), contentType: nil, timestampMs: timestampMs, traceparent: nil,
+            account: account, nowMs: now)
+    }
+
+    private func expiry(_ reading: RequestReading) -> Int64? {
+        if case .create(let new) = reading { new.expiresAtMs } else { nil }
+    }
+
+    private func rejection(_ reading: RequestReading) -> RequestRejection? {
+        if case .reject(let rejection) = reading { rejection } else { nil }
+    }
+
+    @Test("life counts from the record's timestamp, never from the future")
+    func life() {
+        #expect(expiry(read(timestampMs: now - 100_000)) == now + 200_000)
+        #expect(expiry(read(timestampMs: now + 100_000)) == now + 300_000)
+        #expect(expiry(read(timestampMs: -1)) == now + 300_000)
+        #expect(expiry(read(timestampMs: now) { $0.ttlSeconds = 3600 }) == now + 3_600_000)
+        #expect(
+            expiry(read(timestampMs: now - 600_000)) == now - 300_000, "over: the store knows whether it is a repeat")
+    }
+
+    @Test("each rule names the record's field")
+    func fields() {
+        let cases: [(String, (inout ChallengeRequest) -> Void)] = [
+            ("service_sid", { $0.serviceSid = "x" }), ("identity", { $0.identity = "short" }),
+            ("factor_sid", { $0.factorSid = "x" }), ("message", { $0.message = "" }),
+            ("fields", { $0.fields = Array(repeating: DetailField(), count: 21) }),
+            ("hidden_details", { $0.hiddenDetails = ["a": String(repeating: "b", count: 1024)] }),
+            ("ttl_seconds", { $0.ttlSeconds = 3601 }), ("fallbacks", { $0.fallbacks = ["S M S"] }),
+            ("redelivery.max_attempts", { $0.redelivery.maxAttempts = 11 }),
+            ("redelivery.expected_latency_ms", { $0.redelivery.expectedLatencyMs = 499 }),
+            ("redelivery.confirm", { $0.redelivery.confirm = .UNRECOGNIZED(9) }),
+        ]
+        for (field, change) in cases {
+            let rejection = rejection(read(timestampMs: now, change))
+            #expect(rejection?.parameter == field)
+            #expect(rejection?.code == .invalidParameter)
+            #expect(rejection?.reason.hasPrefix("\(field): expected ") == true)
+        }
+    }
+
+    @Test("a rejection's event has the same id for each redelivery, and one per request")
+    func eventIDs() throws {
+        let one = try #require(rejection(read(timestampMs: now) { $0.message = "" }))
+        let again = try #require(rejection(read(timestampMs: now) { $0.message = "" }))
+        let other = try #require(
+            rejection(
+                read(timestampMs: now) {
+                    $0.message = ""
+                    $0.requestID = "s"
+                }))
+        #expect(one.eventID(account: account) == again.eventID(account: account))
+        #expect(one.eventID(account: account) != other.eventID(account: account))
+    }
+}

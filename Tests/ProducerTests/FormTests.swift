@@ -1,0 +1,118 @@
+import Testing
+
+@testable import Producer
+
+@Suite("Forms, JSON and paths")
+struct FormTests {
+    @Test(
+        "pairs are split at & only, and at the first =",
+        arguments: [
+            ("", []), ("a=b", [("a", "b")]), ("a=b;c=d", [("a", "b;c=d")]), ("a==", [("a", "=")]), ("a", [("a", "")]),
+            ("a=1&&b=2&", [("a", "1"), ("b", "2")]), ("a=x+y%20z%2B", [("a", "x y z+")]),
+            ("a=%C3%A9é", [("a", "éé")]), ("a=b/c:d,e?f'", [("a", "b/c:d,e?f'")]), ("%61=b", [("a", "b")]),
+            ("=v", [("", "v")]), ("a=1&a=2", [("a", "1"), ("a", "2")]), ("A=1&a=2", [("A", "1"), ("a", "2")]),
+        ] as [(String, [(String, String)])])
+    func pairs(text: String, expected: [(String, String)]) throws {
+        #expect(try Form(text.utf8).pairs == expected.map { Form.Pair(name: $0.0, value: $0.1) })
+    }
+
+    @Test(
+        "broken escapes and bytes that are no UTF-8 name their parameter",
+        arguments: ["%", "%a", "%zz", "%ff", "%c3%28"])
+    func broken(value: String) {
+        let violation = #expect(throws: RuleViolation.self) { try Form("good=1&Bad=\(value)".utf8) }
+        #expect(violation?.parameter == "Bad")
+    }
+
+    @Test("at most 200 parameters")
+    func bound() throws {
+        let text = (0..<200).map { "a\($0)=1" }.joined(separator: "&")
+        #expect(try Form(text.utf8).pairs.count == 200)
+        #expect(throws: RuleViolation.self) { try Form("\(text)&b=1".utf8) }
+    }
+
+    @Test("single values are read once, lists in order, and the rest is unread")
+    func reader() throws {
+        var reader = ParameterReader(try Form("a=1&b=2&b=3&c=true&d=7&e=x&e=y&f=True".utf8))
+        #expect(try reader.text("a") == "1")
+        #expect(reader.list("b") == ["2", "3"])
+        #expect(throws: RuleViolation("e", "one value, it was sent 2 times")) { try reader.text("e") }
+        #expect(try reader.boolean("c") == true)
+        #expect(try reader.boolean("f") == true)
+        #expect(try reader.text("missing") == nil)
+        #expect(try reader.integer("d", in: 1...7) == 7)
+        #expect(throws: RuleViolation.self) { try reader.integer("d", in: 1...6) }
+        #expect(throws: RuleViolation.self) { try reader.integer("a", in: 2...3) }
+        var other = ParameterReader(try Form("x=1&y=2&x=3".utf8))
+        _ = try other.text("y")
+        #expect(other.unread == ["x"])
+    }
+
+    @Test(
+        "JSON is read strictly and written the same every time",
+        arguments: [
+            (#"{"a":[1,-2,true,false,null,"x"],"b":{}}"#, #"{"a":[1,-2,true,false,null,"x"],"b":{}}"#),
+            (#" { "a" : "\/\u00e9\n\"\\" } "#, #"{"a":"/é\n\"\\"}"#), (#""\ud83d\ude00""#, "\"😀\""),
+            ("1.50", "1.50"), ("12345678901234567890", "12345678901234567890"), (#""\u0001""#, #""\u0001""#),
+        ])
+    func json(text: String, written: String) throws {
+        #expect(try JSONParser.parse(text).text == written)
+    }
+
+    @Test(
+        "what is no JSON is refused",
+        arguments: [
+            "", "{", "[1,]", "{\"a\":1,}", "{'a':1}", "{\"a\":1}x", "01", "1.", "nul", "\"\n\"", #""\ud800""#,
+            #""\ud800\u0041""#,
+            #""\x""#, #"{"a":1,"a":2}"#, "+1", "[1 2]",
+            String(repeating: "[", count: 20) + String(repeating: "]", count: 20),
+        ])
+    func badJSON(text: String) {
+        #expect(throws: JSONProblem.self) { try JSONParser.parse(text) }
+    }
+
+    @Test("invalid UTF-8 is refused")
+    func invalidUTF8() {
+        #expect(throws: JSONProblem.self) { try JSONParser.parse([0x22, 0xFF, 0x22]) }
+    }
+
+    @Test("values compare as parsed: order of members counts for nothing, every scalar counts")
+    func equality() throws {
+        #expect(try JSONParser.parse(#"{"a":1,"b":"x/y"}"#) == JSONParser.parse(#"{"b":"x\/y","a":1}"#))
+        #expect(try JSONParser.parse(#"{"a":1}"#) != JSONParser.parse(#"{"a":1,"b":null}"#))
+        #expect(try JSONParser.parse("[1,2]") != JSONParser.parse("[2,1]"))
+        #expect(try JSONParser.parse(#""1""#) != JSONParser.parse("1"))
+        #expect(JSONValue.string("\u{e9}") != .string("e\u{301}"), "composed and decomposed are two texts to sign")
+    }
+
+    @Test(
+        "paths lead to resources, or nowhere",
+        arguments: [
+            ("/v2/Services", .services), ("/v2/Services/VA1", .service("VA1")),
+            ("/v2/Services/VA1/AccessTokens/YK1", .accessToken(service: "VA1", "YK1")),
+            ("/v2/Services/VA1/Entities/a%2Db/Factors", .factors(service: "VA1", identity: "a-b")),
+            (
+                "/v2/Services/VA1/Entities/i/Challenges/YC1/Receipts",
+                .challengeReceipts(service: "VA1", identity: "i", challenge: "YC1")
+            ),
+            ("/v2/Receipts", .receipts), ("/v1/Credentials/CR1", .credential("CR1")), ("/", nil), ("", nil),
+            ("/v2/services", nil), ("/v2/Services/", nil), ("/v2//Services", nil), ("/v3/Services", nil),
+            ("/v2/Services/VA1/Entities/i/Challenges/YC1/Receipts/x", nil), ("/v2/Services/%zz", nil),
+            ("/v2/Services/VA1/Webhooks", nil),
+        ] as [(String, Route?)])
+    func routes(path: String, route: Route?) {
+        #expect(Route(path: path) == route)
+    }
+
+    @Test("a trace context of version 00 travels on, anything else does not")
+    func traceparent() {
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        #expect(TraceParent.valid(good) == good)
+        for bad in [
+            nil, "", good.uppercased(), "01" + good.dropFirst(2), good + "0",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+        ] {
+            #expect(TraceParent.valid(bad) == nil)
+        }
+    }
+}
