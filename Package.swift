@@ -96,7 +96,7 @@ let package = Package(
             name: "PushGateway",
             dependencies: [
                 "CNghttp2", "ChallengeModel", .asyncHTTPClient, .crypto, .cryptoExtras, .deque, .logging,
-                .nioCore, .nioPosix, .nioSSL, .nioTLS,
+                .nioCore, .nioHTTP1, .nioPosix, .nioSSL, .nioTLS,
             ],
             swiftSettings: swiftSettings),
         .target(
@@ -158,8 +158,8 @@ let package = Package(
         tests(
             of: "PushGateway",
             [
-                "ChallengeModel", "Simulators", .asyncHTTPClient, .crypto, .cryptoExtras, .nioCore, .nioPosix, .nioSSL,
-                .nioEmbedded,
+                "ChallengeModel", "Simulators", .asn1, .asyncHTTPClient, .crypto, .cryptoExtras, .nioCore, .nioHPACK,
+                .nioHTTP2, .nioPosix, .nioSSL, .nioTLS, .nioEmbedded, .x509,
             ]),
         tests(of: "ServiceSupport", ["ChallengeModel", "KafkaClient", .asyncHTTPClient, .configuration, .metrics, .coreMetrics, .nioCore, .nioHTTP1]),
         tests(

@@ -1,5 +1,4 @@
 public import ChallengeModel
-public import Logging
 
 /// One push to one device, neutral of the provider. The provider's folder makes headers and payload of it.
 public struct Push: Sendable {
@@ -46,10 +45,11 @@ public struct Push: Sendable {
 
 /// What became of one push.
 public struct PushAnswer: Sendable, Hashable {
-    /// Never `dropped` but for an expiry reached before the request left.
+    /// `dropped` only for an expiry reached before the request left, and for a background push to a provider without one.
     public var disposition: Disposition
     /// The provider's own word (`BadDeviceToken`, `UNREGISTERED`), or ours: `timeout`, `connection`, `expired`,
-    /// `circuit-open`, `unknown-credential`.
+    /// `reset`, `busy` (more outstanding than allowed), `circuit-open`, `access-token`, `unknown-credential`,
+    /// `wrong-credential`, `bad-key`, `no-background`, `closing`.
     public var reason: String
     /// HTTP status; 0 when no answer came.
     public var status: Int
@@ -95,23 +95,19 @@ public struct PushGatewayConfiguration: Sendable {
     public init() {}
 }
 
-/// Sends pushes. Owns connections, provider tokens and circuit breakers; decides nothing about challenges.
-public final class PushGateway: Sendable {
-    public init(configuration: PushGatewayConfiguration, logger: Logger) throws { preconditionFailure("skeleton") }
-
-    /// Adds or replaces a credential (from topic `configuration`). A replaced key takes effect with the next push.
-    public func setCredential(_ credential: ProviderCredential) { preconditionFailure("skeleton") }
-    public func removeCredential(sid: String) { preconditionFailure("skeleton") }
-
-    /// Sends one push; `completion` is called exactly once, on an event loop or at once on the caller's thread, and must
-    /// not block. An unknown credential is `deferred`, never `rejected`.
-    public func send(_ push: Push, completion: @escaping @Sendable (PushAnswer) -> Void) {
-        preconditionFailure("skeleton")
-    }
-
-    /// Outstanding pushes.
-    public var inFlight: Int { preconditionFailure("skeleton") }
-
-    /// Ends connections after what is outstanding, or at the deadline (then those are `unknown`).
-    public func close(deadline: Duration) async {}
+/// What a gateway holds and did since it was made, over all hosts.
+public struct PushGatewayStatistics: Sendable, Hashable {
+    /// Pushes handed over and not answered yet.
+    public var inFlight = 0
+    /// Connections open now.
+    public var connections = 0
+    public var connectionsOpened = 0
+    /// Ended by a fault, not by GOAWAY and not by us.
+    public var connectionsLost = 0
+    public var connectFailures = 0
+    public var goaways = 0
+    /// Requests handed to another connection because the peer had not processed them.
+    public var resends = 0
+    /// Requests whose deadline came with the answer outstanding.
+    public var timeouts = 0
 }

@@ -1,0 +1,61 @@
+import ChallengeModel
+
+/// `POST /3/device/<token>`: Apple, "Sending notification requests to APNs" and "Generating a remote notification".
+enum APNsRequest {
+    /// Payload bytes, uncompressed.
+    static let payloadLimit = 4096
+
+    /// Writes fields and body; the authorization is added by the caller.
+    static func write(_ push: Push, to request: OutboundRequest) throws(UnfitPush) {
+        let isBackground = push.kind == .background
+        guard !push.pushToken.isEmpty else { throw UnfitPush(reason: "MissingDeviceToken") }
+        // Anything else could change the path, and no device token looks like that.
+        guard push.pushToken.utf8.count <= 200, push.pushToken.utf8.allSatisfy({ isHexDigit($0) }) else {
+            throw UnfitPush(reason: "BadDeviceToken")
+        }
+        let path = request.beginField(.path)
+        request.append("/3/device/")
+        var token = push.pushToken
+        token.withUTF8 { request.append($0) }
+        request.endField(at: path)
+        guard request.field(.apnsTopic, push.appID) else { throw UnfitPush(reason: "MissingTopic") }
+        guard request.field(.apnsPushType, isBackground ? "background" : "alert") else { return }
+        guard request.field(.apnsPriority, isBackground ? "5" : "10") else { return }
+        let expiration = request.beginField(.apnsExpiration)
+        // A background push is never stored: APNs keeps one notification per app, and that must be the alert. Rounded down,
+        // so that it is not delivered after the expiry.
+        request.append(decimal: isBackground ? 0 : push.expiresAtMs / 1000)
+        request.endField(at: expiration)
+        guard request.field(.apnsID, push.pushID) else { throw UnfitPush(reason: "BadMessageId") }
+        if !isBackground {
+            guard push.challengeSID.utf8.count <= 64, request.field(.apnsCollapseID, push.challengeSID) else {
+                throw UnfitPush(reason: "BadCollapseId")
+            }
+        }
+        request.beginBody()
+        writePayload(push, isBackground: isBackground, with: JSONWriter(request: request))
+        if request.bodyCount > payloadLimit { throw UnfitPush(reason: "PayloadTooLarge") }
+    }
+
+    private static func writePayload(_ push: Push, isBackground: Bool, with json: JSONWriter) {
+        if isBackground {
+            json.raw("{\"aps\":{\"content-available\":1},")
+        } else {
+            json.raw("{\"aps\":{\"alert\":{\"body\":")
+            json.string(push.message)
+            json.raw("},\"sound\":\"default\",\"category\":\"verify_push_challenge\",\"mutable-content\":1,")
+            json.raw("\"interruption-level\":\"time-sensitive\"},")
+        }
+        PushPayload.writeMembers(of: push, with: json)
+        json.raw("}")
+    }
+
+    private static func isHexDigit(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "f"),
+            UInt8(ascii: "A")...UInt8(ascii: "F"):
+            true
+        default: false
+        }
+    }
+}

@@ -1,0 +1,77 @@
+/// When an access token may be used, must be fetched, and how long to stay away from the token endpoint. A value: no I/O.
+struct AccessTokenState {
+    enum Demand: Equatable {
+        case use(SharedBytes)
+        /// One is being fetched, or now must be.
+        case wait
+        /// None to be had before this time. - refused: the endpoint turned the key down, with this word.
+        case none(retryAtMs: Int64, refused: String?)
+
+        static func == (left: Demand, right: Demand) -> Bool {
+            switch (left, right) {
+            case (.use(let a), .use(let b)): a === b
+            case (.wait, .wait): true
+            case (.none(let a, let b), .none(let c, let d)): a == c && b == d
+            default: false
+            }
+        }
+    }
+
+    /// Fetched again when less than this is left.
+    static let renewBeforeMs: Int64 = 300_000
+    /// Not used any more when less than this is left.
+    static let useBeforeMs: Int64 = 30_000
+    static let firstBackoffMs: Int64 = 1000
+    static let longestBackoffMs: Int64 = 60_000
+
+    private(set) var bearer: SharedBytes?
+    private(set) var expiresAtMs: Int64 = 0
+    private(set) var isFetching = false
+    private(set) var retryAtMs: Int64 = 0
+    private var failures = 0
+    private var refused: String?
+
+    /// - Returns: what a push does, and whether the caller has to start a fetch.
+    mutating func demand(nowMs: Int64) -> (Demand, mustFetch: Bool) {
+        let isUsable = bearer != nil && nowMs < expiresAtMs - Self.useBeforeMs
+        let isDue = bearer == nil || nowMs >= expiresAtMs - Self.renewBeforeMs
+        let mustFetch = isDue && !isFetching && nowMs >= retryAtMs
+        if mustFetch { isFetching = true }
+        if isUsable, let bearer { return (.use(bearer), mustFetch) }
+        if isFetching { return (.wait, mustFetch) }
+        return (.none(retryAtMs: retryAtMs, refused: refused), false)
+    }
+
+    /// - Parameter lifeMs: `expires_in`.
+    mutating func fetched(_ bearer: SharedBytes, lifeMs: Int64, nowMs: Int64) {
+        self.bearer = bearer
+        // A token too short-lived for our margins is used for a second.
+        expiresAtMs = nowMs + max(lifeMs, Self.useBeforeMs + 1000)
+        isFetching = false
+        failures = 0
+        retryAtMs = lifeMs < 2 * Self.renewBeforeMs ? nowMs + max(lifeMs / 2, 1000) : 0
+        refused = nil
+    }
+
+    /// - Parameters:
+    ///   - refused: the endpoint's word when it turned the key down.
+    ///   - random: in 0..<1.
+    mutating func failed(refused: String?, nowMs: Int64, random: Double) {
+        isFetching = false
+        failures += 1
+        self.refused = refused
+        let whole =
+            refused == nil ? min(Self.firstBackoffMs << Int64(min(failures - 1, 8)), Self.longestBackoffMs) : 30_000
+        retryAtMs = nowMs + whole / 2 + Int64(Double(whole / 2) * random)
+    }
+
+    /// FCM did not take this one: it is not used again. At most one extra fetch a minute, so that a wrong account does not storm.
+    mutating func invalidate(_ refusedBearer: SharedBytes, nowMs: Int64) {
+        guard bearer === refusedBearer else { return }
+        bearer = nil
+        expiresAtMs = 0
+        retryAtMs = max(retryAtMs, lastInvalidatedMs + 60_000)
+        lastInvalidatedMs = nowMs
+    }
+    private var lastInvalidatedMs: Int64 = -60_000
+}

@@ -1,0 +1,36 @@
+import ChallengeModel
+
+/// `POST /v1/projects/<id>/messages:send` with a data message of high priority, which the app turns into a notification:
+/// notification messages are collapsible, and those are throttled to 20 per device and then one per 3 minutes.
+enum FCMRequest {
+    /// Keys and values of `data` together.
+    static let dataLimit = 4096
+    /// Four weeks, FCM's most.
+    static let longestTTLSeconds: Int64 = 2_419_200
+
+    /// Writes fields and body; the authorization is added by the caller.
+    /// - Parameter path: `/v1/projects/<id>/messages:send`.
+    static func write(_ push: Push, path: String, nowMs: Int64, to request: OutboundRequest) throws(UnfitPush) {
+        guard push.kind != .background else { throw UnfitPush(reason: "no-background") }
+        guard !push.pushToken.isEmpty else { throw UnfitPush(reason: "INVALID_ARGUMENT") }
+        guard request.field(.path, path), request.field(.contentType, "application/json") else {
+            throw UnfitPush(reason: "INVALID_ARGUMENT")
+        }
+        request.beginBody()
+        let json = JSONWriter(request: request)
+        json.raw("{\"message\":{\"token\":")
+        json.string(push.pushToken)
+        json.raw(",\"data\":{")
+        let start = request.count
+        PushPayload.writeMembers(of: push, with: json)
+        // The app's notification tag, so that a repeat replaces what is shown. Not a collapse key.
+        json.raw(",\"tag\":")
+        json.string(push.challengeSID)
+        // Escapes and quotes counted: a little stricter than FCM, which answers INVALID_ARGUMENT.
+        if request.count - start > dataLimit { throw UnfitPush(reason: "INVALID_ARGUMENT") }
+        json.raw("},\"android\":{\"priority\":\"HIGH\",\"ttl\":\"")
+        // 0 is "now or never": still right in the last second.
+        json.number(min(max((push.expiresAtMs - nowMs) / 1000, 0), longestTTLSeconds))
+        json.raw("s\"}}}")
+    }
+}

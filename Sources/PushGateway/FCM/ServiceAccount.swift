@@ -1,0 +1,60 @@
+import ChallengeModel
+import CryptoExtras
+import Foundation
+
+/// A Google service account's key, and the assertion that it signs: RFC 7523, and Google, "Using OAuth 2.0 for server to server
+/// applications".
+struct ServiceAccount: Sendable {
+    static let scope = "https://www.googleapis.com/auth/firebase.messaging"
+    /// The longest life that Google allows.
+    static let lifeSeconds: Int64 = 3600
+
+    let path: String
+    private let clientEmail: String
+    private let keyID: String
+    private let key: _RSA.Signing.PrivateKey
+
+    /// - Throws: ``PushGatewayError`` naming the field.
+    init(_ secret: FcmServiceAccount) throws {
+        let isProject = secret.projectID.utf8.allSatisfy { byte in
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: ":"),
+                UInt8(ascii: "_"):
+                true
+            default: false
+            }
+        }
+        guard !secret.projectID.isEmpty, isProject, secret.projectID.utf8.count <= 128 else {
+            throw PushGatewayError(code: .credential, message: "project_id is not a Google project id")
+        }
+        guard !secret.clientEmail.isEmpty else {
+            throw PushGatewayError(code: .credential, message: "client_email is missing")
+        }
+        do {
+            key = try _RSA.Signing.PrivateKey(pemRepresentation: secret.privateKeyPem)
+        } catch {
+            throw PushGatewayError(
+                code: .credential, message: "private_key_pem is not an RSA key of 2,048 bits or more in PEM")
+        }
+        path = "/v1/projects/\(secret.projectID)/messages:send"
+        clientEmail = secret.clientEmail
+        keyID = secret.privateKeyID
+    }
+
+    /// The form body of the token request.
+    func tokenRequest(audience: String, nowMs: Int64) throws -> String {
+        let issuedAt = nowMs / 1000
+        var header = ["alg": "RS256", "typ": "JWT"]
+        if !keyID.isEmpty { header["kid"] = keyID }
+        let input = try JWT.signingInput(
+            header: header,
+            claims: [
+                "iss": clientEmail, "scope": Self.scope, "aud": audience, "iat": issuedAt,
+                "exp": issuedAt + Self.lifeSeconds,
+            ])
+        let signature = try key.signature(for: Data(input.utf8), padding: .insecurePKCS1v1_5)
+        let assertion = input + "." + JWT.base64URL(signature.rawRepresentation)
+        return "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=\(assertion)"
+    }
+}

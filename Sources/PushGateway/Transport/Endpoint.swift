@@ -1,0 +1,34 @@
+import Foundation
+
+/// A provider's host, from an `https` URL without a path.
+struct Endpoint: Hashable, Sendable, CustomStringConvertible {
+    var host: String
+    var port: Int
+
+    /// - Throws: ``PushGatewayError`` naming the setting.
+    init(url: String, setting: String) throws {
+        guard let parts = URLComponents(string: url), parts.scheme == "https", let host = parts.host, !host.isEmpty,
+            parts.path.isEmpty || parts.path == "/", parts.query == nil, parts.user == nil
+        else {
+            throw PushGatewayError(
+                code: .configuration,
+                message: "\(setting) is \"\(url)\"; it must be https://HOST[:PORT] and nothing more")
+        }
+        // URLComponents keeps the brackets of an IPv6 literal.
+        self.host = host.hasPrefix("[") ? String(host.dropFirst().dropLast()) : host
+        port = parts.port ?? 443
+    }
+
+    var authority: String {
+        let name = host.contains(":") ? "[\(host)]" : host
+        return port == 443 ? name : "\(name):\(port)"
+    }
+
+    var description: String { "\(host):\(port)" }
+
+    /// The name for SNI and verification; nil for an address, which TLS verifies by itself and must not send.
+    var serverName: String? {
+        let isAddress = host.contains(":") || host.allSatisfy { $0.isNumber || $0 == "." }
+        return isAddress ? nil : host
+    }
+}

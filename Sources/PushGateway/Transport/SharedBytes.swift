@@ -1,0 +1,17 @@
+/// Bytes at a fixed address that many requests refer to: a bearer token, an authority. Immutable.
+final class SharedBytes: @unchecked Sendable {
+    // Guarantee: written in `init` only.
+    let start: UnsafeMutablePointer<UInt8>
+    let count: Int
+
+    init(_ text: String) {
+        let utf8 = text.utf8
+        count = utf8.count
+        start = .allocate(capacity: max(1, count))
+        _ = UnsafeMutableBufferPointer(start: start, count: count).initialize(from: utf8)
+    }
+
+    deinit { start.deallocate() }
+
+    var text: String { String(decoding: UnsafeBufferPointer(start: start, count: count), as: UTF8.self) }
+}
