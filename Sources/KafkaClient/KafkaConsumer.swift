@@ -15,6 +15,9 @@ public final class KafkaConsumer: Sendable {
     private let readers = Mutex<[TopicPartition: PartitionReader]>([:])
     private let continuation: AsyncStream<ConsumerEvent>.Continuation
     private let finished = Mutex<(done: Bool, waiters: [Once<Void>])>((false, []))
+    /// Nobody reads ``events`` any more: a cancelled reader ends the stream.
+    private let isUnread = Atomic(false)
+    private let lastPolledNs = Atomic(DispatchTime.now().uptimeNanoseconds)
 
     /// Rebalances and faults in order; ends after ``close(deadline:)``. One reader. Bounded by what librdkafka has
     /// outstanding: it sends no second rebalance before the first is answered; faults beyond 64 drop the oldest event only
@@ -53,6 +56,15 @@ public final class KafkaConsumer: Sendable {
             rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_ERROR)
         }
         rd_kafka_poll_set_consumer(handle.pointer)
+        continuation.onTermination = { [weak self] _ in self?.isUnread.store(true, ordering: .releasing) }
+    }
+
+    /// How long ago the polling thread last turned; it does every 50 ms. For a watchdog: librdkafka 2.0.2 notices no
+    /// stand-still of its own (any queue that is polled resets `max.poll.interval.ms`).
+    public var pollAge: Duration {
+        let now = DispatchTime.now().uptimeNanoseconds
+        let last = lastPolledNs.load(ordering: .relaxed)
+        return .nanoseconds(now > last ? Int64(clamping: now - last) : 0)
     }
 
     /// The committed position and metadata per partition; nil where the group never committed.
@@ -212,10 +224,17 @@ extension KafkaConsumer {
             guard let queue = rd_kafka_queue_get_consumer(handle.pointer) else { return }
             if !topics.isEmpty { discover(topics) }
             var isLeaving = false
+            var isReleased = false
             while !(isLeaving && (!isMember || rd_kafka_consumer_closed(handle.pointer) != 0)) {
+                lastPolledNs.store(DispatchTime.now().uptimeNanoseconds, ordering: .relaxed)
                 if let event = rd_kafka_queue_poll(queue, 50) {
                     serve(event)
                     rd_kafka_event_destroy(event)
+                }
+                // A rebalance may be waiting for an owner who is gone; without an answer the group is never left.
+                if isLeaving, isMember, !isReleased, isUnread.load(ordering: .acquiring) {
+                    isReleased = true
+                    rd_kafka_assign(handle.pointer, nil)
                 }
                 if !isLeaving, isClosing.load(ordering: .acquiring) {
                     isLeaving = true
@@ -250,11 +269,11 @@ extension KafkaConsumer {
             rd_kafka_event_topic_partition_list(event)?.pointee.forEach { partition, _ in partitions.append(partition) }
             switch rd_kafka_event_error(event) {
             case RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS:
-                continuation.yield(.assigned(Assignment(partitions: partitions.sorted(), consumer: self)))
+                tell(.assigned(Assignment(partitions: partitions.sorted(), consumer: self)))
             case RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS:
                 let revocation = Revocation(partitions: partitions.sorted(), consumer: self)
                 let isLost = rd_kafka_assignment_lost(handle.pointer) != 0
-                continuation.yield(isLost ? .lost(revocation) : .revoked(revocation))
+                tell(isLost ? .lost(revocation) : .revoked(revocation))
             case let code:
                 rd_kafka_assign(handle.pointer, nil)
                 continuation.yield(.fault(KafkaError(code, "rebalance")))
@@ -269,6 +288,11 @@ extension KafkaConsumer {
         }
     }
 
+    /// Hands a rebalance to the owner; answers it ourselves when there is none any more.
+    private func tell(_ event: ConsumerEvent) {
+        if case .terminated = continuation.yield(event) { rd_kafka_assign(handle.pointer, nil) }
+    }
+
     /// Finds the partitions of the topics, asking again while they or the brokers are not there yet.
     private func discover(_ topics: [String]) {
         var found: [TopicPartition] = []
@@ -276,6 +300,7 @@ extension KafkaConsumer {
             guard let reference = rd_kafka_topic_new(handle.pointer, topic, nil) else { continue }
             defer { rd_kafka_topic_destroy(reference) }
             while !isClosing.load(ordering: .acquiring) {
+                lastPolledNs.store(DispatchTime.now().uptimeNanoseconds, ordering: .relaxed)
                 var metadata: UnsafePointer<rd_kafka_metadata>?
                 let code = rd_kafka_metadata(handle.pointer, 0, reference, &metadata, 1000)
                 guard code == RD_KAFKA_RESP_ERR_NO_ERROR, let metadata else { continue }

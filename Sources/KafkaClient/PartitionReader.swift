@@ -46,6 +46,16 @@ public final class PartitionReader: Sendable {
         }
     }
 
+    /// What is there now, in order, without waiting. For a reader of several queues: see ``forwardArrivals(to:)``.
+    /// - Parameter max: 1 or more records at the most.
+    /// - Returns: nil when the partition was handed over or the consumer closed.
+    public func available(max: Int) -> [PartitionItem]? { drain(max: max) }
+
+    /// From now on every arrival, and the end of this reader, fires `signal` as well, so that one task can wait for several
+    /// readers. Fires once at once, for what has arrived before. librdkafka tells of an arrival in an empty queue only: who
+    /// left something in it asks again without a signal.
+    public func forwardArrivals(to signal: ArrivalSignal) { arrivals.forward(to: signal) }
+
     /// Ends the reader and gives the queue back. After this librdkafka calls no more.
     func close() {
         queue.withLock { queue in
@@ -110,74 +120,5 @@ private struct PartitionQueue: @unchecked Sendable {
         // Under the queue's own lock librdkafka calls the callback; once this returns none is running.
         rd_kafka_queue_cb_event_enable(pointer, nil, nil)
         rd_kafka_queue_destroy(pointer)
-    }
-}
-
-/// Wakes the one reader of a queue; keeps one signal for a reader that is not waiting yet.
-private final class ArrivalSignal: Sendable {
-    private enum State {
-        case idle
-        case signalled
-        case waiting(CheckedContinuation<Bool, Never>)
-        case ended
-    }
-
-    private let state = Mutex(State.idle)
-
-    /// Called by librdkafka's threads: only signals.
-    func fire() {
-        let waiter = state.withLock { state -> CheckedContinuation<Bool, Never>? in
-            switch state {
-            case .idle, .signalled:
-                state = .signalled
-                return nil
-            case .waiting(let continuation):
-                state = .idle
-                return continuation
-            case .ended:
-                return nil
-            }
-        }
-        waiter?.resume(returning: true)
-    }
-
-    func end() {
-        let waiter = state.withLock { state -> CheckedContinuation<Bool, Never>? in
-            defer { state = .ended }
-            if case .waiting(let continuation) = state { return continuation }
-            return nil
-        }
-        waiter?.resume(returning: false)
-    }
-
-    /// - Returns: false when ended or the task is cancelled.
-    func wait() async -> Bool {
-        await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                let answer = state.withLock { state -> Bool? in
-                    switch state {
-                    case .ended: return false
-                    case .signalled:
-                        state = .idle
-                        return !Task.isCancelled
-                    case .idle:
-                        // The handler may have run before we got here.
-                        guard !Task.isCancelled else { return false }
-                        state = .waiting(continuation)
-                        return nil
-                    case .waiting:
-                        preconditionFailure("one caller at a time reads a partition")
-                    }
-                }
-                if let answer { continuation.resume(returning: answer) }
-            }
-        } onCancel: {
-            let waiter = state.withLock { state -> CheckedContinuation<Bool, Never>? in
-                guard case .waiting(let continuation) = state else { return nil }
-                state = .idle
-                return continuation
-            }
-            waiter?.resume(returning: false)
-        }
     }
 }
