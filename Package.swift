@@ -168,7 +168,11 @@ let package = Package(
                 "ChallengeModel", "ChallengeStore", "DeviceKit", "KafkaClient", "ServiceSupport", .asyncHTTPClient,
                 .coreMetrics, .crypto, .hummingbird, .nioCore, .nioHTTP1, .nioSSL, .serviceLifecycle,
             ]),
-        tests(of: "DispatcherWorker", ["ChallengeModel", "KafkaClient", "PushGateway", "ServiceSupport", .nioCore]),
+        tests(
+            of: "DispatcherWorker",
+            [
+                "ChallengeModel", "KafkaClient", "PushGateway", "ServiceSupport", .metrics, .nioCore, .serviceLifecycle,
+            ]),
         tests(of: "AckTracker", ["ChallengeModel", "KafkaClient", "ServiceSupport"]),
         tests(of: "DeviceKit", [.crypto]),
         tests(of: "Simulators", ["DeviceKit", .asyncHTTPClient, .crypto, .cryptoExtras, .nioCore, .nioSSL]),

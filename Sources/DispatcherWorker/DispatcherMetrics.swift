@@ -1,0 +1,147 @@
+import ChallengeModel
+import Metrics
+import Synchronization
+
+/// The dispatcher's metrics. Labels come from closed sets; `partition` is bounded by the number of partitions.
+public enum DispatcherMetricName: String, CaseIterable, Sendable {
+    /// Counter. Answers to pushes, by `provider`, `kind` and `disposition`.
+    case pushes = "beckon_dispatcher_pushes_total"
+    /// Counter. Pushes not sent, by `reason`.
+    case dropped = "beckon_dispatcher_dropped_total"
+    /// Gauge. Pushes taken whose outcome is not acknowledged.
+    case inFlight = "beckon_dispatcher_in_flight"
+    /// Gauge. Partitions served.
+    case lanes = "beckon_dispatcher_lanes"
+    /// Counter. Times that a lane stopped reading because its window, or the process's, was full.
+    case windowFull = "beckon_dispatcher_window_full_total"
+    /// Counter. Times that a lane held its pushes because the last acknowledged commit was too old.
+    case holds = "beckon_dispatcher_holds_total"
+    /// Gauge. Records behind the end of `challenges`, by `partition`.
+    case lag = "beckon_dispatcher_lag"
+    /// Gauge. Age of the oldest challenge read and not sent, over all lanes, in seconds. The signal to scale on.
+    case oldestUnsent = "beckon_dispatcher_oldest_unsent_seconds"
+    /// Gauge. Age of the last acknowledged commit, in seconds.
+    case commitAge = "beckon_dispatcher_commit_age_seconds"
+    /// Counter. Commits, by `result`: `acknowledged`, `refused`.
+    case commits = "beckon_dispatcher_commits_total"
+    /// Counter. Records that were not what they should be, by `topic` and `reason`. Those of `challenges` are written to
+    /// `dead-letters`; those of the other topics are left to the ack tracker, who commits them.
+    case deadLetters = "beckon_dispatcher_dead_letters_total"
+    /// Counter. Records in a partition that their key does not belong to, by `topic`.
+    case misplaced = "beckon_dispatcher_misplaced_total"
+    /// Counter. Pushes that could be repeated unnoticed: forgotten before their time, or handed over unanswered; by `cause`.
+    case repeatsPossible = "beckon_dispatcher_repeats_possible_total"
+    /// Counter. Outcomes and dead letters that had to be written again, because the broker did not acknowledge them.
+    case writeRetries = "beckon_dispatcher_write_retries_total"
+    /// Counter. Rebalances, by `kind`: `assigned`, `revoked`, `lost`.
+    case rebalances = "beckon_dispatcher_rebalances_total"
+    /// Gauge. Provider credentials opened from `configuration`.
+    case credentials = "beckon_dispatcher_credentials"
+    /// Timer. From the record's time stamp to the hand-over to the gateway.
+    case waited = "beckon_dispatcher_wait_seconds"
+}
+
+/// Makes each metric once.
+final class DispatcherMetrics: Sendable {
+    private let factory: any MetricsFactory
+    private let counters = Mutex<[String: Counter]>([:])
+    private let gauges = Mutex<[String: Gauge]>([:])
+    private let pushCounters = Mutex<[Int: Counter]>([:])
+    let waited: Metrics.Timer
+
+    init(factory: any MetricsFactory) {
+        self.factory = factory
+        waited = Metrics.Timer(label: DispatcherMetricName.waited.rawValue, dimensions: [], factory: factory)
+    }
+
+    func count(_ name: DispatcherMetricName, _ dimensions: [(String, String)] = [], by amount: Int = 1) {
+        let key = dimensions.reduce(into: name.rawValue) { $0 += "|" + $1.1 }
+        let counter = counters.withLock { counters in
+            counters[key]
+                ?? {
+                    let counter = Counter(label: name.rawValue, dimensions: dimensions, factory: factory)
+                    counters[key] = counter
+                    return counter
+                }()
+        }
+        counter.increment(by: amount)
+    }
+
+    func set(_ name: DispatcherMetricName, _ value: Double, _ dimensions: [(String, String)] = []) {
+        let key = dimensions.reduce(into: name.rawValue) { $0 += "|" + $1.1 }
+        let gauge = gauges.withLock { gauges in
+            gauges[key]
+                ?? {
+                    let gauge = Gauge(label: name.rawValue, dimensions: dimensions, factory: factory)
+                    gauges[key] = gauge
+                    return gauge
+                }()
+        }
+        gauge.record(value)
+    }
+
+    /// On the hot path: no text is made.
+    func answered(_ platform: Platform, _ kind: PushKind, _ disposition: Disposition) {
+        let key = platform.rawValue << 8 | kind.rawValue << 4 | disposition.rawValue
+        let counter = pushCounters.withLock { counters in
+            counters[key]
+                ?? {
+                    let counter = Counter(
+                        label: DispatcherMetricName.pushes.rawValue,
+                        dimensions: [
+                            ("provider", platform.metricLabel),
+                            ("kind", kind == .background ? "background" : "visible"),
+                            ("disposition", disposition.metricLabel),
+                        ], factory: factory)
+                    counters[key] = counter
+                    return counter
+                }()
+        }
+        counter.increment()
+    }
+
+    func dropped(_ reason: DropReason) { count(.dropped, [("reason", reason.metricLabel)]) }
+}
+
+extension Platform {
+    fileprivate var metricLabel: String {
+        switch self {
+        case .apn: "apn"
+        case .fcm: "fcm"
+        case .hms: "hms"
+        case .webpush: "webpush"
+        case .noPush: "none"
+        case .unspecified, .UNRECOGNIZED: "other"
+        }
+    }
+}
+
+extension Disposition {
+    fileprivate var metricLabel: String {
+        switch self {
+        case .accepted: "accepted"
+        case .rejected: "rejected"
+        case .tokenDead: "token-dead"
+        case .deferred: "deferred"
+        case .credentialFault: "credential-fault"
+        case .unknown: "unknown"
+        case .dropped: "dropped"
+        case .unspecified, .UNRECOGNIZED: "other"
+        }
+    }
+}
+
+extension DropReason {
+    fileprivate var metricLabel: String {
+        switch self {
+        case .expiredBeforePush: "expired"
+        case .resolvedBeforePush: "resolved"
+        case .confirmedBeforePush: "confirmed"
+        case .overtaken: "overtaken"
+        case .alreadyDone: "already-done"
+        case .noPushChannel: "no-push-channel"
+        case .deviceGone: "device-gone"
+        case .unspecified, .UNRECOGNIZED: "other"
+        }
+    }
+}

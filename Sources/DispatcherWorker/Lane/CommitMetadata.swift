@@ -1,0 +1,97 @@
+/// What a commit of `challenges[p]` says beside its offset, as text:
+/// `1 o=<outcomes> f=<start>.<receipts>.<resolutions>.<expiry in seconds>,…`, at most about 500 bytes of Kafka's 4,096.
+struct CommitMetadata: Hashable, Sendable {
+    /// No outcome of a record at or behind the committed one is in front of this.
+    var outcomes: Int64
+    var spans: [FactPositions.Span]
+
+    static let maxSpans = 8
+
+    init(outcomes: Int64, spans: [FactPositions.Span]) {
+        self.outcomes = outcomes
+        self.spans = spans
+    }
+
+    /// Nil when it is not ours: then everything is read from the beginning.
+    init?(_ text: String) {
+        var outcomes: Int64?
+        var spans: [FactPositions.Span] = []
+        let words = text.split(separator: " ")
+        guard words.first == "1" else { return nil }
+        for word in words.dropFirst() {
+            if word.hasPrefix("o=") {
+                outcomes = Int64(word.dropFirst(2))
+            } else if word.hasPrefix("f=") {
+                for part in word.dropFirst(2).split(separator: ",") {
+                    let numbers = part.split(separator: ".").compactMap { Int64($0) }
+                    guard numbers.count == 4, numbers.allSatisfy({ $0 >= 0 }), numbers[3] < 1 << 40 else { return nil }
+                    spans.append(
+                        FactPositions.Span(
+                            start: numbers[0], receipts: numbers[1], resolutions: numbers[2],
+                            expiresAtMs: numbers[3] * 1000))
+                }
+            }
+        }
+        guard let outcomes, outcomes >= 0, !spans.isEmpty,
+            zip(spans, spans.dropFirst()).allSatisfy({ $0.start <= $1.start })
+        else { return nil }
+        self.init(outcomes: outcomes, spans: spans)
+    }
+
+    var text: String {
+        let spans = spans.map { "\($0.start).\($0.receipts).\($0.resolutions).\(($0.expiresAtMs + 999) / 1000)" }
+        return "1 o=\(outcomes) f=\(spans.joined(separator: ","))"
+    }
+}
+
+/// The lowest offset that an outcome of an uncommitted record can have: where `outcomes` was known to reach when the record
+/// was taken, for its outcomes are written later. Records that our predecessor may have served have theirs since its own
+/// commit, so for them the position that we began with counts.
+struct OutcomeFloors: Hashable, Sendable {
+    /// From this record on, this floor; ascending in both.
+    private var floors: [(record: Int64, floor: Int64)]
+    private var first = 0
+    /// Records below it may be a predecessor's; nil while that end is not known.
+    private var inheritedBelow: Int64?
+    private let inherited: Int64
+    /// How far `outcomes` is known to reach.
+    private(set) var known: Int64
+
+    /// - Parameter inherited: where reading `outcomes` begins.
+    init(inherited: Int64) {
+        self.inherited = inherited
+        known = inherited
+        floors = [(0, inherited)]
+    }
+
+    /// The end of `challenges` as asked after the assignment.
+    mutating func inherit(below end: Int64) { inheritedBelow = max(end, inheritedBelow ?? 0) }
+
+    /// An outcome at `offset - 1` was acknowledged or read.
+    mutating func reach(_ offset: Int64) { known = max(known, offset) }
+
+    mutating func take(_ record: Int64) {
+        guard let inheritedBelow, record >= inheritedBelow, floors[floors.count - 1].floor < known else { return }
+        floors.append((record, known))
+    }
+
+    /// The floor for a commit at `committed`.
+    /// - Parameter next: the record that will be taken next.
+    mutating func floor(committed: Int64, next: Int64) -> Int64 {
+        while first + 1 < floors.count, floors[first + 1].record <= committed { first += 1 }
+        if first > 1024 {
+            floors.removeFirst(first)
+            first = 0
+        }
+        // Everything taken is done: only what is taken from now on counts.
+        if committed >= next, let inheritedBelow, committed >= inheritedBelow { return known }
+        return floors[first].floor
+    }
+
+    static func == (lhs: OutcomeFloors, rhs: OutcomeFloors) -> Bool {
+        lhs.known == rhs.known && lhs.floors.map(\.record) == rhs.floors.map(\.record)
+            && lhs.floors.map(\.floor) == rhs.floors.map(\.floor)
+    }
+
+    func hash(into hasher: inout Hasher) { hasher.combine(known) }
+}

@@ -1,0 +1,344 @@
+import ChallengeModel
+import KafkaClient
+import Logging
+import Metrics
+import PushGateway
+import ServiceSupport
+
+/// What one lane's task does at each turn. Lives in that task only.
+final class LaneLoop {
+    private enum Stage {
+        /// Reading the facts up to their ends; nothing is pushed.
+        case catchingUp(LaneEnds?)
+        case serving
+        case draining(pushesUntilMs: Int64, writesUntilMs: Int64, hasGivenUp: Bool)
+        case over
+    }
+
+    private let lane: Lane
+    private let environment: LaneEnvironment
+    private var state: LaneState
+    private var stage = Stage.catchingUp(nil)
+    /// Records read and not taken; the next is at `cursor`.
+    private var batch: [(record: ConsumedRecord, intake: Intake)] = []
+    private var cursor = 0
+    /// What the process window was last told.
+    private var toldPushes = 0
+    private var toldBytes = 0
+    private var isFull = false
+    private var isHeld = false
+
+    /// Small, so that the first record of a batch waits for little.
+    private static let batchSize = 64
+    private static let factsPerTurn = 512
+
+    init(lane: Lane, state: LaneState) {
+        self.lane = lane
+        self.state = state
+        environment = lane.environment
+    }
+
+    var isOver: Bool {
+        if case .over = stage { return true }
+        return false
+    }
+
+    /// - Returns: true when there is more to do at once.
+    func turn() -> Bool {
+        let now = Moment.now()
+        let inbox = lane.empty()
+        if let drain = inbox.drain { beginDrain(drain, now: now) }
+        if let ends = inbox.ends { take(ends, now: now) }
+        for (id, answer) in inbox.answers { perform(state.answered(id, answer, now: now)) }
+        for (id, result) in inbox.reports { take(result, of: id, now: now) }
+        var isMore = false
+        switch stage {
+        case .catchingUp(let ends):
+            isMore = readFacts(now: now)
+            refill(now: now)
+            if let ends, hasCaughtUp(ends) {
+                stage = .serving
+                environment.logger.debug(
+                    "a partition is served",
+                    metadata: ["partition": "\(lane.partition)", "offset": "\(state.ledger.next)"])
+                isMore = true
+            }
+        case .serving:
+            isMore = readFacts(now: now)
+            let mayPush = environment.gate.isOpen(steadyMs: now.steadyMs)
+            perform(state.due(now: now, mayPush: mayPush))
+            isMore = serve() || isMore
+        case .draining(let pushesUntilMs, let writesUntilMs, let hasGivenUp):
+            perform(state.due(now: now, mayPush: false))
+            if !hasGivenUp, now.steadyMs >= pushesUntilMs, state.hasUnanswered {
+                stage = .draining(pushesUntilMs: pushesUntilMs, writesUntilMs: writesUntilMs, hasGivenUp: true)
+                giveUp(now: now)
+            }
+            if state.isDrained || now.steadyMs >= writesUntilMs { stage = .over }
+        case .over:
+            break
+        }
+        tellWindow()
+        if inbox.isTick { state.tidy(nowMs: now.epochMs) }
+        show(now: now, isTick: inbox.isTick)
+        return isMore
+    }
+
+    /// Gives back everything open and returns what is known.
+    func end() -> LaneState {
+        let commit = state.commit()
+        lane.show {
+            $0.commit = commit
+            $0.isServing = false
+            $0.oldestSentSteadyMs = nil
+            $0.oldestUnsentMs = nil
+        }
+        state.reset()
+        tellWindow()
+        return state
+    }
+
+    // MARK: - Serving
+
+    /// Takes records for as long as there is room. Returns true when it stopped only to let others turn.
+    private func serve() -> Bool {
+        for _ in 0..<Self.batchSize {
+            refill(now: nil)
+            guard cursor < batch.count else {
+                isFull = false
+                return false
+            }
+            let now = Moment.now()
+            guard environment.gate.isOpen(steadyMs: now.steadyMs) else {
+                if !isHeld { environment.metrics.count(.holds) }
+                isHeld = true
+                return false
+            }
+            isHeld = false
+            guard hasRoom() else {
+                if !isFull { environment.metrics.count(.windowFull) }
+                isFull = true
+                return false
+            }
+            isFull = false
+            let (record, intake) = batch[cursor]
+            cursor += 1
+            perform(state.take(record, intake, now: now))
+            if record.timestampMs > 0 {
+                environment.metrics.waited.recordMilliseconds(max(0, now.epochMs - record.timestampMs))
+            }
+            tellWindow()
+        }
+        return true
+    }
+
+    private func hasRoom() -> Bool {
+        // A record with more devices than the window holds goes alone.
+        state.pushes == 0
+            || state.pushes < environment.maxPushes && state.bytes < environment.maxBytes
+                && environment.window.hasRoom(orWake: lane.signal)
+    }
+
+    /// Reads a batch when the last one is used up, also while nothing may be pushed: the age of its head is what an alarm
+    /// looks at.
+    private func refill(now: Moment?) {
+        guard cursor == batch.count else { return }
+        batch.removeAll(keepingCapacity: true)
+        cursor = 0
+        while batch.isEmpty {
+            guard let items = lane.readers.challenges.available(max: Self.batchSize), !items.isEmpty else { return }
+            check(items)
+        }
+        state.look(ahead: batch.map { ($0.record.offset, $0.intake) }, nowMs: (now ?? Moment.now()).epochMs)
+    }
+
+    private func check(_ items: [PartitionItem]) {
+        for case .record(let record) in items where record.offset >= state.ledger.next {
+            let intake = environment.intake.challenge(record)
+            switch intake {
+            case .misplaced: environment.metrics.count(.misplaced, [("topic", Topic.challenges.rawValue)])
+            case .bad(let reason, let detail):
+                environment.metrics.count(
+                    .deadLetters, [("topic", Topic.challenges.rawValue), ("reason", reason)])
+                environment.logger.warning(
+                    "a record goes to the dead letters",
+                    metadata: [
+                        "topic": "\(record.topicPartition.topic)", "partition": "\(lane.partition)",
+                        "offset": "\(record.offset)", "reason": "\(reason)", "detail": "\(detail)",
+                    ])
+            default: break
+            }
+            batch.append((record, intake))
+        }
+    }
+
+    // MARK: - Facts
+
+    private func take(_ ends: LaneEnds, now: Moment) {
+        if case .catchingUp = stage, ends.outcomes != nil {
+            stage = .catchingUp(ends)
+            state.inherit(below: ends.challenges)
+        }
+        state.checkpoint(
+            challengesEnd: ends.challenges, receipts: ends.receiptsRead, resolutions: ends.resolutionsRead, now: now)
+    }
+
+    private func hasCaughtUp(_ ends: LaneEnds) -> Bool {
+        state.outcomes >= ends.outcomes ?? 0 && state.receipts >= ends.receipts ?? 0
+            && state.resolutions >= ends.resolutions ?? 0
+    }
+
+    /// - Returns: true when a reader had as much as was asked for.
+    private func readFacts(now: Moment) -> Bool {
+        var isMore = false
+        isMore = read(lane.readers.outcomes, .outcomes, OutcomeRecord.self) { state, value in
+            if case .push(let outcome) = value.kind { state.read(outcome: outcome, nowMs: now.epochMs) }
+        } reach: { state, offset in
+            state.reach(outcomes: offset)
+        }
+        isMore =
+            read(lane.readers.receipts, .receipts, Receipt.self) { state, value in
+                state.read(receipt: value, nowMs: now.epochMs)
+            } reach: { state, offset in
+                state.reach(receipts: offset)
+            } || isMore
+        isMore =
+            read(lane.readers.resolutions, .resolutions, Resolution.self) { state, value in
+                state.read(resolution: value, nowMs: now.epochMs)
+            } reach: { state, offset in
+                state.reach(resolutions: offset)
+            } || isMore
+        return isMore
+    }
+
+    private func read<Value: TopicValue>(
+        _ reader: PartitionReader, _ topic: Topic, _ type: Value.Type, apply: (inout LaneState, Value) -> Void,
+        reach: (inout LaneState, Int64) -> Void
+    ) -> Bool {
+        guard let items = reader.available(max: Self.factsPerTurn) else { return false }
+        for item in items {
+            switch item {
+            case .endOfPartition(let offset): reach(&state, offset)
+            case .record(let record):
+                reach(&state, record.offset + 1)
+                if topic == .outcomes, record.headers.text(of: Lane.writerHeader) == lane.writer { continue }
+                switch environment.intake.fact(record, as: type) {
+                case .success(let value): apply(&state, value)
+                case .failure(.misplaced): environment.metrics.count(.misplaced, [("topic", topic.rawValue)])
+                case .failure(.bad(let error)):
+                    environment.metrics.count(.deadLetters, [("topic", topic.rawValue), ("reason", error.reason)])
+                }
+            }
+        }
+        return items.count == Self.factsPerTurn
+    }
+
+    // MARK: - Drain
+
+    private func beginDrain(_ drain: (pushesUntilMs: Int64, writesUntilMs: Int64), now: Moment) {
+        if isOver { return }
+        state.drain()
+        stage = .draining(
+            pushesUntilMs: drain.pushesUntilMs, writesUntilMs: drain.writesUntilMs, hasGivenUp: false)
+        batch = []
+        cursor = 0
+    }
+
+    private func giveUp(now: Moment) {
+        let steps = state.giveUp(now: now)
+        let count = steps.count { if case .write = $0 { true } else { false } }
+        environment.metrics.count(.repeatsPossible, [("cause", "drained")], by: count)
+        environment.logger.warning(
+            "pushes without an answer at the end of the drain",
+            metadata: ["partition": "\(lane.partition)", "pushes": "\(count)"])
+        perform(steps)
+    }
+
+    // MARK: - Steps
+
+    private func perform(_ steps: [LaneStep]) {
+        for step in steps {
+            switch step {
+            case .send(let id, let push):
+                environment.sender.send(push) { [lane] answer in lane.post { $0.answers.append((id, answer)) } }
+            case .write(let id, let write):
+                environment.producer.enqueue(record(of: write)) { [lane] result in
+                    lane.post { $0.reports.append((id, result)) }
+                }
+            case .answered(let platform, let kind, let disposition):
+                environment.metrics.answered(platform, kind, disposition)
+            case .dropped(let reason):
+                environment.metrics.dropped(reason)
+            }
+        }
+    }
+
+    private func take(_ result: Result<RecordPosition, KafkaError>, of id: UInt64, now: Moment) {
+        switch result {
+        case .success(let position):
+            state.acknowledged(id, at: position, nowMs: now.epochMs)
+        case .failure(let error):
+            environment.metrics.count(.writeRetries)
+            environment.logger.warning(
+                "a write was not acknowledged and is tried again",
+                metadata: ["partition": "\(lane.partition)", "error": "\(error)"])
+            state.writeFailed(id, now: now)
+        }
+    }
+
+    private func record(of write: LaneWrite) -> ProducerRecord {
+        switch write {
+        case .outcome(let outcome, let traceparent):
+            var value = OutcomeRecord()
+            value.push = outcome
+            var record = environment.intake.signer.record(
+                .outcomes, key: outcome.challengeSid, value: value.protobufBytes(), traceparent: traceparent)
+            record.headers.append(RecordHeader(Lane.writerHeader, lane.writer))
+            return record
+        case .deadLetter(let record, let reason, let detail):
+            return environment.intake.signer.deadLetter(record, reason: reason, detail: detail)
+        case .repost(let record):
+            return ProducerRecord(
+                topic: record.topicPartition.topic, key: record.key, value: record.value, headers: record.headers)
+        }
+    }
+
+    // MARK: - Showing
+
+    private func tellWindow() {
+        environment.window.adjust(pushes: state.pushes - toldPushes, bytes: state.bytes - toldBytes)
+        toldPushes = state.pushes
+        toldBytes = state.bytes
+    }
+
+    private func show(now: Moment, isTick: Bool) {
+        var isServing = false
+        var needsEnds = false
+        switch stage {
+        case .catchingUp(let ends): needsEnds = ends == nil
+        case .serving: isServing = true
+        default: break
+        }
+        let commit = isTick ? state.commit() : nil
+        let oldestSent = isTick ? state.oldestSentSteadyMs : nil
+        let unsent = cursor < batch.count ? batch[cursor].record.timestampMs : nil
+        let next = state.ledger.next
+        let (receipts, resolutions) = (state.receipts, state.resolutions)
+        lane.show { status in
+            status.isServing = isServing
+            status.needsEnds = needsEnds
+            if isTick {
+                status.commit = commit
+                status.oldestSentSteadyMs = oldestSent
+            }
+            status.next = next
+            status.receiptsRead = receipts
+            status.resolutionsRead = resolutions
+            status.oldestUnsentMs = unsent
+            status.lastTurnSteadyMs = now.steadyMs
+        }
+        guard isTick else { return }
+        let evicted = state.takeEvicted()
+        if evicted > 0 { environment.metrics.count(.repeatsPossible, [("cause", "forgotten")], by: evicted) }
+    }
+}

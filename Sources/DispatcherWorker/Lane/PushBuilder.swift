@@ -1,0 +1,91 @@
+import ChallengeModel
+import PushGateway
+
+/// One push of a record in the lane's hands.
+struct PushUnit: Sendable {
+    /// Offset of its record.
+    let record: Int64
+    let fingerprint: UInt64
+    let device: UInt64
+    let dispatch: CheckedDispatch
+    var push: Push
+    var attempts = 0
+    /// When it was handed to the gateway; nil while it waits for its retry.
+    var sentAtSteadyMs: Int64?
+    /// A later dispatch to the device was read while this one waited.
+    var isOvertaken = false
+}
+
+/// Makes pushes and outcomes of a dispatch.
+struct PushBuilder: Sendable {
+    let recordKeys: KeyRing
+
+    func push(_ planned: PlannedPush, of checked: CheckedDispatch, factor: FactorSID) -> Push {
+        let dispatch = checked.dispatch
+        let target = planned.target
+        let token = ReceiptToken(
+            account: checked.account, service: checked.service, challenge: checked.challenge, factor: factor,
+            dispatch: checked.id, expiresAtMs: dispatch.expiresAtMs)
+        return Push(
+            pushID: PushID.make(
+                challenge: dispatch.challengeSid, factor: factor.rawValue, dispatch: dispatch.dispatchID,
+                kind: planned.kind),
+            kind: planned.kind, challengeSID: dispatch.challengeSid, factorSID: factor.rawValue,
+            dispatchID: dispatch.dispatchID, message: dispatch.message, expiresAtMs: dispatch.expiresAtMs,
+            receiptToken: token.sealed(with: recordKeys), platform: target.platform, pushToken: target.pushToken,
+            appID: target.appID, credentialSID: target.credentialSid, environment: target.environment,
+            registeredAtMs: target.registeredAtMs)
+    }
+
+    /// The outcome of something that the provider or the gateway answered.
+    func outcome(_ answer: PushAnswer, of push: Push, in checked: CheckedDispatch, nowMs: Int64) -> PushOutcome {
+        var outcome = blank(of: checked, factor: push.factorSID, kind: push.kind, nowMs: nowMs)
+        outcome.disposition = answer.disposition
+        // The gateway drops for one reason only.
+        if answer.disposition == .dropped { outcome.dropReason = .expiredBeforePush }
+        outcome.reason = answer.reason
+        outcome.providerStatus = UInt32(clamping: answer.status)
+        if answer.disposition == .deferred { outcome.retryAtMs = answer.retryAtMs }
+        outcome.providerMessageID = answer.providerMessageID
+        outcome.platform = push.platform
+        outcome.appID = push.appID
+        outcome.credentialSid = push.credentialSID
+        outcome.registeredAtMs = push.registeredAtMs
+        outcome.tokenDiedAtMs = answer.tokenDiedAtMs
+        outcome.sentAtMs = answer.sentAtMs
+        return outcome
+    }
+
+    /// The outcome of something that was not sent.
+    func outcome(_ planned: PlannedPush, of checked: CheckedDispatch, nowMs: Int64) -> PushOutcome {
+        var outcome = blank(of: checked, factor: planned.target.factorSid, kind: planned.kind, nowMs: nowMs)
+        switch planned.decision {
+        case .drop(let reason):
+            outcome.disposition = .dropped
+            outcome.dropReason = reason
+        case .reject(let reason):
+            outcome.disposition = .rejected
+            outcome.reason = reason
+        case .push:
+            break
+        }
+        outcome.platform = planned.target.platform
+        outcome.appID = planned.target.appID
+        outcome.credentialSid = planned.target.credentialSid
+        outcome.registeredAtMs = planned.target.registeredAtMs
+        return outcome
+    }
+
+    private func blank(of checked: CheckedDispatch, factor: String, kind: PushKind, nowMs: Int64) -> PushOutcome {
+        var outcome = PushOutcome()
+        outcome.accountSid = checked.dispatch.accountSid
+        outcome.serviceSid = checked.dispatch.serviceSid
+        outcome.challengeSid = checked.dispatch.challengeSid
+        outcome.factorSid = factor
+        outcome.dispatchID = checked.dispatch.dispatchID
+        outcome.kind = kind
+        outcome.expiresAtMs = checked.dispatch.expiresAtMs
+        outcome.atMs = nowMs
+        return outcome
+    }
+}

@@ -1,0 +1,150 @@
+import ChallengeModel
+import KafkaClient
+import ServiceSupport
+
+/// A record of `challenges`, checked.
+enum Intake: Sendable {
+    case dispatch(CheckedDispatch)
+    case deviceChanged(DeviceChanged)
+    /// The tracker's own: nothing to push.
+    case carried
+    /// Its key belongs to another partition.
+    case misplaced
+    /// It goes to `dead-letters`; `reason` is a stable word.
+    case bad(reason: String, detail: String)
+}
+
+/// A dispatch whose identifiers are what they say.
+struct CheckedDispatch: Sendable {
+    let dispatch: ChallengeDispatch
+    let id: DispatchID
+    let account: AccountSID
+    let service: ServiceSID
+    let challenge: ChallengeSID
+    /// One per target, in order.
+    let factors: [FactorSID]
+    let traceparent: String?
+}
+
+/// Checks records: authentic, in the right partition, readable, and what they say they are.
+struct RecordIntake: Sendable {
+    let signer: RecordSigner
+    /// Of each of the four topics.
+    let partitions: Int
+
+    func challenge(_ record: ConsumedRecord) -> Intake {
+        let value: ChallengeRecord
+        switch open(record, as: ChallengeRecord.self) {
+        case .success(let opened): value = opened
+        case .failure(.misplaced): return .misplaced
+        case .failure(.bad(let error)): return .bad(reason: error.reason, detail: error.description)
+        }
+        do throws(RecordFormatError) {
+            switch value.kind {
+            case .dispatch(let dispatch): return .dispatch(try check(dispatch, of: record))
+            case .deviceChanged(let changed):
+                try key(of: record, is: changed.challengeSid)
+                guard FactorSID(changed.factorSid)?.rawValue == changed.factorSid else {
+                    throw wrong("factor_sid", "YF")
+                }
+                return .deviceChanged(changed)
+            case .carried: return .carried
+            case nil:
+                throw RecordFormatError(
+                    reason: "field",
+                    "the record holds none of dispatch, device_changed, carried that this version knows")
+            }
+        } catch {
+            return .bad(reason: error.reason, detail: error.description)
+        }
+    }
+
+    enum Fault: Error {
+        case misplaced
+        case bad(RecordFormatError)
+    }
+
+    /// A record of one of the other topics; its fact, or why it is none.
+    func fact<Value: TopicValue>(_ record: ConsumedRecord, as type: Value.Type) -> Result<Value, Fault> {
+        open(record, as: type)
+    }
+
+    private func open<Value: TopicValue>(_ record: ConsumedRecord, as type: Value.Type) -> Result<Value, Fault> {
+        // Before anything is made of it: a forged record is not even written to its right place.
+        guard signer.isAuthentic(record) else {
+            return .failure(
+                .bad(
+                    RecordFormatError(
+                        reason: "mac", "the header beckon-mac is missing or not made with our record keys")))
+        }
+        guard !record.key.isEmpty else {
+            return .failure(.bad(RecordFormatError(reason: "field", "the key is empty; expected the challenge's SID")))
+        }
+        guard Murmur2.partition(key: record.key, partitions: partitions) == record.topicPartition.partition else {
+            return .failure(.misplaced)
+        }
+        do throws(RecordFormatError) {
+            return .success(
+                try Value(value: record.value, contentType: record.headers.text(of: ContentType.headerName)))
+        } catch {
+            return .failure(.bad(error))
+        }
+    }
+
+    private func check(
+        _ dispatch: ChallengeDispatch, of record: ConsumedRecord
+    ) throws(RecordFormatError) -> CheckedDispatch {
+        // Only the canonical (lower-case) form: strings stand for identity further on.
+        guard let account = AccountSID(dispatch.accountSid), account.rawValue == dispatch.accountSid else {
+            throw wrong("account_sid", "AC")
+        }
+        guard let service = ServiceSID(dispatch.serviceSid), service.rawValue == dispatch.serviceSid else {
+            throw wrong("service_sid", "VA")
+        }
+        guard let challenge = ChallengeSID(dispatch.challengeSid), challenge.rawValue == dispatch.challengeSid else {
+            throw wrong("challenge_sid", "YC")
+        }
+        try key(of: record, is: dispatch.challengeSid)
+        guard let id = DispatchID(dispatch.dispatchID) else {
+            throw RecordFormatError(reason: "field", "dispatch_id is none of c, t<n>, n:<NT sid>")
+        }
+        guard !dispatch.targets.isEmpty else {
+            throw RecordFormatError(reason: "field", "targets is empty; expected the devices to push to")
+        }
+        var factors: [FactorSID] = []
+        factors.reserveCapacity(dispatch.targets.count)
+        for target in dispatch.targets {
+            guard let factor = FactorSID(target.factorSid), factor.rawValue == target.factorSid else {
+                throw wrong("factor_sid", "YF")
+            }
+            guard !factors.contains(factor) else {
+                throw RecordFormatError(reason: "field", "a factor_sid stands twice in targets")
+            }
+            factors.append(factor)
+        }
+        return CheckedDispatch(
+            dispatch: dispatch, id: id, account: account, service: service, challenge: challenge, factors: factors,
+            traceparent: record.headers.text(of: RecordHeaderName.traceparent))
+    }
+
+    private func key(of record: ConsumedRecord, is challenge: String) throws(RecordFormatError) {
+        guard record.key.elementsEqual(challenge.utf8) else {
+            throw RecordFormatError(reason: "field", "the key is not the record's challenge_sid")
+        }
+    }
+
+    private func wrong(_ field: String, _ prefix: String) -> RecordFormatError {
+        RecordFormatError(reason: "field", "\(field) is not \(prefix) and 32 lower-case hexadecimal digits")
+    }
+}
+
+/// What a topic's records hold.
+protocol TopicValue: Sendable {
+    init(value: [UInt8], contentType: String?) throws(RecordFormatError)
+}
+
+extension ChallengeRecord: TopicValue {}
+extension OutcomeRecord: TopicValue {}
+extension Receipt: TopicValue {}
+extension Resolution: TopicValue {}
+extension SealedConfiguration: TopicValue {}

@@ -1,0 +1,15 @@
+public import ChallengeModel
+public import PushGateway
+
+/// What the worker needs of a push gateway; ``PushGateway`` in production, a scripted one in tests.
+public protocol PushSending: Sendable {
+    /// `completion` is called exactly once, on any thread or at once on the caller's, and does not block.
+    func send(_ push: Push, completion: @escaping @Sendable (PushAnswer) -> Void)
+    func setCredential(_ credential: ProviderCredential)
+    func removeCredential(sid: String)
+    /// Pushes handed over and not answered.
+    var inFlight: Int { get }
+    func close(deadline: Duration) async
+}
+
+extension PushGateway: PushSending {}

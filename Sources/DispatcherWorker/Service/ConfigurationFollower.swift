@@ -1,0 +1,156 @@
+import ChallengeModel
+import KafkaClient
+import Logging
+import ServiceSupport
+import Synchronization
+
+/// Reads topic `configuration` whole, then follows it: opens provider credentials and hands them to the gateway, takes
+/// deleted ones back.
+final class ConfigurationFollower: Sendable {
+    private let consumer: KafkaConsumer
+    private let signer: RecordSigner
+    private let keys: KeyRing
+    private let sender: any PushSending
+    private let metrics: DispatcherMetrics
+    private let logger: Logger
+    private let onRead: @Sendable () -> Void
+    private let known = Mutex<Set<String>>([])
+    private let unread = Mutex<Int?>(nil)
+
+    /// - Parameter onRead: called once, when everything that was there at the start has been read.
+    init(
+        configuration: DispatcherConfiguration, signer: RecordSigner, sender: any PushSending,
+        metrics: DispatcherMetrics, logger: Logger, onRead: @escaping @Sendable () -> Void
+    ) throws(KafkaError) {
+        consumer = try KafkaConsumer(
+            configuration: configuration.kafka, following: [configuration.topics[.configuration]], logger: logger)
+        self.signer = signer
+        keys = configuration.configurationKeys
+        self.sender = sender
+        self.metrics = metrics
+        self.logger = logger
+        self.onRead = onRead
+    }
+
+    /// Follows until cancelled.
+    func run() async {
+        for await event in consumer.events {
+            switch event {
+            case .assigned(let assignment): await follow(assignment)
+            case .revoked(let revocation), .lost(let revocation): await revocation.accept()
+            case .fault(let error):
+                logger.debug("reading the configuration", metadata: ["error": "\(error)"])
+            }
+            if Task.isCancelled { break }
+        }
+        await consumer.close(deadline: .seconds(2))
+    }
+
+    private func follow(_ assignment: Assignment) async {
+        let beginnings = Dictionary(uniqueKeysWithValues: assignment.partitions.map { ($0, StartOffset.beginning) })
+        guard let ends = await ends(of: assignment.partitions) else { return }
+        do {
+            let readers = try await assignment.accept(from: beginnings)
+            unread.withLock { $0 = readers.count }
+            await withDiscardingTaskGroup { group in
+                for (partition, reader) in readers {
+                    group.addTask { await self.read(reader, to: ends[partition] ?? 0) }
+                }
+            }
+        } catch {
+            logger.error("the configuration cannot be read", metadata: ["error": "\(error)"])
+        }
+    }
+
+    private func ends(of partitions: [TopicPartition]) async -> [TopicPartition: Int64]? {
+        while !Task.isCancelled {
+            do { return try await consumer.endOffsets(partitions, deadline: .seconds(5)) } catch {
+                logger.debug("asking for the end of the configuration", metadata: ["error": "\(error)"])
+                try? await Task.sleep(for: .milliseconds(200))
+            }
+        }
+        return nil
+    }
+
+    private func read(_ reader: PartitionReader, to end: Int64) async {
+        var isRead = false
+        var position: Int64 = 0
+        repeat {
+            if !isRead, position >= end {
+                isRead = true
+                finishOne()
+            }
+            guard let items = await reader.next(max: 500) else { return }
+            for item in items {
+                switch item {
+                case .endOfPartition(let offset): position = max(position, offset)
+                case .record(let record):
+                    position = record.offset + 1
+                    apply(record)
+                }
+            }
+        } while true
+    }
+
+    private func finishOne() {
+        let isLast = unread.withLock { unread in
+            guard let count = unread else { return false }
+            unread = count - 1
+            return count == 1
+        }
+        if isLast { onRead() }
+    }
+
+    private func apply(_ record: ConsumedRecord) {
+        guard signer.isAuthentic(record) else { return refuse(record, reason: "mac", "beckon-mac is missing or wrong") }
+        let sid = String(decoding: record.key, as: UTF8.self)
+        if record.value.isEmpty {
+            if forget(sid) { sender.removeCredential(sid: sid) }
+            return
+        }
+        do {
+            let sealed = try SealedConfiguration(
+                value: record.value, contentType: record.headers.text(of: ContentType.headerName))
+            // Webhooks and signing keys are not ours.
+            guard sealed.kind == SealedConfiguration.credentialKind else { return }
+            guard sealed.sid == sid else {
+                return refuse(record, reason: "field", "the key is not the record's sid")
+            }
+            sender.setCredential(try sealed.openCredential(keys: keys))
+            let count = known.withLock { known in
+                known.insert(sid)
+                return known.count
+            }
+            metrics.set(.credentials, Double(count))
+        } catch let error as RecordFormatError {
+            refuse(record, reason: error.reason, error.description)
+        } catch SealError.unknownKey(let id) {
+            refuse(
+                record, reason: "key",
+                "sealed under key \(id.prefix(16)), which BECKON_CONFIGURATION_KEYS does not have")
+        } catch {
+            refuse(record, reason: "sealed", "sealed under another key, or for another account, SID or kind")
+        }
+    }
+
+    /// True when the credential was known.
+    private func forget(_ sid: String) -> Bool {
+        let (wasKnown, count) = known.withLock { known in
+            let wasKnown = known.remove(sid) != nil
+            return (wasKnown, known.count)
+        }
+        metrics.set(.credentials, Double(count))
+        return wasKnown
+    }
+
+    /// What was set before stays. Not written to the dead letters: every dispatcher reads this topic whole at each start.
+    private func refuse(_ record: ConsumedRecord, reason: String, _ detail: String) {
+        metrics.count(.deadLetters, [("topic", Topic.configuration.rawValue), ("reason", reason)])
+        logger.error(
+            "a configuration record is not usable",
+            metadata: [
+                "sid": "\(String(decoding: record.key.prefix(34), as: UTF8.self))", "offset": "\(record.offset)",
+                "reason": "\(reason)", "detail": "\(detail)",
+            ])
+    }
+}

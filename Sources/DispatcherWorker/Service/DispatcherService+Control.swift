@@ -1,0 +1,147 @@
+import ChallengeModel
+import KafkaClient
+import Logging
+import ServiceSupport
+import Synchronization
+
+/// The control loop: start, rebalances, commits, stop.
+extension DispatcherService {
+    typealias Tasks = ThrowingDiscardingTaskGroup<any Error>
+
+    /// What the loop remembers. Local to its task.
+    struct Control {
+        var partitions = 0
+        var intake: RecordIntake
+        var nextCommitMs: Int64 = 0
+        /// Lanes of partitions that were handed over, in case they come back.
+        var parked: [Int32: (state: LaneState, writer: String)] = [:]
+        var laneNumber = 0
+        /// Partition numbers of which we do not own all four topics.
+        var incomplete: [Int32] = []
+        var isAssigned = false
+    }
+
+    func control(_ tasks: inout Tasks) async throws {
+        guard let partitions = try await compareTopics() else { return }
+        let follower = try ConfigurationFollower(
+            configuration: configuration, signer: signer, sender: sender, metrics: metrics, logger: logger
+        ) {
+            self.mailbox.withLock { $0.isConfigurationRead = true }
+            self.signal.fire()
+        }
+        tasks.addTask { await follower.run() }
+        guard await isConfigurationRead() else { return }
+        readiness.pass(Check.configuration)
+
+        let topics = Topic.copartitioned.map { configuration.topics[$0] }
+        let consumer = try KafkaConsumer(
+            configuration: configuration.kafka, groupID: configuration.groupID, topics: topics, logger: logger)
+        self.consumer.withLock { $0 = consumer }
+        tasks.addTask { await self.collect(consumer) }
+        tasks.addTask { await self.askForEnds(consumer) }
+
+        var control = Control(
+            partitions: partitions, intake: RecordIntake(signer: signer, partitions: partitions))
+        while await signal.wait() {
+            touch()
+            let (events, hasEnded, isStopping) = mailbox.withLock { mailbox in
+                defer { mailbox.events = [] }
+                return (mailbox.events, mailbox.hasEnded, mailbox.isStopping)
+            }
+            for event in events {
+                try await answer(event, consumer, &control, &tasks)
+                touch()
+            }
+            if isStopping { return try await stop(consumer, &control, &tasks) }
+            if hasEnded { throw DispatcherError.consumerEnded }
+            await commitIfDue(consumer, &control)
+            showReadiness(control)
+        }
+    }
+
+    // MARK: - Start
+
+    /// Waits until the four topics are there with one number of partitions.
+    /// - Returns: nil when stopped meanwhile.
+    private func compareTopics() async throws -> Int? {
+        let names = Topic.copartitioned.map { configuration.topics[$0] }
+        while !isStopping, !Task.isCancelled {
+            touch()
+            do {
+                let counts = try await producer.partitionCounts(of: names, deadline: .seconds(2))
+                let distinct = Set(counts.values)
+                if distinct.count == 1, let count = distinct.first {
+                    readiness.pass(Check.topics)
+                    return count
+                }
+                let text = names.map { "\($0): \(counts[$0] ?? 0)" }.joined(separator: ", ")
+                readiness.fail(Check.topics, "the topics must have the same number of partitions; \(text)")
+            } catch {
+                readiness.fail(Check.topics, "Kafka does not answer for the topics: \(error)")
+            }
+            _ = await signal.wait()
+        }
+        return nil
+    }
+
+    private func isConfigurationRead() async -> Bool {
+        while !mailbox.withLock({ $0.isConfigurationRead }) {
+            touch()
+            readiness.fail(Check.configuration, "\(configuration.topics[.configuration]) is not read to its end yet")
+            guard !isStopping, await signal.wait() else { return false }
+        }
+        return true
+    }
+
+    var isStopping: Bool { mailbox.withLock { $0.isStopping } }
+
+    /// Hands the consumer's events to the loop.
+    private func collect(_ consumer: KafkaConsumer) async {
+        for await event in consumer.events {
+            mailbox.withLock { $0.events.append(event) }
+            signal.fire()
+        }
+        mailbox.withLock { $0.hasEnded = true }
+        signal.fire()
+    }
+
+    // MARK: - Stop
+
+    private func stop(_ consumer: KafkaConsumer, _ control: inout Control, _ tasks: inout Tasks) async throws {
+        readiness.fail(Check.partitions, "stopping")
+        await handOver(consumer, &control, isLost: false)
+        _ = await producer.flush(deadline: configuration.flushBound)
+        tasks.addTask { await consumer.close(deadline: .seconds(5)) }
+        // The group is left with a last revocation, which must be answered.
+        let until = Moment.now().steadyMs + 5000
+        while Moment.now().steadyMs < until, await signal.wait() {
+            touch()
+            let (events, hasEnded) = mailbox.withLock { mailbox in
+                defer { mailbox.events = [] }
+                return (mailbox.events, mailbox.hasEnded)
+            }
+            for event in events {
+                switch event {
+                case .revoked(let revocation), .lost(let revocation): await revocation.accept()
+                case .assigned(let assignment): _ = try? await assignment.accept(from: [:])
+                case .fault: break
+                }
+            }
+            if hasEnded { return }
+        }
+    }
+
+    private func showReadiness(_ control: Control) {
+        if !control.incomplete.isEmpty {
+            readiness.fail(
+                Check.partitions,
+                "partitions \(control.incomplete) are not served: not all four topics of each are assigned to us")
+        } else if !control.isAssigned {
+            readiness.fail(Check.partitions, "no partitions are assigned yet")
+        } else if let lane = lanes.withLock({ $0.values.first { !$0.status.isServing } }) {
+            readiness.fail(Check.partitions, "partition \(lane.partition) is reading its facts")
+        } else {
+            readiness.pass(Check.partitions)
+        }
+    }
+}

@@ -1,0 +1,159 @@
+import ChallengeModel
+import KafkaClient
+import Logging
+import ServiceSupport
+import Synchronization
+
+/// Rebalances: lanes begin and end.
+extension DispatcherService {
+    func answer(
+        _ event: ConsumerEvent, _ consumer: KafkaConsumer, _ control: inout Control, _ tasks: inout Tasks
+    ) async throws {
+        switch event {
+        case .assigned(let assignment):
+            metrics.count(.rebalances, [("kind", "assigned")])
+            try await begin(assignment, consumer, &control, &tasks)
+        case .revoked(let revocation):
+            metrics.count(.rebalances, [("kind", "revoked")])
+            await handOver(consumer, &control, isLost: false)
+            await revocation.accept()
+            logger.info("partitions handed over", metadata: ["partitions": "\(revocation.partitions.count)"])
+        case .lost(let revocation):
+            metrics.count(.rebalances, [("kind", "lost")])
+            await handOver(consumer, &control, isLost: true)
+            await revocation.accept()
+            logger.warning("partitions lost", metadata: ["partitions": "\(revocation.partitions.count)"])
+        case .fault(let error):
+            logger.debug("kafka", metadata: ["error": "\(error)"])
+            if error.isFatal { throw DispatcherError.kafka(error) }
+        }
+    }
+
+    private func begin(
+        _ assignment: Assignment, _ consumer: KafkaConsumer, _ control: inout Control, _ tasks: inout Tasks
+    ) async throws {
+        gate.shut()
+        let owned = Set(assignment.partitions)
+        let numbers = Set(assignment.partitions.map(\.partition)).sorted()
+        let complete = numbers.filter { number in
+            Topic.copartitioned.allSatisfy { owned.contains(partition($0, number)) }
+        }
+        control.incomplete = numbers.filter { !complete.contains($0) }
+        guard let committed = await readCommitted(complete.map { partition(.challenges, $0) }, consumer) else { return }
+
+        var states: [(state: LaneState, writer: String)] = []
+        let doneBytes = configuration.doneSetBytes / max(1, complete.count)
+        let factBytes = configuration.factBytes / max(1, complete.count)
+        for number in complete {
+            let commit = committed[partition(.challenges, number)] ?? nil
+            if var parked = control.parked[number] {
+                parked.state.resume(committed: commit?.offset)
+                parked.state.limit(doneBytes: doneBytes, factBytes: factBytes)
+                states.append(parked)
+            } else {
+                control.laneNumber += 1
+                states.append(
+                    (
+                        LaneState(
+                            partition: number, start: LaneStart(committed: commit, nowMs: Moment.now().epochMs),
+                            builder: PushBuilder(recordKeys: configuration.recordKeys),
+                            quickRetry: QuickRetry(
+                                withinMs: configuration.quickRetryWithin.milliseconds,
+                                leftMs: configuration.quickRetryLeft.milliseconds),
+                            facts: LaneFacts(doneBytes: doneBytes, factBytes: factBytes)),
+                        "\(instance)-\(control.laneNumber)"
+                    ))
+            }
+        }
+        control.parked = [:]
+
+        var starts: [TopicPartition: StartOffset] = [:]
+        for (state, _) in states {
+            starts[partition(.challenges, state.partition)] = start(state.ledger.next)
+            starts[partition(.outcomes, state.partition)] = start(state.outcomes)
+            starts[partition(.receipts, state.partition)] = start(state.receipts)
+            starts[partition(.resolutions, state.partition)] = start(state.resolutions)
+        }
+        let readers = try await accept(assignment, from: starts)
+        guard let readers else { return }
+        let environment = LaneEnvironment(
+            sender: sender, producer: producer, intake: control.intake, names: configuration.topics, metrics: metrics,
+            window: window, gate: gate, logger: logger, maxPushes: configuration.maxPushesPerLane,
+            maxBytes: configuration.maxBytesPerLane)
+        for (state, writer) in states {
+            guard let challenges = readers[partition(.challenges, state.partition)],
+                let outcomes = readers[partition(.outcomes, state.partition)],
+                let receipts = readers[partition(.receipts, state.partition)],
+                let resolutions = readers[partition(.resolutions, state.partition)]
+            else { continue }
+            let lane = Lane(
+                state: state, writer: writer,
+                readers: LaneReaders(
+                    challenges: challenges, outcomes: outcomes, receipts: receipts, resolutions: resolutions),
+                environment: environment)
+            lanes.withLock { $0[state.partition] = lane }
+            tasks.addTask { await lane.run() }
+            lane.tick()
+        }
+        control.isAssigned = true
+        control.nextCommitMs = 0
+        logger.info("partitions assigned", metadata: ["partitions": "\(complete)"])
+    }
+
+    /// A position of zero means "what is still there".
+    private func start(_ offset: Int64) -> StartOffset { offset == 0 ? .beginning : .at(offset) }
+
+    func partition(_ topic: Topic, _ number: Int32) -> TopicPartition {
+        TopicPartition(topic: configuration.topics[topic], partition: number)
+    }
+
+    /// Asks until there is an answer: without it nobody knows where to begin.
+    private func readCommitted(
+        _ partitions: [TopicPartition], _ consumer: KafkaConsumer
+    ) async -> [TopicPartition: CommittedOffset?]? {
+        guard !partitions.isEmpty else { return [:] }
+        while !isStopping, !Task.isCancelled {
+            touch()
+            do { return try await consumer.committed(partitions, deadline: .seconds(5)) } catch {
+                logger.warning("the committed offsets cannot be read", metadata: ["error": "\(error)"])
+                try? await Task.sleep(for: .milliseconds(200))
+            }
+        }
+        return nil
+    }
+
+    /// - Returns: nil when the assignment was withdrawn meanwhile; the next event says so.
+    private func accept(
+        _ assignment: Assignment, from starts: [TopicPartition: StartOffset]
+    ) async throws -> [TopicPartition: PartitionReader]? {
+        do { return try await assignment.accept(from: starts) } catch {
+            logger.error("an assignment could not be taken", metadata: ["error": "\(error)"])
+            if error.isFatal { throw DispatcherError.kafka(error) }
+            return nil
+        }
+    }
+
+    /// Ends all lanes: waits for what is in flight, records the rest as unknown, commits unless the partitions are lost
+    /// already. Lanes are parked for a return, unless lost.
+    func handOver(_ consumer: KafkaConsumer, _ control: inout Control, isLost: Bool) async {
+        let lanes = lanes.withLock { Array($0.values) }
+        control.isAssigned = false
+        guard !lanes.isEmpty else { return }
+        let now = Moment.now().steadyMs
+        let pushesUntil = now + configuration.drainBound.milliseconds
+        for lane in lanes {
+            lane.drain(pushesUntilMs: pushesUntil, writesUntilMs: pushesUntil + configuration.flushBound.milliseconds)
+        }
+        var commits: [TopicPartition: CommittedOffset] = [:]
+        for lane in lanes {
+            guard let state = await lane.drained() else { continue }
+            commits[partition(.challenges, lane.partition)] = lane.status.commit
+            if !isLost { control.parked[lane.partition] = (state, lane.writer) }
+            touch()
+        }
+        self.lanes.withLock { $0 = [:] }
+        guard !isLost else { return }
+        await commit(commits, consumer, deadline: .seconds(1))
+        gate.shut()
+    }
+}

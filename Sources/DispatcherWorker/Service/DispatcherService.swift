@@ -1,0 +1,163 @@
+import ChallengeModel
+import Foundation
+import KafkaClient
+public import Logging
+public import Metrics
+public import ServiceLifecycle
+public import ServiceSupport
+import Synchronization
+
+/// The dispatcher: takes what is on `challenges`, pushes it, and records what became of it on `outcomes` before the offset
+/// moves. Any number of them share the partitions.
+///
+/// One task decides (`control`): it answers rebalances, commits, starts and ends lanes, one thing after the other, so that
+/// no commit is on its way while a partition is handed over. A lane per partition does the work.
+public final class DispatcherService: Service {
+    let configuration: DispatcherConfiguration
+    let sender: any PushSending
+    let readiness: Readiness
+    let logger: Logger
+    let metrics: DispatcherMetrics
+    let signer: RecordSigner
+    let producer: KafkaProducer
+    let window: ProcessWindow
+    let gate: CommitGate
+    /// Names our outcomes' writers: this and a number per lane.
+    let instance = UUID().uuidString.lowercased().prefix(8)
+
+    /// Wakes the control loop.
+    let signal = ArrivalSignal()
+    let mailbox = Mutex(Mailbox())
+    let lanes = Mutex<[Int32: Lane]>([:])
+    let consumer = Mutex<KafkaConsumer?>(nil)
+    private let lastTurnMs = Atomic(Int64(0))
+
+    /// What has come in for the control loop. The events are bounded by the consumer: it tells of no second rebalance
+    /// before the first is answered.
+    struct Mailbox {
+        var events: [ConsumerEvent] = []
+        var hasEnded = false
+        var isConfigurationRead = false
+        var isStopping = false
+    }
+
+    /// Names in ``Readiness``.
+    public enum Check {
+        /// Kafka is there, and the four topics have the same number of partitions.
+        public static let topics = "dispatcher-topics"
+        /// `configuration` was read whole.
+        public static let configuration = "dispatcher-configuration"
+        /// Our partitions are assigned, complete and caught up.
+        public static let partitions = "dispatcher-partitions"
+        /// The broker acknowledges our commits.
+        public static let commits = "dispatcher-commits"
+    }
+
+    /// - Parameters:
+    ///   - sender: ours from ``run()`` on, which closes it at its end.
+    ///   - readiness: gets the checks in ``Check``, failing until each is met.
+    /// - Throws: `KafkaError` for a Kafka property that librdkafka does not take. No connection is made yet.
+    public init(
+        configuration: DispatcherConfiguration, sender: any PushSending, readiness: Readiness, logger: Logger,
+        metrics: any MetricsFactory
+    ) throws {
+        self.configuration = configuration
+        self.sender = sender
+        self.readiness = readiness
+        self.logger = logger
+        self.metrics = DispatcherMetrics(factory: metrics)
+        signer = RecordSigner(
+            names: configuration.topics, authenticator: RecordAuthenticator(keys: configuration.recordKeys))
+        producer = try KafkaProducer(configuration: configuration.kafka, logger: logger)
+        window = ProcessWindow(
+            maxPushes: configuration.maxPushesPerProcess, maxBytes: configuration.maxBytesPerProcess)
+        gate = CommitGate(freshnessMs: configuration.commitFreshness.milliseconds)
+        for check in [Check.topics, Check.configuration, Check.partitions] { readiness.fail(check, "starting") }
+    }
+
+    /// Dispatches until stopped. On graceful shutdown takes no more, waits for what is in flight up to the drain bound,
+    /// records the rest as unknown, commits and leaves the group. Cancelled it drops everything as it is: what has no
+    /// outcome is pushed again by whoever takes the partition.
+    /// - Throws: ``DispatcherError`` when it stands still or its Kafka client has failed for good.
+    public func run() async throws {
+        do {
+            try await withGracefulShutdownHandler {
+                try await withThrowingDiscardingTaskGroup { group in
+                    touch()
+                    group.addTask { try await self.tick() }
+                    group.addTask { try await self.watch() }
+                    try await control(&group)
+                    group.cancelAll()
+                }
+            } onGracefulShutdown: {
+                self.mailbox.withLock { $0.isStopping = true }
+                self.signal.fire()
+            }
+        } catch {
+            await close()
+            throw error
+        }
+        await close()
+    }
+
+    /// After everything else, also when cancelled.
+    private func close() async {
+        readiness.fail(Check.partitions, "stopped")
+        if let consumer = consumer.withLock({ $0.take() }) { await consumer.close(deadline: .seconds(5)) }
+        await producer.close(deadline: Task.isCancelled ? .zero : .seconds(2))
+        await sender.close(deadline: Task.isCancelled ? .zero : configuration.drainBound)
+    }
+
+    // MARK: - Beside the control loop
+
+    /// The control loop has turned, or made a step in something long.
+    func touch() { lastTurnMs.store(Moment.now().steadyMs, ordering: .relaxed) }
+
+    /// Wakes everybody ten times a second: timers are looked at then.
+    private func tick() async throws {
+        var count = 0
+        while true {
+            try await Task.sleep(for: .milliseconds(100))
+            for lane in lanes.withLock({ Array($0.values) }) { lane.tick() }
+            signal.fire()
+            count += 1
+            if count % 10 == 0 { show() }
+        }
+    }
+
+    private func show() {
+        let now = Moment.now()
+        let lanes = lanes.withLock { Array($0.values) }
+        let oldest = lanes.compactMap { $0.status.oldestUnsentMs }.filter { $0 > 0 }.min()
+        metrics.set(.oldestUnsent, oldest.map { Double(max(0, now.epochMs - $0)) / 1000 } ?? 0)
+        metrics.set(.lanes, Double(lanes.count { $0.status.isServing }))
+        metrics.set(.inFlight, Double(window.pushes))
+        let age = gate.ageMs(steadyMs: now.steadyMs)
+        metrics.set(.commitAge, Double(age ?? 0) / 1000)
+        if !lanes.isEmpty, let age, age > configuration.kafka.sessionTimeout.milliseconds {
+            readiness.fail(Check.commits, "no commit acknowledged for \(age / 1000) s; pushes are held")
+        } else {
+            readiness.pass(Check.commits)
+        }
+    }
+
+    private func watch() async throws {
+        let watchdog = Watchdog(boundMs: configuration.watchdogBound.milliseconds)
+        while true {
+            try await Task.sleep(for: configuration.watchdogBound / 10)
+            let now = Moment.now().steadyMs
+            let sight = Watchdog.Sight(
+                controlMs: now - lastTurnMs.load(ordering: .relaxed),
+                pollMs: consumer.withLock { $0 }?.pollAge.milliseconds ?? 0,
+                lanes: lanes.withLock { Array($0.values) }.map { lane in
+                    let status = lane.status
+                    return Watchdog.Sight.Lane(
+                        partition: lane.partition, turnMs: now - status.lastTurnSteadyMs,
+                        oldestSentMs: status.oldestSentSteadyMs.map { now - $0 })
+                })
+            guard let what = watchdog.verdict(sight) else { continue }
+            logger.critical("the dispatcher stands still and ends", metadata: ["what": "\(what)"])
+            throw DispatcherError.stalled(what)
+        }
+    }
+}
