@@ -84,7 +84,7 @@ public final class DispatcherService: Service {
             try await withGracefulShutdownHandler {
                 try await withThrowingDiscardingTaskGroup { group in
                     touch()
-                    group.addTask { try await self.tick() }
+                    group.addTask { await self.tick() }
                     group.addTask { try await self.watch() }
                     try await control(&group)
                     group.cancelAll()
@@ -114,10 +114,9 @@ public final class DispatcherService: Service {
     func touch() { lastTurnMs.store(Moment.now().steadyMs, ordering: .relaxed) }
 
     /// Wakes everybody ten times a second: timers are looked at then.
-    private func tick() async throws {
+    private func tick() async {
         var count = 0
-        while true {
-            try await Task.sleep(for: .milliseconds(100))
+        while (try? await Task.sleep(for: .milliseconds(100))) != nil {
             for lane in lanes.withLock({ Array($0.values) }) { lane.tick() }
             signal.fire()
             count += 1
@@ -143,8 +142,7 @@ public final class DispatcherService: Service {
 
     private func watch() async throws {
         let watchdog = Watchdog(boundMs: configuration.watchdogBound.milliseconds)
-        while true {
-            try await Task.sleep(for: configuration.watchdogBound / 10)
+        while (try? await Task.sleep(for: configuration.watchdogBound / 10)) != nil {
             let now = Moment.now().steadyMs
             let sight = Watchdog.Sight(
                 controlMs: now - lastTurnMs.load(ordering: .relaxed),

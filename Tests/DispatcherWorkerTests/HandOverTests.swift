@@ -1,0 +1,174 @@
+import ChallengeModel
+import Foundation
+import KafkaClient
+import PushGateway
+import ServiceSupport
+import Synchronization
+import TestSupport
+import Testing
+
+@testable import DispatcherWorker
+
+@Suite("Stops, crashes, rebalances and a broker that does not answer", .timeLimit(.minutes(2)))
+struct HandOverTests {
+    @Test("a worker that dies repeats nothing that has an outcome, and loses nothing")
+    func crash() async throws {
+        try await Rig.with(partitions: 2) { rig in
+            // Every tenth has no answer when the worker dies.
+            let sender = ScriptedSender { push in
+                push.challengeSID.hasSuffix("5") ? .hold : .answer(ScriptedSender.accepted())
+            }
+            let first = try rig.service(sender)
+            try await first.ready()
+            try await rig.write((1...400).map { Samples.dispatch($0) })
+            let open = (1...400).filter { Samples.challenge($0).hasSuffix("5") }
+            try await eventually("all but the held are recorded") { rig.outcomes.count == 400 - open.count }
+            await first.crash()
+
+            let second = ScriptedSender()
+            let again = try rig.service(second)
+            try await eventually("nothing is lost") {
+                Set(rig.outcomes.filter { $0.disposition == .accepted }.map(\.unit)).count == 400
+            }
+            #expect(Set(second.pushes.map(\.challengeSID)) == Set(open.map(Samples.challenge)))
+            #expect(second.counts.values.allSatisfy { $0 == 1 })
+            try await again.stop()
+        }
+    }
+
+    @Test("on SIGTERM answers are waited for; what has none at the bound is recorded as unknown and pushed by the next")
+    func drain() async throws {
+        try await Rig.with { rig in
+            let sender = ScriptedSender { _ in .hold }
+            let first = try rig.service(sender)
+            try await first.ready()
+            try await rig.write((1...20).map { Samples.dispatch($0) })
+            try await eventually("all are out") { sender.inFlight == 20 }
+            async let stopped: Void = first.stop()
+            try await eventually("it drains") {
+                first.readiness.reasons[DispatcherService.Check.partitions] == "stopping"
+            }
+            sender.release()
+            try await stopped
+            #expect(rig.outcomes.count == 20)
+            #expect(rig.outcomes.allSatisfy { $0.disposition == .accepted })
+            #expect(try await rig.committed()?.offset == 20)
+
+            let second = try rig.service(sender)
+            try await second.ready()
+            try await rig.write((21...25).map { Samples.dispatch($0) })
+            try await eventually("five more are out") { sender.inFlight == 5 }
+            try await second.stop()
+            try await eventually("they are recorded") { rig.outcomes.count == 25 }
+            #expect(rig.outcomes.suffix(5).allSatisfy { $0.disposition == .unknown && $0.reason == "drained" })
+            #expect(try await rig.committed()?.offset == 20, "the records stay open")
+            sender.release()
+
+            let third = ScriptedSender()
+            let last = try rig.service(third)
+            try await eventually("the next owner pushes them") { rig.outcomes.count == 30 }
+            #expect(third.pushes.map(\.pushID) == sender.pushes.suffix(5).map(\.pushID))
+            try await last.stop()
+            #expect(try await rig.committed()?.offset == 25)
+        }
+    }
+
+    @Test("no push starts while the broker acknowledges no commit; it goes on when the broker does")
+    func refusedCommits() async throws {
+        try await Rig.with { rig in
+            let sender = ScriptedSender()
+            let running = try rig.service(sender)
+            try await running.ready()
+            let closed = Mutex(0)
+            sender.set { _ in
+                if !running.service.gate.isOpen(steadyMs: Moment.now().steadyMs) { closed.withLock { $0 += 1 } }
+                return .answer(ScriptedSender.accepted())
+            }
+            // OffsetCommit: GROUP_AUTHORIZATION_FAILED, which librdkafka hands on at once. About four seconds of it.
+            try rig.broker.inject(.requestErrors(apiKey: 8, codes: Array(repeating: 30, count: 20)))
+            try await eventually("the last commit is too old") {
+                !running.service.gate.isOpen(steadyMs: Moment.now().steadyMs)
+            }
+            try await rig.write((1...50).map { Samples.dispatch($0) })
+            try await eventually("the pushes are held") { rig.counters.count("beckon_dispatcher_holds_total") > 0 }
+            #expect(sender.pushes.isEmpty)
+            try await eventually("they go on") { rig.outcomes.count == 50 }
+            #expect(closed.withLock { $0 } == 0)
+            #expect(sender.counts.values.allSatisfy { $0 == 1 })
+            try await running.stop()
+        }
+    }
+
+    @Test("with the broker away outcomes are kept and no push starts; when it is back nothing is lost or repeated")
+    func brokerAway() async throws {
+        try await Rig.with { rig in
+            let sender = ScriptedSender { _ in .hold }
+            let running = try rig.service(sender) { $0.maxPushesPerLane = 10 }
+            try await running.ready()
+            try await rig.write((1...40).map { Samples.dispatch($0) })
+            try await eventually("the window is full") { sender.inFlight == 10 }
+            try rig.broker.inject(.brokerDown(1))
+            try await eventually("the last commit is too old") {
+                !running.service.gate.isOpen(steadyMs: Moment.now().steadyMs)
+            }
+            sender.set { _ in .answer(ScriptedSender.accepted()) }
+            sender.release()
+            try await eventually("the pushes are held") { rig.counters.count("beckon_dispatcher_holds_total") > 0 }
+            #expect(sender.pushes.count == 10)
+            try rig.broker.inject(.brokerUp(1))
+            try await eventually("all is recorded", within: .seconds(30)) {
+                Set(rig.outcomes.filter { $0.disposition == .accepted }.map(\.unit)).count == 40
+            }
+            let repeated = sender.counts.filter { $0.value > 1 }
+            let unknown = Set(rig.outcomes.filter { $0.disposition == .unknown }.map(\.unit))
+            #expect(repeated.keys.allSatisfy(unknown.contains))
+            try await running.stop()
+        }
+    }
+
+    @Test("members come and go under load: no push is lost, none repeated without an unknown outcome")
+    func rebalance() async throws {
+        try await Rig.with(partitions: 4) { rig in
+            let sender = ScriptedSender()
+            let first = try rig.service(sender)
+            try await first.ready()
+            let written = Tally()
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask {
+                    while !Task.isCancelled {
+                        let from = written.value
+                        try await rig.write((from + 1...from + 20).map { Samples.dispatch($0) })
+                        written.set(from + 20)
+                        try? await Task.sleep(for: .milliseconds(20))
+                    }
+                }
+                let second = try rig.service(sender)
+                try await second.ready()
+                try await eventually("both serve") {
+                    first.readiness.isReady && first.service.lanes.withLock { $0.count } == 2
+                        && second.service.lanes.withLock { $0.count } == 2
+                }
+                try await second.stop()
+                try await eventually("the first serves all again") {
+                    first.readiness.isReady && first.service.lanes.withLock { $0.count } == 4
+                }
+                group.cancelAll()
+            }
+            let total = written.value
+            try await eventually("nothing is lost", within: .seconds(30)) {
+                Set(rig.outcomes.filter { $0.disposition == .accepted }.map(\.unit)).count == total
+            }
+            let unknown = Set(rig.outcomes.filter { $0.disposition == .unknown }.map(\.unit))
+            let repeated = sender.counts.filter { $0.value > 1 }.map(\.key)
+            #expect(repeated.allSatisfy(unknown.contains), "\(repeated.count) of \(total) repeated")
+            try await first.stop()
+        }
+    }
+}
+
+/// A number that several tasks look at.
+final class Tally: Sendable {
+    private let number = Mutex(0)
+    var value: Int { number.withLock { $0 } }
+    func set(_ value: Int) { number.withLock { $0 = value } }
+}

@@ -1,0 +1,419 @@
+import ChallengeModel
+import KafkaClient
+import PushGateway
+import ServiceSupport
+import Testing
+
+@testable import DispatcherWorker
+
+@Suite("A lane as a value")
+struct LaneStateTests {
+    let signer = RecordSigner(names: TopicNames(), authenticator: RecordAuthenticator(keys: Samples.keys))
+    var now = Moment(epochMs: 1_000_000, steadyMs: 0)
+
+    func state(committed: CommittedOffset? = nil) -> LaneState {
+        var state = LaneState(
+            partition: 0, start: LaneStart(committed: committed, nowMs: now.epochMs),
+            builder: PushBuilder(recordKeys: Samples.keys), quickRetry: QuickRetry(withinMs: 1000, leftMs: 2000),
+            facts: LaneFacts(doneBytes: 1 << 20, factBytes: 1 << 20))
+        state.inherit(below: committed?.offset ?? 0)
+        return state
+    }
+
+    func dispatch(_ number: Int, id: String = "c", targets: [DispatchTarget] = [Samples.target()]) -> Intake {
+        .dispatch(Samples.checked(Samples.dispatch(number, id: id, targets: targets, expiresAtMs: 1_060_000)))
+    }
+
+    func record(_ offset: Int64) -> ConsumedRecord {
+        Samples.consumed(ProducerRecord(topic: "beckon.challenges", key: [1], value: [1, 2, 3]), offset: offset)
+    }
+
+    func sends(_ steps: [LaneStep]) -> [(UInt64, Push)] {
+        steps.compactMap { if case .send(let id, let push) = $0 { (id, push) } else { nil } }
+    }
+
+    func outcomes(_ steps: [LaneStep]) -> [(UInt64, PushOutcome)] {
+        steps.compactMap { if case .write(let id, .outcome(let outcome, _)) = $0 { (id, outcome) } else { nil } }
+    }
+
+    func position(_ offset: Int64) -> RecordPosition {
+        RecordPosition(topicPartition: TopicPartition(topic: "beckon.outcomes", partition: 0), offset: offset)
+    }
+
+    @Test("a record is done when the outcome of each of its pushes is acknowledged, not before")
+    func done() throws {
+        var state = state()
+        let steps = state.take(
+            record(0), dispatch(1, targets: [Samples.target(1), Samples.target(2)]), now: now)
+        let pushes = sends(steps)
+        #expect(pushes.count == 2)
+        #expect(state.pushes == 2)
+        var writes: [UInt64] = []
+        for (id, _) in pushes {
+            writes += outcomes(state.answered(id, PushAnswer(disposition: .accepted), now: now)).map(\.0)
+        }
+        #expect(state.commit().offset == 0)
+        state.acknowledged(writes[0], at: position(0), nowMs: now.epochMs)
+        #expect(state.commit().offset == 0)
+        state.acknowledged(writes[1], at: position(1), nowMs: now.epochMs)
+        #expect(state.commit().offset == 1)
+        #expect(state.pushes == 0)
+        #expect(state.bytes == 0)
+        #expect(state.isDrained)
+    }
+
+    @Test("an answer or an acknowledgement that comes twice counts once")
+    func twice() throws {
+        var state = state()
+        let (id, _) = try #require(sends(state.take(record(0), dispatch(1), now: now)).first)
+        let (write, _) = try #require(
+            outcomes(state.answered(id, PushAnswer(disposition: .accepted), now: now)).first)
+        #expect(state.answered(id, PushAnswer(disposition: .rejected), now: now).isEmpty)
+        state.acknowledged(write, at: position(0), nowMs: now.epochMs)
+        state.acknowledged(write, at: position(0), nowMs: now.epochMs)
+        #expect(state.commit().offset == 1)
+        #expect(state.pushes == 0)
+    }
+
+    @Test("the outcome echoes the unit, the registration and the provider's answer")
+    func outcome() throws {
+        var state = state()
+        let (id, push) = try #require(
+            sends(
+                state.take(
+                    record(0), dispatch(1, id: "t2", targets: [Samples.target(registeredAtMs: 77)]), now: now)
+            ).first)
+        #expect(push.expiresAtMs == 1_060_000)
+        let token = try #require(ReceiptToken(push.receiptToken, keys: Samples.keys, nowMs: now.epochMs))
+        #expect(token.challenge.rawValue == Samples.challenge(1))
+        #expect(token.factor.rawValue == Samples.factor())
+        #expect(token.dispatch == .attempt(2))
+        let answer = PushAnswer(
+            disposition: .tokenDead, reason: "Unregistered", status: 410, providerMessageID: "m", tokenDiedAtMs: 55,
+            sentAtMs: 66)
+        let (_, outcome) = try #require(outcomes(state.answered(id, answer, now: now)).first)
+        #expect(outcome.challengeSid == Samples.challenge(1))
+        #expect(outcome.factorSid == Samples.factor())
+        #expect(outcome.dispatchID == "t2")
+        #expect(outcome.kind == .visible)
+        #expect(outcome.disposition == .tokenDead)
+        #expect(outcome.reason == "Unregistered")
+        #expect(outcome.providerStatus == 410)
+        #expect(outcome.tokenDiedAtMs == 55)
+        #expect(outcome.registeredAtMs == 77)
+        #expect(outcome.sentAtMs == 66)
+        #expect(outcome.atMs == now.epochMs)
+        #expect(outcome.expiresAtMs == 1_060_000)
+    }
+
+    @Test("a transient answer is tried once more with the same push id, then it is the outcome")
+    func retry() throws {
+        var state = state()
+        var now = now
+        let (id, push) = try #require(sends(state.take(record(0), dispatch(1), now: now)).first)
+        let answer = PushAnswer(disposition: .deferred, reason: "connection", retryAtMs: now.epochMs + 300)
+        #expect(outcomes(state.answered(id, answer, now: now)).isEmpty)
+        now.steadyMs += 299
+        #expect(state.due(now: now, mayPush: true).isEmpty)
+        now.steadyMs += 1
+        #expect(state.due(now: now, mayPush: false).isEmpty, "held while the commit is old")
+        let again = try #require(sends(state.due(now: now, mayPush: true)).first)
+        #expect(again.0 == id)
+        #expect(again.1.pushID == push.pushID)
+        let (_, outcome) = try #require(outcomes(state.answered(id, answer, now: now)).first)
+        #expect(outcome.disposition == .deferred)
+        #expect(outcome.retryAtMs == answer.retryAtMs)
+    }
+
+    @Test(
+        "what happens while a push waits for its retry counts",
+        arguments: ["receipt", "resolution", "expiry", "later", "gone", "token"])
+    func retryDropped(what: String) throws {
+        var state = state()
+        var now = now
+        let (id, _) = try #require(sends(state.take(record(0), dispatch(1), now: now)).first)
+        _ = state.answered(id, PushAnswer(disposition: .deferred, reason: "connection"), now: now)
+        var changed = DeviceChanged()
+        changed.challengeSid = Samples.challenge(1)
+        changed.factorSid = Samples.factor()
+        var expected = DropReason.unspecified
+        switch what {
+        case "receipt":
+            state.read(receipt: Samples.receipt(1), nowMs: now.epochMs)
+            expected = .confirmedBeforePush
+        case "resolution":
+            state.read(resolution: Samples.resolution(1), nowMs: now.epochMs)
+            expected = .resolvedBeforePush
+        case "expiry":
+            now.epochMs = 1_060_000
+            expected = .expiredBeforePush
+        case "later":
+            state.look(
+                ahead: [(1, dispatch(1, id: "n:NT0000000000000000000000000000000a"))], nowMs: now.epochMs)
+            expected = .overtaken
+        case "gone":
+            changed.gone = true
+            _ = state.take(record(1), .deviceChanged(changed), now: now)
+            expected = .deviceGone
+        default:
+            changed.target = Samples.target(token: "new", registeredAtMs: 5000)
+            _ = state.take(record(1), .deviceChanged(changed), now: now)
+        }
+        now.steadyMs += 200
+        let steps = state.due(now: now, mayPush: true)
+        if what == "token" {
+            #expect(sends(steps).first?.1.pushToken == "new")
+        } else {
+            #expect(sends(steps).isEmpty)
+            #expect(outcomes(steps).first?.1.dropReason == expected)
+        }
+    }
+
+    @Test("of a backlog of dispatches to one device only the latest is pushed; other devices get theirs")
+    func overtaken() {
+        var state = state()
+        let batch: [Intake] = [
+            dispatch(1, targets: [Samples.target(1), Samples.target(2)]), dispatch(1, id: "t1"),
+            dispatch(1, id: "n:NT0000000000000000000000000000000a"), dispatch(2),
+        ]
+        state.look(ahead: batch.enumerated().map { (Int64($0.offset), $0.element) }, nowMs: now.epochMs)
+        var pushed: [String] = []
+        var dropped: [String] = []
+        for (offset, intake) in batch.enumerated() {
+            let steps = state.take(record(Int64(offset)), intake, now: now)
+            pushed += sends(steps).map { "\($0.1.challengeSID.last!)\($0.1.factorSID.last!)\($0.1.dispatchID.first!)" }
+            dropped += outcomes(steps).map { "\($0.1.dispatchID) \($0.1.dropReason)" }
+        }
+        #expect(pushed == ["12c", "11n", "21c"])
+        #expect(dropped == ["c overtaken", "t1 overtaken"])
+    }
+
+    @Test("an attempt seen in the outcomes overtakes what came before it")
+    func overtakenByOutcome() {
+        var state = state()
+        state.read(
+            outcome: Samples.outcome(1, id: "t2", .accepted, expiresAtMs: 1_060_000), nowMs: now.epochMs)
+        #expect(outcomes(state.take(record(0), dispatch(1), now: now)).first?.1.dropReason == .overtaken)
+        #expect(outcomes(state.take(record(1), dispatch(1, id: "t1"), now: now)).first?.1.dropReason == .overtaken)
+        #expect(outcomes(state.take(record(2), dispatch(1, id: "t2"), now: now)).first?.1.dropReason == .alreadyDone)
+        #expect(sends(state.take(record(3), dispatch(1, id: "t3"), now: now)).count == 1)
+    }
+
+    @Test(
+        "which outcomes of somebody else make a push done",
+        arguments: [
+            (Disposition.accepted, "", DropReason.unspecified, true), (.rejected, "", .unspecified, true),
+            (.tokenDead, "", .unspecified, true), (.deferred, "", .unspecified, true),
+            (.credentialFault, "", .unspecified, true), (.unknown, "timeout", .unspecified, true),
+            (.unknown, "drained", .unspecified, false), (.dropped, "", .overtaken, true),
+            (.dropped, "", .alreadyDone, false), (.UNRECOGNIZED(77), "", .unspecified, false),
+        ])
+    func doneByOutcome(disposition: Disposition, reason: String, drop: DropReason, isDone: Bool) {
+        var state = state()
+        var outcome = Samples.outcome(1, disposition, reason: reason, expiresAtMs: 1_060_000)
+        outcome.dropReason = drop
+        state.read(outcome: outcome, nowMs: now.epochMs)
+        let steps = state.take(record(0), dispatch(1), now: now)
+        #expect(sends(steps).isEmpty == isDone)
+        if isDone { #expect(outcomes(steps).first?.1.dropReason == .alreadyDone) }
+    }
+
+    @Test("the same dispatch a second time is not pushed beside the first, nor after it")
+    func sameTwice() throws {
+        var state = state()
+        let (id, _) = try #require(sends(state.take(record(0), dispatch(1), now: now)).first)
+        #expect(outcomes(state.take(record(1), dispatch(1), now: now)).first?.1.dropReason == .alreadyDone)
+        let (write, _) = try #require(
+            outcomes(state.answered(id, PushAnswer(disposition: .accepted), now: now)).first)
+        state.acknowledged(write, at: position(0), nowMs: now.epochMs)
+        #expect(outcomes(state.take(record(2), dispatch(1), now: now)).first?.1.dropReason == .alreadyDone)
+    }
+
+    @Test("records that need no push are done at once; poison and misplaced ones when they are written away")
+    func others() throws {
+        var state = state()
+        #expect(state.take(record(0), .carried, now: now).isEmpty)
+        #expect(state.take(record(1), .deviceChanged(DeviceChanged()), now: now).isEmpty)
+        #expect(state.commit().offset == 2)
+        let bad = state.take(record(2), .bad(reason: "mac", detail: "d"), now: now)
+        let moved = state.take(record(3), .misplaced, now: now)
+        guard case .write(let first, .deadLetter(_, let reason, _)) = bad.first,
+            case .write(let second, .repost) = moved.first
+        else {
+            Issue.record("expected a dead letter and a repost")
+            return
+        }
+        #expect(reason == "mac")
+        #expect(state.commit().offset == 2)
+        state.acknowledged(second, at: position(9), nowMs: now.epochMs)
+        #expect(state.commit().offset == 2)
+        state.acknowledged(first, at: position(9), nowMs: now.epochMs)
+        #expect(state.commit().offset == 4)
+    }
+
+    @Test("a write that fails is tried again with growing pauses and the record stays open")
+    func writeAgain() throws {
+        var state = state()
+        var now = now
+        let (id, _) = try #require(sends(state.take(record(0), dispatch(1), now: now)).first)
+        let (write, _) = try #require(
+            outcomes(state.answered(id, PushAnswer(disposition: .accepted), now: now)).first)
+        var pauses: [Int64] = []
+        for _ in 0..<8 {
+            state.writeFailed(write, now: now)
+            let failedAt = now.steadyMs
+            while outcomes(state.due(now: now, mayPush: false)).isEmpty { now.steadyMs += 10 }
+            pauses.append(now.steadyMs - failedAt)
+        }
+        #expect(pauses == [100, 200, 400, 800, 1600, 2000, 2000, 2000])
+        #expect(state.commit().offset == 0)
+        state.acknowledged(write, at: position(0), nowMs: now.epochMs)
+        #expect(state.commit().offset == 1)
+    }
+
+    @Test("a drain waits for answers, records the rest as unknown, and leaves their records open")
+    func drain() throws {
+        var state = state()
+        let first = try #require(sends(state.take(record(0), dispatch(1), now: now)).first)
+        let second = try #require(sends(state.take(record(1), dispatch(2), now: now)).first)
+        let third = try #require(sends(state.take(record(2), dispatch(3), now: now)).first)
+        _ = state.answered(second.0, PushAnswer(disposition: .deferred, reason: "connection"), now: now)
+        state.drain()
+        #expect(!state.isDrained)
+        let (write, _) = try #require(
+            outcomes(state.answered(first.0, PushAnswer(disposition: .accepted), now: now)).first)
+        state.acknowledged(write, at: position(0), nowMs: now.epochMs)
+        #expect(state.commit().offset == 1)
+        let left = outcomes(state.giveUp(now: now))
+        #expect(left.map(\.1.challengeSid) == [Samples.challenge(3)])
+        #expect(left.map(\.1.disposition) == [.unknown])
+        #expect(left.map(\.1.reason) == ["drained"])
+        #expect(state.answered(third.0, PushAnswer(disposition: .accepted), now: now).isEmpty, "too late")
+        state.acknowledged(left[0].0, at: position(1), nowMs: now.epochMs)
+        #expect(state.isDrained)
+        #expect(state.commit().offset == 1)
+        state.reset()
+        #expect(state.pushes == 0)
+
+        // It comes back: what is done stays done, what was left is pushed again.
+        state.resume(committed: nil)
+        #expect(state.ledger.next == 1)
+        #expect(outcomes(state.take(record(1), dispatch(1), now: now)).first?.1.dropReason == .alreadyDone)
+        #expect(sends(state.take(record(2), dispatch(2), now: now)).count == 1)
+        #expect(sends(state.take(record(3), dispatch(3), now: now)).first?.1.pushID == third.1.pushID)
+    }
+
+    @Test("a partition that another member served meanwhile goes on where that one committed")
+    func resumeBehind() {
+        var state = state(committed: CommittedOffset(offset: 5, metadata: "1 o=3 f=0.1.2.99"))
+        #expect(state.ledger.next == 5)
+        #expect(state.outcomes == 3)
+        #expect(state.receipts == 1)
+        #expect(state.resolutions == 2)
+        state.drain()
+        state.reset()
+        state.resume(committed: 50)
+        #expect(state.ledger.next == 50)
+        #expect(state.take(record(49), dispatch(1), now: now).isEmpty)
+    }
+}
+
+@Suite("What is accepted as a record")
+struct RecordIntakeTests {
+    let signer = RecordSigner(names: TopicNames(), authenticator: RecordAuthenticator(keys: Samples.keys))
+    var intake: RecordIntake { RecordIntake(signer: signer, partitions: 1) }
+
+    func consumed(_ dispatch: ChallengeDispatch, key: String? = nil) -> ConsumedRecord {
+        Samples.consumed(
+            signer.record(.challenges, key: key ?? dispatch.challengeSid, value: Samples.value(dispatch)), offset: 0)
+    }
+
+    func reason(_ record: ConsumedRecord) -> String? {
+        if case .bad(let reason, _) = intake.challenge(record) { return reason }
+        return nil
+    }
+
+    @Test("a dispatch of ours is taken, with its traceparent")
+    func good() {
+        let record = signer.record(
+            .challenges, key: Samples.challenge(1), value: Samples.value(Samples.dispatch(1)), traceparent: "00-a")
+        guard case .dispatch(let checked) = intake.challenge(Samples.consumed(record, offset: 0)) else {
+            Issue.record("expected a dispatch")
+            return
+        }
+        #expect(checked.traceparent == "00-a")
+        #expect(checked.factors.map(\.rawValue) == [Samples.factor()])
+    }
+
+    @Test("a dispatch in JSON is taken too")
+    func json() {
+        let text = """
+            {"dispatch": {"accountSid": "\(Samples.account)", "serviceSid": "\(Samples.service)", "dispatchId": "c",
+            "challengeSid": "\(Samples.challenge(1))", "targets": [{"factorSid": "\(Samples.factor())"}]}}
+            """
+        let record = signer.record(
+            .challenges, key: Samples.challenge(1), value: Array(text.utf8), contentType: .json)
+        guard case .dispatch = intake.challenge(Samples.consumed(record, offset: 0)) else {
+            Issue.record("expected a dispatch")
+            return
+        }
+    }
+
+    @Test("what is not what it says is refused with a stable word")
+    func bad() {
+        let good = signer.record(
+            .challenges, key: Samples.challenge(1), value: Samples.value(Samples.dispatch(1)))
+        var altered = good
+        altered.value[altered.value.count - 1] ^= 1
+        #expect(reason(Samples.consumed(altered, offset: 0)) == "mac")
+        var bare = good
+        bare.headers = []
+        #expect(reason(Samples.consumed(bare, offset: 0)) == "mac")
+        let other = RecordSigner(names: TopicNames(), authenticator: RecordAuthenticator(keys: .random()))
+        #expect(
+            reason(
+                Samples.consumed(
+                    other.record(.challenges, key: Samples.challenge(1), value: good.value), offset: 0)) == "mac")
+        #expect(
+            reason(
+                Samples.consumed(
+                    signer.record(.challenges, key: Samples.challenge(1), value: [0xff, 0xff, 0xff]), offset: 0))
+                == "protobuf")
+        #expect(
+            reason(Samples.consumed(signer.record(.challenges, key: Samples.challenge(1), value: []), offset: 0))
+                == "field")
+        #expect(reason(consumed(Samples.dispatch(1), key: Samples.challenge(2))) == "field")
+        var changes: [(inout ChallengeDispatch) -> Void] = []
+        changes.append { $0.accountSid = "AC1" }
+        changes.append { $0.serviceSid = "" }
+        changes.append { $0.dispatchID = "t0" }
+        changes.append { $0.targets = [] }
+        changes.append { $0.targets = [Samples.target(), Samples.target()] }
+        changes.append { $0.targets[0].factorSid = Samples.factor(0xabc).uppercased() }
+        changes.append { $0.challengeSid = Samples.challenge(0xabc).uppercased() }
+        for change in changes {
+            var dispatch = Samples.dispatch(1)
+            change(&dispatch)
+            #expect(reason(consumed(dispatch)) == "field")
+        }
+    }
+
+    @Test("a record whose key belongs elsewhere is misplaced, unless it is forged")
+    func misplaced() {
+        let intake = RecordIntake(signer: signer, partitions: 4)
+        let record = signer.record(
+            .challenges, key: Samples.challenge(1), value: Samples.value(Samples.dispatch(1)))
+        let home = Murmur2.partition(key: record.key, partitions: 4)
+        for partition in Int32(0)..<4 {
+            let result = intake.challenge(Samples.consumed(record, partition: partition, offset: 0))
+            if case .misplaced = result { #expect(partition != home) } else { #expect(partition == home) }
+        }
+        var forged = record
+        forged.headers = []
+        guard case .bad("mac", _) = intake.challenge(Samples.consumed(forged, partition: (home + 1) % 4, offset: 0))
+        else {
+            Issue.record("a forged record is not written to its right place")
+            return
+        }
+    }
+}
