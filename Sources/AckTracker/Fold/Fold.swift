@@ -1,0 +1,160 @@
+import ChallengeModel
+
+/// The fold over one partition's log: what is held, and when the next look at each challenge is due. A pure value: records
+/// and times go in, decisions come out; it neither reads a clock nor writes anything.
+///
+/// The same facts in any order end in the same state and the same decisions (see ``Held``).
+struct Fold: Sendable {
+    /// What follows from a record at once, for topic `events` and the metrics.
+    enum News: Sendable {
+        /// The first push of the challenge was accepted.
+        case dispatched(PushOutcome)
+        /// The first receipt of the challenge.
+        case confirmed(Receipt)
+        /// The first escalation.
+        case undelivered(Escalation)
+        /// A push to one device failed for good.
+        case pushFailed(PushOutcome)
+        /// A receipt of an app came so long after its push was accepted.
+        case latency(LatencyModel.Key, Int64)
+        /// A receipt of a device that was pushed to.
+        case matched
+        /// A fact of a challenge that is not known (yet).
+        case early
+        /// An early fact had no room.
+        case dropped
+    }
+
+    let policy: TrackerPolicy
+    /// What ``LatencyModel`` knows, for challenges that ask for `adaptive`.
+    var expectedLatencies: [LatencyModel.Key: UInt32] = [:]
+    /// The newest checkpoint; a challenge read from now on holds commits back to before it.
+    var checkpoint: UInt32 = 0
+
+    var table = HeldTable()
+    var names = Interner()
+    private var wheel = TimerWheel()
+    /// Tick 0 on the tracker's clock; nil until ``start(at:)``.
+    private var originMs: Int64?
+    private let tickMs: Int64 = 10
+    private var spreadEndMs: Int64 = 0
+    /// Challenges held per checkpoint at which they were read.
+    private var heldAt: [UInt32: Int] = [:]
+    private(set) var earlyCount = 0
+    /// Provider's words kept at most.
+    static let maxDetails = 8_192
+
+    init(policy: TrackerPolicy) { self.policy = policy }
+
+    /// Challenges held, closed and early ones included.
+    var count: Int { table.count }
+    func holds(_ sid: PackedSID) -> Bool { table.find(sid) != nil }
+    /// Timers that are set.
+    var timerCount: Int { wheel.count }
+    /// The oldest checkpoint at which a challenge still held was read; nil when none is held.
+    var oldestReadCheckpoint: UInt32? { heldAt.keys.min() }
+
+    // MARK: Timers
+
+    /// Sets the timers, at the end of the catch-up. What came due meanwhile is spread over ``TrackerPolicy/restartSpreadMs``.
+    mutating func start(at time: FoldTime) {
+        if originMs == nil { originMs = time.localMs - tickMs }
+        spreadEndMs = time.localMs + policy.restartSpreadMs
+        for slot in table.slots { schedule(slot, at: time) }
+    }
+
+    /// Challenges whose next look is due. Each is to be answered by ``decide(_:at:)`` and ``look(at:time:)``, or
+    /// ``postpone(_:untilMs:)``. What is past its hold is forgotten here.
+    /// - Returns: the challenges and when each came due.
+    mutating func due(at time: FoldTime) -> [(PackedSID, dueMs: Int64)] {
+        guard let originMs, time.localMs > originMs else { return [] }
+        var slots: [UInt32] = []
+        wheel.advance(to: UInt64(time.localMs - originMs) / UInt64(tickMs)) { slots.append($0) }
+        var due: [(PackedSID, dueMs: Int64)] = []
+        for slot in slots {
+            let plan = plan(table[slot], nowMs: time.localMs)
+            if plan.forgetAt <= time.localMs {
+                forget(slot)
+            } else if let next = plan.next, next <= time.localMs {
+                let dueMs = next == Self.atOnce ? time.localMs : max(next, spread(table[slot], next))
+                due.append((table[slot].sid, dueMs: dueMs))
+            } else {
+                schedule(slot, at: time)
+            }
+        }
+        return due
+    }
+
+    /// Sets the timer of a challenge anew from what is known of it now.
+    mutating func look(at sid: PackedSID, time: FoldTime) {
+        if let slot = table.find(sid) { schedule(slot, at: time) }
+    }
+
+    /// Looks at a challenge again then, whatever is due before.
+    mutating func postpone(_ sid: PackedSID, untilMs: Int64) {
+        guard let originMs, let slot = table.find(sid) else { return }
+        wheel.schedule(slot, at: tick(untilMs, originMs))
+    }
+
+    mutating func schedule(_ slot: UInt32, at time: FoldTime) {
+        guard let originMs else { return }
+        let plan = plan(table[slot], nowMs: time.localMs)
+        let next = min(plan.next ?? .max, plan.forgetAt)
+        wheel.schedule(slot, at: tick(spread(table[slot], next), originMs))
+    }
+
+    private func tick(_ timeMs: Int64, _ originMs: Int64) -> UInt64 {
+        // Rounded up: a timer may be late by a step, never early.
+        UInt64(max(0, timeMs - originMs + tickMs - 1)) / UInt64(tickMs)
+    }
+
+    /// After a restart what was due before is moved to its place in the spread.
+    private func spread(_ held: Held, _ dueMs: Int64) -> Int64 {
+        let startMs = spreadEndMs - policy.restartSpreadMs
+        guard dueMs < startMs, held.isBased else { return dueMs }
+        let room = min(policy.restartSpreadMs, max(0, held.expiresLocalMs - startMs) / 8)
+        return startMs + Int64(held.sid.mixed(7) % UInt64(max(1, room)))
+    }
+
+    // MARK: Holding
+
+    /// The challenge's slot, made if need be. Nil when it would be one too many that is known by early facts alone.
+    mutating func slotMaking(_ sid: PackedSID, isEarly: Bool, at time: FoldTime) -> UInt32? {
+        if let slot = table.find(sid) { return slot }
+        guard !isEarly || earlyCount < policy.maxEarly else { return nil }
+        earlyCount += 1
+        var held = Held(sid: sid, anchorMs: time.localMs - 4 * 3_600_000)
+        held.readAt = held.offset(time.localMs)
+        held.readCheckpoint = checkpoint
+        heldAt[checkpoint, default: 0] += 1
+        return table.insert(held)
+    }
+
+    /// The challenge became known by more than early facts.
+    mutating func markBased(_ slot: UInt32) {
+        guard !table[slot].isBased else { return }
+        table[slot].flags.insert(.based)
+        earlyCount -= 1
+    }
+
+    /// It was read (again) now: commits need not go back farther for its sake.
+    mutating func markRead(_ slot: UInt32, at time: FoldTime) {
+        release(table[slot].readCheckpoint)
+        table[slot].readCheckpoint = checkpoint
+        table[slot].readAt = table[slot].offset(time.localMs)
+        heldAt[checkpoint, default: 0] += 1
+    }
+
+    mutating func forget(_ slot: UInt32) {
+        release(table[slot].readCheckpoint)
+        if !table[slot].isBased { earlyCount -= 1 }
+        wheel.cancel(slot)
+        table.remove(slot)
+        // Nobody refers to a text any more: those of tenants long gone go as well.
+        if table.count == 0 { names = Interner() }
+    }
+
+    private mutating func release(_ checkpoint: UInt32) {
+        if let count = heldAt[checkpoint] { heldAt[checkpoint] = count > 1 ? count - 1 : nil }
+    }
+}

@@ -1,0 +1,47 @@
+import DequeModule
+import KafkaClient
+
+/// Up to which positions everything that follows from reading (events, dead letters) is on the log, acknowledged. It goes
+/// into the commit's metadata, so that the next owner tells the rest and no more. A pure value.
+struct AnnouncedMarks: Sendable {
+    private var ledger = OffsetLedger(start: 0)
+    private var marks: Deque<(write: Int64, positions: Positions)> = []
+    private(set) var positions: Positions
+
+    init(start: Positions) { positions = start }
+
+    /// Writes without an acknowledgement.
+    var outstanding: Int { ledger.inFlight }
+
+    /// The number of a write that follows from reading.
+    mutating func begin() -> Int64 {
+        let number = ledger.next
+        ledger.take(number)
+        return number
+    }
+
+    mutating func complete(_ number: Int64) {
+        ledger.complete(number)
+        settle()
+    }
+
+    /// Everything that follows from records below these positions has begun.
+    mutating func mark(_ reached: Positions) {
+        if marks.last?.positions != reached { marks.append((ledger.next, reached)) }
+        settle()
+    }
+
+    private mutating func settle() {
+        while let first = marks.first, ledger.committable >= first.write {
+            positions = first.positions
+            marks.removeFirst()
+        }
+    }
+
+    /// The offset in a commit's metadata; nil when it has none.
+    static func offset(metadata: String) -> Int64? {
+        metadata.hasPrefix("a=") ? Int64(metadata.dropFirst(2)) : nil
+    }
+
+    static func metadata(_ offset: Int64) -> String { "a=\(offset)" }
+}

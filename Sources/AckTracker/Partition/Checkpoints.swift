@@ -1,0 +1,40 @@
+import DequeModule
+
+/// Which positions to commit: a replay from them must bring back everything that is held. A pure value.
+///
+/// A fact may stand in the log before its challenge by as much as the lead, so the commit is a checkpoint that is older by
+/// the lead than the reading of the oldest challenge still held.
+struct Checkpoints: Sendable {
+    private struct Entry {
+        let number: UInt32
+        let atMs: Int64
+        let positions: Positions
+    }
+
+    private var entries: Deque<Entry>
+    private let leadMs: Int64
+
+    /// The number of the newest one; a challenge read from now on was read after it.
+    var newest: UInt32 { entries.last?.number ?? 0 }
+    var count: Int { entries.count }
+
+    /// The starting positions are the only checkpoint until the first ``take(_:atMs:)``.
+    init(start: Positions, atMs: Int64, leadMs: Int64) {
+        entries = [Entry(number: 0, atMs: atMs, positions: start)]
+        self.leadMs = leadMs
+    }
+
+    /// Notes where reading stands. Only once the assignment has caught up.
+    mutating func take(_ positions: Positions, atMs: Int64) {
+        entries.append(Entry(number: newest + 1, atMs: atMs, positions: positions))
+    }
+
+    /// The positions to commit; older checkpoints are dropped, for commits never go back.
+    /// - Parameter oldestRead: the checkpoint at which the oldest challenge still held was read; nil: none is held.
+    mutating func committable(oldestRead: UInt32?, nowMs: Int64) -> Positions {
+        var referenceMs = nowMs
+        if let oldestRead, let entry = entries.first(where: { $0.number >= oldestRead }) { referenceMs = entry.atMs }
+        while entries.count > 1, entries[1].atMs <= referenceMs - leadMs { entries.removeFirst() }
+        return entries[0].positions
+    }
+}

@@ -1,0 +1,52 @@
+import ChallengeModel
+import KafkaClient
+import ServiceSupport
+
+/// From bytes to facts: MAC, place, form. Pure but for the keys.
+struct RecordReader: Sendable {
+    enum Refusal: String, Sendable, CaseIterable {
+        /// No valid MAC.
+        case forged
+        /// Cannot be read.
+        case poison
+        /// Stands in a partition that its key does not belong to.
+        case misplaced
+    }
+
+    let signer: RecordSigner
+    /// Of each of the four topics.
+    let partitions: Int
+
+    /// - Parameter topic: index in `Topic.copartitioned`.
+    /// - Returns: the item, and why it was refused, for the metric.
+    func read(_ record: ConsumedRecord, topic: Int) -> (TrackedPartition.Item, Refusal?) {
+        let kind = Topic.copartitioned[topic]
+        // Of `challenges` the dispatcher writes the dead letters and puts right what is misplaced: one of the two roles that
+        // read every topic has to, see docs/decisions/0004.
+        let isOurs = kind != .challenges
+        func refused(_ replacement: @autoclosure () -> ProducerRecord, _ refusal: Refusal) -> (
+            TrackedPartition.Item, Refusal?
+        ) {
+            (.refused(isOurs ? replacement() : nil, offset: record.offset), refusal)
+        }
+        guard signer.isAuthentic(record) else {
+            return refused(
+                signer.deadLetter(record, reason: "mac", detail: "the header beckon-mac is missing or not valid"),
+                .forged)
+        }
+        if Murmur2.partition(key: record.key, partitions: partitions) != record.topicPartition.partition {
+            // The same record again: the producer's partitioner puts it where it belongs, and the MAC does not cover the place.
+            return refused(
+                ProducerRecord(
+                    topic: record.topicPartition.topic, key: record.key, value: record.value, headers: record.headers),
+                .misplaced)
+        }
+        do throws(RecordFormatError) {
+            let fact = try Fact(kind, record)
+            return (.fact(fact, offset: record.offset, timestampMs: record.timestampMs), nil)
+        } catch {
+            return refused(
+                signer.deadLetter(record, reason: error.reason, detail: error.description), .poison)
+        }
+    }
+}

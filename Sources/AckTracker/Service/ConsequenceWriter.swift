@@ -1,0 +1,149 @@
+import ChallengeModel
+import CoreMetrics
+import KafkaClient
+import Logging
+import ServiceSupport
+import Synchronization
+
+/// Writes what the partitions decide and what follows from reading. Completions run on the producer's thread: they only
+/// take a lock and signal.
+final class ConsequenceWriter: Sendable {
+    private struct Retry {
+        let dueMs: Int64
+        let partition: TrackedPartition
+        let number: Int64
+        let record: ProducerRecord
+    }
+
+    private struct State {
+        var sequence: UInt64
+        /// Bounded by the partitions' outstanding writes: each is one of them.
+        var retries: [Retry] = []
+    }
+
+    let signer: RecordSigner
+    private let producer: KafkaProducer
+    private let clock: TrackerClock
+    private let metrics: TrackerMetrics
+    private let state: Mutex<State>
+
+    init(signer: RecordSigner, producer: KafkaProducer, clock: TrackerClock, metrics: TrackerMetrics) {
+        self.signer = signer
+        self.producer = producer
+        self.clock = clock
+        self.metrics = metrics
+        // Ascends over restarts as well, as long as the clock does.
+        state = Mutex(State(sequence: UInt64(max(0, clock.now().wallMs)) << 20))
+    }
+
+    // MARK: Decisions
+
+    /// Writes a challenge's records. Each is answered to the partition, which decides again after a failure.
+    func write(_ firing: TrackedPartition.Firing, of partition: TrackedPartition) {
+        let key = firing.sid.text(prefix: ChallengeKind.prefix)
+        for action in firing.actions {
+            let record: ProducerRecord
+            let topic: Topic
+            let kind: String
+            switch action {
+            case .dispatch(let dispatch, let traceparent):
+                var value = ChallengeRecord()
+                value.dispatch = dispatch
+                (topic, kind) = (.challenges, "attempt")
+                record = signer.record(
+                    topic, key: key, value: value.protobufBytes(), traceparent: traceparent.isEmpty ? nil : traceparent)
+            case .escalate(let escalation):
+                var value = OutcomeRecord()
+                value.escalation = escalation
+                (topic, kind) = (.outcomes, "escalation")
+                record = signer.record(topic, key: key, value: value.protobufBytes())
+            case .carry(let carried, let traceparent):
+                var value = ChallengeRecord()
+                value.carried = carried
+                (topic, kind) = (.challenges, "carried")
+                record = signer.record(
+                    topic, key: key, value: value.protobufBytes(), traceparent: traceparent.isEmpty ? nil : traceparent)
+            }
+            let index = topic == .challenges ? 0 : 1
+            producer.enqueue(record) { [clock, metrics] result in
+                let now = clock.now()
+                switch result {
+                case .success(let position):
+                    partition.acknowledged(firing.sid, topic: index, offset: position.offset, at: now)
+                    switch kind {
+                    case "attempt": metrics.attempts.increment()
+                    case "escalation": metrics.escalations.increment()
+                    default: metrics.carried.increment()
+                    }
+                case .failure:
+                    partition.failed(firing.sid, at: now)
+                    metrics.writeFailed(kind: kind)
+                }
+            }
+        }
+        metrics.fireDelay.recordMilliseconds(max(0, clock.now().localMs - firing.dueMs))
+    }
+
+    // MARK: Consequences of reading
+
+    /// Writes events, dead letters and misplaced records until each is acknowledged, as long as the partition is owned.
+    func write(_ consequences: TrackedPartition.Consequences, of partition: TrackedPartition) {
+        for (number, news) in consequences.news {
+            switch news {
+            case .matched: metrics.receiptsMatched.increment()
+            case .early: metrics.earlyFacts.increment()
+            case .dropped: metrics.earlyDropped.increment()
+            case .latency, .dispatched, .confirmed, .undelivered, .pushFailed: break
+            }
+            guard let number else { continue }
+            let sequence = state.withLock { state in
+                state.sequence += 1
+                return state.sequence
+            }
+            guard let event = DerivedEvent.event(news, nowMs: clock.now().wallMs, sequence: sequence) else {
+                partition.completed(number)
+                continue
+            }
+            metrics.event(type: event.type)
+            let record = signer.record(
+                .events, key: event.subject, value: event.jsonBytes(), contentType: .cloudEvent)
+            write(record, number, of: partition)
+        }
+        for (number, record) in consequences.records { write(record, number, of: partition) }
+    }
+
+    private func write(_ record: ProducerRecord, _ number: Int64, of partition: TrackedPartition) {
+        producer.enqueue(record) { [self] result in
+            switch result {
+            case .success: partition.completed(number)
+            case .failure(let error):
+                metrics.writeFailed(kind: "consequence")
+                // What no broker will ever take must not hold the partition up.
+                guard error.isRetriable || error.isFatal else { return partition.completed(number) }
+                let dueMs = clock.now().localMs + 500
+                state.withLock {
+                    $0.retries.append(Retry(dueMs: dueMs, partition: partition, number: number, record: record))
+                }
+            }
+        }
+    }
+
+    /// Writes again what failed a while ago.
+    func retry() {
+        let nowMs = clock.now().localMs
+        let due = state.withLock { state -> [Retry] in
+            guard !state.retries.isEmpty else { return [] }
+            let due = state.retries.filter { $0.dueMs <= nowMs }
+            state.retries.removeAll { $0.dueMs <= nowMs }
+            return due
+        }
+        for retry in due { write(retry.record, retry.number, of: retry.partition) }
+    }
+
+    /// Drops what is to be retried for partitions that are no longer ours: the next owner tells it.
+    func dropRetries(of partitions: [TrackedPartition]) {
+        state.withLock { state in
+            state.retries.removeAll { retry in partitions.contains { $0 === retry.partition } }
+        }
+    }
+}

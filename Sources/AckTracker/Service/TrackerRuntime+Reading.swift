@@ -1,0 +1,89 @@
+import ChallengeModel
+import CoreMetrics
+import KafkaClient
+import Logging
+import ServiceSupport
+import Synchronization
+
+extension TrackerRuntime {
+    /// Reads one partition of the four topics until it is handed over: `challenges` to its end first, so that the facts
+    /// of the others find their challenge, then all four side by side.
+    func read(_ partition: TrackedPartition, _ readers: [PartitionReader]) async {
+        while !partition.hasReadChallenges {
+            guard await readBatch(partition, readers[0], topic: 0) else { return }
+        }
+        await withDiscardingTaskGroup { group in
+            for topic in Positions.indices {
+                group.addTask {
+                    while await self.readBatch(partition, readers[topic], topic: topic) {}
+                }
+            }
+        }
+    }
+
+    /// - Returns: false when the partition was handed over.
+    private func readBatch(_ partition: TrackedPartition, _ reader: PartitionReader, topic: Int) async -> Bool {
+        // What follows from reading is not acknowledged: read no further. The broker's answers, or the end of the
+        // assignment, get us out of here.
+        while partition.outstanding >= configuration.maxOutstandingWrites {
+            guard owned.contains(where: { $0 === partition }) else { return false }
+            try? await Task.sleep(for: .milliseconds(20))
+        }
+        guard let items = await reader.next(max: configuration.batchSize) else { return false }
+        var read: [TrackedPartition.Item] = []
+        read.reserveCapacity(items.count)
+        for item in items {
+            switch item {
+            case .endOfPartition(let offset): read.append(.end(offset))
+            case .record(let record):
+                let (item, refusal) = self.reader.read(record, topic: topic)
+                read.append(item)
+                if let refusal {
+                    metrics.refused(topic: Topic.copartitioned[topic].rawValue, reason: refusal)
+                    logger.warning(
+                        "a record is refused",
+                        metadata: [
+                            "topic": "\(record.topicPartition.topic)",
+                            "partition": "\(record.topicPartition.partition)",
+                            "offset": "\(record.offset)", "reason": "\(refusal.rawValue)",
+                        ])
+                }
+            }
+        }
+        let now = clock.now()
+        let consequences = partition.absorb(topic, read, at: now)
+        writer.write(consequences, of: partition)
+        learn(consequences)
+        if consequences.hasCaughtUp {
+            let tookMs = partition.catchUpMs(at: now)
+            metrics.catchUp.recordMilliseconds(tookMs)
+            logger.info(
+                "a partition has caught up", metadata: ["partition": "\(partition.number)", "ms": "\(tookMs)"])
+            showReadiness()
+        }
+        // Batches follow each other without a real wait during a replay: let others of the pool in.
+        await Task.yield()
+        return true
+    }
+
+    private func learn(_ consequences: TrackedPartition.Consequences) {
+        for case (_, .latency(let key, let latencyMs)) in consequences.news {
+            state.withLock {
+                $0.latencies.record(key, latencyMs: latencyMs)
+                $0.latenciesChanged = true
+            }
+        }
+    }
+
+    func showReadiness() {
+        let catchingUp = owned.filter { !$0.isLive }.map { String($0.number) }
+        if !state.withLock({ $0.isAssigned }) {
+            readiness.fail(TrackerService.Check.partitions, "no assignment")
+        } else if catchingUp.isEmpty {
+            readiness.pass(TrackerService.Check.partitions)
+        } else {
+            readiness.fail(
+                TrackerService.Check.partitions, "catching up: \(catchingUp.joined(separator: ", "))")
+        }
+    }
+}

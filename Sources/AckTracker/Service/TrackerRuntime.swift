@@ -1,0 +1,117 @@
+import ChallengeModel
+import KafkaClient
+import Logging
+import ServiceLifecycle
+import ServiceSupport
+import Synchronization
+
+/// One run of the tracker: consumer, partitions owned, ticker, committer.
+final class TrackerRuntime: Sendable {
+    struct State {
+        var partitions: [Int32: TrackedPartition] = [:]
+        /// When the last acknowledged commit was asked for; nil: none in this assignment.
+        var committedAt: ContinuousClock.Instant?
+        /// The partitions may be looked at: between an assignment and its end.
+        var isAssigned = false
+        var latencies: LatencyModel
+        var latenciesChanged = false
+    }
+
+    let configuration: TrackerConfiguration
+    let reader: RecordReader
+    let consumer: KafkaConsumer
+    let producer: KafkaProducer
+    let writer: ConsequenceWriter
+    let readiness: Readiness
+    let logger: Logger
+    let metrics: TrackerMetrics
+    let clock = TrackerClock()
+    /// A question for the topics' ends is on its way.
+    let isAsking = Atomic(false)
+    let state: Mutex<State>
+
+    init(
+        configuration: TrackerConfiguration, partitions: Int, producer: KafkaProducer, readiness: Readiness,
+        logger: Logger, metrics: TrackerMetrics
+    ) throws {
+        self.configuration = configuration
+        self.producer = producer
+        self.readiness = readiness
+        self.logger = logger
+        self.metrics = metrics
+        let signer = RecordSigner(
+            names: configuration.topics, authenticator: RecordAuthenticator(keys: configuration.recordKeys))
+        reader = RecordReader(signer: signer, partitions: partitions)
+        writer = ConsequenceWriter(signer: signer, producer: producer, clock: clock, metrics: metrics)
+        state = Mutex(State(latencies: LatencyModel(policy: configuration.policy)))
+        consumer = try KafkaConsumer(
+            configuration: configuration.kafka, groupID: configuration.groupID,
+            topics: Topic.copartitioned.map { configuration.topics[$0] }, logger: logger)
+    }
+
+    func run() async throws {
+        // The rebalances are answered to the very end, also while this task is being cancelled: the last revocation is part
+        // of closing. It ends with the consumer's events.
+        let rebalances = Task { try await followRebalances() }
+        let failure: (any Error)? = await withTaskGroup(of: (any Error)?.self) { group in
+            group.addTask {
+                await self.tick()
+                return nil
+            }
+            group.addTask {
+                await self.commitRegularly()
+                return nil
+            }
+            group.addTask {
+                try? await gracefulShutdown()
+                return nil
+            }
+            group.addTask {
+                // Waits without passing a cancellation on.
+                await withTaskCancellationOrValue(of: rebalances)
+            }
+            let first = await group.next() ?? nil
+            group.cancelAll()
+            return first
+        }
+        await consumer.close(deadline: configuration.kafka.drainBound * 2 + .seconds(5))
+        let ended = await rebalances.result
+        for check in [TrackerService.Check.partitions, TrackerService.Check.commits] {
+            readiness.fail(check, "stopped")
+        }
+        if let failure { throw failure }
+        if case .failure(let error) = ended { throw error }
+    }
+
+    /// Nothing may fire while the last acknowledged commit is older than half the session timeout: someone else may own the
+    /// partitions already.
+    var isFenceOpen: Bool {
+        guard let committedAt = state.withLock({ $0.committedAt }) else { return false }
+        return ContinuousClock.now - committedAt < configuration.kafka.sessionTimeout / 2
+    }
+
+    /// The partitions owned, in order.
+    var owned: [TrackedPartition] {
+        state.withLock { state in
+            state.isAssigned ? state.partitions.values.sorted { $0.number < $1.number } : []
+        }
+    }
+
+    func topicPartitions(of partition: TrackedPartition, topics: Range<Int>) -> [TopicPartition] {
+        topics.map {
+            TopicPartition(topic: configuration.topics[Topic.copartitioned[$0]], partition: partition.number)
+        }
+    }
+}
+
+/// The error a task ends with, or nil as soon as the caller is cancelled.
+private func withTaskCancellationOrValue(of task: Task<Void, any Error>) async -> (any Error)? {
+    let (stream, continuation) = AsyncStream<(any Error)?>.makeStream(bufferingPolicy: .bufferingNewest(1))
+    let waiter = Task {
+        if case .failure(let error) = await task.result { continuation.yield(error) }
+        continuation.finish()
+    }
+    defer { waiter.cancel() }
+    for await error in stream { return error }
+    return nil
+}

@@ -1,0 +1,93 @@
+import ChallengeModel
+public import CoreMetrics
+import KafkaClient
+public import Logging
+public import ServiceLifecycle
+public import ServiceSupport
+
+/// The ack tracker: holds every live challenge of its partitions, pushes again what no receipt confirmed, and tells the
+/// backend in time when another way is needed. Any number of them share one consumer group.
+public final class TrackerService: Service {
+    private let configuration: TrackerConfiguration
+    private let readiness: Readiness
+    private let logger: Logger
+    private let metrics: any MetricsFactory
+
+    /// - Parameters:
+    ///   - readiness: gets the checks of ``Check``.
+    public init(
+        configuration: TrackerConfiguration, readiness: Readiness, logger: Logger, metrics: any MetricsFactory
+    ) {
+        self.configuration = configuration
+        self.readiness = readiness
+        self.logger = logger
+        self.metrics = metrics
+        for check in [Check.topics, Check.partitions, Check.commits] { readiness.fail(check, "starting") }
+    }
+
+    /// Names of the readiness checks.
+    public enum Check {
+        /// The four topics exist and have the same number of partitions.
+        public static let topics = "tracker-topics"
+        /// Every partition that the group gave us was read to its end.
+        public static let partitions = "tracker-partitions"
+        /// The last acknowledged commit is young enough.
+        public static let commits = "tracker-commits"
+    }
+
+    /// Runs until graceful shutdown or cancellation. Either way what is being written is waited for (up to the drain bound),
+    /// the checkpoint is committed and the group is left.
+    /// - Throws: ``KafkaError`` when a client cannot be built, or is of no more use.
+    public func run() async throws {
+        var writing = configuration.kafka
+        // A write that hangs must not reach the log long after its decision.
+        if writing.properties["message.timeout.ms"] == nil { writing.properties["message.timeout.ms"] = "5000" }
+        let producer = try KafkaProducer(configuration: writing, logger: logger)
+        do {
+            if let partitions = try await agreedPartitionCount(producer) {
+                let runtime = try TrackerRuntime(
+                    configuration: configuration, partitions: partitions, producer: producer, readiness: readiness,
+                    logger: logger, metrics: TrackerMetrics(factory: metrics))
+                try await runtime.run()
+            }
+        } catch {
+            await producer.close(deadline: configuration.kafka.drainBound)
+            throw error
+        }
+        await producer.close(deadline: configuration.kafka.drainBound)
+    }
+
+    /// Waits until the four topics have one number of partitions. Nil: stopped before.
+    private func agreedPartitionCount(_ producer: KafkaProducer) async throws -> Int? {
+        let names = Topic.copartitioned.map { configuration.topics[$0] }
+        return try await withThrowingTaskGroup(of: Int?.self) { group in
+            group.addTask { [self] in
+                while !Task.isCancelled {
+                    do {
+                        let counts = try await producer.partitionCounts(
+                            of: names, deadline: configuration.requestDeadline)
+                        if let first = counts.values.first, counts.values.allSatisfy({ $0 == first }) {
+                            readiness.pass(Check.topics)
+                            return first
+                        }
+                        let found = counts.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)" }
+                        readiness.fail(
+                            Check.topics,
+                            "the four topics must have the same number of partitions; \(found.joined(separator: ", "))")
+                    } catch {
+                        readiness.fail(Check.topics, "\(error)")
+                        logger.warning("topics are not there yet", metadata: ["error": "\(error)"])
+                    }
+                    try? await Task.sleep(for: .milliseconds(500))
+                }
+                return nil
+            }
+            group.addTask {
+                try? await gracefulShutdown()
+                return nil
+            }
+            defer { group.cancelAll() }
+            return try await group.next() ?? nil
+        }
+    }
+}
