@@ -128,12 +128,13 @@ let package = Package(
             swiftSettings: swiftSettings),
         .target(
             name: "DeviceKit",
-            dependencies: [.asyncHTTPClient, .crypto, .nioCore, .nioSSL],
+            dependencies: [.asyncHTTPClient, .crypto, .nioCore, .nioHTTP1],
             swiftSettings: swiftSettings),
         .target(
             name: "Simulators",
             dependencies: [
-                "DeviceKit", .asn1, .crypto, .cryptoExtras, .deque, .hummingbird, .logging, .nioCore, .nioHPACK,
+                "DeviceKit", .asn1, .asyncHTTPClient, .crypto, .cryptoExtras, .deque, .httpTypes, .hummingbird, .logging,
+                .nioCore, .nioHPACK,
                 .nioHTTP1, .nioHTTP2, .nioPosix, .nioSSL, .nioTLS, .serviceLifecycle, .x509,
             ],
             swiftSettings: swiftSettings),
@@ -174,8 +175,13 @@ let package = Package(
                 "ChallengeModel", "KafkaClient", "PushGateway", "ServiceSupport", .metrics, .nioCore, .serviceLifecycle,
             ]),
         tests(of: "AckTracker", ["ChallengeModel", "KafkaClient", "ServiceSupport"]),
-        tests(of: "DeviceKit", [.crypto]),
-        tests(of: "Simulators", ["DeviceKit", .asyncHTTPClient, .crypto, .cryptoExtras, .nioCore, .nioSSL]),
+        tests(of: "DeviceKit", [.asyncHTTPClient, .crypto, .hummingbird, .httpTypes, .nioCore]),
+        tests(
+            of: "Simulators",
+            [
+                "DeviceKit", .asyncHTTPClient, .crypto, .cryptoExtras, .httpTypes, .hummingbird, .nioCore, .nioHPACK,
+                .nioHTTP1, .nioHTTP2, .nioPosix, .nioSSL, .nioTLS, .serviceLifecycle,
+            ]),
         .testTarget(
             name: "EndToEnd",
             dependencies: ["ChallengeModel", "DeviceKit", "KafkaClient", "TestSupport", .asyncHTTPClient, .logging],

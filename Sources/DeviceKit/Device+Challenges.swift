@@ -1,0 +1,122 @@
+extension Device {
+    /// Most pages that one listing reads.
+    private static let mostPages = 20
+
+    /// The pending challenges that are addressed to this device, oldest first. Asking counts as a receipt (channel
+    /// `poll`) for each.
+    /// - Parameters:
+    ///   - pageSize: 1 to 1000 a page; up to 20 pages are read.
+    /// - Returns: challenges without ``DeviceChallenge/signatureFields``; ``answer(_:approved:)`` fetches what it needs.
+    public func pendingChallenges(pageSize: Int = 50) async throws -> [DeviceChallenge] {
+        var found: [DeviceChallenge] = []
+        var pageToken: String?
+        for _ in 0..<Self.mostPages {
+            var path =
+                "\(challengesPath)?FactorSid=\(FormEncoding.escape(registration.factorSID))&PageSize=\(pageSize)"
+                + "&Order=asc&Status=pending"
+            if let pageToken { path += "&PageToken=\(FormEncoding.escape(pageToken))" }
+            let response = try await perform("GET", path: path, form: nil)
+            try DeviceClient.expectSuccess(response)
+            let page = try ChallengePage(response.body)
+            found += page.challenges
+            guard let next = page.nextPageToken, next != pageToken else { return found }
+            pageToken = next
+        }
+        return found
+    }
+
+    /// One challenge as it is now, with what an answer signs. Fetching a pending one counts as a receipt.
+    /// - Parameter sid: `YC…`, mostly from a push.
+    /// - Throws: ``DeviceError``: `refused` with 404 when there is none of that SID for this device.
+    public func challenge(_ sid: String) async throws -> DeviceChallenge {
+        let response = try await perform("GET", path: challengesPath + "/" + FormEncoding.escape(sid), form: nil)
+        try DeviceClient.expectSuccess(response)
+        let challenge = try DeviceChallenge(
+            json: response.body, signatureFields: response.header("Twilio-Verify-Signature-Fields"))
+        guard challenge.sid == sid else {
+            throw DeviceError.malformedReply("the server answered with another challenge than the one asked for")
+        }
+        return challenge
+    }
+
+    /// Signs and sends the person's answer, then reads the challenge again and compares.
+    ///
+    /// What is signed are the values of `challenge`, so that a person's answer is to what was shown. A challenge from a list
+    /// is fetched first.
+    /// - Parameter challenge: from ``challenge(_:)`` or ``pendingChallenges(pageSize:)``.
+    /// - Returns: the challenge after the answer.
+    /// - Throws: ``DeviceError``: `otherFactor`, `notPending`, `missingSignatureFields` before anything is sent;
+    ///   `refused` with 60322 (answered already), 60323 (expired), 60324 (not the right signature); `notApplied`. When no
+    ///   answer came, the challenge is read again first: an answer that did arrive is no error.
+    @discardableResult
+    public func answer(_ challenge: DeviceChallenge, approved: Bool) async throws -> DeviceChallenge {
+        guard challenge.factorSID == registration.factorSID else { throw DeviceError.otherFactor }
+        var signed = challenge
+        if signed.signatureFields.isEmpty {
+            signed = try await self.challenge(challenge.sid)
+            guard signed.factorSID == registration.factorSID else { throw DeviceError.otherFactor }
+            guard signed.message == challenge.message, signed.fields == challenge.fields else {
+                throw DeviceError.malformedReply("the challenge's details changed since it was listed")
+            }
+        }
+        guard signed.status == .pending else { throw DeviceError.notPending(signed.status) }
+        guard !signed.signatureFields.isEmpty else { throw DeviceError.missingSignatureFields }
+        let wanted = approved ? ChallengeStatus.approved : .denied
+        let token = try DeviceJWT.answer(
+            json: signed.json, fields: signed.signatureFields, status: wanted.rawValue, signer: signer)
+        var lost: DeviceError?
+        do {
+            try DeviceClient.expectSuccess(try await postAnswer(token, to: signed.sid))
+        } catch let error as DeviceError where error.isTransient {
+            lost = error
+        }
+        let after = try await self.challenge(signed.sid)
+        guard after.status == wanted else {
+            if after.status == .pending, let lost { throw lost }
+            throw DeviceError.notApplied(after.status)
+        }
+        return after
+    }
+
+    /// Sends a signed answer as it is.
+    package func postAnswer(_ token: String, to sid: String) async throws -> DeviceResponse {
+        try await perform(
+            "POST", path: challengesPath + "/" + FormEncoding.escape(sid), form: [("AuthPayload", token)])
+    }
+
+    /// Says that a challenge arrived, with this device's own token instead of a push's receipt token. Repeatable; sent
+    /// up to three times when no answer comes.
+    /// - Parameter challenge: `YC…`.
+    public func confirm(challenge sid: String, channel: ReceiptChannel, shown: ReceiptShown) async throws {
+        try await client.retryingTransient {
+            let response = try await perform(
+                "POST", path: challengesPath + "/" + FormEncoding.escape(sid) + "/Receipts",
+                form: DeviceClient.receipt(channel: channel, shown: shown, nowMs: client.nowMs() + clockCorrectionMs))
+            try DeviceClient.expectSuccess(response)
+        }
+    }
+
+    /// Says that a push arrived, by the receipt token it carried. See
+    /// ``DeviceClient/confirm(receiptToken:channel:shown:)``.
+    public func confirm(receiptToken: String, channel: ReceiptChannel, shown: ReceiptShown) async throws {
+        try await client.confirm(receiptToken: receiptToken, channel: channel, shown: shown)
+    }
+}
+
+/// One page of a list of challenges.
+struct ChallengePage {
+    var challenges: [DeviceChallenge]
+    /// Nil on the last page.
+    var nextPageToken: String?
+
+    init(_ body: [UInt8]) throws {
+        guard let tree = try? JSONTree(parsing: body), let list = tree.members?.first(where: { $0.name == "challenges" }),
+            case .array(let elements) = list.value
+        else { throw DeviceError.malformedReply("the list has no array challenges") }
+        let ranges = try JSONTree.elementRanges(of: body, in: list.range)
+        challenges = try zip(elements, ranges).map { try DeviceChallenge(json: Array(body[$0.1]), signatureFields: nil) }
+        nextPageToken = tree["meta"]?["next_page_url"]?.stringValue.flatMap {
+            FormEncoding.queryItem("PageToken", of: $0)
+        }
+    }
+}

@@ -1,0 +1,106 @@
+import Synchronization
+
+/// A registered device: verifies itself, asks for challenges, answers and confirms them.
+///
+/// Every call signs a fresh token. On a `401` with a `Date` the device takes the server's clock for its tokens and asks
+/// once more, as the published SDKs do. Every call throws ``DeviceError``, `CancellationError` when cancelled, or what the
+/// ``DeviceSigner`` throws.
+public final class Device: Sendable {
+    /// The server.
+    public let client: DeviceClient
+    package let signer: any DeviceSigner
+    private let state: Mutex<State>
+
+    private struct State {
+        var registration: DeviceRegistration
+        /// Server's clock minus ours.
+        var correctionMs: Int64 = 0
+    }
+
+    init(client: DeviceClient, registration: DeviceRegistration, signer: any DeviceSigner) {
+        self.client = client
+        self.signer = signer
+        state = Mutex(State(registration: registration))
+    }
+
+    /// As it is now; to be stored again after ``verify()`` and ``updatePushToken(_:platform:notificationsEnabled:)``.
+    public var registration: DeviceRegistration { state.withLock { $0.registration } }
+
+    /// The server's clock minus this device's, in milliseconds, as the last `401` told.
+    public var clockCorrectionMs: Int64 { state.withLock { $0.correctionMs } }
+
+    /// Proves possession of the key: signs the factor's SID. The factor is verified afterwards.
+    public func verify() async throws {
+        let factorSID = registration.factorSID
+        let signature = try signer.sign(Array(factorSID.utf8)).der
+        let response = try await perform(
+            "POST", path: factorPath, form: [("AuthPayload", Enrolment.base64(signature))])
+        try DeviceClient.expectSuccess(response)
+        guard let body = try? JSONTree(parsing: response.body), let status = body["status"]?.stringValue else {
+            throw DeviceError.malformedReply("the factor has no status")
+        }
+        guard status == "verified" else { throw DeviceError.malformedReply("the factor reads \(status) after it was verified") }
+        state.withLock { $0.registration.isVerified = true }
+    }
+
+    /// Tells the server a new push token. Apps call it whenever the system hands out a token.
+    /// - Parameters:
+    ///   - token: nil: no pushes any more, the app polls.
+    ///   - platform: nil: as before.
+    ///   - notificationsEnabled: whether the app may show notifications; nil: not told.
+    public func updatePushToken(
+        _ token: String?, platform: PushPlatform? = nil, notificationsEnabled: Bool? = nil
+    ) async throws {
+        let now = registration
+        let platform = token == nil ? PushPlatform.none : (platform ?? now.platform)
+        var form: [(name: String, value: String)] = [
+            ("FriendlyName", now.friendlyName), ("Config.AppId", now.appID), ("Config.SdkVersion", client.sdkVersion),
+            ("Config.NotificationPlatform", platform.rawValue),
+        ]
+        if let token, platform != .none { form.append(("Config.NotificationToken", token)) }
+        if let notificationsEnabled { form.append(("Config.NotificationsEnabled", "\(notificationsEnabled)")) }
+        let factor = try FactorReply(try await perform("POST", path: factorPath, form: form))
+        state.withLock {
+            $0.registration.keyID = factor.keyID
+            $0.registration.platform = platform
+            $0.registration.pushToken = platform == .none ? nil : token
+        }
+    }
+
+    /// Deletes the factor. A factor that the server does not know any more (`404`, or `401` twice) counts as deleted; the
+    /// app erases key and registration.
+    public func deleteFactor() async throws {
+        let response = try await perform("DELETE", path: factorPath, form: nil)
+        if response.status == 404 || response.status == 401 { return }
+        try DeviceClient.expectSuccess(response)
+    }
+
+    private var factorPath: String {
+        let now = registration
+        return DeviceClient.factors(now.serviceSID, now.identity) + "/" + FormEncoding.escape(now.factorSID)
+    }
+
+    var challengesPath: String {
+        let now = registration
+        return DeviceClient.challenges(now.serviceSID, now.identity)
+    }
+
+    /// One request with a fresh token, and once more after a `401` that carries the server's time.
+    package func perform(
+        _ method: String, path: String, form: [(name: String, value: String)]?
+    ) async throws -> DeviceResponse {
+        let response = try await client.send(method, path: path, password: try token(), form: form)
+        guard response.status == 401, let date = response.header("Date"),
+            let seconds = WireTime.seconds(httpDate: date)
+        else { return response }
+        state.withLock { $0.correctionMs = seconds * 1000 - client.nowMs() }
+        return try await client.send(method, path: path, password: try token(), form: form)
+    }
+
+    private func token() throws -> String {
+        let (registration, correction) = state.withLock { ($0.registration, $0.correctionMs) }
+        return try DeviceJWT.authentication(
+            keyID: registration.keyID, accountSID: registration.accountSID,
+            nowSeconds: (client.nowMs() + correction) / 1000, signer: signer)
+    }
+}

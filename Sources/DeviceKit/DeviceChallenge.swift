@@ -1,0 +1,83 @@
+/// Where a challenge stands.
+public enum ChallengeStatus: String, Sendable, Codable, Hashable {
+    case pending, approved, denied, expired
+}
+
+/// A challenge as the server sent it.
+public struct DeviceChallenge: Sendable, Hashable {
+    /// A line below the message.
+    public struct Field: Sendable, Hashable {
+        public var label: String
+        public var value: String
+
+        public init(label: String, value: String) {
+            self.label = label
+            self.value = value
+        }
+    }
+
+    /// `YC…`.
+    public let sid: String
+    /// `YF…`: the factor that it is addressed to.
+    public let factorSID: String
+    public let identity: String
+    public let status: ChallengeStatus
+    /// To be shown to the person, at most 256 characters.
+    public let message: String
+    /// To be shown below the message, at most 20.
+    public let fields: [Field]
+    /// Not to be shown; part of what is signed.
+    public let hiddenDetails: [String: String]
+    /// Epoch milliseconds; nil when the server did not say.
+    public let createdAtMs: Int64?
+    /// Epoch milliseconds.
+    public let expiresAtMs: Int64
+    /// Header `Twilio-Verify-Signature-Fields`, split at commas: what an answer signs. Empty in a list.
+    public let signatureFields: [String]
+    /// The challenge's own JSON, byte for byte.
+    public let json: [UInt8]
+
+    /// Reads one challenge.
+    /// - Parameters:
+    ///   - json: the object as the server sent it.
+    ///   - signatureFields: the header's value, nil when it is missing.
+    /// - Throws: ``DeviceError/malformedReply(_:)`` naming the field.
+    public init(json: [UInt8], signatureFields: String?) throws {
+        guard let tree = try? JSONTree(parsing: json), tree.members != nil else {
+            throw DeviceError.malformedReply("the challenge is not a JSON object")
+        }
+        func text(_ value: JSONTree?, _ name: String) throws -> String {
+            guard let text = value?.stringValue else {
+                throw DeviceError.malformedReply("the challenge has no \(name), which must be a string")
+            }
+            return text
+        }
+        sid = try text(tree["sid"], "sid")
+        factorSID = try text(tree["factor_sid"], "factor_sid")
+        identity = try text(tree["identity"], "identity")
+        let word = try text(tree["status"], "status")
+        guard let status = ChallengeStatus(rawValue: word) else {
+            throw DeviceError.malformedReply("the challenge has an unknown status")
+        }
+        self.status = status
+        message = try text(tree["details"]?["message"], "details.message")
+        fields = try (tree["details"]?["fields"]?.elements ?? []).map {
+            Field(
+                label: try text($0["label"], "details.fields[].label"),
+                value: try text($0["value"], "details.fields[].value"))
+        }
+        var hidden: [String: String] = [:]
+        for member in tree["hidden_details"]?.members ?? [] {
+            hidden[member.name] = try text(member.value, "hidden_details.\(member.name)")
+        }
+        hiddenDetails = hidden
+        guard let expires = WireTime.milliseconds(rfc3339: try text(tree["expiration_date"], "expiration_date")) else {
+            throw DeviceError.malformedReply("the challenge's expiration_date is not a time")
+        }
+        expiresAtMs = expires
+        createdAtMs = tree["date_created"]?.stringValue.flatMap { WireTime.milliseconds(rfc3339: $0) }
+        // Not trimmed: the server promises no spaces, and a name with one would be another name.
+        self.signatureFields = signatureFields.map { $0.split(separator: ",").map(String.init) } ?? []
+        self.json = json
+    }
+}

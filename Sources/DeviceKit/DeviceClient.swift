@@ -1,0 +1,163 @@
+import Foundation
+
+/// A server as devices see it. Makes ``Device``s, and confirms pushes by their receipt tokens, which needs no key: a
+/// notification extension can do it.
+public struct DeviceClient: Sendable {
+    /// The server's root without `/v2`, such as `https://verify.example.com`.
+    public let apiURL: String
+    /// Limit of each request, from the call to the last byte of its answer.
+    public let deadline: Duration
+    /// Sent as `Config.SdkVersion`.
+    public let sdkVersion: String
+    let userAgent: String
+    let transport: any DeviceTransport
+    package let nowMs: @Sendable () -> Int64
+
+    /// - Parameters:
+    ///   - apiURL: the server's root without `/v2`; a slash at its end does not matter.
+    ///   - deadline: limit of each request; a call may make up to four.
+    ///   - userAgent: as the SDKs have it: app, system, model, versions.
+    ///   - nowMs: the device's clock, epoch milliseconds. It may be wrong: a `401` with a `Date` puts it right.
+    public init(
+        apiURL: String, transport: any DeviceTransport, deadline: Duration = .seconds(10),
+        sdkVersion: String = "1.0.0", userAgent: String = "DeviceKit; 1.0.0",
+        nowMs: @escaping @Sendable () -> Int64 = DeviceClient.systemClockMs
+    ) {
+        self.apiURL = apiURL.hasSuffix("/") ? String(apiURL.dropLast()) : apiURL
+        self.transport = transport
+        self.deadline = deadline
+        self.sdkVersion = sdkVersion
+        self.userAgent = userAgent
+        self.nowMs = nowMs
+    }
+
+    /// The system's clock, epoch milliseconds.
+    @Sendable public static func systemClockMs() -> Int64 { Int64(Date().timeIntervalSince1970 * 1000) }
+
+    /// Creates this device's factor. It is unverified until ``Device/verify()``.
+    /// - Parameters:
+    ///   - accessToken: from the app's backend; good for 60 to 300 seconds, for one identity.
+    ///   - signer: the device's key; its public half becomes the factor's.
+    /// - Throws: ``DeviceError``: `refused` with 60313 for a bad or expired access token, 60306 or 60314 for what
+    ///   ``Enrolment`` says, 60315 when the identity has too many factors. Not sent again after a `401`.
+    public func register(
+        accessToken: String, enrolment: Enrolment, signer: any DeviceSigner
+    ) async throws -> Device {
+        let response = try await send(
+            "POST", path: Self.factors(enrolment.serviceSID, enrolment.identity), password: accessToken,
+            form: enrolment.form(publicKeyDER: signer.publicKeyDER, sdkVersion: sdkVersion))
+        let factor = try FactorReply(response)
+        return device(
+            DeviceRegistration(
+                factorSID: factor.sid, accountSID: factor.accountSID, serviceSID: enrolment.serviceSID,
+                identity: enrolment.identity, keyID: factor.keyID, friendlyName: enrolment.friendlyName,
+                appID: enrolment.appID, platform: enrolment.pushToken == nil ? .none : enrolment.platform,
+                pushToken: enrolment.platform == .none ? nil : enrolment.pushToken,
+                isVerified: factor.status == "verified"),
+            signer: signer)
+    }
+
+    /// A device that was registered before.
+    public func device(_ registration: DeviceRegistration, signer: any DeviceSigner) -> Device {
+        Device(client: self, registration: registration, signer: signer)
+    }
+
+    /// Says that a push arrived, by the receipt token it carried. Repeatable; sent up to three times when no answer
+    /// comes, because an unconfirmed push is pushed again.
+    /// - Parameters:
+    ///   - receiptToken: ``PushMessage/receiptToken``.
+    ///   - shown: whether the person can see the notification.
+    /// - Throws: ``DeviceError``: `refused` with 401 for a token that is not the server's, or too old.
+    public func confirm(receiptToken: String, channel: ReceiptChannel, shown: ReceiptShown) async throws {
+        try await retryingTransient { [self] in
+            let response = try await send(
+                "POST", path: "/v2/Receipts", password: nil,
+                form: [("ReceiptToken", receiptToken)] + Self.receipt(channel: channel, shown: shown, nowMs: nowMs()))
+            try Self.expectSuccess(response)
+        }
+    }
+
+    static func receipt(
+        channel: ReceiptChannel, shown: ReceiptShown, nowMs: Int64
+    ) -> [(name: String, value: String)] {
+        [("Channel", channel.rawValue), ("Shown", shown.rawValue), ("DeviceTime", String(nowMs))]
+    }
+
+    static func factors(_ serviceSID: String, _ identity: String) -> String {
+        "/v2/Services/\(FormEncoding.escape(serviceSID))/Entities/\(FormEncoding.escape(identity))/Factors"
+    }
+
+    static func challenges(_ serviceSID: String, _ identity: String) -> String {
+        "/v2/Services/\(FormEncoding.escape(serviceSID))/Entities/\(FormEncoding.escape(identity))/Challenges"
+    }
+
+    /// One request. Basic user is the literal `token`, as with the published SDKs.
+    func send(
+        _ method: String, path: String, password: String?, form: [(name: String, value: String)]?
+    ) async throws -> DeviceResponse {
+        var headers: [(name: String, value: String)] = [
+            // The SDKs ask for this type on GET too; servers answer JSON to everything.
+            ("Accept", method == "GET" ? "application/x-www-form-urlencoded" : "application/json"),
+            ("Content-Type", "application/x-www-form-urlencoded"),
+            ("User-Agent", userAgent),
+        ]
+        if let password {
+            headers.append(("Authorization", "Basic " + Enrolment.base64(Array("token:\(password)".utf8))))
+        }
+        return try await transport.send(
+            DeviceRequest(
+                method: method, url: apiURL + path, headers: headers, body: form.map { FormEncoding.encode($0) }),
+            deadline: deadline)
+    }
+
+    /// Throws the server's refusal unless the status is below 300.
+    static func expectSuccess(_ response: DeviceResponse) throws {
+        guard response.status >= 300 || response.status < 200 else { return }
+        let body = try? JSONTree(parsing: response.body)
+        throw DeviceError.refused(
+            ServerRefusal(
+                status: response.status, code: Int(body?["code"]?.integerValue ?? 0),
+                message: body?["message"]?.stringValue ?? ""))
+    }
+
+    /// Up to three tries, 200 and 600 ms apart.
+    func retryingTransient(_ body: () async throws -> Void) async throws {
+        for pause in [200, 600] {
+            do {
+                return try await body()
+            } catch let error as DeviceError where error.isTransient {
+                try await Task.sleep(for: .milliseconds(pause))
+            }
+        }
+        try await body()
+    }
+}
+
+extension Enrolment {
+    static func base64(_ bytes: [UInt8]) -> String { Data(bytes).base64EncodedString() }
+}
+
+/// What the device needs of a factor in a reply.
+struct FactorReply {
+    var sid: String
+    var accountSID: String
+    var keyID: String
+    var status: String
+
+    init(_ response: DeviceResponse) throws {
+        try DeviceClient.expectSuccess(response)
+        guard let body = try? JSONTree(parsing: response.body) else {
+            throw DeviceError.malformedReply("the factor is not JSON")
+        }
+        func text(_ value: JSONTree?, _ name: String) throws -> String {
+            guard let text = value?.stringValue else {
+                throw DeviceError.malformedReply("the factor has no \(name), which must be a string")
+            }
+            return text
+        }
+        sid = try text(body["sid"], "sid")
+        accountSID = try text(body["account_sid"], "account_sid")
+        keyID = try text(body["config"]?["credential_sid"], "config.credential_sid")
+        status = try text(body["status"], "status")
+    }
+}

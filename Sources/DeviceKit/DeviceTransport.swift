@@ -1,0 +1,87 @@
+public import AsyncHTTPClient
+import NIOCore
+import NIOHTTP1
+
+/// One request of a device.
+public struct DeviceRequest: Sendable {
+    /// `GET`, `POST` or `DELETE`.
+    public var method: String
+    /// Absolute.
+    public var url: String
+    public var headers: [(name: String, value: String)]
+    /// A form; nil for requests without a body.
+    public var body: String?
+
+    public init(method: String, url: String, headers: [(name: String, value: String)], body: String?) {
+        self.method = method
+        self.url = url
+        self.headers = headers
+        self.body = body
+    }
+}
+
+/// The answer to a ``DeviceRequest``.
+public struct DeviceResponse: Sendable {
+    /// HTTP status.
+    public var status: Int
+    public var headers: [(name: String, value: String)]
+    public var body: [UInt8]
+
+    public init(status: Int, headers: [(name: String, value: String)], body: [UInt8]) {
+        self.status = status
+        self.headers = headers
+        self.body = body
+    }
+
+    /// The first header of that name, compared without regard to case.
+    public func header(_ name: String) -> String? {
+        headers.first { $0.name.lowercased() == name.lowercased() }?.value
+    }
+}
+
+/// What carries a device's requests. Apps may bring their own; ``HTTPClientTransport`` is ours.
+public protocol DeviceTransport: Sendable {
+    /// Sends one request and reads the whole answer.
+    /// - Parameter deadline: from the call to the last byte of the answer.
+    /// - Throws: ``DeviceError/unreachable(_:)``, ``DeviceError/deadlineExceeded``; `CancellationError` when cancelled.
+    func send(_ request: DeviceRequest, deadline: Duration) async throws -> DeviceResponse
+}
+
+/// Carries requests over AsyncHTTPClient. Does not own the client: who made it shuts it down.
+public struct HTTPClientTransport: DeviceTransport {
+    private let client: HTTPClient
+    /// Longest answer that is read; longer ones fail. A page of 50 challenges at their limits stays below.
+    private static let longestAnswer = 2 * 1024 * 1024
+
+    public init(_ client: HTTPClient) { self.client = client }
+
+    public func send(_ request: DeviceRequest, deadline: Duration) async throws -> DeviceResponse {
+        var outgoing = HTTPClientRequest(url: request.url)
+        outgoing.method = HTTPMethod(rawValue: request.method)
+        for header in request.headers { outgoing.headers.add(name: header.name, value: header.value) }
+        if let body = request.body { outgoing.body = .bytes(ByteBuffer(string: body)) }
+        do {
+            // The client's own deadline ends with the answer's head, so ours is around head and body.
+            return try await withDeadline(deadline) { [client, outgoing] in
+                let answer = try await client.execute(outgoing, timeout: .hours(1))
+                let body = try await answer.body.collect(upTo: Self.longestAnswer)
+                return DeviceResponse(
+                    status: Int(answer.status.code), headers: answer.headers.map { ($0.name, $0.value) },
+                    body: Array(body.readableBytesView))
+            }
+        } catch let error as DeviceError {
+            throw error
+        } catch let error as HTTPClientError {
+            switch error {
+            case .deadlineExceeded, .readTimeout, .connectTimeout, .getConnectionFromPoolTimeout:
+                throw DeviceError.deadlineExceeded
+            case .cancelled: throw CancellationError()
+            default: throw DeviceError.unreachable(error.shortDescription)
+            }
+        } catch is CancellationError {
+            throw CancellationError()
+        } catch {
+            throw DeviceError.unreachable("\(type(of: error))")
+        }
+    }
+}

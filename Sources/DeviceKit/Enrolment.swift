@@ -1,0 +1,100 @@
+/// The provider that carries a device's pushes.
+public enum PushPlatform: String, Sendable, Codable, Hashable {
+    /// APNs.
+    case apn
+    /// FCM.
+    case fcm
+    /// No pushes: the app polls.
+    case none
+}
+
+/// What a device says about itself when it is enrolled.
+public struct Enrolment: Sendable {
+    /// `VA…`, from the app's backend beside the access token.
+    public var serviceSID: String
+    /// 8 to 64 letters, digits and dashes, from the app's backend.
+    public var identity: String
+    /// Shown to the person in lists of devices; at most 64 characters.
+    public var friendlyName: String
+    /// Bundle id or package name; on APNs also the topic. At most 100 characters.
+    public var appID: String
+    public var platform: PushPlatform
+    /// APNs: the device token in hexadecimal; FCM: the registration token. Nil with platform `none`.
+    public var pushToken: String?
+    /// Free text for the backend, at most 1024 characters as JSON.
+    public var metadata: [String: String]
+    /// Whether the person lets the app show notifications; nil: not told (servers other than Beckon do not know it).
+    public var notificationsEnabled: Bool?
+
+    public init(
+        serviceSID: String, identity: String, friendlyName: String, appID: String, platform: PushPlatform,
+        pushToken: String?, metadata: [String: String] = [:], notificationsEnabled: Bool? = nil
+    ) {
+        self.serviceSID = serviceSID
+        self.identity = identity
+        self.friendlyName = friendlyName
+        self.appID = appID
+        self.platform = platform
+        self.pushToken = pushToken
+        self.metadata = metadata
+        self.notificationsEnabled = notificationsEnabled
+    }
+
+    /// The form of the create call, in the order in which the published iOS SDK sends it.
+    func form(publicKeyDER: [UInt8], sdkVersion: String) -> [(name: String, value: String)] {
+        var form: [(name: String, value: String)] = [
+            ("FriendlyName", friendlyName), ("FactorType", "push"), ("Binding.Alg", "ES256"),
+            ("Binding.PublicKey", Self.base64(publicKeyDER)), ("Config.SdkVersion", sdkVersion),
+        ]
+        // A device without a push token is one that polls.
+        if let pushToken, platform != .none {
+            form.append(("Config.NotificationToken", pushToken))
+            form.append(("Config.NotificationPlatform", platform.rawValue))
+        } else {
+            form.append(("Config.NotificationPlatform", PushPlatform.none.rawValue))
+        }
+        form.append(("Config.AppId", appID))
+        if !metadata.isEmpty {
+            let members = metadata.sorted { $0.key < $1.key }.map {
+                JSONTree.quoted($0.key) + [UInt8(ascii: ":")] + JSONTree.quoted($0.value)
+            }
+            let json = Array("{".utf8) + members.joined(separator: [UInt8(ascii: ",")]) + Array("}".utf8)
+            form.append(("Metadata", String(decoding: json, as: UTF8.self)))
+        }
+        if let notificationsEnabled { form.append(("Config.NotificationsEnabled", "\(notificationsEnabled)")) }
+        return form
+    }
+}
+
+/// What an app keeps of a registration. Without the private key, which the app keeps apart (``DeviceSigner``).
+public struct DeviceRegistration: Sendable, Codable, Hashable {
+    /// `YF…`: this device's factor.
+    public var factorSID: String
+    public var accountSID: String
+    public var serviceSID: String
+    public var identity: String
+    /// `config.credential_sid`, the `kid` of this device's tokens.
+    public var keyID: String
+    public var friendlyName: String
+    public var appID: String
+    public var platform: PushPlatform
+    public var pushToken: String?
+    /// True once ``Device/verify()`` has succeeded.
+    public var isVerified: Bool
+
+    public init(
+        factorSID: String, accountSID: String, serviceSID: String, identity: String, keyID: String,
+        friendlyName: String, appID: String, platform: PushPlatform, pushToken: String?, isVerified: Bool
+    ) {
+        self.factorSID = factorSID
+        self.accountSID = accountSID
+        self.serviceSID = serviceSID
+        self.identity = identity
+        self.keyID = keyID
+        self.friendlyName = friendlyName
+        self.appID = appID
+        self.platform = platform
+        self.pushToken = pushToken
+        self.isVerified = isVerified
+    }
+}

@@ -1,0 +1,231 @@
+import DeviceKit
+import Foundation
+import HTTPTypes
+import Hummingbird
+import Logging
+import NIOCore
+
+/// The simulators' control port: HTTP/1.1 on loopback, JSON. It has no authentication and knows no real secret, so it is for
+/// development only.
+///
+/// | request | does |
+/// |---|---|
+/// | `POST /credentials` | registers an APNs key or a service account; the body is a ``CredentialRegistration`` |
+/// | `GET`, `PUT /faults/{provider}` | reads, replaces ``ProviderFaults`` |
+/// | `POST /connections/{provider}/goaway`, `…/cut` | GOAWAY on, or end of, all connections |
+/// | `GET /counters` | ``PushCounters`` per provider |
+/// | `GET /pushes?after=N&limit=N` | the log, a ``PushRecord`` a line |
+/// | `PUT`, `DELETE /devices/{provider}/{token}` | registers (`?app=`), unregisters a push token |
+/// | `GET /devices/{provider}/{token}/pushes?app=` | long-lived: a ``SimulatedPush`` a line as it comes; an empty line every 2 s |
+struct SimulatorServer {
+    let network: PushNetwork
+    let apns: ProviderControl
+    let fcm: ProviderControl
+    let register: @Sendable (CredentialRegistration) throws -> Void
+
+    /// What can be done to one provider.
+    struct ProviderControl: Sendable {
+        var injector: FaultInjector
+        var listener: ProviderListener
+    }
+
+    private static let heartbeat = Duration.seconds(2)
+
+    func router() -> Router<BasicRequestContext> {
+        let router = Router()
+        router.post("/credentials") { request, context in
+            let body = try await request.body.collect(upTo: 65_536)
+            do {
+                try register(try JSONDecoder().decode(CredentialRegistration.self, from: Data(body.readableBytesView)))
+            } catch {
+                throw Self.badRequest(error)
+            }
+            return Response(status: .noContent)
+        }
+        router.get("/faults/{provider}") { _, context in
+            try Self.json(try control(context).injector.faults)
+        }
+        router.put("/faults/{provider}") { request, context in
+            let control = try control(context)
+            let body = try await request.body.collect(upTo: 65_536)
+            do {
+                control.injector.set(try JSONDecoder().decode(ProviderFaults.self, from: Data(body.readableBytesView)))
+            } catch {
+                throw Self.badRequest(error)
+            }
+            return try Self.json(control.injector.faults)
+        }
+        router.post("/connections/{provider}/goaway") { _, context in
+            try control(context).listener.goAway()
+            return Response(status: .noContent)
+        }
+        router.post("/connections/{provider}/cut") { _, context in
+            try control(context).listener.cut()
+            return Response(status: .noContent)
+        }
+        router.get("/counters") { _, _ in
+            try Self.json(["apn": network.counters(.apn), "fcm": network.counters(.fcm)])
+        }
+        router.get("/pushes") { request, _ in
+            let after = request.uri.queryParameters["after"].flatMap { Int($0) }
+            let limit = request.uri.queryParameters["limit"].flatMap { Int($0) } ?? 20_000
+            var buffer = ByteBuffer()
+            for record in network.log(after: after, limit: max(limit, 0)) { try Self.writeLine(record, &buffer) }
+            return Response(status: .ok, headers: [.contentType: "application/jsonl"], body: .init(byteBuffer: buffer))
+        }
+        router.put("/devices/{provider}/{token}") { request, context in
+            let (provider, token) = try device(context)
+            let app = request.uri.queryParameters["app"].map(String.init) ?? ""
+            do { try network.register(provider, token: token, appID: app) } catch { throw Self.badRequest(error) }
+            return Response(status: .noContent)
+        }
+        router.delete("/devices/{provider}/{token}") { _, context in
+            let (provider, token) = try device(context)
+            try network.unregister(provider, token: token)
+            return Response(status: .noContent)
+        }
+        router.get("/devices/{provider}/{token}/pushes") { request, context in
+            let (provider, token) = try device(context)
+            let app = request.uri.queryParameters["app"].map(String.init) ?? ""
+            if case .unregistered = network.standing(provider, token) { throw HTTPError(.gone) }
+            let pushes = try network.receive(provider, token: token, appID: app)
+            return Response(
+                status: .ok, headers: [.contentType: "application/jsonl"],
+                body: ResponseBody { writer in
+                    try await Self.stream(pushes, to: &writer)
+                    try await writer.finish(nil)
+                })
+        }
+        return router
+    }
+
+    private enum Line: Sendable {
+        case push(SimulatedPush)
+        case heartbeat
+    }
+
+    /// Heartbeats show a client that left: writing to it fails, and the phone is offline.
+    private static func stream(_ pushes: AsyncStream<SimulatedPush>, to writer: inout any ResponseBodyWriter) async throws {
+        let (lines, continuation) = AsyncStream.makeStream(
+            of: Line.self, bufferingPolicy: .bufferingOldest(PushNetwork.streamBound))
+        let feeder = Task {
+            await withTaskGroup { group in
+                group.addTask {
+                    for await push in pushes { continuation.yield(.push(push)) }
+                }
+                group.addTask {
+                    while !Task.isCancelled {
+                        continuation.yield(.heartbeat)
+                        try? await Task.sleep(for: heartbeat)
+                    }
+                }
+                await group.next()
+                group.cancelAll()
+            }
+            continuation.finish()
+        }
+        defer { feeder.cancel() }
+        for await line in lines {
+            var buffer = ByteBuffer()
+            switch line {
+            case .push(let push): try writeLine(push, &buffer)
+            case .heartbeat: buffer.writeInteger(UInt8(ascii: "\n"))
+            }
+            try await writer.write(buffer)
+        }
+    }
+
+    private func control(_ context: BasicRequestContext) throws -> ProviderControl {
+        switch try provider(context) {
+        case .apn: apns
+        case .fcm: fcm
+        }
+    }
+
+    private func provider(_ context: BasicRequestContext) throws -> SimulatedProvider {
+        guard let provider = SimulatedProvider(rawValue: try context.parameters.require("provider")) else {
+            throw HTTPError(.notFound, message: "providers are apn and fcm")
+        }
+        return provider
+    }
+
+    private func device(_ context: BasicRequestContext) throws -> (SimulatedProvider, String) {
+        let provider = try provider(context)
+        let token = try context.parameters.require("token")
+        guard 1...4096 ~= token.utf8.count else { throw HTTPError(.badRequest, message: "the token is too long") }
+        return (provider, provider == .apn ? token.lowercased() : token)
+    }
+
+    private static func badRequest(_ error: any Error) -> HTTPError {
+        if case DecodingError.dataCorrupted(let context)? = error as? DecodingError {
+            return HTTPError(.badRequest, message: context.debugDescription)
+        }
+        return HTTPError(.badRequest, message: "\(error)")
+    }
+
+    private static func json(_ value: some Encodable) throws -> Response {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys]
+        return Response(
+            status: .ok, headers: [.contentType: "application/json"],
+            body: .init(byteBuffer: ByteBuffer(bytes: try encoder.encode(value))))
+    }
+
+    private static func writeLine(_ value: some Encodable, _ buffer: inout ByteBuffer) throws {
+        buffer.writeBytes(try JSONEncoder().encode(value))
+        buffer.writeInteger(UInt8(ascii: "\n"))
+    }
+}
+
+/// A sender that the look-alikes are to know.
+public enum CredentialRegistration: Sendable, Codable, Hashable {
+    /// - `topics`: bundle ids that the key may push to; nil: all.
+    case apn(teamID: String, keyID: String, publicKeyPEM: String, topics: [String]?)
+    case fcm(projectID: String, clientEmail: String, publicKeyPEM: String)
+
+    private enum CodingKeys: String, CodingKey {
+        case provider
+        case teamID = "team_id"
+        case keyID = "key_id"
+        case publicKeyPEM = "public_key"
+        case topics
+        case projectID = "project_id"
+        case clientEmail = "client_email"
+    }
+
+    /// `{"provider":"apn","team_id","key_id","public_key","topics"?}` or
+    /// `{"provider":"fcm","project_id","client_email","public_key"}`.
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        switch try container.decode(SimulatedProvider.self, forKey: .provider) {
+        case .apn:
+            self = .apn(
+                teamID: try container.decode(String.self, forKey: .teamID),
+                keyID: try container.decode(String.self, forKey: .keyID),
+                publicKeyPEM: try container.decode(String.self, forKey: .publicKeyPEM),
+                topics: try container.decodeIfPresent([String].self, forKey: .topics))
+        case .fcm:
+            self = .fcm(
+                projectID: try container.decode(String.self, forKey: .projectID),
+                clientEmail: try container.decode(String.self, forKey: .clientEmail),
+                publicKeyPEM: try container.decode(String.self, forKey: .publicKeyPEM))
+        }
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        switch self {
+        case .apn(let teamID, let keyID, let publicKeyPEM, let topics):
+            try container.encode(SimulatedProvider.apn, forKey: .provider)
+            try container.encode(teamID, forKey: .teamID)
+            try container.encode(keyID, forKey: .keyID)
+            try container.encode(publicKeyPEM, forKey: .publicKeyPEM)
+            try container.encodeIfPresent(topics, forKey: .topics)
+        case .fcm(let projectID, let clientEmail, let publicKeyPEM):
+            try container.encode(SimulatedProvider.fcm, forKey: .provider)
+            try container.encode(projectID, forKey: .projectID)
+            try container.encode(clientEmail, forKey: .clientEmail)
+            try container.encode(publicKeyPEM, forKey: .publicKeyPEM)
+        }
+    }
+}

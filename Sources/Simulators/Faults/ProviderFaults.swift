@@ -1,0 +1,81 @@
+/// What a provider does wrong, on purpose. All off by default; shares are 0 to 1.
+public struct ProviderFaults: Sendable, Codable, Hashable {
+    /// Share of requests that are refused with ``errorReason`` before they are looked at.
+    public var errorShare = 0.0
+    /// The provider's own word: `InternalServerError`, `TooManyRequests`, …; `INTERNAL`, `UNAVAILABLE`, ….
+    /// Empty: its word for an error of its own.
+    public var errorReason = ""
+    /// `Retry-After` beside errors and outages, seconds; 0: none.
+    public var retryAfterSeconds = 0
+    /// Added to every answer, milliseconds.
+    public var latencyMs = 0
+    /// Up to so much more, evenly spread.
+    public var latencyJitterMs = 0
+    /// Share of requests that never get an answer; their streams stay open until the client resets them.
+    public var neverAnswerShare = 0.0
+    /// True: what is never answered is delivered all the same.
+    public var neverAnswerDelivers = false
+    /// Share of requests that are accepted and never reach the phone.
+    public var dropShare = 0.0
+    /// Share of requests whose stream is reset instead of answered.
+    public var resetShare = 0.0
+    /// Each connection gets a GOAWAY after so many streams; 0: never. Streams up to then are answered, later ones not seen.
+    public var goAwayEveryStreams = 0
+    /// Each connection is cut without a word when so many streams were opened; 0: never.
+    public var cutEveryStreams = 0
+    /// From now on everything is answered 503 for so long, milliseconds.
+    public var unavailableForMs: Int64 = 0
+
+    public init() {}
+
+    private enum CodingKeys: String, CodingKey, CaseIterable {
+        case errorShare, errorReason, retryAfterSeconds, latencyMs, latencyJitterMs, neverAnswerShare
+        case neverAnswerDelivers, dropShare, resetShare, goAwayEveryStreams, cutEveryStreams, unavailableForMs
+    }
+
+    private struct AnyKey: CodingKey {
+        var stringValue: String
+        var intValue: Int? { nil }
+        init?(stringValue: String) { self.stringValue = stringValue }
+        init?(intValue: Int) { nil }
+    }
+
+    /// Missing names mean "off"; unknown names and values out of range are errors that say so.
+    public init(from decoder: any Decoder) throws {
+        let names = try decoder.container(keyedBy: AnyKey.self)
+        for key in names.allKeys where CodingKeys(rawValue: key.stringValue) == nil {
+            throw DecodingError.dataCorruptedError(
+                forKey: key, in: names,
+                debugDescription: "unknown fault; known are \(CodingKeys.allCases.map(\.rawValue).joined(separator: ", "))")
+        }
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        func share(_ key: CodingKeys) throws -> Double {
+            let value = try container.decodeIfPresent(Double.self, forKey: key) ?? 0
+            guard 0...1 ~= value else {
+                throw DecodingError.dataCorruptedError(
+                    forKey: key, in: container, debugDescription: "\(key.rawValue) must lie between 0 and 1")
+            }
+            return value
+        }
+        func count(_ key: CodingKeys) throws -> Int {
+            let value = try container.decodeIfPresent(Int.self, forKey: key) ?? 0
+            guard 0...86_400_000 ~= value else {
+                throw DecodingError.dataCorruptedError(
+                    forKey: key, in: container, debugDescription: "\(key.rawValue) must lie between 0 and 86,400,000")
+            }
+            return value
+        }
+        errorShare = try share(.errorShare)
+        errorReason = try container.decodeIfPresent(String.self, forKey: .errorReason) ?? ""
+        retryAfterSeconds = try count(.retryAfterSeconds)
+        latencyMs = try count(.latencyMs)
+        latencyJitterMs = try count(.latencyJitterMs)
+        neverAnswerShare = try share(.neverAnswerShare)
+        neverAnswerDelivers = try container.decodeIfPresent(Bool.self, forKey: .neverAnswerDelivers) ?? false
+        dropShare = try share(.dropShare)
+        resetShare = try share(.resetShare)
+        goAwayEveryStreams = try count(.goAwayEveryStreams)
+        cutEveryStreams = try count(.cutEveryStreams)
+        unavailableForMs = Int64(try count(.unavailableForMs))
+    }
+}

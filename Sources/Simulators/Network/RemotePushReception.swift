@@ -1,0 +1,100 @@
+public import AsyncHTTPClient
+import DeviceKit
+import Foundation
+import NIOCore
+import NIOHTTP1
+
+/// Receives pushes from a simulator in another process, over its control port.
+public struct RemotePushReception: PushReception {
+    /// `http://127.0.0.1:PORT`.
+    public let controlURL: String
+    private let client: HTTPClient
+
+    /// - Parameter client: owned and shut down by who made it; must not have a read timeout below 10 s, the interval of the
+    ///   heartbeat is 2 s.
+    public init(controlURL: String, client: HTTPClient) {
+        self.controlURL = controlURL.hasSuffix("/") ? String(controlURL.dropLast()) : controlURL
+        self.client = client
+    }
+
+    private func url(_ provider: SimulatedProvider, _ token: String) -> String {
+        "\(controlURL)/devices/\(provider.rawValue)/\(FormEncoding.escape(token))"
+    }
+
+    public func register(_ provider: SimulatedProvider, token: String, appID: String) async throws {
+        try await call(.PUT, url(provider, token) + "?app=\(FormEncoding.escape(appID))")
+    }
+
+    public func unregister(_ provider: SimulatedProvider, token: String) async throws {
+        try await call(.DELETE, url(provider, token))
+    }
+
+    private func call(_ method: HTTPMethod, _ url: String) async throws {
+        var request = HTTPClientRequest(url: url)
+        request.method = method
+        let outgoing = request
+        let status = try await withDeadline(.seconds(10)) { [client] in
+            let response = try await client.execute(outgoing, timeout: .seconds(10))
+            _ = try await response.body.collect(upTo: 65_536)
+            return response.status.code
+        }
+        guard status < 300 else { throw SimulatorError("the simulator answered \(status) to \(method) \(url)") }
+    }
+
+    /// Reads the simulator's stream, and opens it again (after 0.2 to 2 s) when it breaks, until the iteration is cancelled.
+    public func receive(
+        _ provider: SimulatedProvider, token: String, appID: String
+    ) async throws -> AsyncStream<SimulatedPush> {
+        try await register(provider, token: token, appID: appID)
+        let (stream, continuation) = AsyncStream.makeStream(
+            of: SimulatedPush.self, bufferingPolicy: .bufferingOldest(PushNetwork.streamBound))
+        let request = HTTPClientRequest(url: url(provider, token) + "/pushes?app=\(FormEncoding.escape(appID))")
+        // Lives as long as the stream: its end is the stream's termination.
+        let reader = Task { [client] in
+            var pause = 200
+            while !Task.isCancelled {
+                do {
+                    let response = try await client.execute(request, timeout: .seconds(10))
+                    if response.status == .gone { break }
+                    guard response.status == .ok else { throw SimulatorError("\(response.status.code)") }
+                    pause = 200
+                    var lines = LineSplitter()
+                    for try await buffer in response.body {
+                        for line in try lines.add(buffer.readableBytesView) {
+                            continuation.yield(try JSONDecoder().decode(SimulatedPush.self, from: Data(line)))
+                        }
+                    }
+                } catch is CancellationError {
+                    break
+                } catch {
+                    pause = min(pause * 2, 2000)
+                }
+                try? await Task.sleep(for: .milliseconds(pause))
+            }
+            continuation.finish()
+        }
+        continuation.onTermination = { _ in reader.cancel() }
+        return stream
+    }
+}
+
+/// Cuts a byte stream into lines; empty lines (heartbeats) are passed over.
+struct LineSplitter {
+    /// Longest line, in bytes.
+    static let longest = 65_536
+    private var rest: [UInt8] = []
+
+    mutating func add(_ bytes: some Sequence<UInt8>) throws -> [[UInt8]] {
+        var lines: [[UInt8]] = []
+        for byte in bytes {
+            if byte == UInt8(ascii: "\n") {
+                if !rest.isEmpty { lines.append(rest) }
+                rest = []
+            } else {
+                guard rest.count < Self.longest else { throw SimulatorError("a line is longer than 64 KiB") }
+                rest.append(byte)
+            }
+        }
+        return lines
+    }
+}

@@ -1,0 +1,92 @@
+/// How a simulated phone, its app and its person behave.
+public enum PhoneBehaviour: Sendable, Hashable, Codable, CustomStringConvertible {
+    /// Shows, confirms, approves.
+    case answers
+    /// Shows, confirms, denies.
+    case denies
+    /// Shows and confirms; the person never answers.
+    case ignores
+    /// Loses the first so many visible pushes, and the background pushes beside them, without a trace; then as ``answers``.
+    case drops(Int)
+    /// Notifications are off. On APNs a visible push runs no code; a background push wakes the app, which confirms with
+    /// `shown=no`, fetches and answers. An FCM data message runs the app's code all the same.
+    case notificationsOff
+    /// The app is closed: a visible push runs its notification extension, which keeps the ids and confirms. The person
+    /// answers only when the app is opened (``SimulatedPhone/open()``). Background pushes run nothing.
+    case closed
+    /// Gets no pushes; asks every second and answers.
+    case polls
+    /// The app was deleted: the provider knows.
+    case deleted
+    /// As ``answers``, so many milliseconds later.
+    case slow(Int)
+    /// Not reachable; the provider stores what it stores.
+    case offline
+    /// Shows and confirms, and answers with a signature by another key.
+    case forges
+
+    /// `answers`, `denies`, `ignores`, `drops:<count>`, `notifications-off`, `closed`, `polls`, `deleted`,
+    /// `slow:<milliseconds>`, `offline`, `forges`; nil for anything else. Counts go up to 1,000, milliseconds to 600,000.
+    public init?(_ text: String) {
+        let parts = text.split(separator: ":", omittingEmptySubsequences: false)
+        switch (parts.first, parts.count) {
+        case ("answers", 1): self = .answers
+        case ("denies", 1): self = .denies
+        case ("ignores", 1): self = .ignores
+        case ("notifications-off", 1): self = .notificationsOff
+        case ("closed", 1): self = .closed
+        case ("polls", 1): self = .polls
+        case ("deleted", 1): self = .deleted
+        case ("offline", 1): self = .offline
+        case ("forges", 1): self = .forges
+        case ("drops", 2):
+            guard let count = Int(parts[1]), 0...1000 ~= count else { return nil }
+            self = .drops(count)
+        case ("slow", 2):
+            guard let milliseconds = Int(parts[1]), 0...600_000 ~= milliseconds else { return nil }
+            self = .slow(milliseconds)
+        default: return nil
+        }
+    }
+
+    /// All forms, for messages to people.
+    public static let forms =
+        "answers, denies, ignores, drops:<count>, notifications-off, closed, polls, deleted, slow:<ms>, offline, forges"
+
+    public var description: String {
+        switch self {
+        case .answers: "answers"
+        case .denies: "denies"
+        case .ignores: "ignores"
+        case .drops(let count): "drops:\(count)"
+        case .notificationsOff: "notifications-off"
+        case .closed: "closed"
+        case .polls: "polls"
+        case .deleted: "deleted"
+        case .slow(let milliseconds): "slow:\(milliseconds)"
+        case .offline: "offline"
+        case .forges: "forges"
+        }
+    }
+
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.singleValueContainer()
+        guard let behaviour = PhoneBehaviour(try container.decode(String.self)) else {
+            throw DecodingError.dataCorruptedError(in: container, debugDescription: "expected one of \(Self.forms)")
+        }
+        self = behaviour
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        try container.encode(description)
+    }
+
+    /// True when the phone is online at its provider.
+    var receives: Bool {
+        switch self {
+        case .polls, .deleted, .offline: false
+        default: true
+        }
+    }
+}

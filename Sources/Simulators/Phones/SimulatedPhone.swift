@@ -1,0 +1,234 @@
+public import DeviceKit
+import Synchronization
+
+/// A phone with an app on it and a person in front of it, for tests and demonstrations: real keys, real requests.
+public final class SimulatedPhone: Sendable {
+    /// In events.
+    public let name: String
+    public let device: Device
+    public let provider: SimulatedProvider
+    public let log: PhoneLog
+    let reception: any PushReception
+    private let pollInterval: Duration
+    private let state: Mutex<State>
+
+    private struct State {
+        var policy: PhonePolicy
+        var inbox = ChallengeInbox()
+        var changes: AsyncStream<Never>.Continuation?
+    }
+
+    /// Pushes of one phone that are worked on at once.
+    private static let mostAtOnce = 8
+
+    /// - Parameters:
+    ///   - device: registered and verified.
+    ///   - pollInterval: of ``PhoneBehaviour/polls``.
+    public init(
+        name: String, device: Device, provider: SimulatedProvider, behaviour: PhoneBehaviour,
+        reception: any PushReception, pollInterval: Duration = .seconds(1), log: PhoneLog = PhoneLog()
+    ) {
+        self.name = name
+        self.device = device
+        self.provider = provider
+        self.reception = reception
+        self.pollInterval = pollInterval
+        self.log = log
+        state = Mutex(State(policy: PhonePolicy(behaviour)))
+    }
+
+    public var behaviour: PhoneBehaviour { state.withLock { $0.policy.behaviour } }
+
+    /// Notifications that the person saw: one per challenge, however often it was pushed.
+    public var displayedCount: Int { state.withLock { $0.policy.displayedCount } }
+
+    /// What the notification extension kept.
+    public var inbox: ChallengeInbox { state.withLock { $0.inbox } }
+
+    /// From now on the phone is another. Coming online brings what the provider stored.
+    public func become(_ behaviour: PhoneBehaviour) {
+        let changes = state.withLock { state in
+            state.policy.become(behaviour)
+            defer { state.changes = nil }
+            return state.changes
+        }
+        changes?.finish()
+    }
+
+    /// Lives until the task is cancelled. What is in progress then is cancelled too.
+    public func run() async {
+        while !Task.isCancelled {
+            let (behaviour, changes) = state.withLock { state in
+                let (changes, continuation) = AsyncStream.makeStream(of: Never.self, bufferingPolicy: .bufferingNewest(1))
+                state.changes = continuation
+                return (state.policy.behaviour, changes)
+            }
+            await withTaskGroup { group in
+                group.addTask { await self.live(behaviour) }
+                group.addTask { for await _ in changes {} }
+                await group.next()
+                group.cancelAll()
+            }
+        }
+    }
+
+    /// The person opens the app: it fetches and answers exactly the challenges that its inbox knows.
+    public func open() async {
+        note(.opened)
+        let now = device.client.nowMs()
+        for entry in state.withLock({ $0.inbox.take(nowMs: now) }) {
+            let actions = state.withLock { $0.policy.answer(entry.challengeSID) }
+            await perform(actions, challengeSID: entry.challengeSID, push: nil)
+        }
+    }
+
+    private func live(_ behaviour: PhoneBehaviour) async {
+        let token = device.registration.pushToken ?? ""
+        switch behaviour {
+        case .polls: await poll()
+        case .offline:
+            note(.offline)
+            await untilCancelled()
+        case .deleted:
+            do {
+                try await reception.unregister(provider, token: token)
+                note(.deleted)
+            } catch {
+                note(.failed, detail: "\(error)")
+            }
+            await untilCancelled()
+        default: await receive(token)
+        }
+    }
+
+    private func untilCancelled() async {
+        while !Task.isCancelled { try? await Task.sleep(for: .seconds(3600)) }
+    }
+
+    private func receive(_ token: String) async {
+        let pushes: AsyncStream<SimulatedPush>
+        do {
+            pushes = try await reception.receive(provider, token: token, appID: device.registration.appID)
+        } catch {
+            if !Task.isCancelled { note(.failed, detail: "\(error)") }
+            try? await Task.sleep(for: .milliseconds(500))
+            return
+        }
+        note(.online)
+        await withTaskGroup(of: Void.self) { group in
+            var atWork = 0
+            for await push in pushes {
+                if atWork >= Self.mostAtOnce {
+                    await group.next()
+                    atWork -= 1
+                }
+                group.addTask { await self.handle(push) }
+                atWork += 1
+            }
+        }
+        // The stream ended without us: taken over, or the app is gone at the provider.
+        if !Task.isCancelled {
+            note(.offline, detail: "the reception ended")
+            await untilCancelled()
+        }
+    }
+
+    private func handle(_ push: SimulatedPush) async {
+        let message: PushMessage
+        do throws(PushMessageError) {
+            message = try PushMessage(values: push.values)
+        } catch {
+            note(.ignored, detail: error.description)
+            return
+        }
+        note(.pushed, message.challengeSID, detail: "\(message.kind.rawValue) \(message.dispatch ?? "")")
+        guard message.factorSID == device.registration.factorSID else {
+            note(.ignored, message.challengeSID, detail: "for another factor")
+            return
+        }
+        let now = device.client.nowMs()
+        let actions = state.withLock { $0.policy.receive(message, provider, nowMs: now) }
+        await perform(actions, challengeSID: message.challengeSID, push: message)
+    }
+
+    private func poll() async {
+        while !Task.isCancelled {
+            do {
+                let pending = try await device.pendingChallenges()
+                if !pending.isEmpty { note(.polled, detail: "\(pending.count)") }
+                for challenge in pending {
+                    let actions = state.withLock { $0.policy.answer(challenge.sid) }
+                    if actions.contains(.fetch) { await perform(actions, challengeSID: challenge.sid, push: nil) }
+                }
+            } catch {
+                if !Task.isCancelled { note(.failed, detail: "\(error)") }
+            }
+            try? await Task.sleep(for: pollInterval)
+        }
+    }
+
+    private func perform(_ actions: [PhoneAction], challengeSID: String, push: PushMessage?) async {
+        var fetched: DeviceChallenge?
+        for action in actions {
+            if Task.isCancelled { return }
+            do {
+                switch action {
+                case .lose(let why): note(.lost, challengeSID, detail: why)
+                case .ignore(let why): note(.ignored, challengeSID, detail: why)
+                case .wait(let milliseconds): try await Task.sleep(for: .milliseconds(milliseconds))
+                case .display: note(.displayed, challengeSID)
+                case .keep:
+                    guard let push else { continue }
+                    let now = device.client.nowMs()
+                    if state.withLock({ $0.inbox.add(push, nowMs: now) }) { note(.kept, challengeSID) }
+                case .confirm(let channel, let shown): await confirm(push, challengeSID, channel, shown)
+                case .fetch:
+                    let challenge = try await device.challenge(challengeSID)
+                    note(.fetched, challengeSID, detail: challenge.status.rawValue)
+                    guard challenge.status == .pending else { return }
+                    fetched = challenge
+                case .answer(let approved):
+                    guard let fetched else { continue }
+                    let after = try await device.answer(fetched, approved: approved)
+                    note(.answered, challengeSID, detail: after.status.rawValue)
+                case .forge:
+                    guard let fetched else { continue }
+                    let response = try await ForgedAnswer(challenge: fetched).send(from: device)
+                    note(
+                        response.isRefused ? .refused : .answered, challengeSID, detail: "forged: \(response.detail)")
+                }
+            } catch {
+                state.withLock { $0.policy.failed(challengeSID) }
+                if Task.isCancelled { return }
+                note(Self.kind(of: error), challengeSID, detail: "\(error)")
+                return
+            }
+        }
+    }
+
+    /// A receipt that fails is no reason not to answer.
+    private func confirm(
+        _ push: PushMessage?, _ challengeSID: String, _ channel: ReceiptChannel, _ shown: ReceiptShown
+    ) async {
+        do {
+            if let token = push?.receiptToken {
+                try await device.confirm(receiptToken: token, channel: channel, shown: shown)
+            } else {
+                try await device.confirm(challenge: challengeSID, channel: channel, shown: shown)
+            }
+            note(.confirmed, challengeSID, detail: "\(channel.rawValue) \(shown.rawValue)")
+        } catch {
+            if !Task.isCancelled { note(Self.kind(of: error), challengeSID, detail: "receipt: \(error)") }
+        }
+    }
+
+    private static func kind(of error: any Error) -> PhoneEvent.Kind {
+        if case .refused? = error as? DeviceError { .refused } else { .failed }
+    }
+
+    private func note(_ kind: PhoneEvent.Kind, _ challengeSID: String? = nil, detail: String = "") {
+        log.record(
+            PhoneEvent(
+                atMs: device.client.nowMs(), phone: name, kind: kind, challengeSID: challengeSID, detail: detail))
+    }
+}

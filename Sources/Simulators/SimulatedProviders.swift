@@ -1,0 +1,256 @@
+import Crypto
+import CryptoExtras
+import DeviceKit
+import Foundation
+import Hummingbird
+public import Logging
+import NIOCore
+import NIOPosix
+public import ServiceLifecycle
+
+/// Where the simulators listen and how strict they are.
+public struct SimulatorConfiguration: Sendable {
+    /// Address of the providers' ports.
+    public var host = "127.0.0.1"
+    /// Name in the providers' URLs; must be one that the certificate is good for.
+    public var publicHost = "127.0.0.1"
+    /// 0: any free port.
+    public var apnsPort = 0
+    public var fcmPort = 0
+    public var controlPort = 0
+    /// Address of the control port, which has no authentication.
+    public var controlHost = "127.0.0.1"
+    /// Names and addresses that the certificate is good for.
+    public var certificateHosts = ["localhost", "127.0.0.1", "::1"]
+    /// Event loops for the providers' connections.
+    public var eventLoopThreads = 1
+    /// Streams at once on an APNs connection after its first authenticated answer; before it 1.
+    public var apnsStreams = 1000
+    /// Streams at once on an FCM connection.
+    public var fcmStreams = 100
+    /// Distinct APNs provider tokens per key in 20 minutes; the next one gets `TooManyProviderTokenUpdates`.
+    /// Every process that pushes needs one, every start of it too.
+    public var providerTokenUpdates = 20
+    /// Of FCM's OAuth access tokens, seconds.
+    public var accessTokenLifeSeconds: Int64 = 3599
+    /// Tokens that nobody has registered: accepted and lead nowhere (false), or refused (true).
+    public var refusesUnknownTokens = false
+    /// Requests that the log still knows.
+    public var logBound = 20_000
+    /// Seed of the faults' dice.
+    public var seed: UInt64 = 1
+    public var nowMs: @Sendable () -> Int64 = SimulatorClock.systemMs
+
+    public init() {}
+}
+
+/// Where running simulators are.
+public struct SimulatorAddresses: Sendable, Codable, Hashable {
+    /// `https://127.0.0.1:PORT`.
+    public var apnsURL: String
+    public var fcmURL: String
+    /// `…/token` on FCM's port.
+    public var fcmTokenURL: String
+    /// `http://127.0.0.1:PORT`: see ``SimulatorServer``.
+    public var controlURL: String
+}
+
+/// Look-alikes of APNs and FCM over TLS and HTTP/2, the network from them to simulated phones, and a control port.
+///
+/// A `Service`: runs from ``run()`` to graceful shutdown or cancellation. ``addresses()`` waits until all ports are bound.
+public final class SimulatedProviders: Service {
+    /// What clients have to trust.
+    public let certificates: SimulatedCertificates
+    /// The phones' side, for phones in this process.
+    public let network: PushNetwork
+    private let configuration: SimulatorConfiguration
+    private let logger: Logger
+    private let tokens: APNsProviderTokens
+    private let accounts: FCMAccounts
+    private let injectors: [SimulatedProvider: FaultInjector]
+    private let gate = StartGate<SimulatorAddresses>()
+    private let listeners = StartGate<[SimulatedProvider: ProviderListener]>()
+
+    /// - Throws: when no certificate can be made for the configured names.
+    public init(configuration: SimulatorConfiguration = SimulatorConfiguration(), logger: Logger) throws {
+        self.configuration = configuration
+        self.logger = logger
+        certificates = try SimulatedCertificates(hosts: configuration.certificateHosts)
+        network = PushNetwork(
+            logBound: configuration.logBound, refusesUnknownTokens: configuration.refusesUnknownTokens,
+            nowMs: configuration.nowMs)
+        tokens = APNsProviderTokens(mostUpdates: configuration.providerTokenUpdates)
+        accounts = FCMAccounts(accessLifeSeconds: configuration.accessTokenLifeSeconds)
+        injectors = [
+            .apn: FaultInjector(seed: configuration.seed, nowMs: configuration.nowMs),
+            .fcm: FaultInjector(seed: configuration.seed &+ 1, nowMs: configuration.nowMs),
+        ]
+    }
+
+    /// Waits until everything listens.
+    /// - Throws: why it does not, or that it has stopped; `CancellationError`.
+    public func addresses() async throws -> SimulatorAddresses { try await gate.value() }
+
+    /// Binds the ports and serves until shut down. To be called once.
+    public func run() async throws {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: max(configuration.eventLoopThreads, 1))
+        var outcome = Result<Void, any Error>.success(())
+        do {
+            try await withGracefulShutdownHandler {
+                try await serve(on: group)
+            } onGracefulShutdown: {
+                // Phones' receptions live as long as they are wanted: the control port would wait for them.
+                self.network.close()
+            }
+        } catch {
+            outcome = .failure(error)
+        }
+        network.close()
+        let stopped = SimulatorError("the simulators have stopped")
+        gate.settle(.failure((try? outcome.get()) == nil ? SimulatorError("\(outcome)") : stopped))
+        listeners.settle(.failure(stopped))
+        try? await group.shutdownGracefully()
+        try outcome.get()
+    }
+
+    private func serve(on group: any EventLoopGroup) async throws {
+        let ownTokenURL = SettableText()
+        guard let apnsFaults = injectors[.apn], let fcmFaults = injectors[.fcm] else { return }
+        let apns = try await ProviderListener.start(
+            host: configuration.host, port: configuration.apnsPort, group: group, certificates: certificates,
+            allowsHTTP1: false,
+            responder: APNsSimulator(
+                network: network, tokens: tokens, injector: apnsFaults, nowMs: configuration.nowMs,
+                limits: ConnectionLimits(
+                    firstStreams: 1, streams: configuration.apnsStreams, longestBody: APNsPayload.longest)))
+        let fcm = try await ProviderListener.start(
+            host: configuration.host, port: configuration.fcmPort, group: group, certificates: certificates,
+            allowsHTTP1: true,
+            responder: FCMSimulator(
+                network: network, accounts: accounts, injector: fcmFaults, nowMs: configuration.nowMs,
+                limits: ConnectionLimits(
+                    firstStreams: configuration.fcmStreams, streams: configuration.fcmStreams, longestBody: 16_384),
+                ownTokenURL: ownTokenURL))
+        let fcmURL = "https://\(configuration.publicHost):\(fcm.port)"
+        let apnsURL = "https://\(configuration.publicHost):\(apns.port)"
+        ownTokenURL.set("\(fcmURL)/token")
+        listeners.settle(.success([.apn: apns, .fcm: fcm]))
+        let control = SimulatorServer(
+            network: network, apns: .init(injector: apnsFaults, listener: apns),
+            fcm: .init(injector: fcmFaults, listener: fcm), register: { [self] in try register($0) })
+        let application = Application(
+            router: control.router(),
+            configuration: .init(address: .hostname(configuration.controlHost, port: configuration.controlPort)),
+            onServerRunning: { [gate, logger, host = configuration.controlHost] channel in
+                let port = channel.localAddress?.port ?? 0
+                gate.settle(
+                    .success(
+                        SimulatorAddresses(
+                            apnsURL: apnsURL, fcmURL: fcmURL, fcmTokenURL: "\(fcmURL)/token",
+                            controlURL: "http://\(host):\(port)")))
+                logger.info(
+                    "simulators listen", metadata: ["apns": "\(apnsURL)", "fcm": "\(fcmURL)", "control_port": "\(port)"])
+            },
+            eventLoopGroupProvider: .shared(group), logger: logger)
+        do {
+            try await application.run()
+        } catch {
+            await apns.close()
+            await fcm.close()
+            throw error
+        }
+        await apns.close()
+        await fcm.close()
+    }
+
+    // MARK: Senders
+
+    /// Makes the look-alikes know a sender.
+    /// - Throws: ``SimulatorError`` when the public key is not one.
+    public func register(_ credential: CredentialRegistration) throws {
+        switch credential {
+        case .apn(let teamID, let keyID, let publicKeyPEM, let topics):
+            guard let key = try? P256.Signing.PublicKey(pemRepresentation: publicKeyPEM) else {
+                throw SimulatorError("public_key must be a P-256 public key in PEM")
+            }
+            tokens.register(team: teamID, key: keyID, publicKey: key, topics: topics.map(Set.init))
+        case .fcm(let projectID, let clientEmail, let publicKeyPEM):
+            guard let key = try? _RSA.Signing.PublicKey(pemRepresentation: publicKeyPEM) else {
+                throw SimulatorError("public_key must be an RSA public key of at least 2,048 bits in PEM")
+            }
+            accounts.register(project: projectID, clientEmail: clientEmail, publicKey: key)
+        }
+    }
+
+    /// The key is known no more: `InvalidProviderToken`.
+    public func revokeAPNsKey(teamID: String, keyID: String) { tokens.revoke(team: teamID, key: keyID) }
+
+    /// The service account is known no more, and its access tokens are void.
+    public func revokeServiceAccount(clientEmail: String) { accounts.revoke(clientEmail: clientEmail) }
+
+    /// A fresh APNs signing key, registered, as Apple's portal would hand it out.
+    /// - Parameter topics: bundle ids that it may push to; nil: all.
+    /// - Returns: `privateKeyPEM` is the text of the `.p8` file.
+    public func makeAPNsKey(
+        topics: [String]? = nil
+    ) throws -> (teamID: String, keyID: String, privateKeyPEM: String) {
+        let key = P256.Signing.PrivateKey()
+        let teamID = Self.word(10)
+        let keyID = Self.word(10)
+        tokens.register(team: teamID, key: keyID, publicKey: key.publicKey, topics: topics.map(Set.init))
+        return (teamID, keyID, key.pemRepresentation + "\n")
+    }
+
+    /// A fresh service account, registered: the JSON that Google's console would hand out, with Google's `token_uri`.
+    /// - Parameter tokenURI: nil: Google's own.
+    public func makeServiceAccount(projectID: String = "beckon-simulated", tokenURI: String? = nil) throws -> String {
+        let key = try _RSA.Signing.PrivateKey(keySize: .bits2048)
+        let email = "sender-\(Self.word(8).lowercased())@\(projectID).iam.gserviceaccount.com"
+        accounts.register(project: projectID, clientEmail: email, publicKey: key.publicKey)
+        func quoted(_ text: String) -> String { String(decoding: JSONTree.quoted(text), as: UTF8.self) }
+        return """
+            {
+              "type": "service_account",
+              "project_id": \(quoted(projectID)),
+              "private_key_id": "\(Self.hex(40))",
+              "private_key": \(quoted(key.pkcs8PEMRepresentation + "\n")),
+              "client_email": \(quoted(email)),
+              "client_id": "\(UInt64.random(in: 1_000_000_000_000_000_000...UInt64.max / 2))",
+              "auth_uri": "https://accounts.google.com/o/oauth2/auth",
+              "token_uri": \(quoted(tokenURI ?? FCMAccounts.googleAudience)),
+              "universe_domain": "googleapis.com"
+            }
+            """
+    }
+
+    // MARK: Watching and disturbing
+
+    public func faults(_ provider: SimulatedProvider) -> ProviderFaults { injectors[provider]?.faults ?? ProviderFaults() }
+
+    /// Replaces a provider's faults, from the next request on.
+    public func setFaults(_ faults: ProviderFaults, _ provider: SimulatedProvider) { injectors[provider]?.set(faults) }
+
+    /// GOAWAY on all connections of a provider: streams that it has seen are answered, later ones are not looked at.
+    public func goAway(_ provider: SimulatedProvider) async throws { try await listeners.value()[provider]?.goAway() }
+
+    /// Ends all connections of a provider without a word.
+    public func cutConnections(_ provider: SimulatedProvider) async throws { try await listeners.value()[provider]?.cut() }
+
+    /// Distinct good provider tokens seen of a key.
+    public func distinctProviderTokens(teamID: String, keyID: String) -> Int {
+        tokens.distinctTokens(team: teamID, key: keyID)
+    }
+
+    /// OAuth access tokens handed out.
+    public var accessTokensGranted: Int { accounts.granted }
+
+    private static func word(_ count: Int) -> String {
+        let letters = Array("ABCDEFGHJKLMNPQRSTUVWXYZ23456789".utf8)
+        return String(decoding: (0..<count).map { _ in letters[Int.random(in: 0..<letters.count)] }, as: UTF8.self)
+    }
+
+    private static func hex(_ count: Int) -> String {
+        let digits = Array("0123456789abcdef".utf8)
+        return String(decoding: (0..<count).map { _ in digits[Int.random(in: 0..<16)] }, as: UTF8.self)
+    }
+}

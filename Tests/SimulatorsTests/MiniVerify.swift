@@ -1,0 +1,150 @@
+import Crypto
+import DeviceKit
+import Foundation
+import HTTPTypes
+import Hummingbird
+import NIOCore
+import Synchronization
+
+@testable import Simulators
+
+/// The few calls of the Verify API that a phone makes, with real signature checks; the rest of a server is not in it.
+final class MiniVerify: Sendable {
+    struct Receipt: Sendable, Hashable {
+        var token: String
+        var channel: String
+        var shown: String
+    }
+
+    private struct State {
+        var keys: [String: P256.Signing.PublicKey] = [:]
+        var platforms: [String: String] = [:]
+        var verified: Set<String> = []
+        var challenges: [String: (factor: String, status: String)] = [:]
+        var receipts: [Receipt] = []
+        var fetched: [String] = []
+        var enrolmentsAtOnce = 0
+        var mostEnrolmentsAtOnce = 0
+        var next = 0
+    }
+
+    private let state = Mutex(State())
+
+    var receipts: [Receipt] { state.withLock { $0.receipts } }
+    var fetched: [String] { state.withLock { $0.fetched } }
+    var verifiedCount: Int { state.withLock { $0.verified.count } }
+    var mostEnrolmentsAtOnce: Int { state.withLock { $0.mostEnrolmentsAtOnce } }
+    func status(_ sid: String) -> String? { state.withLock { $0.challenges[sid]?.status } }
+
+    private static func sid(_ prefix: String, _ number: Int) -> String {
+        let digits = String(number)
+        return prefix + String(repeating: "0", count: 32 - digits.count) + digits
+    }
+
+    func create(for factor: String) -> String {
+        state.withLock {
+            $0.next += 1
+            let sid = Self.sid("YC", $0.next)
+            $0.challenges[sid] = (factor, "pending")
+            return sid
+        }
+    }
+
+    private func json(_ sid: String, _ factor: String, _ status: String) -> String {
+        #"{"sid":"\#(sid)","factor_sid":"\#(factor)","identity":"user-0001","status":"\#(status)","#
+            + #""expiration_date":"2099-01-01T00:00:00Z","details":{"message":"Log in?"},"hidden_details":null}"#
+    }
+
+    private static func reply(_ status: Int, _ body: String, _ headers: HTTPFields = [:]) -> Response {
+        Response(
+            status: .init(code: status), headers: headers, body: .init(byteBuffer: ByteBuffer(string: body)))
+    }
+
+    private static func form(_ request: Request) async throws -> [String: String] {
+        let body = try await request.body.collect(upTo: 100_000)
+        return Dictionary((FormEncoding.decode(String(buffer: body)) ?? []).map { ($0.name, $0.value) }) { $1 }
+    }
+
+    func router() -> Router<BasicRequestContext> {
+        let router = Router()
+        router.post("/v2/Services/:va/AccessTokens") { _, _ in
+            self.state.withLock {
+                $0.enrolmentsAtOnce += 1
+                $0.mostEnrolmentsAtOnce = max($0.mostEnrolmentsAtOnce, $0.enrolmentsAtOnce)
+            }
+            return Self.reply(201, #"{"sid":"YK","token":"access"}"#)
+        }
+        router.post("/v2/Services/:va/Entities/:id/Factors") { request, _ in
+            let form = try await Self.form(request)
+            let key = try P256.Signing.PublicKey(
+                derRepresentation: Data(base64Encoded: form["Binding.PublicKey"] ?? "") ?? Data())
+            let sid = self.state.withLock {
+                $0.next += 1
+                let sid = Self.sid("YF", $0.next)
+                $0.keys[sid] = key
+                return sid
+            }
+            return Self.reply(
+                201, #"{"sid":"\#(sid)","account_sid":"AC1","status":"unverified","config":{"credential_sid":"\#(sid)"}}"#)
+        }
+        router.post("/v2/Services/:va/Entities/:id/Factors/:yf") { request, context in
+            let sid = try context.parameters.require("yf")
+            let form = try await Self.form(request)
+            let isGood = try self.state.withLock { state -> Bool in
+                state.enrolmentsAtOnce -= 1
+                let signature = try P256.Signing.ECDSASignature(
+                    derRepresentation: Data(base64Encoded: form["AuthPayload"] ?? "") ?? Data())
+                guard state.keys[sid]?.isValidSignature(signature, for: Data(sid.utf8)) == true else { return false }
+                state.verified.insert(sid)
+                return true
+            }
+            return isGood ? Self.reply(200, #"{"status":"verified"}"#) : Self.reply(403, #"{"code":60311,"message":""}"#)
+        }
+        router.get("/v2/Services/:va/Entities/:id/Challenges") { request, _ in
+            let factor = request.uri.queryParameters["FactorSid"].map(String.init)
+            let list = self.state.withLock { state in
+                state.challenges.filter { $0.value.factor == factor && $0.value.status == "pending" }
+                    .map { self.json($0.key, $0.value.factor, $0.value.status) }
+            }
+            return Self.reply(200, #"{"challenges":[\#(list.joined(separator: ","))],"meta":{"next_page_url":null}}"#)
+        }
+        router.get("/v2/Services/:va/Entities/:id/Challenges/:yc") { _, context in
+            let sid = try context.parameters.require("yc")
+            let found = self.state.withLock {
+                $0.fetched.append(sid)
+                return $0.challenges[sid]
+            }
+            guard let found else { return Self.reply(404, #"{"code":60391,"message":""}"#) }
+            return Self.reply(
+                200, self.json(sid, found.factor, found.status),
+                [HTTPField.Name("Twilio-Verify-Signature-Fields")!: "sid,factor_sid,details"])
+        }
+        router.post("/v2/Services/:va/Entities/:id/Challenges/:yc") { request, context in
+            let sid = try context.parameters.require("yc")
+            let parts = (try await Self.form(request)["AuthPayload"] ?? "").split(separator: ".")
+            let refused = try self.state.withLock { state -> Bool in
+                guard parts.count == 3, let found = state.challenges[sid], found.status == "pending",
+                    let signature = DeviceJWT.bytes(base64URL: parts[2]),
+                    let payload = DeviceJWT.bytes(base64URL: parts[1]),
+                    let status = try JSONTree(parsing: payload)["status"]?.stringValue,
+                    state.keys[found.factor]?.isValidSignature(
+                        try P256.Signing.ECDSASignature(rawRepresentation: Data(signature)),
+                        for: Data("\(parts[0]).\(parts[1])".utf8)) == true
+                else { return true }
+                state.challenges[sid]?.status = status
+                return false
+            }
+            return refused ? Self.reply(403, #"{"code":60324,"message":""}"#) : Self.reply(200, "{}")
+        }
+        router.post("/v2/Receipts") { request, _ in
+            let form = try await Self.form(request)
+            self.state.withLock {
+                $0.receipts.append(
+                    Receipt(
+                        token: form["ReceiptToken"] ?? "", channel: form["Channel"] ?? "", shown: form["Shown"] ?? ""))
+            }
+            return Response(status: .noContent)
+        }
+        return router
+    }
+}

@@ -1,0 +1,369 @@
+import AsyncHTTPClient
+import DeviceKit
+import Foundation
+import Hummingbird
+import NIOCore
+import Testing
+
+@testable import Simulators
+
+@Suite("How a phone decides")
+struct PhonePolicyTests {
+    static func message(_ kind: PushMessage.Kind, _ dispatch: String = "c", challenge: Int = 1) throws -> PushMessage {
+        try PushMessage(values: [
+            "type": PushMessage.type, "challenge_sid": "YC" + String(repeating: "\(challenge)", count: 32),
+            "factor_sid": "YF" + String(repeating: "0", count: 32), "kind": kind.rawValue, "dispatch": dispatch,
+            "expires_at": "1970-01-01T00:00:10Z", "receipt_token": "r",
+        ])
+    }
+
+    private static let approval: [PhoneAction] = [.fetch, .answer(approved: true)]
+
+    @Test(
+        "the first visible and the first background push, per behaviour",
+        arguments: [
+            (PhoneBehaviour.answers, [.display, .confirm(.visible, .yes)] + approval, [.confirm(.background, .unknown)]),
+            (.denies, [.display, .confirm(.visible, .yes), .fetch, .answer(approved: false)], [.confirm(.background, .unknown)]),
+            (.ignores, [.display, .confirm(.visible, .yes)], [.confirm(.background, .unknown)]),
+            (.notificationsOff, [.lose("notifications are off")], [.confirm(.background, .no)] + approval),
+            (.closed, [.display, .keep, .confirm(.visible, .yes)], [.lose("the app is closed")]),
+            (
+                .slow(7), [.wait(milliseconds: 7), .display, .confirm(.visible, .yes)] + approval,
+                [.wait(milliseconds: 7), .confirm(.background, .unknown)]
+            ),
+            (.forges, [.display, .confirm(.visible, .yes), .fetch, .forge], [.confirm(.background, .unknown)]),
+        ] as [(PhoneBehaviour, [PhoneAction], [PhoneAction])])
+    func table(behaviour: PhoneBehaviour, visible: [PhoneAction], background: [PhoneAction]) throws {
+        var policy = PhonePolicy(behaviour)
+        #expect(policy.receive(try Self.message(.visible), .apn, nowMs: 0) == visible)
+        policy = PhonePolicy(behaviour)
+        #expect(policy.receive(try Self.message(.background), .apn, nowMs: 0) == background)
+    }
+
+    @Test("a challenge pushed again is confirmed again, shown once and answered once")
+    func repeated() throws {
+        var policy = PhonePolicy(.answers)
+        _ = policy.receive(try Self.message(.visible), .apn, nowMs: 0)
+        #expect(
+            policy.receive(try Self.message(.visible, "t1"), .apn, nowMs: 0)
+                == [.confirm(.visible, .yes), .ignore("answered before")])
+        #expect(policy.displayedCount == 1)
+        #expect(policy.receive(try Self.message(.background, "t1"), .apn, nowMs: 0) == [.confirm(.background, .yes)])
+        policy.failed(try Self.message(.visible).challengeSID)
+        #expect(
+            policy.receive(try Self.message(.visible, "t2"), .apn, nowMs: 0)
+                == [.confirm(.visible, .yes)] + Self.approval, "an answer that came to nothing is tried again")
+    }
+
+    @Test("drops:2 loses two visible pushes and the background pushes beside them, then answers")
+    func drops() throws {
+        var policy = PhonePolicy(.drops(2))
+        func isLost(_ kind: PushMessage.Kind, _ dispatch: String) throws -> Bool {
+            if case .lose? = policy.receive(try Self.message(kind, dispatch), .apn, nowMs: 0).first { true } else { false }
+        }
+        #expect(try isLost(.visible, "c") && isLost(.background, "c"))
+        #expect(try isLost(.background, "t1"), "ahead of its visible push")
+        #expect(try isLost(.visible, "t1") && isLost(.background, "t1"))
+        #expect(try !isLost(.visible, "t2") && !isLost(.background, "t2"))
+        #expect(policy.displayedCount == 1)
+    }
+
+    @Test("an expired push does nothing")
+    func expired() throws {
+        var policy = PhonePolicy(.answers)
+        #expect(policy.receive(try Self.message(.visible), .apn, nowMs: 10_000) == [.ignore("expired")])
+        #expect(policy.displayedCount == 0)
+    }
+
+    @Test("with notifications off an FCM message still runs the app, which shows nothing")
+    func notificationsOffFCM() throws {
+        var policy = PhonePolicy(.notificationsOff)
+        #expect(
+            policy.receive(try Self.message(.visible), .fcm, nowMs: 0) == [.confirm(.visible, .no)] + Self.approval)
+        #expect(policy.displayedCount == 0)
+    }
+
+    @Test("behaviours are read from their texts and written back")
+    func texts() throws {
+        for text in [
+            "answers", "denies", "ignores", "drops:3", "notifications-off", "closed", "polls", "deleted", "slow:250",
+            "offline", "forges",
+        ] {
+            #expect(PhoneBehaviour(text)?.description == text)
+        }
+        for bad in ["", "answer", "drops", "drops:", "drops:-1", "drops:1001", "slow:x", "answers:1", "slow:600001"] {
+            #expect(PhoneBehaviour(bad) == nil, "\(bad)")
+        }
+    }
+}
+
+@Suite("Simulated phones against a small server", .timeLimit(.minutes(1)))
+struct PhoneTests {
+    struct Bench: Sendable {
+        var server: MiniVerify
+        var network: PushNetwork
+        var pool: PhonePool
+        var client: HTTPClient
+
+        func phone(_ behaviour: PhoneBehaviour, _ provider: SimulatedProvider = .apn) async throws -> SimulatedPhone {
+            try await pool.enrol(
+                serviceSID: "VA1", identity: "user-0001", name: "p",
+                profile: .init(
+                    provider: provider, appID: "dev.app", behaviour: behaviour, pollInterval: .milliseconds(50)))
+        }
+
+        /// As the dispatcher's push would arrive.
+        func push(
+            _ phone: SimulatedPhone, _ challenge: String, _ kind: String = "visible", dispatch: String = "c",
+            expiresAt: String = "2099-01-01T00:00:00Z", factor: String? = nil
+        ) {
+            let registration = phone.device.registration
+            network.accept(
+                makePush(
+                    phone.provider, token: registration.pushToken ?? "",
+                    values: [
+                        "type": "verify_push_challenge", "challenge_sid": challenge,
+                        "factor_sid": factor ?? registration.factorSID, "message": "Log in?", "dispatch": dispatch,
+                        "kind": kind, "expires_at": expiresAt, "receipt_token": "r-\(dispatch)-\(kind)",
+                    ]), drops: false, nowMs: SimulatorClock.systemMs())
+        }
+
+        /// Runs a phone while `body` looks on.
+        func run(_ phone: SimulatedPhone, _ body: @escaping @Sendable () async throws -> Void) async throws {
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { await phone.run() }
+                try await body()
+                group.cancelAll()
+            }
+        }
+    }
+
+    static func run(_ body: @escaping @Sendable (Bench) async throws -> Void) async throws {
+        let server = MiniVerify()
+        let (ports, port) = AsyncStream.makeStream(of: Int.self, bufferingPolicy: .bufferingNewest(1))
+        let application = Application(
+            router: server.router(), configuration: .init(address: .hostname("127.0.0.1", port: 0)),
+            onServerRunning: { port.yield($0.localAddress?.port ?? 0) }, logger: quiet)
+        let client = HTTPClient(eventLoopGroupProvider: .singleton)
+        do {
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { try await application.run() }
+                for await port in ports {
+                    let url = "http://127.0.0.1:\(port)"
+                    let network = PushNetwork()
+                    let pool = PhonePool(
+                        backend: BackendClient(apiURL: url, accountSID: "AC1", authToken: "secret", client: client),
+                        devices: DeviceClient(apiURL: url, transport: HTTPClientTransport(client)), reception: network,
+                        concurrency: 4)
+                    try await body(Bench(server: server, network: network, pool: pool, client: client))
+                    break
+                }
+                group.cancelAll()
+                while (try? await group.next()) != nil {}
+            }
+        } catch {
+            try? await client.shutdown()
+            throw error
+        }
+        try await client.shutdown()
+    }
+
+    @Test("answers and denies show, confirm, fetch and answer", arguments: [PhoneBehaviour.answers, .denies])
+    func answers(behaviour: PhoneBehaviour) async throws {
+        try await Self.run { bench in
+            let phone = try await bench.phone(behaviour)
+            let challenge = bench.server.create(for: phone.device.registration.factorSID)
+            try await bench.run(phone) {
+                try await phone.log.wait(for: .online)
+                bench.push(phone, challenge)
+                bench.push(phone, challenge, dispatch: "t1")
+                let word = behaviour == .answers ? "approved" : "denied"
+                try await phone.log.wait(for: .answered, challenge: challenge) { $0.detail == word }
+                try await phone.log.wait(for: .confirmed, challenge: challenge, count: 2)
+                #expect(bench.server.status(challenge) == word)
+                #expect(phone.displayedCount == 1 && phone.log.count(.answered) == 1)
+                #expect(bench.server.receipts.allSatisfy { $0.channel == "visible" && $0.shown == "yes" })
+            }
+        }
+    }
+
+    @Test("ignores confirms and never answers; expired pushes and those for another factor do nothing")
+    func ignores() async throws {
+        try await Self.run { bench in
+            let phone = try await bench.phone(.ignores)
+            let challenge = bench.server.create(for: phone.device.registration.factorSID)
+            try await bench.run(phone) {
+                try await phone.log.wait(for: .online)
+                bench.push(phone, challenge, dispatch: "old", expiresAt: "2020-01-01T00:00:00Z")
+                bench.push(phone, challenge, dispatch: "other", factor: "YF" + String(repeating: "9", count: 32))
+                bench.push(phone, challenge)
+                try await phone.log.wait(for: .ignored, count: 2)
+                try await phone.log.wait(for: .confirmed, challenge: challenge)
+                #expect(bench.server.receipts.map(\.token) == ["r-c-visible"])
+                #expect(bench.server.status(challenge) == "pending" && phone.log.count(.answered) == 0)
+            }
+        }
+    }
+
+    @Test("drops:1 loses the first push and answers the second")
+    func drops() async throws {
+        try await Self.run { bench in
+            let phone = try await bench.phone(.drops(1))
+            let challenge = bench.server.create(for: phone.device.registration.factorSID)
+            try await bench.run(phone) {
+                try await phone.log.wait(for: .online)
+                bench.push(phone, challenge)
+                try await phone.log.wait(for: .lost)
+                #expect(bench.server.receipts.isEmpty)
+                bench.push(phone, challenge, dispatch: "t1")
+                try await phone.log.wait(for: .answered)
+                #expect(bench.server.receipts.map(\.token) == ["r-t1-visible"])
+            }
+        }
+    }
+
+    @Test("with notifications off only the background push runs the app, which says so and answers")
+    func notificationsOff() async throws {
+        try await Self.run { bench in
+            let phone = try await bench.phone(.notificationsOff)
+            let challenge = bench.server.create(for: phone.device.registration.factorSID)
+            try await bench.run(phone) {
+                try await phone.log.wait(for: .online)
+                bench.push(phone, challenge)
+                try await phone.log.wait(for: .lost)
+                bench.push(phone, challenge, "background")
+                try await phone.log.wait(for: .answered)
+                #expect(
+                    bench.server.receipts == [.init(token: "r-c-background", channel: "background", shown: "no")])
+                #expect(phone.displayedCount == 0)
+            }
+        }
+    }
+
+    @Test("a closed app keeps ids and confirms; opened, it fetches exactly those challenges and answers")
+    func closed() async throws {
+        try await Self.run { bench in
+            let phone = try await bench.phone(.closed)
+            let challenge = bench.server.create(for: phone.device.registration.factorSID)
+            let other = bench.server.create(for: phone.device.registration.factorSID)
+            try await bench.run(phone) {
+                try await phone.log.wait(for: .online)
+                bench.push(phone, challenge)
+                bench.push(phone, challenge, dispatch: "t1")
+                try await phone.log.wait(for: .confirmed, count: 2)
+                #expect(phone.inbox.entries.map(\.challengeSID) == [challenge])
+                #expect(bench.server.fetched.isEmpty && bench.server.status(challenge) == "pending")
+                await phone.open()
+                #expect(bench.server.status(challenge) == "approved" && bench.server.status(other) == "pending")
+                #expect(Set(bench.server.fetched) == [challenge])
+                #expect(phone.inbox.entries.isEmpty && phone.displayedCount == 1)
+            }
+        }
+    }
+
+    @Test("polls gets no pushes and answers what it finds")
+    func polls() async throws {
+        try await Self.run { bench in
+            let phone = try await bench.phone(.polls)
+            let challenge = bench.server.create(for: phone.device.registration.factorSID)
+            try await bench.run(phone) {
+                try await phone.log.wait(for: .answered, challenge: challenge)
+                #expect(bench.server.status(challenge) == "approved")
+                #expect(!bench.network.isOnline(.apn, token: phone.device.registration.pushToken ?? ""))
+            }
+        }
+    }
+
+    @Test("a forged answer is refused, and the challenge stays pending")
+    func forges() async throws {
+        try await Self.run { bench in
+            let phone = try await bench.phone(.forges)
+            let challenge = bench.server.create(for: phone.device.registration.factorSID)
+            try await bench.run(phone) {
+                try await phone.log.wait(for: .online)
+                bench.push(phone, challenge)
+                let event = try await phone.log.wait(for: .refused, challenge: challenge)
+                #expect(event.detail == "forged: 403 code 60324")
+                #expect(bench.server.status(challenge) == "pending")
+            }
+        }
+    }
+
+    @Test("slow waits before it does anything")
+    func slow() async throws {
+        try await Self.run { bench in
+            let phone = try await bench.phone(.slow(300))
+            let challenge = bench.server.create(for: phone.device.registration.factorSID)
+            try await bench.run(phone) {
+                try await phone.log.wait(for: .online)
+                bench.push(phone, challenge)
+                let pushed = try await phone.log.wait(for: .pushed)
+                let confirmed = try await phone.log.wait(for: .confirmed)
+                #expect(confirmed.atMs - pushed.atMs >= 300)
+                try await phone.log.wait(for: .answered)
+            }
+        }
+    }
+
+    @Test("an offline phone that comes online gets what APNs stored: the latest")
+    func offline() async throws {
+        try await Self.run { bench in
+            let phone = try await bench.phone(.offline)
+            let factor = phone.device.registration.factorSID
+            let first = bench.server.create(for: factor)
+            let second = bench.server.create(for: factor)
+            try await bench.run(phone) {
+                try await phone.log.wait(for: .offline)
+                bench.push(phone, first)
+                bench.push(phone, second)
+                phone.become(.answers)
+                try await phone.log.wait(for: .answered, challenge: second)
+                #expect(bench.server.status(first) == "pending")
+                #expect(bench.network.counters(.apn).displaced == 1)
+            }
+        }
+    }
+
+    @Test("a deleted app's token is unregistered at its provider", arguments: SimulatedProvider.allCases)
+    func deleted(provider: SimulatedProvider) async throws {
+        try await Self.run { bench in
+            let phone = try await bench.phone(.deleted, provider)
+            try await bench.run(phone) {
+                try await phone.log.wait(for: .deleted)
+                let standing = bench.network.standing(provider, phone.device.registration.pushToken ?? "")
+                if case .unregistered = standing {} else { Issue.record("\(standing)") }
+            }
+        }
+    }
+
+    @Test("a pool enrols its phones with bounded concurrency, in order, and their log is one")
+    func pool() async throws {
+        try await Self.run { bench in
+            let identities = (0..<20).map { "user-\(1000 + $0)" }
+            let phones = try await bench.pool.enrol(serviceSID: "VA1", identities: identities) { index in
+                .init(provider: index % 2 == 0 ? .apn : .fcm)
+            }
+            #expect(phones.map(\.device.registration.identity) == identities)
+            #expect(bench.server.verifiedCount == 20 && phones.allSatisfy { $0.device.registration.isVerified })
+            #expect(1...4 ~= bench.server.mostEnrolmentsAtOnce)
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { await bench.pool.run(phones) }
+                try await bench.pool.log.wait(for: .online, count: 20)
+                for phone in phones {
+                    bench.push(phone, bench.server.create(for: phone.device.registration.factorSID))
+                }
+                try await bench.pool.log.wait(for: .answered, count: 20)
+                group.cancelAll()
+            }
+        }
+    }
+
+    @Test("waiting for what does not happen ends at the deadline and says what did")
+    func waiting() async throws {
+        let log = PhoneLog()
+        log.record(PhoneEvent(atMs: 0, phone: "p", kind: .online, challengeSID: nil, detail: ""))
+        await #expect {
+            try await log.wait(for: .answered, deadline: .milliseconds(50))
+        } throws: { ($0 as? SimulatorError)?.message.contains("online") == true }
+    }
+}
