@@ -30,11 +30,17 @@ public final class SQLiteChallengeStore: ChallengeStore {
 
     /// Opens the file, makes it when missing, and brings the schema up to date. Blocks for as long as that takes.
     /// - Throws: ``StoreError/failed(_:)`` that names the file.
-    public init(path: String, keys: StoreKeys, logger: Logger) throws {
+    public convenience init(path: String, keys: StoreKeys, logger: Logger) throws {
+        try self.init(path: path, keys: keys, logger: logger) { _ in }
+    }
+
+    /// - Parameter configure: last changes to the connections, for tests that watch the statements.
+    init(path: String, keys: StoreKeys, logger: Logger, configure: (inout Configuration) -> Void) throws {
         var configuration = Configuration()
         configuration.busyMode = .timeout(10)
         configuration.maximumReaderCount = 4
         configuration.label = "beckon.store"
+        configure(&configuration)
         let lastOutboxID: Int64
         do {
             pool = try DatabasePool(path: path, configuration: configuration)

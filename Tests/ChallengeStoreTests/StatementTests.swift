@@ -1,0 +1,113 @@
+import ChallengeModel
+import Foundation
+import GRDB
+import Synchronization
+import Testing
+
+@testable import ChallengeStore
+
+@Suite("Statements", .timeLimit(.minutes(2)))
+struct StatementTests {
+    /// Statements seen on all connections of a pool.
+    final class Seen: Sendable {
+        private let texts = Mutex<Set<String>>([])
+        func add(_ text: String) { texts.withLock { _ = $0.insert(text) } }
+        var all: [String] { texts.withLock { $0.sorted() } }
+    }
+
+    /// Scans that are meant: of a table or partial index that holds a row but for moments, or in the order of a key and cut
+    /// short by LIMIT.
+    static func isMeant(_ line: String, _ text: String) -> Bool {
+        let tiny = [
+            "SCAN sqlite_sequence", "SCAN entity_purges", "SCAN services USING INDEX services_deleted",
+            "SCAN services USING COVERING INDEX services_deleted",
+        ]
+        let cutShort = [
+            ("SCAN challenges", "ORDER BY id LIMIT ?"),
+            ("SCAN outbox USING INDEX outbox_dispatches", "ORDER BY id LIMIT 1"),
+        ]
+        return tiny.contains(line) || cutShort.contains { line == $0.0 && text.hasSuffix($0.1) }
+    }
+
+    @Test("no statement that the conformance cases run reads a table from end to end")
+    func plans() async throws {
+        try await withTemporaryFolder { folder in
+            let seen = Seen()
+            for (index, promise) in ConformanceCase.all.enumerated() {
+                let store = try SQLiteChallengeStore(
+                    path: folder.appending(path: "\(index).db").path, keys: TestKeys.both, logger: quiet
+                ) { configuration in
+                    configuration.prepareDatabase { database in
+                        database.trace { event in
+                            if case .statement(let statement) = event { seen.add(statement.sql) }
+                        }
+                    }
+                }
+                try await promise.check(World(store))
+                await store.close()
+            }
+            let kinds = ["SELECT", "INSERT", "UPDATE", "DELETE"]
+            let statements = seen.all.filter { text in
+                kinds.contains { text.hasPrefix($0) } && !text.contains("sqlite_master") && !text.contains("grdb_")
+            }
+            #expect(statements.count > 60)
+            let queue = try DatabaseQueue(path: folder.appending(path: "0.db").path)
+            for text in statements {
+                let plan = try await queue.read { database in
+                    try Row.fetchAll(database, sql: "EXPLAIN QUERY PLAN " + text, arguments: Self.blanks(text))
+                        .map { $0["detail"] as String }
+                }
+                for line in plan where line.hasPrefix("SCAN") && !Self.isMeant(line, text) {
+                    Issue.record("\(line): \(text)")
+                }
+            }
+            try queue.close()
+        }
+    }
+
+    /// As many nulls as there are question marks; no text literal of ours holds one.
+    static func blanks(_ text: String) -> StatementArguments {
+        StatementArguments(Array(repeating: DatabaseValue.null, count: text.count { $0 == "?" }))
+    }
+
+    @Test("every commit waits for the disk: synchronous is FULL on the connection that writes")
+    func synchronous() async throws {
+        try await withTemporaryFolder { folder in
+            let store = try SQLiteChallengeStore(
+                path: folder.appending(path: "s.db").path, keys: TestKeys.both, logger: quiet)
+            let level = try await store.write { try $0.integer("PRAGMA synchronous") }
+            #expect(level == 2)
+            await store.close()
+        }
+    }
+
+    @Test("a claim stays cheap with a hundred thousand rows waiting and thousands under a lease")
+    func backlog() async throws {
+        try await withTemporaryFolder { folder in
+            let store = try SQLiteChallengeStore(
+                path: folder.appending(path: "s.db").path, keys: TestKeys.both, logger: quiet)
+            try await store.write { database in
+                for index in 0..<100_000 {
+                    try database.enqueue(
+                        .events, key: "k\(index)", value: [1, 2, 3], contentType: .cloudEvent, nowMs: 0)
+                }
+            }
+            _ = try await store.claimOutbox(owner: "relay", limit: 5000, leaseMs: 1_000_000, nowMs: 0)
+            var claims: [Duration] = []
+            var states: [Duration] = []
+            for _ in 0..<20 {
+                let start = ContinuousClock.now
+                let rows = try await store.claimOutbox(owner: "relay", limit: 10, leaseMs: 1_000_000, nowMs: 1)
+                claims.append(ContinuousClock.now - start)
+                #expect(rows.count == 10)
+                let asked = ContinuousClock.now
+                #expect(try await store.outboxState().rows == 100_000)
+                states.append(ContinuousClock.now - asked)
+            }
+            // A scan of the rows takes several times that.
+            #expect(claims.sorted()[10] < .milliseconds(20), "claim: median \(claims.sorted()[10])")
+            #expect(states.sorted()[10] < .milliseconds(20), "state: median \(states.sorted()[10])")
+            await store.close()
+        }
+    }
+}
