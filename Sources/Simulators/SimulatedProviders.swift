@@ -55,6 +55,14 @@ public struct SimulatorAddresses: Sendable, Codable, Hashable {
     public var controlURL: String
 }
 
+/// An APNs signing key as Apple's portal hands it out.
+public struct APNsKey: Sendable, Codable, Hashable {
+    public var teamID: String
+    public var keyID: String
+    /// The text of the `.p8` file.
+    public var privateKeyPEM: String
+}
+
 /// Look-alikes of APNs and FCM over TLS and HTTP/2, the network from them to simulated phones, and a control port.
 ///
 /// A `Service`: runs from ``run()`` to graceful shutdown or cancellation. ``addresses()`` waits until all ports are bound.
@@ -137,7 +145,8 @@ public final class SimulatedProviders: Service {
         listeners.settle(.success([.apn: apns, .fcm: fcm]))
         let control = SimulatorServer(
             network: network, apns: .init(injector: apnsFaults, listener: apns),
-            fcm: .init(injector: fcmFaults, listener: fcm), register: { [self] in try register($0) })
+            fcm: .init(injector: fcmFaults, listener: fcm), register: { [self] in try register($0) }, makeAPNsKey: { [self] in try makeAPNsKey() },
+            makeServiceAccount: { [self] in try makeServiceAccount() })
         let application = Application(
             router: control.router(),
             configuration: .init(address: .hostname(configuration.controlHost, port: configuration.controlPort)),
@@ -190,15 +199,14 @@ public final class SimulatedProviders: Service {
 
     /// A fresh APNs signing key, registered, as Apple's portal would hand it out.
     /// - Parameter topics: bundle ids that it may push to; nil: all.
-    /// - Returns: `privateKeyPEM` is the text of the `.p8` file.
     public func makeAPNsKey(
         topics: [String]? = nil
-    ) throws -> (teamID: String, keyID: String, privateKeyPEM: String) {
+    ) throws -> APNsKey {
         let key = P256.Signing.PrivateKey()
         let teamID = Self.word(10)
         let keyID = Self.word(10)
         tokens.register(team: teamID, key: keyID, publicKey: key.publicKey, topics: topics.map(Set.init))
-        return (teamID, keyID, key.pemRepresentation + "\n")
+        return APNsKey(teamID: teamID, keyID: keyID, privateKeyPEM: key.pemRepresentation + "\n")
     }
 
     /// A fresh service account, registered: the JSON that Google's console would hand out, with Google's `token_uri`.

@@ -11,6 +11,7 @@ import NIOCore
 /// | request | does |
 /// |---|---|
 /// | `POST /credentials` | registers an APNs key or a service account; the body is a ``CredentialRegistration`` |
+/// | `POST /keys/apn`, `/keys/fcm` | hands out a fresh, registered APNs key (``APNsKey``), or a service account's JSON |
 /// | `GET`, `PUT /faults/{provider}` | reads, replaces ``ProviderFaults`` |
 /// | `POST /connections/{provider}/goaway`, `…/cut` | GOAWAY on, or end of, all connections |
 /// | `GET /counters` | ``PushCounters`` per provider |
@@ -22,6 +23,8 @@ struct SimulatorServer {
     let apns: ProviderControl
     let fcm: ProviderControl
     let register: @Sendable (CredentialRegistration) throws -> Void
+    let makeAPNsKey: @Sendable () throws -> APNsKey
+    let makeServiceAccount: @Sendable () throws -> String
 
     /// What can be done to one provider.
     struct ProviderControl: Sendable {
@@ -41,6 +44,12 @@ struct SimulatorServer {
                 throw Self.badRequest(error)
             }
             return Response(status: .noContent)
+        }
+        router.post("/keys/apn") { _, _ in try Self.json(try makeAPNsKey()) }
+        router.post("/keys/fcm") { _, _ in
+            Response(
+                status: .ok, headers: [.contentType: "application/json"],
+                body: .init(byteBuffer: ByteBuffer(string: try makeServiceAccount())))
         }
         router.get("/faults/{provider}") { _, context in
             try Self.json(try control(context).injector.faults)
@@ -105,6 +114,7 @@ struct SimulatorServer {
     }
 
     /// Heartbeats show a client that left: writing to it fails, and the phone is offline.
+    @concurrent
     private static func stream(_ pushes: AsyncStream<SimulatedPush>, to writer: inout any ResponseBodyWriter) async throws {
         let (lines, continuation) = AsyncStream.makeStream(
             of: Line.self, bufferingPolicy: .bufferingOldest(PushNetwork.streamBound))

@@ -194,6 +194,8 @@ public final class SimulatedPhone: Sendable {
                 case .forge:
                     guard let fetched else { continue }
                     let response = try await ForgedAnswer(challenge: fetched).send(from: device)
+                    // The question is still open for whoever holds the right key.
+                    if response.isRefused { state.withLock { $0.policy.failed(challengeSID) } }
                     note(
                         response.isRefused ? .refused : .answered, challengeSID, detail: "forged: \(response.detail)")
                 }

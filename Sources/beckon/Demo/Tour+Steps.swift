@@ -1,6 +1,7 @@
 import ChallengeModel
 import DeviceKit
 import Foundation
+import KafkaClient
 import Simulators
 
 extension Tour {

@@ -12,6 +12,7 @@ import PushGateway
 import ServiceLifecycle
 import ServiceSupport
 import Simulators
+import UnixSignals
 
 /// All of Beckon in one process: the stand-in broker, SQLite in a temporary folder, the roles, the provider look-alikes.
 struct DevCluster: Sendable {
@@ -54,7 +55,7 @@ struct DevCluster: Sendable {
     private let client: HTTPClient
     private let readiness: Readiness
     /// Those that others need come first.
-    private let services: [any Service]
+    private let services: [any ServiceLifecycle.Service]
     private let admin: AdminServer
 
     /// - Parameters:
@@ -99,7 +100,7 @@ struct DevCluster: Sendable {
             configuration.fcmURL = addresses.fcmURL
             configuration.fcmTokenURL = addresses.fcmTokenURL
             configuration.caFile = caFile
-            let service = DispatcherService(
+            let service = try DispatcherService(
                 configuration: dispatcherConfiguration,
                 sender: try PushGateway(configuration: configuration, logger: logger), readiness: readiness,
                 logger: logger, metrics: metrics)
@@ -166,7 +167,7 @@ struct DevCluster: Sendable {
     }
 }
 
-private struct BodyService: Service {
+private struct BodyService: ServiceLifecycle.Service {
     let body: @Sendable () async throws -> Void
 
     func run() async throws {
@@ -175,8 +176,8 @@ private struct BodyService: Service {
 }
 
 /// A service that can only be made once others run.
-private struct LateService: Service {
-    let make: @Sendable () async throws -> any Service
+private struct LateService: ServiceLifecycle.Service {
+    let make: @Sendable () async throws -> any ServiceLifecycle.Service
 
     func run() async throws { try await make().run() }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import ChallengeModel
 import Foundation
 import Logging
 import ServiceSupport

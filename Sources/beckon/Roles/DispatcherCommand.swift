@@ -14,7 +14,7 @@ struct DispatcherCommand: AsyncParsableCommand {
         let context = try await RoleContext(.dispatcher, arguments: settings)
         let gateway = try PushGateway(
             configuration: try PushGatewayConfiguration(context.settings), logger: context.logger)
-        let service = DispatcherService(
+        let service = try DispatcherService(
             configuration: try DispatcherConfiguration(context.settings), sender: gateway, readiness: context.readiness,
             logger: context.logger, metrics: context.metrics)
         try await context.run([service])

@@ -20,19 +20,19 @@ struct ProducerCommand: AsyncParsableCommand {
             keys: StoreKeys(
                 store: try settings(Settings.storeKeys), configuration: try settings(Settings.configurationKeys)),
             logger: context.logger)
-        let service = try ProducerService(
+        let service = ProducerService(
             configuration: try ProducerConfiguration(settings), store: store, readiness: context.readiness,
             logger: context.logger, metrics: context.metrics)
         let scheme = try settings.optional(Settings.apiCertificate) == nil ? "http" : "https"
         let host = try settings(Settings.apiHost)
         try await context.run([StoreService(store: store), service]) {
-            ["api": "\(scheme)://\(host):\(await service.boundPort())"]
+            ["api": "\(scheme)://\(host):\(await service.boundPort ?? 0)"]
         }
     }
 }
 
 /// Closes the store after everything that uses it.
-struct StoreService: Service {
+struct StoreService: ServiceLifecycle.Service {
     let store: any ChallengeStore
 
     func run() async throws {

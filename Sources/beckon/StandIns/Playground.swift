@@ -22,17 +22,12 @@ struct Playground: Sendable {
         if let serviceSID {
             self.serviceSID = serviceSID
         } else {
-            struct APNsKey: Decodable {
-                let teamID: String
-                let keyID: String
-                let privateKey: String
-            }
             let key = try JSONDecoder().decode(APNsKey.self, from: try await Self.post(control + "/keys/apn", client))
             let account = String(decoding: try await Self.post(control + "/keys/fcm", client), as: UTF8.self)
             self.serviceSID = try await backend.createService(
                 friendlyName: "Playground",
                 apnCredentialSID: try await backend.createAPNsCredential(
-                    friendlyName: "Simulated APNs", teamID: key.teamID, keyID: key.keyID, privateKeyPEM: key.privateKey),
+                    friendlyName: "Simulated APNs", teamID: key.teamID, keyID: key.keyID, privateKeyPEM: key.privateKeyPEM),
                 fcmCredentialSID: try await backend.createFCMCredential(
                     friendlyName: "Simulated FCM", serviceAccountJSON: account))
         }
@@ -47,7 +42,7 @@ struct Playground: Sendable {
         guard response.status == .ok else {
             throw SimulatorError("the simulator answered \(response.status.code) to POST \(url)")
         }
-        return Data(buffer: body)
+        return Data(body.readableBytesView)
     }
 }
 
