@@ -150,7 +150,7 @@ let package = Package(
 
         .target(
             name: "TestSupport",
-            dependencies: ["KafkaClient", "ChallengeModel", .asyncHTTPClient, .logging, .nioCore, .nioSSL],
+            dependencies: ["KafkaClient", "ChallengeModel", "Simulators", .asyncHTTPClient, .logging, .nioCore, .nioSSL],
             path: "Tests/TestSupport",
             swiftSettings: swiftSettings),
         tests(of: "KafkaClient"),
@@ -184,11 +184,11 @@ let package = Package(
             ]),
         .testTarget(
             name: "EndToEnd",
-            dependencies: ["ChallengeModel", "DeviceKit", "KafkaClient", "TestSupport", .asyncHTTPClient, .logging],
+            dependencies: ["ChallengeModel", "DeviceKit", "KafkaClient", "Simulators", "TestSupport", .asyncHTTPClient, .logging],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "Faults",
-            dependencies: ["ChallengeModel", "DeviceKit", "KafkaClient", "TestSupport", .asyncHTTPClient, .logging],
+            dependencies: ["ChallengeModel", "DeviceKit", "KafkaClient", "Simulators", "TestSupport", .asyncHTTPClient, .logging],
             swiftSettings: swiftSettings),
     ]
 )

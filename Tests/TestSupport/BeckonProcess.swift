@@ -81,9 +81,18 @@ public final class BeckonProcess: Sendable {
     /// The end of the log, for a failure's message.
     public var tail: String { output.split(separator: "\n").suffix(25).joined(separator: "\n") }
 
-    /// Runs a command to its end.
-    /// - Returns: what it printed.
-    public static func run(_ arguments: [String], environment: [String: String] = [:]) throws -> String {
+    /// Runs a command to its end, off the cooperative threads.
+    /// - Returns: what it printed on standard output.
+    /// - Throws: ``Failure`` with that output when it does not exit with 0.
+    public static func output(of arguments: [String], environment: [String: String] = [:]) async throws -> String {
+        try await withCheckedThrowingContinuation { continuation in
+            DispatchQueue.global().async {
+                continuation.resume(with: Result { try run(arguments, environment: environment) })
+            }
+        }
+    }
+
+    private static func run(_ arguments: [String], environment: [String: String]) throws -> String {
         let process = Process()
         process.executableURL = executable
         process.arguments = arguments
@@ -92,11 +101,12 @@ public final class BeckonProcess: Sendable {
         process.standardInput = FileHandle.nullDevice
         process.standardOutput = pipe
         try process.run()
-        let data = pipe.fileHandleForReading.readDataToEndOfFile()
+        let text = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
         process.waitUntilExit()
         guard process.terminationStatus == 0 else {
-            throw Failure(description: "beckon \(arguments.joined(separator: " ")) ended with \(process.terminationStatus)")
+            throw Failure(
+                description: "beckon \(arguments.joined(separator: " ")) ended with \(process.terminationStatus):\n\(text)")
         }
-        return String(decoding: data, as: UTF8.self)
+        return text
     }
 }

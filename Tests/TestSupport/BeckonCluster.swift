@@ -1,0 +1,154 @@
+public import AsyncHTTPClient
+public import ChallengeModel
+public import Foundation
+public import KafkaClient
+public import Simulators
+import Synchronization
+
+/// Every role as its own process around the stand-in broker, as compose.yaml lays them out around Kafka.
+public final class BeckonCluster: Sendable {
+    public struct Account: Sendable, Decodable {
+        public let sid: String
+        public let authToken: String
+
+        enum CodingKeys: String, CodingKey {
+            case sid = "account_sid"
+            case authToken = "auth_token"
+        }
+    }
+
+    public let folder: URL
+    public let kafka: KafkaConfiguration
+    public let account: Account
+    public let names = TopicNames()
+    public let recordKeys: KeyRing
+    public let client: HTTPClient
+    public let apiURL: String
+    /// The simulator's control address.
+    public let control: String
+    private let simulator: [String: String]
+    private let environment: [String: String]
+    private let processes: Mutex<[String: BeckonProcess]>
+
+    /// Starts broker and simulator and makes an account; the roles are started one by one.
+    public init() async throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "beckon-cluster-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        let broker = try BeckonProcess("broker", ["broker", "--admin-port", "0"], folder: folder)
+        let simulator = try BeckonProcess(
+            "simulator", ["simulator", "--admin-port", "0", "--simulator-ca-file", folder.appending(path: "ca.crt").path],
+            folder: folder)
+        let (brokerFacts, simulatorFacts) = (try await broker.ready(), try await simulator.ready())
+        recordKeys = .random()
+        var environment = [
+            "BECKON_KAFKA_BOOTSTRAP_SERVERS": brokerFacts["kafka"] ?? "", "BECKON_KAFKA_EMBEDDED": "true",
+            "BECKON_RECORD_KEYS": recordKeys.text, "BECKON_STORE_KEYS": KeyRing.random().text,
+            "BECKON_CONFIGURATION_KEYS": KeyRing.random().text,
+            "BECKON_STORE_PATH": folder.appending(path: "beckon.sqlite").path, "BECKON_ADMIN_PORT": "0",
+        ]
+        let made = try await BeckonProcess.output(of: ["account", "create"], environment: environment)
+        account = try JSONDecoder().decode(Account.self, from: Data(made.utf8))
+        let port = try Self.freePort()
+        environment.merge([
+            "BECKON_ENTRANCE_ACCOUNT": account.sid, "BECKON_API_PORT": "\(port)",
+            "BECKON_APNS_URL": simulatorFacts["apns"] ?? "", "BECKON_APNS_SANDBOX_URL": simulatorFacts["apns"] ?? "",
+            "BECKON_FCM_URL": simulatorFacts["fcm"] ?? "", "BECKON_FCM_TOKEN_URL": simulatorFacts["fcm_token"] ?? "",
+            "BECKON_PROVIDERS_CA_FILE": folder.appending(path: "ca.crt").path,
+        ]) { $1 }
+        self.folder = folder
+        self.simulator = simulatorFacts
+        self.environment = environment
+        control = simulatorFacts["control"] ?? ""
+        apiURL = "http://127.0.0.1:\(port)"
+        kafka = KafkaConfiguration(bootstrapServers: brokerFacts["kafka"] ?? "", isEmbedded: true)
+        var configuration = HTTPClient.Configuration()
+        configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 64
+        client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+        processes = Mutex(["broker": broker, "simulator": simulator])
+    }
+
+    /// The backend of the account.
+    public var backend: BackendClient {
+        BackendClient(apiURL: apiURL, accountSID: account.sid, authToken: account.authToken, client: client)
+    }
+
+    /// Starts a role; a name used before is started again.
+    /// - Parameters:
+    ///   - role: the subcommand.
+    ///   - arguments: more settings.
+    @discardableResult
+    public func start(_ name: String, _ role: String, _ arguments: [String] = [], more: [String: String] = [:]) throws
+        -> BeckonProcess
+    {
+        let process = try BeckonProcess(
+            name, [role] + arguments, environment: environment.merging(more) { $1 }, folder: folder)
+        processes.withLock { $0[name] = process }
+        return process
+    }
+
+    /// Registers phones that live in a process of their own.
+    /// - Returns: the service they are registered with.
+    public func startPhones(_ count: Int, behaviour: String, platform: String = "mixed") async throws -> String {
+        let phones = try start(
+            "phones", "phone",
+            [
+                "--phone-api", apiURL, "--phone-simulator", control, "--phone-account", account.sid, "--phone-count",
+                "\(count)", "--phone-behaviour", behaviour, "--phone-platform", platform,
+            ], more: ["BECKON_PHONE_AUTH_TOKEN": account.authToken])
+        return try await phones.ready(within: .seconds(60))["service_sid"] ?? ""
+    }
+
+    public subscript(name: String) -> BeckonProcess? { processes.withLock { $0[name] } }
+
+    /// `kill -9`.
+    public func kill(_ name: String) { self[name]?.kill() }
+
+    /// SIGTERM to all roles, and last to simulator and broker.
+    /// - Returns: exit status by name; nil: it had to be killed.
+    @discardableResult
+    public func stop() async -> [String: Int32?] {
+        let all = processes.withLock { $0 }
+        var statuses: [String: Int32?] = [:]
+        let last = ["simulator", "broker"]
+        await withTaskGroup(of: (String, Int32?).self) { group in
+            for (name, process) in all where !last.contains(name) && process.isRunning {
+                group.addTask { (name, await process.stop(within: .seconds(30))) }
+            }
+            for await (name, status) in group { statuses.updateValue(status, forKey: name) }
+        }
+        for name in last { if let process = all[name] { statuses.updateValue(await process.stop(), forKey: name) } }
+        try? await client.shutdown()
+        return statuses
+    }
+
+    public func removeFolder() { try? FileManager.default.removeItem(at: folder) }
+
+    /// Runs `body` with a cluster and ends every process of it afterwards.
+    public static func with(_ body: @Sendable (BeckonCluster) async throws -> Void) async throws {
+        let cluster = try await BeckonCluster()
+        do {
+            try await body(cluster)
+        } catch {
+            await cluster.stop()
+            throw error
+        }
+        await cluster.stop()
+        cluster.removeFolder()
+    }
+
+    private static func freePort() throws -> UInt16 {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(descriptor) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = inet_addr("127.0.0.1")
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let bound = withUnsafeMutablePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
+            }
+        }
+        guard bound else { throw BeckonProcess.Failure(description: "no free port") }
+        return UInt16(bigEndian: address.sin_port)
+    }
+}
