@@ -41,6 +41,9 @@ public struct Assignment: Sendable {
     ) async throws(KafkaError) -> [TopicPartition: PartitionReader] {
         try await consumer.assign(partitions, from: starts)
     }
+
+    /// Takes nothing: for an owner who is about to leave. An assignment without any answer would keep the group waiting.
+    public func refuse() async { await consumer.unassign() }
 }
 
 /// A revocation waiting for its answer.

@@ -233,6 +233,64 @@ struct DispatchTests {
         }
     }
 
+    @Test("a poison record too large for a dead letter is cut, and the lane goes on")
+    func tooLarge() async throws {
+        try await Rig.with { rig in
+            var kafka = rig.kafka
+            kafka.properties["message.max.bytes"] = "1500000"
+            let producer = try KafkaProducer(configuration: kafka, logger: rig.logger)
+            _ = try await producer.send(
+                ProducerRecord(
+                    topic: rig.names[.challenges], key: Array(Samples.challenge(1).utf8),
+                    value: Array(repeating: 7, count: 400_000),
+                    headers: [RecordHeader("x", Array(repeating: 1, count: 800_000))]))
+            await producer.close(deadline: .seconds(1))
+            try await rig.write([Samples.dispatch(2)])
+            let running = try rig.service(ScriptedSender())
+            try await eventually("both are dealt with") { rig.outcomes.count == 1 && rig.deadLetters.count == 1 }
+            #expect(rig.deadLetters[0].value == Array(repeating: 7, count: 64 * 1024))
+            try await running.stop()
+            #expect(try await rig.committed()?.offset == 2)
+        }
+    }
+
+    @Test("without Kafka it is unready and says why, and stops when asked")
+    func noKafka() async throws {
+        let kafka = KafkaConfiguration(
+            bootstrapServers: "127.0.0.1:1", properties: ["log_level": "0"], isEmbedded: true)
+        let running = try RunningService(
+            configuration: DispatcherConfiguration(
+                kafka: kafka, recordKeys: Samples.keys, configurationKeys: .random()),
+            sender: ScriptedSender(), logger: .init(label: "t") { _ in SwiftLogNoOpLogHandler() },
+            metrics: CountedMetrics())
+        try await eventually("the reason is told") {
+            running.readiness.reasons[DispatcherService.Check.topics]?.contains("does not answer") == true
+        }
+        try await running.stop()
+    }
+
+    @Test("a background push goes beside the alert within the challenge's budget, over all its dispatches")
+    func background() async throws {
+        try await Rig.with { rig in
+            let sender = ScriptedSender()
+            let running = try rig.service(sender)
+            let target = Samples.target(platform: .apn, budget: 2)
+            for id in ["c", "t1", "t2"] {
+                try await rig.write([Samples.dispatch(1, id: id, targets: [target], background: true)])
+                try await eventually("\(id) is recorded") {
+                    rig.outcomes.contains { $0.dispatchID == id && $0.kind == .visible }
+                }
+            }
+            try await eventually("five outcomes") { rig.outcomes.count == 5 }
+            #expect(
+                sender.pushes.map { "\($0.dispatchID) \($0.kind)" } == [
+                    "c visible", "c background", "t1 visible", "t1 background", "t2 visible",
+                ])
+            #expect(Set(sender.pushes.map(\.pushID)).count == 5)
+            try await running.stop()
+        }
+    }
+
     @Test("a watchdog ends a worker whose push never gets an answer")
     func watchdog() async throws {
         try await Rig.with { rig in

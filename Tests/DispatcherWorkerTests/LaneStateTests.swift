@@ -271,6 +271,32 @@ struct LaneStateTests {
         #expect(state.commit().offset == 1)
     }
 
+    @Test("what is too large to be written is cut; a misplaced one then goes to the dead letters")
+    func tooLarge() throws {
+        var state = state()
+        var now = now
+        let large = ConsumedRecord(
+            topicPartition: TopicPartition(topic: "beckon.challenges", partition: 0), offset: 0, timestampMs: 1,
+            key: Array(repeating: 65, count: 5000), value: Array(repeating: 1, count: 100_000),
+            headers: [RecordHeader("x", "y")])
+        guard case .write(let id, .repost) = state.take(large, .misplaced, now: now).first else {
+            Issue.record("expected a repost")
+            return
+        }
+        state.writeFailed(id, isTooLarge: true, now: now)
+        now.steadyMs += 5000
+        guard case .write(let again, .deadLetter(let record, "size", _)) = state.due(now: now, mayPush: false).first
+        else {
+            Issue.record("expected a dead letter")
+            return
+        }
+        #expect(again == id)
+        #expect(record.key.count + record.value.count < 70_000)
+        #expect(record.headers.isEmpty)
+        state.acknowledged(id, at: position(0), nowMs: now.epochMs)
+        #expect(state.commit().offset == 1)
+    }
+
     @Test("a drain waits for answers, records the rest as unknown, and leaves their records open")
     func drain() throws {
         var state = state()

@@ -47,7 +47,7 @@ struct CommitMetadata: Hashable, Sendable {
 /// The lowest offset that an outcome of an uncommitted record can have: where `outcomes` was known to reach when the record
 /// was taken, for its outcomes are written later. Records that our predecessor may have served have theirs since its own
 /// commit, so for them the position that we began with counts.
-struct OutcomeFloors: Hashable, Sendable {
+struct OutcomeFloors: Sendable {
     /// From this record on, this floor; ascending in both.
     private var floors: [(record: Int64, floor: Int64)]
     private var first = 0
@@ -87,11 +87,4 @@ struct OutcomeFloors: Hashable, Sendable {
         if committed >= next, let inheritedBelow, committed >= inheritedBelow { return known }
         return floors[first].floor
     }
-
-    static func == (lhs: OutcomeFloors, rhs: OutcomeFloors) -> Bool {
-        lhs.known == rhs.known && lhs.floors.map(\.record) == rhs.floors.map(\.record)
-            && lhs.floors.map(\.floor) == rhs.floors.map(\.floor)
-    }
-
-    func hash(into hasher: inout Hasher) { hasher.combine(known) }
 }

@@ -25,6 +25,9 @@ final class LaneLoop {
     /// What the process window was last told.
     private var toldPushes = 0
     private var toldBytes = 0
+    private let writer: [UInt8]
+    private var quietUntilMs: Int64 = 0
+    private var unsaid = 0
     private var isFull = false
     private var isHeld = false
 
@@ -34,6 +37,7 @@ final class LaneLoop {
 
     init(lane: Lane, state: LaneState) {
         self.lane = lane
+        writer = Array(lane.writer.utf8)
         self.state = state
         environment = lane.environment
     }
@@ -147,12 +151,12 @@ final class LaneLoop {
         cursor = 0
         while batch.isEmpty {
             guard let items = lane.readers.challenges.available(max: Self.batchSize), !items.isEmpty else { return }
-            check(items)
+            check(items, now: now ?? Moment.now())
         }
         state.look(ahead: batch.map { ($0.record.offset, $0.intake) }, nowMs: (now ?? Moment.now()).epochMs)
     }
 
-    private func check(_ items: [PartitionItem]) {
+    private func check(_ items: [PartitionItem], now: Moment) {
         for case .record(let record) in items where record.offset >= state.ledger.next {
             let intake = environment.intake.challenge(record)
             switch intake {
@@ -160,12 +164,9 @@ final class LaneLoop {
             case .bad(let reason, let detail):
                 environment.metrics.count(
                     .deadLetters, [("topic", Topic.challenges.rawValue), ("reason", reason)])
-                environment.logger.warning(
+                warn(
                     "a record goes to the dead letters",
-                    metadata: [
-                        "topic": "\(record.topicPartition.topic)", "partition": "\(lane.partition)",
-                        "offset": "\(record.offset)", "reason": "\(reason)", "detail": "\(detail)",
-                    ])
+                    ["offset": "\(record.offset)", "reason": "\(reason)", "detail": "\(detail)"], now: now)
             default: break
             }
             batch.append((record, intake))
@@ -221,7 +222,7 @@ final class LaneLoop {
             case .endOfPartition(let offset): reach(&state, offset)
             case .record(let record):
                 reach(&state, record.offset + 1)
-                if topic == .outcomes, record.headers.text(of: Lane.writerHeader) == lane.writer { continue }
+                if topic == .outcomes, record.headers.value(of: Lane.writerHeader) == writer { continue }
                 switch environment.intake.fact(record, as: type) {
                 case .success(let value): apply(&state, value)
                 case .failure(.misplaced): environment.metrics.count(.misplaced, [("topic", topic.rawValue)])
@@ -279,10 +280,8 @@ final class LaneLoop {
             state.acknowledged(id, at: position, nowMs: now.epochMs)
         case .failure(let error):
             environment.metrics.count(.writeRetries)
-            environment.logger.warning(
-                "a write was not acknowledged and is tried again",
-                metadata: ["partition": "\(lane.partition)", "error": "\(error)"])
-            state.writeFailed(id, now: now)
+            warn("a write was not acknowledged and is tried again", ["error": "\(error)"], now: now)
+            state.writeFailed(id, isTooLarge: error.code == "MSG_SIZE_TOO_LARGE", now: now)
         }
     }
 
@@ -304,6 +303,20 @@ final class LaneLoop {
     }
 
     // MARK: - Showing
+
+    /// Once a second and lane: a flood of bad records or an outage is told by the counters, not by as many lines.
+    private func warn(_ message: Logger.Message, _ metadata: Logger.Metadata, now: Moment) {
+        guard now.steadyMs >= quietUntilMs else {
+            unsaid += 1
+            return
+        }
+        var metadata = metadata
+        metadata["partition"] = "\(lane.partition)"
+        if unsaid > 0 { metadata["unsaid"] = "\(unsaid)" }
+        environment.logger.warning(message, metadata: metadata)
+        unsaid = 0
+        quietUntilMs = now.steadyMs + 1000
+    }
 
     private func tellWindow() {
         environment.window.adjust(pushes: state.pushes - toldPushes, bytes: state.bytes - toldBytes)

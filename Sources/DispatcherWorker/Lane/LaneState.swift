@@ -20,6 +20,29 @@ enum LaneWrite: Sendable {
     case repost(ConsumedRecord)
 }
 
+extension LaneWrite {
+    private static let cutBytes = 64 * 1024
+
+    /// What is sure to fit into a record: without foreign headers, key and value cut.
+    fileprivate func cut() -> LaneWrite {
+        switch self {
+        case .outcome: self
+        case .deadLetter(let record, let reason, let detail):
+            .deadLetter(Self.cut(record), reason: reason, detail: detail)
+        case .repost(let record):
+            .deadLetter(
+                Self.cut(record), reason: "size", detail: "misplaced, and too large to be written to its partition")
+        }
+    }
+
+    private static func cut(_ record: ConsumedRecord) -> ConsumedRecord {
+        ConsumedRecord(
+            topicPartition: record.topicPartition, offset: record.offset, timestampMs: record.timestampMs,
+            key: Array(record.key.prefix(1024)), value: Array(record.value.prefix(cutBytes)),
+            headers: record.headers.filter { $0.name == ContentType.headerName && $0.value.count < 100 })
+    }
+}
+
 /// One partition's work as a value: which records are open, which pushes are out, what is known about challenges, what may
 /// be committed. Decides; sends and writes nothing itself.
 ///
@@ -35,7 +58,7 @@ struct LaneState: Sendable {
 
     struct PendingWrite: Sendable {
         let record: Int64
-        let write: LaneWrite
+        var write: LaneWrite
         /// The push whose outcome it is; nil: nothing that could be repeated.
         let unit: UInt64?
         var attempts = 0
@@ -280,8 +303,10 @@ struct LaneState: Sendable {
     }
 
     /// It was not written, or nobody knows. It is tried again for as long as the partition is ours.
-    mutating func writeFailed(_ id: UInt64, now: Moment) {
+    /// - Parameter isTooLarge: the same bytes will never be taken: they are cut, for poison must not stop the lane.
+    mutating func writeFailed(_ id: UInt64, isTooLarge: Bool = false, now: Moment) {
         guard var pending = writes[id] else { return }
+        if isTooLarge { pending.write = pending.write.cut() }
         pending.attempts += 1
         writes[id] = pending
         let delay = min(2000, Int64(50) << Int64(min(pending.attempts, 6)))

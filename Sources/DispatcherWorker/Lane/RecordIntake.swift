@@ -117,10 +117,10 @@ struct RecordIntake: Sendable {
             guard let factor = FactorSID(target.factorSid), factor.rawValue == target.factorSid else {
                 throw wrong("factor_sid", "YF")
             }
-            guard !factors.contains(factor) else {
-                throw RecordFormatError(reason: "field", "a factor_sid stands twice in targets")
-            }
             factors.append(factor)
+        }
+        guard factors.count == 1 || Set(factors).count == factors.count else {
+            throw RecordFormatError(reason: "field", "a factor_sid stands twice in targets")
         }
         return CheckedDispatch(
             dispatch: dispatch, id: id, account: account, service: service, challenge: challenge, factors: factors,

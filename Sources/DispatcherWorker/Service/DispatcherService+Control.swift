@@ -123,7 +123,7 @@ extension DispatcherService {
             for event in events {
                 switch event {
                 case .revoked(let revocation), .lost(let revocation): await revocation.accept()
-                case .assigned(let assignment): _ = try? await assignment.accept(from: [:])
+                case .assigned(let assignment): await assignment.refuse()
                 case .fault: break
                 }
             }

@@ -39,7 +39,9 @@ extension DispatcherService {
             Topic.copartitioned.allSatisfy { owned.contains(partition($0, number)) }
         }
         control.incomplete = numbers.filter { !complete.contains($0) }
-        guard let committed = await readCommitted(complete.map { partition(.challenges, $0) }, consumer) else { return }
+        guard let committed = await readCommitted(complete.map { partition(.challenges, $0) }, consumer) else {
+            return await assignment.refuse()
+        }
 
         var states: [(state: LaneState, writer: String)] = []
         let doneBytes = configuration.doneSetBytes / max(1, complete.count)
@@ -75,7 +77,6 @@ extension DispatcherService {
             starts[partition(.resolutions, state.partition)] = start(state.resolutions)
         }
         let readers = try await accept(assignment, from: starts)
-        guard let readers else { return }
         let environment = LaneEnvironment(
             sender: sender, producer: producer, intake: control.intake, names: configuration.topics, metrics: metrics,
             window: window, gate: gate, logger: logger, maxPushes: configuration.maxPushesPerLane,
@@ -122,14 +123,18 @@ extension DispatcherService {
         return nil
     }
 
-    /// - Returns: nil when the assignment was withdrawn meanwhile; the next event says so.
+    /// Tries a few times: an assignment that is never answered would leave us a member that serves nothing.
     private func accept(
         _ assignment: Assignment, from starts: [TopicPartition: StartOffset]
-    ) async throws -> [TopicPartition: PartitionReader]? {
-        do { return try await assignment.accept(from: starts) } catch {
-            logger.error("an assignment could not be taken", metadata: ["error": "\(error)"])
-            if error.isFatal { throw DispatcherError.kafka(error) }
-            return nil
+    ) async throws -> [TopicPartition: PartitionReader] {
+        var attempts = 0
+        while true {
+            touch()
+            do { return try await assignment.accept(from: starts) } catch {
+                attempts += 1
+                logger.error("an assignment could not be taken", metadata: ["error": "\(error)"])
+                guard attempts < 3, !error.isFatal else { throw DispatcherError.kafka(error) }
+            }
         }
     }
 
