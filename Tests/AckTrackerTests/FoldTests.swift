@@ -214,7 +214,8 @@ struct FoldAttemptTests {
             number += 1
             story.at(due, story.dispatch("t\(number)"), story.outcome(.accepted, "t\(number)"))
         }
-        #expect(number == (lifeMs == 12_000 ? 0 : lifeMs == 30_000 ? 2 : 3))
+        // In 30 s the jitter decides whether the third still fits.
+        #expect(lifeMs == 12_000 ? number == 0 : lifeMs == 30_000 ? (2...3).contains(number) : number == 3)
     }
 
     @Test("the jitter of a challenge is the same in every process")

@@ -150,6 +150,7 @@ struct TrackedPartitionTests {
         partition.suspend()
         #expect(partition.fire(at: FoldStory.time(21_000)).isEmpty)
         #expect(partition.positions == Positions(1, 1, 0, 0), "the state is kept")
+        #expect(partition.checkpoint(at: FoldStory.time(21_001)) != nil, "there is something to commit on the way out")
         partition.begin(at: FoldStory.time(22_000))
         for topic in 0..<4 {
             _ = partition.absorb(topic, [.end(partition.positions[topic])], at: FoldStory.time(22_000))

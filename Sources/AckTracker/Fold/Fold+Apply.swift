@@ -58,7 +58,7 @@ extension Fold {
             let slot = slotMaking(fact.challenge, isEarly: false, at: time)
         else { return }
         defer { schedule(slot, at: time) }
-        takeBase(dispatch, fact.traceparent, slot, at: time)
+        let cold = takeBase(dispatch, fact.traceparent, slot, at: time)
         if id == .creation { table[slot].flags.insert(.complete) }
         if case .attempt(let number) = id {
             table[slot].lastAttempt = max(table[slot].lastAttempt, UInt8(min(number, DispatchBits.lastAttempt)))
@@ -67,7 +67,7 @@ extension Fold {
         let firstAt = table[slot].offset(time.of(dispatch.createdAtMs))
         table[slot].firstAt = table[slot].firstAt == 0 ? firstAt : min(table[slot].firstAt, firstAt)
         let bit = table[slot].bit(of: id)
-        takeTargets(dispatch.targets, factors, slot, changedAtMs: nil, bit: bit)
+        takeTargets(dispatch.targets, factors, slot, changedAtMs: nil, bit: bit, cold)
     }
 
     private mutating func fold(
@@ -79,7 +79,7 @@ extension Fold {
         else { return }
         defer { schedule(slot, at: time) }
         let isKnown = table[slot].flags.contains(.complete)
-        takeBase(dispatch, fact.traceparent, slot, at: time)
+        let cold = takeBase(dispatch, fact.traceparent, slot, at: time)
         markRead(slot, at: time)
         table[slot].flags.insert(.complete)
         if carried.escalated { table[slot].flags.insert(.escalated) }
@@ -92,7 +92,7 @@ extension Fold {
         // Their news were told before it was carried.
         table[slot].flags.insert(.dispatched)
         if carried.devices.contains(where: \.confirmed) { table[slot].flags.insert(.confirmed) }
-        takeTargets(dispatch.targets, factors, slot, changedAtMs: nil, bit: 0)
+        takeTargets(dispatch.targets, factors, slot, changedAtMs: nil, bit: 0, cold)
         let lastAttempt = UInt64(min(carried.lastAttemptNumber, UInt32(DispatchBits.lastAttempt)))
         for progress in carried.devices {
             guard let factor = PackedSID(progress.factorSid, prefix: FactorKind.prefix),
@@ -135,15 +135,16 @@ extension Fold {
         }
     }
 
+    /// - Returns: what is to be packed with the targets; nil when the base was known.
     private mutating func takeBase(
         _ dispatch: ChallengeDispatch, _ traceparent: String, _ slot: UInt32, at time: FoldTime
-    ) {
-        guard !table[slot].isBased else { return }
+    ) -> ColdRecord? {
+        guard !table[slot].isBased else { return nil }
         markBased(slot)
         table[slot].expiresAtMs = dispatch.expiresAtMs
         table[slot].expiresLocalMs = time.local(dispatch.expiresAtMs)
         table[slot].lifeMs = UInt32(clamping: dispatch.expiresAtMs - max(0, dispatch.createdAtMs))
-        guard !table[slot].isClosed else { return }
+        guard !table[slot].isClosed else { return nil }
         table[slot].account = names.number(of: dispatch.accountSid)
         table[slot].service = names.number(of: dispatch.serviceSid)
         table[slot].latencyMs =
@@ -158,16 +159,18 @@ extension Fold {
         cold.message = dispatch.message
         cold.fallbacks = dispatch.fallbacks
         cold.traceparent = traceparent
-        table[slot].cold = cold.packed()
+        return cold
     }
 
     /// - Parameters:
     ///   - changedAtMs: when a `DeviceChanged` said so; nil: a dispatch did.
     ///   - bit: the dispatch that names them.
+    ///   - fresh: the rest of the cold record, when it is not packed yet.
     private mutating func takeTargets(
-        _ targets: [DispatchTarget], _ factors: [PackedSID], _ slot: UInt32, changedAtMs: Int64?, bit: UInt64
+        _ targets: [DispatchTarget], _ factors: [PackedSID], _ slot: UInt32, changedAtMs: Int64?, bit: UInt64,
+        _ fresh: ColdRecord? = nil
     ) {
-        var cold = ColdRecord(packed: table[slot].cold)
+        var cold = fresh ?? ColdRecord(packed: table[slot].cold)
         let before = cold.pushTokens
         for (target, factor) in zip(targets, factors) {
             guard let position = table[slot].positionMaking(factor) else { continue }
@@ -199,7 +202,7 @@ extension Fold {
             }
             table[slot][position] = device
         }
-        if cold.pushTokens != before { table[slot].cold = cold.packed() }
+        if fresh != nil || cold.pushTokens != before { table[slot].cold = cold.packed() }
     }
 
     private mutating func fold(

@@ -7,8 +7,9 @@ import Synchronization
 /// One lock; nothing is written, logged or awaited under it.
 final class TrackedPartition: Sendable {
     enum Phase: Hashable, Sendable {
-        /// Handed over or not yet begun: nothing fires, the state is kept in case it comes back.
-        case suspended
+        /// Being handed over, or not yet begun: nothing fires, the state is kept in case it comes back. What had caught up
+        /// still has a checkpoint to commit.
+        case suspended(hadCaughtUp: Bool)
         /// Reading to the ends that were there: the challenges first, then the rest.
         case catchingUp(ended: Set<Int>)
         case live
@@ -37,7 +38,7 @@ final class TrackedPartition: Sendable {
     }
 
     private struct State {
-        var phase = Phase.suspended
+        var phase = Phase.suspended(hadCaughtUp: false)
         var fold: Fold
         var positions: Positions
         var checkpoints: Checkpoints
@@ -89,7 +90,7 @@ final class TrackedPartition: Sendable {
     /// Nothing fires any more. What was due is asked for again after the next catch-up.
     func suspend() {
         state.withLock {
-            $0.phase = .suspended
+            $0.phase = .suspended(hadCaughtUp: $0.phase == .live)
             $0.waiting = [:]
             $0.barrier = nil
         }
@@ -279,7 +280,7 @@ final class TrackedPartition: Sendable {
     /// - Returns: nil before the first catch-up.
     func checkpoint(at time: FoldTime) -> (commit: Positions, announced: Positions)? {
         state.withLock { state in
-            guard state.phase == .live else { return nil }
+            guard state.phase == .live || state.phase == .suspended(hadCaughtUp: true) else { return nil }
             let guards = state.guards.filter { $0.value.pending > 0 || state.fold.holds($0.key) }
             state.guards = guards
             state.checkpoints.take(state.positions, atMs: time.localMs)

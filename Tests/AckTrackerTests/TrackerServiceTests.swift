@@ -1,0 +1,258 @@
+import AckTracker
+import ChallengeModel
+import Foundation
+import KafkaClient
+import ServiceSupport
+import TestSupport
+import Testing
+
+@Suite("The tracker on a broker", .timeLimit(.minutes(2)))
+struct TrackerServiceTests {
+    @Test("no receipt: t1 after the expected latency, with target and trace; a receipt before: nothing")
+    func attempts() async throws {
+        try await TrackerRig.with { rig in
+            try await rig.tracking { readiness in
+                try await rig.ready(readiness)
+                let confirmed = TrackerRig.Challenge()
+                try await rig.dispatch(confirmed)
+                _ = try await rig.producer.send(rig.receipt(confirmed))
+                try await rig.outcome(.accepted, confirmed)
+                var silent = TrackerRig.Challenge()
+                silent.maxAttempts = 2
+                try await rig.dispatch(silent)
+                try await rig.outcome(.accepted, silent)
+                let acceptedAt = ContinuousClock.now
+                try await eventually("t1") { try rig.attempts(of: silent) == ["t1"] }
+                let waited = ContinuousClock.now - acceptedAt
+                #expect(waited >= .milliseconds(390) && waited < .milliseconds(1_500), "\(waited)")
+                let record = try #require(
+                    rig.tail.records(of: rig.topics[.challenges]).last {
+                        String(decoding: $0.key, as: UTF8.self) == silent.sid.rawValue
+                    })
+                #expect(rig.signer.isAuthentic(record))
+                #expect(record.headers.text(of: "traceparent")?.hasPrefix("00-0af7651916cd43dd") == true)
+                let push = try #require(rig.attempts().first)
+                #expect(push.targets.map(\.factorSid) == [silent.factor.rawValue])
+                #expect(push.targets[0].pushToken == String(repeating: "ab", count: 32))
+                #expect(push.message == "Sign in?" && push.fallbacks == ["sms", "voice"])
+                try await rig.outcome(.accepted, silent, "t1")
+                // Both attempts used: one latency later the backend is told.
+                try await eventually("undelivered") { try !rig.events(.challengeUndelivered, of: silent).isEmpty }
+                #expect(try rig.attempts(of: silent) == ["t1"])
+                #expect(try rig.attempts(of: confirmed).isEmpty)
+                #expect(try rig.events(.challengeDispatched).count == 2)
+                #expect(try rig.events(.challengeConfirmed).map(\.subject) == [confirmed.sid.rawValue])
+                #expect(try rig.escalations().map(\.challengeSid) == [silent.sid.rawValue])
+                let event = try #require(rig.events(.challengeUndelivered, of: silent).first)
+                #expect(event.data["fallbacks"] == .list(["sms", "voice"]))
+                #expect(rig.tail.records(of: rig.topics[.events]).allSatisfy { rig.signer.isAuthentic($0) })
+            }
+        }
+    }
+
+    @Test("no device can be reached: escalation with the fall-backs well before the expiry, once, over a restart too")
+    func escalation() async throws {
+        try await TrackerRig.with(partitions: 1) { rig in
+            var challenge = TrackerRig.Challenge()
+            challenge.lifeMs = 30_000
+            let dead = challenge
+            try await rig.tracking { _ in
+                try await rig.dispatch(dead)
+                try await rig.outcome(.tokenDead, dead, reason: "Unregistered")
+                try await eventually("undelivered") { try rig.events(.challengeUndelivered).count == 1 }
+                #expect(Timestamp.nowMs() < dead.createdAtMs + 18_000)
+            }
+            let failed = try #require(rig.events(.pushFailed).first)
+            #expect(failed.data["error_code"] == "52141")
+            let marker = TrackerRig.Challenge()
+            try await rig.tracking { _ in
+                try await rig.dispatch(marker)
+                try await rig.outcome(.accepted, marker)
+                try await eventually("t1 of the marker") { try rig.attempts(of: marker).count == 1 }
+            }
+            #expect(try rig.escalations().count == 1)
+            let undelivered = try rig.events(.challengeUndelivered)
+            #expect(try undelivered.count == 1 && rig.attempts(of: dead).isEmpty)
+            let device = try #require(undelivered.first?.data["devices"]?.listValue?.first)
+            #expect(device["reason"] == "token-dead" && device["detail"] == "Unregistered")
+        }
+    }
+
+    @Test("an escalation whose writer died before the event: the next owner tells it, and only one of them does")
+    func diedBetween() async throws {
+        try await TrackerRig.with(partitions: 1) { rig in
+            let challenge = try await rig.accepted(1) { $0.latencyMs = 50_000 }[0]
+            var record = OutcomeRecord()
+            record.escalation.accountSid = TrackerRig.account
+            record.escalation.serviceSid = TrackerRig.service
+            record.escalation.challengeSid = challenge.sid.rawValue
+            _ = try await rig.producer.send(
+                rig.signer.record(.outcomes, key: challenge.sid.rawValue, value: record.protobufBytes()))
+            for _ in 0..<2 {
+                let marker = TrackerRig.Challenge()
+                try await rig.tracking { _ in
+                    try await eventually("undelivered") { try rig.events(.challengeUndelivered).count == 1 }
+                    try await rig.dispatch(marker)
+                    try await rig.outcome(.accepted, marker)
+                    try await eventually("dispatched") { try rig.events(.challengeDispatched, of: marker).count == 1 }
+                }
+            }
+            #expect(try rig.events(.challengeUndelivered).count == 1)
+            #expect(try rig.events(.challengeDispatched, of: challenge).count == 1)
+        }
+    }
+
+    @Test("a restart with 2,000 open and 1,900 receipts that came meanwhile pushes again to the other 100, once each")
+    func restart() async throws {
+        try await TrackerRig.with { rig in
+            let challenges = try await rig.tracking { readiness in
+                try await rig.ready(readiness)
+                // Their latency passes while nobody looks.
+                let challenges = try await rig.accepted(2_000) { $0.latencyMs = 6_000 }
+                try await eventually("all were seen") { try rig.events(.challengeDispatched).count == 2_000 }
+                return challenges
+            }
+            #expect(try rig.attempts().isEmpty)
+            try await withThrowingDiscardingTaskGroup { group in
+                for chunk in stride(from: 0, to: 1_900, by: 100) {
+                    group.addTask {
+                        for challenge in challenges[chunk..<chunk + 100] {
+                            _ = try await rig.producer.send(rig.receipt(challenge))
+                        }
+                    }
+                }
+            }
+            let overdue = (challenges.map(\.createdAtMs).max() ?? 0) + 6_700
+            try await eventually("every timer is overdue") { Timestamp.nowMs() > overdue }
+            try await rig.tracking { _ in
+                try await eventually("100 attempts") { try rig.attempts().count >= 100 }
+                try await eventually("1,900 confirmed") { try rig.events(.challengeConfirmed).count >= 1_900 }
+            }
+            let open = Set(challenges[1_900...].map(\.sid.rawValue))
+            #expect(try Set(rig.attempts().map(\.challengeSid)) == open)
+            #expect(try rig.attempts().count == 100 && rig.attempts().allSatisfy { $0.dispatchID == "t1" })
+            #expect(
+                try rig.events(.challengeConfirmed).count == 1_900, "told once, although nobody looked when they came")
+            #expect(try rig.events(.challengeDispatched).count == 2_000, "not told again after the restart")
+        }
+    }
+
+    @Test("a forged receipt silences nothing; it goes to dead letters once; a misplaced record is put right")
+    func forged() async throws {
+        try await TrackerRig.with { rig in
+            _ = try await rig.producer.partitionCounts(of: [rig.topics[.receipts]], deadline: .seconds(5))
+            let challenges = try await rig.accepted(3) { $0.latencyMs = 800 }
+            var unsigned = rig.receipt(challenges[0])
+            unsigned.headers.removeAll { $0.name == RecordAuthenticator.headerName }
+            var foreign = rig.receipt(challenges[1])
+            foreign.value = rig.receipt(challenges[0]).value
+            var misplaced = rig.receipt(challenges[2])
+            misplaced.partition = (Murmur2.partition(key: misplaced.key, partitions: 3) + 1) % 3
+            for record in [unsigned, foreign, misplaced] { _ = try await rig.producer.send(record) }
+            for _ in 0..<2 {
+                try await rig.tracking { _ in
+                    try await eventually("the forged ones are pushed again") {
+                        try rig.attempts(of: challenges[0]).contains("t1")
+                            && rig.attempts(of: challenges[1]).contains("t1")
+                    }
+                    try await eventually("dead letters") { rig.tail.count(of: rig.topics[.deadLetters]) >= 2 }
+                    try await eventually("the misplaced one was written again") {
+                        rig.tail.count(of: rig.topics[.receipts]) == 4
+                    }
+                    let marker = try await rig.accepted(3) { $0.latencyMs = 300 }
+                    try await eventually("the marker's attempts") {
+                        try marker.allSatisfy { try rig.attempts(of: $0).count == 1 }
+                    }
+                }
+            }
+            let letters = rig.tail.records(of: rig.topics[.deadLetters])
+            #expect(letters.count == 2, "once, over a restart too")
+            #expect(letters.allSatisfy { $0.headers.text(of: RecordHeaderName.deadLetterReason) == "mac" })
+            #expect(try rig.events(.challengeConfirmed).map(\.subject) == [challenges[2].sid.rawValue])
+            #expect(try rig.attempts(of: challenges[2]).isEmpty)
+            #expect(rig.tail.count(of: rig.topics[.receipts]) == 4)
+        }
+    }
+
+    @Test("two trackers come and go: every challenge gets its t1, none twice")
+    func rebalance() async throws {
+        try await TrackerRig.with(partitions: 4) { rig in
+            try await rig.tracking { readiness in
+                try await rig.ready(readiness)
+                let writing = Task {
+                    try await rig.accepted(300) { challenge in
+                        challenge.latencyMs = UInt32.random(in: 500...8_000)
+                        challenge.lifeMs = 120_000
+                    }
+                }
+                try await rig.tracking { second in
+                    try await eventually("the second has its share") { second.isReady }
+                    _ = try await writing.value
+                    try await eventually("half of the attempts") { try rig.attempts().count > 150 }
+                }
+                let challenges = try await writing.value
+                try await eventually("all attempts") { try rig.attempts().count >= 300 }
+                let units = try rig.attempts().map { "\($0.challengeSid) \($0.dispatchID)" }
+                #expect(Set(units).count == units.count, "none twice")
+                #expect(Set(units) == Set(challenges.map { "\($0.sid) t1" }))
+            }
+        }
+    }
+
+    @Test("the brokers go and come back: attempts follow, none is written twice, confirmed ones never")
+    func outage() async throws {
+        try await TrackerRig.with(partitions: 2) { rig in
+            try await rig.tracking { readiness in
+                try await rig.ready(readiness)
+                let challenges = try await rig.accepted(40) { $0.latencyMs = 2_500 }
+                for challenge in challenges[..<20] { _ = try await rig.producer.send(rig.receipt(challenge)) }
+                try rig.broker.inject(.brokerDown(1))
+                let overdue = (challenges.map(\.createdAtMs).max() ?? 0) + 3_500
+                try await eventually("overdue") { Timestamp.nowMs() > overdue }
+                #expect(try rig.attempts().isEmpty)
+                try rig.broker.inject(.brokerUp(1))
+                try await eventually("attempts", within: .seconds(40)) { try rig.attempts().count >= 20 }
+                try await rig.ready(readiness)
+                // What comes after is served as before, and nothing more came of the others.
+                let later = try await rig.accepted(1)[0]
+                try await eventually("a later one") { try rig.attempts(of: later).count == 1 }
+                let units = try rig.attempts().map { "\($0.challengeSid) \($0.dispatchID)" }
+                #expect(Set(units) == Set((challenges[20...] + [later]).map { "\($0.sid) t1" }))
+                #expect(units.count == 21)
+            }
+        }
+    }
+
+    @Test("topics with different numbers of partitions keep it unready, and it still stops")
+    func uneven() async throws {
+        try await TrackerRig.with(uneven: true) { rig in
+            try await rig.tracking { readiness in
+                try await eventually("the reason is told") {
+                    readiness.reasons[TrackerService.Check.topics]?.contains("same number of partitions") == true
+                }
+                #expect(!readiness.isReady)
+            }
+        }
+    }
+
+    @Test("commits stay behind the oldest challenge held, so that a third owner finds it")
+    func held() async throws {
+        try await TrackerRig.with(partitions: 1) { rig in
+            let old = try await rig.accepted(1) {
+                $0.latencyMs = 9_000
+                $0.lifeMs = 120_000
+            }[0]
+            for round in 0..<2 {
+                try await rig.tracking { _ in
+                    let marker = TrackerRig.Challenge()
+                    try await rig.dispatch(marker)
+                    try await rig.outcome(.accepted, marker)
+                    try await eventually("round \(round)") { try rig.attempts(of: marker).count == 1 }
+                }
+            }
+            try await rig.tracking { _ in
+                try await eventually("its t1") { try rig.attempts(of: old) == ["t1"] }
+            }
+        }
+    }
+}
