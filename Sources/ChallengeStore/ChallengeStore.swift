@@ -66,7 +66,8 @@ public protocol ChallengeStore: Sendable {
     // Challenges
     /// Resolves the targets, stores, and writes dispatch `c` and `challenge.created`.
     /// - Returns: `isNew` false when the request id was used within 25 h: the challenge it made then, nothing written.
-    /// - Throws: `notFound(.factor)`, `factorUnverified`, `noVerifiedFactor`.
+    /// - Throws: `notFound(.factor)`, `factorUnverified`, `noVerifiedFactor`; `alreadyExpired` when it has a request id that
+    ///   made nothing before, and its expiry has come.
     func createChallenge(_ new: NewChallenge, nowMs: Int64) async throws -> (Challenge, isNew: Bool)
     /// - Parameter factor: when given, only a challenge that is addressed to it.
     func challenge(

@@ -10,6 +10,7 @@ extension SQLiteChallengeStore {
                 throw StoreError.notFound(.service)
             }
             if let known = try database.challenge(madeFor: new, nowMs: nowMs) { return (known, false) }
+            guard new.requestID == nil || new.expiresAtMs > nowMs else { throw StoreError.alreadyExpired }
             guard
                 let entity = try database.entity(
                     account: new.account, service: new.service, identity: new.identity)

@@ -113,6 +113,19 @@ extension ConformanceCase {
             #expect(try await again(at: World.t0 + life))
             #expect(try await !again(at: World.t0 + life + 1))
         },
+        ConformanceCase("one that is over already is refused, unless its request id made a challenge in time") {
+            world in
+            _ = try await world.factor()
+            let made = try await world.store.createChallenge(
+                world.newChallenge(expiresAtMs: World.t0 + 1000, requestID: "in time"), nowMs: World.t0)
+            let again = try await world.store.createChallenge(
+                world.newChallenge(expiresAtMs: World.t0 + 1000, requestID: "in time"), nowMs: World.t0 + 1000)
+            #expect(again.0.sid == made.0.sid && !again.isNew)
+            await #expect(throws: StoreError.alreadyExpired) {
+                try await world.store.createChallenge(
+                    world.newChallenge(expiresAtMs: World.t0 + 1000, requestID: "too late"), nowMs: World.t0 + 1000)
+            }
+        },
         ConformanceCase("lists filter by factor and by the status that the clock shows, both ways, in pages") { world in
             let one = try await world.factor(.apn)
             let two = try await world.factor(.fcm)
