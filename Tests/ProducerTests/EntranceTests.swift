@@ -87,7 +87,7 @@ struct EntranceTests {
             try await TopicTail.following(
                 [events, letters], kafka: producer.kafka, logger: ProducerHarness.logger
             ) { tail in
-                try await eventually("all dead letters and rejections") {
+                try await becomesTrue("all dead letters and rejections") {
                     let rejected = tail.records(of: events).filter {
                         (try? CloudEvent(json: $0.value))?.type == "beckon.request.rejected"
                     }
@@ -111,7 +111,7 @@ struct EntranceTests {
                     ])
                 #expect(rejections.first { $0.subject == "r-5" }?.data["parameter"] == .string("ttl_seconds"))
             }
-            try await eventually("four challenges") { try await challenges(producer, phone).count >= 4 }
+            try await becomesTrue("four challenges") { try await challenges(producer, phone).count >= 4 }
             let made = try await challenges(producer, phone)
             #expect(
                 made.compactMap { $0["beckon"]?["request_id"]?.stringValue }.sorted() == ["r-1", "r-2", "r-3", "r-9"])
@@ -121,6 +121,36 @@ struct EntranceTests {
             #expect(producer.metrics.count(.challengesCreated, [("source", "kafka")]) == 4)
             #expect(
                 producer.metrics.count(.entranceRecords, [("entrance", "requests"), ("result", "repeated")]) == 1)
+        }
+    }
+
+    @Test("a request that is read too late is rejected as expired, but not a repeat of one that was in time")
+    func late() async throws {
+        try await ProducerHarness.run(entrances: true) { producer in
+            let service = try await producer.makeService()
+            let phone = try await producer.enroll("user-0001", service: service)
+            try await withWriter(producer) { writer in
+                _ = try await writer.send(record(request("in time", service).protobufBytes(), producer))
+                try await becomesTrue("the challenge") { try await challenges(producer, phone).count == 1 }
+                // The broker stamps by its own clock, which goes on meanwhile.
+                producer.clock.advance(.seconds(3600))
+                _ = try await writer.send(record(request("in time", service).protobufBytes(), producer))
+                _ = try await writer.send(record(request("too late", service).protobufBytes(), producer))
+            }
+            let events = producer.names[.events]
+            try await TopicTail.following([events], kafka: producer.kafka, logger: ProducerHarness.logger) { tail in
+                @Sendable func rejections() throws -> [CloudEvent] {
+                    try tail.records(of: events).map { try CloudEvent(json: $0.value) }
+                        .filter { $0.type == "beckon.request.rejected" }
+                }
+                try await becomesTrue("the rejection and the repeat") {
+                    try !rejections().isEmpty
+                        && producer.metrics.count(
+                            .entranceRecords, [("entrance", "requests"), ("result", "repeated")]) == 1
+                }
+                #expect(try rejections().map(\.subject) == ["too late"])
+                #expect(try rejections().first?.data["code"] == .integer(60323))
+            }
         }
     }
 
@@ -155,7 +185,7 @@ struct EntranceTests {
             try await TopicTail.following(
                 [topic, letters], kafka: producer.kafka, logger: ProducerHarness.logger
             ) { tail in
-                try await eventually("a receipt and two dead letters") {
+                try await becomesTrue("a receipt and two dead letters") {
                     tail.count(of: topic) >= 1 && tail.count(of: letters) >= 2
                 }
                 let record = try #require(tail.records(of: topic).first)
@@ -176,17 +206,14 @@ struct EntranceTests {
         "a revocation drains and commits: a second member takes over and repeats nothing; what is not done is not committed"
     )
     func rebalance() async throws {
-        let names = TopicNames()
-        let topic = names[.requests]
-        let broker = try EmbeddedBroker(topics: [topic: 4])
-        let kafka = KafkaConfiguration(
-            bootstrapServers: broker.bootstrapServers, properties: ["log_level": "0"], isEmbedded: true)
+        let topic = "t-\(UUID().uuidString)"
+        let kafka = SharedBroker.configuration(try SharedBroker.broker.get())
         let writer = try KafkaProducer(configuration: kafka, logger: ProducerHarness.logger)
-        let metrics = ProducerMetrics(factory: CountingMetrics())
+        let metrics = ProducerMetrics(factory: MetricCounts())
         let handled = Mutex<[String: Int]>([:])
         func member(_ handler: @escaping EntranceConsumer.Handler) -> EntranceConsumer {
             EntranceConsumer(
-                name: "requests", topic: topic, groupID: "g", kafka: kafka, maxInFlight: 8,
+                name: "requests", topic: topic, groupID: topic, kafka: kafka, maxInFlight: 8,
                 commitEvery: .seconds(600), logger: ProducerHarness.logger, metrics: metrics, handler: handler)
         }
         let count: EntranceConsumer.Handler = { record in
@@ -203,7 +230,7 @@ struct EntranceTests {
         let first = member(count)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await first.run() }
-            try await eventually("the first has read all") { handled.withLock { $0.count == 100 } }
+            try await becomesTrue("the first has read all") { handled.withLock { $0.count == 100 } }
             // Its only commit is that of the revocation.
             first.stop()
             try await group.waitForAll()
@@ -225,14 +252,14 @@ struct EntranceTests {
         }
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await second.run() }
-            try await eventually("the second has read all but one") { handled.withLock { $0.count == 199 } }
+            try await becomesTrue("the second has read all but one") { handled.withLock { $0.count == 199 } }
             second.stop()
             try await group.waitForAll()
         }
         let third = member(count)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await third.run() }
-            try await eventually("the stuck one is read again") { handled.withLock { $0.count == 200 } }
+            try await becomesTrue("the stuck one is read again") { handled.withLock { $0.count == 200 } }
             third.stop()
             try await group.waitForAll()
         }
@@ -242,7 +269,6 @@ struct EntranceTests {
         #expect(repeats.allSatisfy { $0.hasPrefix(partition) }, "only behind the one that was not done")
         #expect(handled.withLock { $0[name] } == 1)
         await writer.close(deadline: .seconds(1))
-        await broker.close()
     }
 }
 

@@ -24,7 +24,7 @@ final class ProducerHarness: Sendable {
     let keys: KeyRing
     let account: AccountCredentials
     let readiness: Readiness
-    let metrics: CountingMetrics
+    let metrics: MetricCounts
     let clock: TestClock
     let base: String
 
@@ -32,7 +32,7 @@ final class ProducerHarness: Sendable {
 
     private init(
         broker: EmbeddedBroker, kafka: KafkaConfiguration, names: TopicNames, store: any ChallengeStore, keys: KeyRing,
-        account: AccountCredentials, readiness: Readiness, metrics: CountingMetrics, clock: TestClock, base: String
+        account: AccountCredentials, readiness: Readiness, metrics: MetricCounts, clock: TestClock, base: String
     ) {
         self.broker = broker
         self.kafka = kafka
@@ -51,21 +51,23 @@ final class ProducerHarness: Sendable {
     /// Runs a Producer beside `body`, and shuts it down gracefully afterwards.
     /// - Parameters:
     ///   - entrances: binds the entrance topics to the test's account.
-    ///   - partitions: of a topic, when it is not 3.
+    ///   - ownBroker: for tests that break it, or want other partitions than four; else one serves all tests, with a
+    ///     prefix for each. The stand-in takes up to a second to make a topic.
     static func run(
-        entrances: Bool = false, partitions: [Topic: Int] = [:],
+        entrances: Bool = false, ownBroker partitions: [Topic: Int]? = nil,
         adjust: @Sendable (inout ProducerConfiguration) -> Void = { _ in },
         _ body: @Sendable @escaping (ProducerHarness) async throws -> Void
     ) async throws {
         let folder = FileManager.default.temporaryDirectory.appending(path: "beckon-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: folder) }
-        let names = TopicNames()
-        let broker = try EmbeddedBroker(
-            topics: Dictionary(uniqueKeysWithValues: Topic.allCases.map { (names[$0], partitions[$0] ?? 3) }))
-        // The broker goes before the clients have closed: librdkafka need not say so.
-        let kafka = KafkaConfiguration(
-            bootstrapServers: broker.bootstrapServers, properties: ["log_level": "0"], isEmbedded: true)
+        let names = partitions == nil ? TopicNames(prefix: "t-\(UUID().uuidString).") : TopicNames()
+        let broker =
+            try partitions.map { partitions in
+                try EmbeddedBroker(
+                    topics: Dictionary(uniqueKeysWithValues: Topic.allCases.map { (names[$0], partitions[$0] ?? 3) }))
+            } ?? SharedBroker.broker.get()
+        let kafka = SharedBroker.configuration(broker)
         let clock = TestClock()
         let store = try SQLiteChallengeStore(
             path: folder.appending(path: "store.sqlite").path,
@@ -80,7 +82,7 @@ final class ProducerHarness: Sendable {
         configuration.outboxSampling = .milliseconds(20)
         adjust(&configuration)
         let readiness = Readiness()
-        let metrics = CountingMetrics()
+        let metrics = MetricCounts()
         let service = ProducerService(
             configuration: configuration, store: store, readiness: readiness, logger: logger, metrics: metrics,
             clock: { clock.nowMs })
@@ -104,11 +106,11 @@ final class ProducerHarness: Sendable {
             }
         } catch {
             await store.close()
-            await broker.close()
+            if partitions != nil { await broker.close() }
             throw error
         }
         await store.close()
-        await broker.close()
+        if partitions != nil { await broker.close() }
     }
 
     // MARK: - Requests
@@ -189,6 +191,19 @@ final class ProducerHarness: Sendable {
     }
 }
 
+/// One stand-in broker for the whole test process.
+enum SharedBroker {
+    static let broker = Result { try EmbeddedBroker(topics: [:]) }
+
+    /// Topics come into being when they are asked for, with four partitions. A broker goes before its clients have closed:
+    /// librdkafka need not say so.
+    static func configuration(_ broker: EmbeddedBroker) -> KafkaConfiguration {
+        KafkaConfiguration(
+            bootstrapServers: broker.bootstrapServers,
+            properties: ["log_level": "0", "allow.auto.create.topics": "true"], isEmbedded: true)
+    }
+}
+
 /// `Authorization`.
 struct Authorization: Sendable {
     let header: String
@@ -233,7 +248,7 @@ final class TestClock: Sendable {
 }
 
 /// Waits for a condition, with a deadline in place of a sleep.
-func eventually(
+func becomesTrue(
     within deadline: Duration = .seconds(20), _ what: String, _ condition: @Sendable () async throws -> Bool
 ) async throws {
     let end = ContinuousClock.now + deadline
@@ -245,7 +260,7 @@ func eventually(
 }
 
 /// Counts what counters count, by label and dimensions.
-final class CountingMetrics: MetricsFactory, Sendable {
+final class MetricCounts: MetricsFactory, Sendable {
     private let counts = Mutex<[String: Int64]>([:])
 
     func count(_ name: ProducerMetricName, _ dimensions: [(String, String)]) -> Int64 {

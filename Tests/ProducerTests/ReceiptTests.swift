@@ -14,7 +14,7 @@ struct ReceiptTests {
     private func receipts(_ count: Int, _ producer: ProducerHarness) async throws -> [Receipt] {
         let topic = producer.names[.receipts]
         return try await TopicTail.following([topic], kafka: producer.kafka, logger: ProducerHarness.logger) { tail in
-            try await eventually("\(count) receipts on the topic") { tail.count(of: topic) >= count }
+            try await becomesTrue("\(count) receipts on the topic") { tail.count(of: topic) >= count }
             return try tail.records(of: topic).map {
                 try Receipt(value: $0.value, contentType: ContentType.protobuf.rawValue)
             }

@@ -23,10 +23,10 @@ struct ServiceTests {
                 "\(service)/Entities/user-0001/Challenges", [("Details.Message", "Log in?")], as: producer.backend,
                 headers: [("traceparent", trace)])
             let sid = try created.text("sid")
-            try await eventually("readiness") { producer.readiness.isReady }
+            try await becomesTrue("readiness") { producer.readiness.isReady }
             let topic = producer.names[.challenges]
             try await TopicTail.following([topic], kafka: producer.kafka, logger: ProducerHarness.logger) { tail in
-                try await eventually("the dispatch") { tail.count(of: topic) >= 1 }
+                try await becomesTrue("the dispatch") { tail.count(of: topic) >= 1 }
                 let record = try #require(tail.records(of: topic).first)
                 let signer = RecordSigner(
                     names: producer.names, authenticator: RecordAuthenticator(keys: producer.keys))
@@ -39,9 +39,9 @@ struct ServiceTests {
 
     @Test("topics with different numbers of partitions: HTTP serves, readiness says what is wrong")
     func partitions() async throws {
-        try await ProducerHarness.run(partitions: [.receipts: 5]) { producer in
+        try await ProducerHarness.run(ownBroker: [.receipts: 5]) { producer in
             #expect(try await producer.get("/v2/Services", as: producer.backend).status == 200)
-            try await eventually("the reason") {
+            try await becomesTrue("the reason") {
                 producer.readiness.reasons["kafka"]?.contains("beckon.receipts 5") == true
             }
         }
@@ -49,27 +49,27 @@ struct ServiceTests {
 
     @Test("without Kafka: creations are taken, the reason shows, and all is sent when it is there")
     func kafkaDown() async throws {
-        try await ProducerHarness.run(adjust: { $0.kafkaRetry = .milliseconds(100) }) { producer in
+        try await ProducerHarness.run(ownBroker: [:], adjust: { $0.kafkaRetry = .milliseconds(100) }) { producer in
             try producer.broker.inject(.brokerDown(1))
             let service = try await producer.makeService()
             _ = try await producer.enroll("user-0001", service: service)
             #expect(try await producer.createChallenge(service, "user-0001").status == 201)
             try producer.broker.inject(.brokerUp(1))
-            try await eventually("readiness") { producer.readiness.isReady }
+            try await becomesTrue("readiness") { producer.readiness.isReady }
             let topic = producer.names[.challenges]
             try await TopicTail.following([topic], kafka: producer.kafka, logger: ProducerHarness.logger) { tail in
-                try await eventually("the dispatch") { tail.count(of: topic) >= 1 }
+                try await becomesTrue("the dispatch") { tail.count(of: topic) >= 1 }
             }
         }
     }
 
     @Test("an outbox over its limit refuses creations with 503 and Retry-After, and nothing else")
     func outbox() async throws {
-        try await ProducerHarness.run(partitions: [.receipts: 5], adjust: { $0.outboxLimit = 0 }) { producer in
+        try await ProducerHarness.run(ownBroker: [.receipts: 5], adjust: { $0.outboxLimit = 0 }) { producer in
             // Different partition counts keep the relay from starting, so that rows stay.
             let service = try await producer.makeService()
             _ = try await producer.enroll("user-0001", service: service)
-            try await eventually("the outbox is counted") { producer.readiness.reasons["outbox-limit"] != nil }
+            try await becomesTrue("the outbox is counted") { producer.readiness.reasons["outbox-limit"] != nil }
             let refused = try await producer.createChallenge(service, "user-0001")
             #expect(refused.status == 503)
             #expect(try refused.code() == 20503)
