@@ -40,9 +40,13 @@ public struct StartedService: Service {
     public init(_ body: @escaping @Sendable () async throws -> Void) { self.body = body }
 
     public func run() async throws {
-        try await cancelWhenGracefulShutdown {
-            try await body()
-            try await Task.sleep(for: .seconds(86_400 * 365))
+        do {
+            try await cancelWhenGracefulShutdown {
+                try await body()
+                try await Task.sleep(for: .seconds(86_400 * 365))
+            }
+        } catch is CancellationError where Task.isShuttingDownGracefully {
+            // Asked to stop, which is the end that was waited for.
         }
     }
 }

@@ -42,7 +42,7 @@ struct KilledRolesTests {
             }
             // Those that were not killed drain on SIGTERM and end well.
             let statuses = await cluster.stop()
-            for (name, status) in statuses { #expect(status == 0, "\(name) ended with \(String(describing: status))") }
+            for (name, status) in statuses { #expect(status == 0, "\(name) ended with \(String(describing: status)):\n\(cluster[name]?.tail ?? "")") }
         }
     }
 

@@ -121,7 +121,10 @@ public final class BeckonCluster: Sendable {
         return statuses
     }
 
-    public func removeFolder() { try? FileManager.default.removeItem(at: folder) }
+    /// The ends of all logs, for a failure's message.
+    public var tails: String {
+        processes.withLock { $0 }.sorted { $0.key < $1.key }.map { "--- \($0.key)\n\($0.value.tail)" }.joined(separator: "\n")
+    }
 
     /// Runs `body` with a cluster and ends every process of it afterwards.
     public static func with(_ body: @Sendable (BeckonCluster) async throws -> Void) async throws {
@@ -133,7 +136,7 @@ public final class BeckonCluster: Sendable {
             throw error
         }
         await cluster.stop()
-        cluster.removeFolder()
+        try? FileManager.default.removeItem(at: cluster.folder)
     }
 
     private static func freePort() throws -> UInt16 {

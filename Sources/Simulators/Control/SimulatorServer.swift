@@ -161,7 +161,9 @@ struct SimulatorServer {
 
     private func device(_ context: BasicRequestContext) throws -> (SimulatedProvider, String) {
         let provider = try provider(context)
-        let token = try context.parameters.require("token")
+        // FCM's tokens have a colon, which a client may escape.
+        let raw = try context.parameters.require("token")
+        let token = raw.removingPercentEncoding ?? raw
         guard 1...4096 ~= token.utf8.count else { throw HTTPError(.badRequest, message: "the token is too long") }
         return (provider, provider == .apn ? token.lowercased() : token)
     }
