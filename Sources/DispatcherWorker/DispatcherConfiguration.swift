@@ -30,9 +30,13 @@ public struct DispatcherConfiguration: Sendable {
     public var watchdogBound: Duration = .seconds(30)
 
     /// A `deferred` answer is tried once more in the lane when its time comes within this.
-    public var quickRetryWithin: Duration = .seconds(1)
+    public var quickRetryWithin: Duration = .milliseconds(1500)
     /// … and the challenge then has at least this much left.
     public var quickRetryLeft: Duration = .seconds(2)
+
+    /// A credential that holds half of the process's window and has had no answer for this long: its next pushes are
+    /// deferred at once, so that it stops nobody else.
+    public var stallBound: Duration = .seconds(2)
 
     /// Fingerprints of pushes that are done, over all lanes.
     public var doneSetBytes = 24 << 20

@@ -30,7 +30,8 @@ struct HandOverTests {
             try await eventually("nothing is lost") {
                 Set(rig.outcomes.filter { $0.disposition == .accepted }.map(\.unit)).count == 400
             }
-            #expect(Set(second.pushes.map(\.challengeSID)) == Set(open.map(Samples.challenge)))
+            let wrong = Set(second.pushes.map(\.challengeSID)).symmetricDifference(open.map(Samples.challenge))
+            #expect(wrong.isEmpty)
             #expect(second.counts.values.allSatisfy { $0 == 1 })
             try await again.stop()
         }
@@ -161,8 +162,6 @@ struct HandOverTests {
             }
             let unknown = Set(rig.outcomes.filter { $0.disposition == .unknown }.map(\.unit))
             let repeated = sender.counts.filter { $0.value > 1 }.map(\.key)
-            let again = rig.outcomes.count { $0.dropReason == .alreadyDone }
-            print("members come and go: \(total) challenges, \(repeated.count) repeated, \(again) read again and dropped")
             #expect(repeated.allSatisfy(unknown.contains), "\(repeated.count) of \(total) repeated")
             try await first.stop()
         }

@@ -157,7 +157,9 @@ struct PushPlannerTests {
             (.deferred, "connection", 0, 700, 2699, nil), (.deferred, "connection", 0, 700, 2700, 700),
             (.deferred, "ServiceUnavailable", 503, 500, 10_000, 500),
             (.deferred, "InternalServerError", 500, 0, 10_000, 100),
-            (.deferred, "TooManyRequests", 429, 0, 10_000, nil), (.deferred, "circuit-open", 0, 0, 10_000, nil),
+            (.deferred, "busy", 0, 250, 10_000, 250), (.deferred, "access-token", 0, 100, 10_000, 100),
+            (.deferred, "stalled", 0, 100, 10_000, nil), (.deferred, "TooManyRequests", 429, 0, 10_000, nil),
+            (.deferred, "circuit-open", 0, 0, 10_000, nil),
             (.deferred, "unknown-credential", 0, 0, 10_000, nil), (.unknown, "connection", 0, 0, 10_000, nil),
             (.rejected, "connection", 0, 0, 10_000, nil),
         ] as [(Disposition, String, Int, Int64, Int64, Int64?)])

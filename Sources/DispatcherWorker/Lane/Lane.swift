@@ -22,6 +22,7 @@ struct LaneEnvironment: Sendable {
     let metrics: DispatcherMetrics
     let window: ProcessWindow
     let gate: CommitGate
+    let shares: CredentialShares
     let logger: Logger
     let maxPushes: Int
     let maxBytes: Int

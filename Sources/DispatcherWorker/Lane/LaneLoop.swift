@@ -261,7 +261,7 @@ final class LaneLoop {
         for step in steps {
             switch step {
             case .send(let id, let push):
-                environment.sender.send(push) { [lane] answer in lane.post { $0.answers.append((id, answer)) } }
+                send(id, push)
             case .write(let id, let write):
                 environment.producer.enqueue(record(of: write)) { [lane] result in
                     lane.post { $0.reports.append((id, result)) }
@@ -271,6 +271,22 @@ final class LaneLoop {
             case .dropped(let reason):
                 environment.metrics.dropped(reason)
             }
+        }
+    }
+
+    private func send(_ id: UInt64, _ push: Push) {
+        let shares = environment.shares
+        let credential = push.credentialSID
+        let now = Moment.now()
+        guard shares.enter(credential, steadyMs: now.steadyMs) else {
+            let answer = PushAnswer(
+                disposition: .deferred, reason: OutcomeReason.stalled,
+                retryAtMs: now.epochMs + Int64.random(in: 2000...4000))
+            return lane.post { $0.answers.append((id, answer)) }
+        }
+        environment.sender.send(push) { [lane] answer in
+            shares.leave(credential, steadyMs: Moment.now().steadyMs)
+            lane.post { $0.answers.append((id, answer)) }
         }
     }
 

@@ -22,6 +22,7 @@ public final class DispatcherService: Service {
     let producer: KafkaProducer
     let window: ProcessWindow
     let gate: CommitGate
+    let shares: CredentialShares
     /// Names our outcomes' writers: this and a number per lane.
     let instance = UUID().uuidString.lowercased().prefix(8)
 
@@ -71,6 +72,8 @@ public final class DispatcherService: Service {
         producer = try KafkaProducer(configuration: configuration.kafka, logger: logger)
         window = ProcessWindow(
             maxPushes: configuration.maxPushesPerProcess, maxBytes: configuration.maxBytesPerProcess)
+        shares = CredentialShares(
+            maxPushes: configuration.maxPushesPerProcess, stallMs: configuration.stallBound.milliseconds)
         gate = CommitGate(freshnessMs: configuration.commitFreshness.milliseconds)
         for check in [Check.topics, Check.configuration, Check.partitions] { readiness.fail(check, "starting") }
     }
