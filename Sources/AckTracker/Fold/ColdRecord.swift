@@ -52,9 +52,7 @@ struct ColdRecord: Sendable, Equatable {
     /// Lower-case hexadecimal (SIDs, APNs tokens) takes half its size.
     func packed() -> [UInt8] {
         var bytes: [UInt8] = []
-        bytes.reserveCapacity(
-            24 + identity.utf8.count + message.utf8.count + traceparent.utf8.count
-                + pushTokens.reduce(0) { $0 + $1.utf8.count / ($1.utf8.count == 64 ? 2 : 1) + 3 })
+        bytes.reserveCapacity(256)
         func append(_ count: Int) {
             var rest = count
             while rest > 127 {
@@ -81,7 +79,11 @@ struct ColdRecord: Sendable, Equatable {
         for fallback in fallbacks { append(fallback) }
         append(pushTokens.count)
         for token in pushTokens { append(token) }
-        return bytes
+        // As large as needed and no larger: an array that grew keeps up to as much again in reserve.
+        return [UInt8](unsafeUninitializedCapacity: bytes.count) { buffer, count in
+            count = bytes.count
+            _ = buffer.initialize(fromContentsOf: bytes)
+        }
     }
 
     private static let digits = Array("0123456789abcdef".utf8)
