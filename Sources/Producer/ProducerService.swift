@@ -173,7 +173,7 @@ public final class ProducerService: ServiceLifecycle.Service {
         let needed = Topic.allCases.filter { !$0.isEntrance || configuration.entranceAccount != nil }
         while !Task.isCancelled {
             do {
-                let counts = try await producer.partitionCounts(of: needed.map { names[$0] }, deadline: .seconds(5))
+                let counts = try await producer.partitionCounts(of: needed.map { names[$0] }, deadline: .seconds(2))
                 if let difference = Self.difference(counts, names) {
                     readiness.fail("kafka", difference)
                     logger.error("the topics are not as they must be", metadata: ["reason": "\(difference)"])

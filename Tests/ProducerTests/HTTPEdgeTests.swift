@@ -39,6 +39,9 @@ struct HTTPEdgeTests {
             #expect(put.status == 405)
             #expect(try put.code() == 20004)
             #expect(put.header("Allow") == "GET, POST")
+            let head = try await producer.send("HEAD", "/v2/Services", as: producer.backend)
+            #expect(head.status == 405)
+            #expect(head.bytes.isEmpty)
             let large = try await producer.post(
                 "/v2/Services", [("FriendlyName", String(repeating: "a", count: 70_000))], as: producer.backend)
             #expect(large.status == 413)

@@ -55,7 +55,9 @@ struct APIResponder: HTTPResponder {
             metadata: [
                 "route": "\(route?.template ?? "none")", "status": "\(reply.status)", "request-id": "\(requestID)",
             ])
-        return Self.response(reply, requestID: requestID)
+        let response = Self.response(reply, requestID: requestID)
+        // A body would be read as the start of the next reply.
+        return request.method == .head ? response.createHeadResponse() : response
     }
 
     // MARK: - In
