@@ -76,14 +76,18 @@ extension TrackerRuntime {
     }
 
     func showReadiness() {
-        let catchingUp = owned.filter { !$0.isLive }.map { String($0.number) }
-        if !state.withLock({ $0.isAssigned }) {
-            readiness.fail(TrackerService.Check.partitions, "no assignment")
-        } else if catchingUp.isEmpty {
-            readiness.pass(TrackerService.Check.partitions)
-        } else {
-            readiness.fail(
-                TrackerService.Check.partitions, "catching up: \(catchingUp.joined(separator: ", "))")
+        // One at a time from looking to telling: else, of two partitions that catch up at once, the one that looked first may
+        // tell last, and its "catching up" stays for good.
+        showing.withLock { _ in
+            let catchingUp = owned.filter { !$0.isLive }.map { String($0.number) }
+            if !state.withLock({ $0.isAssigned }) {
+                readiness.fail(TrackerService.Check.partitions, "no assignment")
+            } else if catchingUp.isEmpty {
+                readiness.pass(TrackerService.Check.partitions)
+            } else {
+                readiness.fail(
+                    TrackerService.Check.partitions, "catching up: \(catchingUp.joined(separator: ", "))")
+            }
         }
     }
 }

@@ -29,6 +29,8 @@ final class TrackerRuntime: Sendable {
     /// A question for the topics' ends is on its way.
     let isAsking = Atomic(false)
     let state: Mutex<State>
+    /// Held while readiness is looked at and told.
+    let showing = Mutex(())
 
     init(
         configuration: TrackerConfiguration, partitions: Int, producer: KafkaProducer, readiness: Readiness,
