@@ -208,8 +208,11 @@ public final class PushGateway: Sendable {
 
     func began() { outstanding.add(1, ordering: .sequentiallyConsistent) }
 
-    func ended() {
-        if outstanding.subtract(1, ordering: .sequentiallyConsistent).newValue == 0, isClosing { resumeIdle() }
+    /// Counted out before the caller hears of it, so that whoever waits for an answer finds it counted.
+    func ended(_ tell: () -> Void) {
+        let left = outstanding.subtract(1, ordering: .sequentiallyConsistent).newValue
+        tell()
+        if left == 0, isClosing { resumeIdle() }
     }
 
     private func resumeIdle() {

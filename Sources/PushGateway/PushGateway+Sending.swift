@@ -176,7 +176,6 @@ struct Completion: Sendable {
     }
 
     func call(_ answer: PushAnswer) {
-        body(answer)
-        gateway.ended()
+        gateway.ended { body(answer) }
     }
 }

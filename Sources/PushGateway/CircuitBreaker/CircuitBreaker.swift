@@ -39,7 +39,7 @@ struct CircuitBreaker: Equatable, Sendable {
     let settings: Settings
     private var failuresInARow = 0
     private var faultsInARow = 0
-    private var lastFailureMs: Int64 = 0
+    private var lastFailureMs = Int64.min / 2
     /// Times it opened in a row.
     private var openings = 0
 

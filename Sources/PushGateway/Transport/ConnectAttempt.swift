@@ -11,6 +11,7 @@ final class ConnectAttempt: @unchecked Sendable {
     private var address: SocketAddress?
     private var timer: Scheduled<Void>?
     private var isOver = false
+    private let started = NIODeadline.now()
     private(set) var connection: HTTP2Connection?
 
     /// - Parameter first: turns the list of addresses, so that connections spread over them.
@@ -44,6 +45,9 @@ final class ConnectAttempt: @unchecked Sendable {
         let turned = Array(addresses[turn...] + addresses[..<turn])
         return turned.filter { !avoiding.contains($0) } + turned.filter { avoiding.contains($0) }
     }
+
+    /// It has taken as long as one address may.
+    var isTooSlow: Bool { .now() - started >= connector.timeout }
 
     func cancel() { end(ConnectionFault.aborted) }
 

@@ -23,8 +23,9 @@ final class ConnectionPool: @unchecked Sendable {
         /// Nothing received for this long without open streams: PING (Apple: after an hour).
         var pingAfterIdle = TimeAmount.minutes(60)
         var pingDeadline = TimeAmount.seconds(4)
-        /// Times one request goes to another connection because it was not processed.
-        var mostResends = 8
+        /// Times one request goes to another connection because it was not processed. It is safe as often as its deadline
+        /// allows; the bound is for a peer that refuses everything.
+        var mostResends = 100
     }
 
     let loop: any EventLoop
@@ -193,11 +194,13 @@ final class ConnectionPool: @unchecked Sendable {
 
     private func connectAsNeeded() {
         let live = connections.count { $0.phase == .ready }
+        // On their way: those being opened, and those whose first stream is not answered yet.
+        let coming = attempts.count + connections.count { $0.phase == .ready && !$0.isProven }
         // One connection is kept warm while pushes come at all, so that the first after a GOAWAY need not wait for TLS.
         let isCold = live == 0 && attempts.isEmpty && !isClosing && .now() - lastArrival < .minutes(1)
         guard !waiting.isEmpty || isCold else { return }
         // What is being opened will take about this many each.
-        guard attempts.isEmpty || waiting.count > attempts.count * 500, live + attempts.count < settings.maxConnections,
+        guard coming == 0 || waiting.count > coming * 500, live + attempts.count < settings.maxConnections,
             connections.count + attempts.count < settings.maxConnections * 2
         else { return }
         let now = NIODeadline.now()
@@ -219,10 +222,13 @@ final class ConnectionPool: @unchecked Sendable {
 
     func attemptFailed(_ attempt: ConnectAttempt, _ error: any Error) {
         guard attempts.removeValue(forKey: ObjectIdentifier(attempt)) != nil else { return }
+        guard !isClosing else { return closeIfIdle() }
         counters.connectFailures.add(1, ordering: .relaxed)
         backoff.failed(now: .now(), random: .random(in: 0..<1))
         logger.warning("no connection to the provider", metadata: ["host": "\(endpoint)", "error": "\(error)"])
-        if attempts.isEmpty, !connections.contains(where: { $0.phase == .ready }) { failWaiting() }
+        // What took a whole connect timeout is not worth another. What was refused at once may be a restart: the next attempts
+        // follow within a moment, and `connectAsNeeded` gives up when the back-off has grown.
+        if attempts.isEmpty, !connections.contains(where: { $0.phase == .ready }), attempt.isTooSlow { failWaiting() }
         pump()
     }
 

@@ -46,7 +46,7 @@ final class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
     private(set) var answers = 0
     /// A provider that checks a token per request allows one stream until it has accepted one (Apple, "Establishing a
     /// token-based connection to APNs").
-    private var isProven: Bool
+    private(set) var isProven: Bool
     private var timeoutsInARow = 0
     private var lastReceived = NIODeadline.now()
     private var ping: (sentAt: NIODeadline, pongs: Int)?
