@@ -1,0 +1,78 @@
+import Foundation
+import Testing
+
+@testable import PushGateway
+
+/// Servers that others wrote: the test's own server and the transport could share a mistake.
+@Suite("nginx and nghttpd as peers", .serialized, .timeLimit(.minutes(1)))
+struct PeerTests {
+    @Test(
+        "nginx, which answers before it reads the body, takes every push",
+        .enabled(if: Peer.path(of: "nginx") != nil, "nginx is not installed: apt-get install nginx-light"))
+    func nginx() async throws {
+        try await Peer.nginx { peer in
+            let report = try await load(peer, count: 3000, connections: 1)
+            #expect(report.errors == 0)
+            #expect(report.connections == 1)
+        }
+    }
+
+    @Test(
+        "nginx that ends its connections every 100 requests loses none",
+        .enabled(if: Peer.path(of: "nginx") != nil, "nginx is not installed: apt-get install nginx-light"))
+    func nginxGoaway() async throws {
+        try await Peer.nginx(keepaliveRequests: 100) { peer in
+            let report = try await load(peer, count: 2000, connections: 2)
+            #expect(report.errors == 0)
+            #expect(report.connections >= 20)
+        }
+    }
+
+    @Test(
+        "nghttpd takes every push",
+        .enabled(if: Peer.path(of: "nghttpd") != nil, "nghttpd is not installed: apt-get install nghttp2-server"))
+    func nghttpd() async throws {
+        try await Peer.nghttpd { peer in
+            // It serves files: no such file is 404, an answer all the same.
+            let report = try await load(peer, count: 2000, connections: 1)
+            #expect(report.pushes == 2000)
+            #expect(report.errors == 2000)
+            #expect(report.connections == 1)
+            #expect(report.p99Ms < 9_000, "errors are answers, not deadlines")
+        }
+    }
+
+    @Test("the load reports what it did, and a server that is away is all errors")
+    func away() async throws {
+        let port = try await ScriptedServer.run { $0.port }
+        let load = SendLoad(
+            url: "https://127.0.0.1:\(port)", caFile: try TestCertificate.shared.get().caFile, count: 50, inFlight: 10)
+        let report = try await load.run()
+        #expect(report.pushes == 50)
+        #expect(report.errors == 50)
+        #expect(report.connections == 0)
+    }
+
+    @Test("the load's pushes have ids of their own and about 400 bytes")
+    func shape() async throws {
+        try await ScriptedServer.run { server in
+            let load = SendLoad(
+                url: server.url, caFile: try TestCertificate.shared.get().caFile, count: 200, inFlight: 20)
+            let report = try await load.run()
+            #expect(report.errors == 0)
+            #expect(report.connections == 1)
+            #expect(report.perSecond > 0 && report.cpuMicrosecondsPerPush > 0)
+            #expect(report.p50Ms > 0 && report.p99Ms >= report.p50Ms)
+            #expect(server.seen.processed.count == 200)
+            #expect(server.seen.duplicates.isEmpty)
+            #expect(server.seen.requests.allSatisfy { $0.body.count == 400 })
+        }
+    }
+
+    private func load(_ peer: Peer, count: Int, connections: Int) async throws -> SendLoad.Report {
+        try await SendLoad(
+            url: "https://localhost:\(peer.port)", caFile: try TestCertificate.shared.get().caFile, count: count,
+            inFlight: 200, connections: connections
+        ).run()
+    }
+}

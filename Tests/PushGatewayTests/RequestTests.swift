@@ -1,0 +1,177 @@
+import ChallengeModel
+import Foundation
+import NIOCore
+import Testing
+
+@testable import PushGateway
+
+@Suite("requests as they leave")
+struct RequestTests {
+    @Test("an APNs alert: fields and payload")
+    func alert() throws {
+        var push = Rig.push()
+        push.expiresAtMs = 1_777_636_800_999
+        let request = try apns(push)
+        #expect(
+            request.fields == [
+                ":path": "/3/device/" + push.pushToken, "apns-topic": "org.example.app", "apns-push-type": "alert",
+                "apns-priority": "10", "apns-expiration": "1777636800", "apns-id": push.pushID,
+                "apns-collapse-id": push.challengeSID,
+            ])
+        let payload = try json(request)
+        let aps = try #require(payload["aps"] as? [String: Any])
+        #expect(aps["alert"] as? [String: String] == ["body": push.message])
+        #expect(aps["sound"] as? String == "default")
+        #expect(aps["category"] as? String == "verify_push_challenge")
+        #expect(aps["mutable-content"] as? Int == 1)
+        #expect(aps["interruption-level"] as? String == "time-sensitive")
+        #expect(aps["content-available"] == nil)
+        try expectMembers(payload, of: push, kind: "visible")
+        #expect(payload.count == 9)
+    }
+
+    @Test("an APNs background push: never stored, never collapsed, priority 5")
+    func background() throws {
+        let push = Rig.push(kind: .background)
+        let request = try apns(push)
+        #expect(request.fields["apns-push-type"] == "background")
+        #expect(request.fields["apns-priority"] == "5")
+        #expect(request.fields["apns-expiration"] == "0")
+        #expect(request.fields["apns-collapse-id"] == nil)
+        let payload = try json(request)
+        #expect(payload["aps"] as? [String: Int] == ["content-available": 1])
+        try expectMembers(payload, of: push, kind: "background")
+    }
+
+    @Test("an FCM data message: high priority, its life as ttl, no collapse key, the challenge as tag")
+    func fcmMessage() throws {
+        var push = Rig.push(.fcm)
+        push.expiresAtMs = 1_800_000_057_900
+        let request = try fcm(push, nowMs: 1_800_000_000_000)
+        #expect(request.fields == [":path": "/v1/projects/p/messages:send", "content-type": "application/json"])
+        let message = try #require(try json(request)["message"] as? [String: Any])
+        #expect(message["token"] as? String == push.pushToken)
+        #expect(Set(message.keys) == ["token", "data", "android"])
+        let android = try #require(message["android"] as? [String: String])
+        #expect(android == ["priority": "HIGH", "ttl": "57s"])
+        let data = try #require(message["data"] as? [String: String])
+        #expect(data["tag"] == push.challengeSID)
+        try expectMembers(data, of: push, kind: "visible")
+        #expect(data.count == 9)
+    }
+
+    @Test(
+        "messages survive JSON whatever is in them",
+        arguments: [
+            "\"quoted\" \\ back", "line\nbreak\r\ttab", "\u{0}\u{1}\u{1F}\u{7F}", "Grüße aus Köln", "日本語 👩‍👩‍👧 é",
+            "\u{2028}\u{2029}", "</script>", "", String(repeating: "\u{1}", count: 256),
+        ])
+    func escaping(message: String) throws {
+        var push = Rig.push()
+        push.message = message
+        let payload = try json(apns(push))
+        #expect(payload["message"] as? String == message)
+        let alert = (payload["aps"] as? [String: Any])?["alert"] as? [String: String]
+        #expect(alert?["body"] == message)
+        push.platform = .fcm
+        let data = (try json(fcm(push, nowMs: 0))["message"] as? [String: Any])?["data"] as? [String: String]
+        #expect(data?["message"] == message)
+    }
+
+    @Test(
+        "a push that can be no request is refused here, in the provider's words",
+        arguments: [
+            ({ @Sendable in $0.pushToken = "" }, "MissingDeviceToken"),
+            ({ @Sendable in $0.pushToken = "../../x" }, "BadDeviceToken"),
+            ({ @Sendable in $0.pushToken = "ab cd" }, "BadDeviceToken"),
+            ({ @Sendable in $0.pushToken = "ab\r\nx: y" }, "BadDeviceToken"),
+            ({ @Sendable in $0.pushToken = String(repeating: "a", count: 201) }, "BadDeviceToken"),
+            ({ @Sendable in $0.appID = "" }, "MissingTopic"),
+            ({ @Sendable in $0.appID = "a\r\nb" }, "MissingTopic"), ({ @Sendable in $0.pushID = "" }, "BadMessageId"),
+            ({ @Sendable in $0.challengeSID = "a b" }, "BadCollapseId"),
+            ({ @Sendable in $0.challengeSID = String(repeating: "a", count: 65) }, "BadCollapseId"),
+            ({ @Sendable in $0.message = String(repeating: "👩‍👩‍👧‍👦", count: 256) }, "PayloadTooLarge"),
+        ] as [(@Sendable (inout Push) -> Void, String)])
+    func unfit(change: @Sendable (inout Push) -> Void, reason: String) throws {
+        var push = Rig.push()
+        change(&push)
+        #expect(throws: UnfitPush(reason: reason)) { try apns(push) }
+    }
+
+    @Test("the largest payload that fits is sent, one byte more is not")
+    func limit() throws {
+        var push = Rig.push()
+        push.message = ""
+        let room = APNsRequest.payloadLimit - (try apns(push)).bodyCount
+        push.receiptToken += String(repeating: "t", count: room)
+        #expect(try apns(push).bodyCount == 4096)
+        push.receiptToken += "t"
+        #expect(throws: UnfitPush(reason: "PayloadTooLarge")) { try apns(push) }
+    }
+
+    @Test(
+        "FCM refuses here what it would refuse there",
+        arguments: [
+            ({ @Sendable in $0.kind = .background }, "no-background"),
+            ({ @Sendable in $0.pushToken = "" }, "INVALID_ARGUMENT"),
+            ({ @Sendable in $0.message = String(repeating: "x", count: 5000) }, "INVALID_ARGUMENT"),
+        ] as [(@Sendable (inout Push) -> Void, String)])
+    func unfitFCM(change: @Sendable (inout Push) -> Void, reason: String) throws {
+        var push = Rig.push(.fcm)
+        change(&push)
+        #expect(throws: UnfitPush(reason: reason)) { try fcm(push, nowMs: 0) }
+    }
+
+    @Test("times in RFC 3339, as Foundation writes them")
+    func times() {
+        var times: [Int64] = [
+            0, 1, 999, 1_000, 951_782_399_000, 951_782_400_000, 951_868_799_999, 1_777_636_800_000, 4_102_444_799_000,
+            -1_000, 253_402_300_799_000,
+        ]
+        var generator = SystemRandomNumberGenerator()
+        for _ in 0..<2000 { times.append(Int64.random(in: 0...4_102_444_800_000, using: &generator)) }
+        for time in times {
+            let request = OutboundRequest(capacity: 4, expiresAtMs: 0, deadline: .now()) { _, _ in }
+            request.append(rfc3339: time)
+            let floored = Double((Double(time) / 1000).rounded(.down))
+            #expect(
+                String(decoding: request.body, as: UTF8.self)
+                    == Date(timeIntervalSince1970: floored).formatted(.iso8601), "\(time)")
+        }
+    }
+
+    @Test("numbers in digits", arguments: [0, 7, -1, 1_234_567_890, .max, .min] as [Int64])
+    func digits(number: Int64) {
+        let request = OutboundRequest(capacity: 1, expiresAtMs: 0, deadline: .now()) { _, _ in }
+        request.append(decimal: number)
+        #expect(String(decoding: request.body, as: UTF8.self) == "\(number)")
+    }
+
+    private func apns(_ push: Push) throws -> OutboundRequest {
+        let request = OutboundRequest(capacity: 16, expiresAtMs: push.expiresAtMs, deadline: .now()) { _, _ in }
+        try APNsRequest.write(push, to: request)
+        return request
+    }
+
+    private func fcm(_ push: Push, nowMs: Int64) throws -> OutboundRequest {
+        let request = OutboundRequest(capacity: 16, expiresAtMs: push.expiresAtMs, deadline: .now()) { _, _ in }
+        try FCMRequest.write(push, path: "/v1/projects/p/messages:send", nowMs: nowMs, to: request)
+        return request
+    }
+
+    private func json(_ request: OutboundRequest) throws -> [String: Any] {
+        try #require(try JSONSerialization.jsonObject(with: Data(request.body)) as? [String: Any])
+    }
+
+    private func expectMembers(_ payload: [String: Any], of push: Push, kind: String) throws {
+        #expect(payload["type"] as? String == "verify_push_challenge")
+        #expect(payload["challenge_sid"] as? String == push.challengeSID)
+        #expect(payload["factor_sid"] as? String == push.factorSID)
+        #expect(payload["message"] as? String == push.message)
+        #expect(payload["dispatch"] as? String == push.dispatchID)
+        #expect(payload["receipt_token"] as? String == push.receiptToken)
+        #expect(payload["kind"] as? String == kind)
+        let seconds = Double(push.expiresAtMs / 1000)
+        #expect(payload["expires_at"] as? String == Date(timeIntervalSince1970: seconds).formatted(.iso8601))
+    }
+}

@@ -1,0 +1,318 @@
+import Foundation
+import NIOCore
+import NIOHPACK
+import NIOHTTP2
+import NIOPosix
+import NIOSSL
+import Synchronization
+
+/// A real TLS HTTP/2 peer that does what a test says, frame by frame, and counts what reaches it.
+final class ScriptedServer: Sendable {
+    struct Request: Sendable {
+        var headers: HPACKHeaders
+        var body: [UInt8] = []
+        /// From 0, in the order of accepting.
+        var connection: Int
+        /// From 1 on its connection.
+        var number: Int
+
+        var id: String { headers.first(name: "apns-id") ?? "" }
+        var path: String { headers.first(name: ":path") ?? "" }
+        var authorization: String { headers.first(name: "authorization") ?? "" }
+    }
+
+    enum Reaction: Sendable {
+        case answer(status: Int, headers: [String: String] = [:], body: String = "", afterMs: Int64 = 0)
+        case reset(HTTP2ErrorCode)
+        case stall
+        /// TCP ends without a word.
+        case cut
+        /// From now on this connection reads nothing and says nothing, not even to PING.
+        case mute
+        case goaway(HTTP2ErrorCode)
+
+        static let accept = answer(status: 200)
+    }
+
+    struct Script: Sendable {
+        var maxConcurrentStreams: Int? = 1000
+        var initialWindow = 65_535
+        /// Bytes of window granted at a time when a stream's is used up, after a moment; nil: never.
+        var windowStep: Int?
+        /// After this many streams of a connection: GOAWAY with that stream's id; streams above it are not processed.
+        var goawayEvery: Int?
+        /// Say GOAWAY with the highest id first, as a graceful shutdown does.
+        var warnsBeforeGoaway = false
+        var protocols = ["h2"]
+        /// Called when the headers have come; nil: wait for the body.
+        var early: @Sendable (Request) -> Reaction? = { _ in nil }
+        /// Called when the whole request has come.
+        var react: @Sendable (Request) -> Reaction = { _ in .accept }
+    }
+
+    struct Seen: Sendable {
+        /// Whole requests that were processed, in order.
+        var requests: [Request] = []
+        /// Processed, by `apns-id`: headers came, and no GOAWAY or REFUSED_STREAM denied it.
+        var processed: [String: Int] = [:]
+        var connections = 0
+        var openConnections = 0
+        /// Most streams open at a time on one connection.
+        var mostStreams = 0
+        var resetsFromClient = 0
+        var pings = 0
+        var duplicates: [String] { processed.filter { $0.value > 1 }.map(\.key) }
+    }
+
+    let port: Int
+    private let channel: any Channel
+    private let group: MultiThreadedEventLoopGroup
+
+    private init(channel: any Channel, group: MultiThreadedEventLoopGroup, state: Box) {
+        self.channel = channel
+        self.group = group
+        self.box = state
+        port = channel.localAddress?.port ?? 0
+    }
+    private let box: Box
+
+    /// Counters, and the script, which may change while connections live.
+    final class Box: Sendable {
+        let seen = Mutex(Seen())
+        let script: Mutex<Script>
+        let channels = Mutex<[ObjectIdentifier: any Channel]>([:])
+        init(_ script: Script) { self.script = Mutex(script) }
+    }
+
+    var seen: Seen { box.seen.withLock { $0 } }
+    var url: String { "https://localhost:\(port)" }
+    func change(_ body: @Sendable (inout Script) -> Void) { box.script.withLock { body(&$0) } }
+
+    static func run<T>(
+        _ script: Script = Script(), host: String = "127.0.0.1", port: Int = 0,
+        _ body: (ScriptedServer) async throws -> T
+    ) async throws -> T {
+        let server = try await start(script, host: host, port: port)
+        do {
+            let value = try await body(server)
+            try await server.stop()
+            return value
+        } catch {
+            try await server.stop()
+            throw error
+        }
+    }
+
+    static func start(_ script: Script, host: String = "127.0.0.1", port: Int = 0) async throws -> ScriptedServer {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let box = Box(script)
+        let tls = try TestCertificate.shared.get().serverContext(protocols: script.protocols)
+        let channel = try await ServerBootstrap(group: group)
+            .serverChannelOption(.backlog, value: 256)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    let script = box.script.withLock { $0 }
+                    var settings: HTTP2Settings = [
+                        HTTP2Setting(parameter: .initialWindowSize, value: script.initialWindow)
+                    ]
+                    if let most = script.maxConcurrentStreams {
+                        settings.append(HTTP2Setting(parameter: .maxConcurrentStreams, value: most))
+                    }
+                    let mute = MuteHandler()
+                    var connection = NIOHTTP2Handler.ConnectionConfiguration()
+                    connection.initialSettings = settings
+                    var stream = NIOHTTP2Handler.StreamConfiguration()
+                    stream.streamResetFrameRateLimit.maximumCount = 100_000
+                    try channel.pipeline.syncOperations.addHandlers(
+                        NIOSSLServerHandler(context: tls), mute,
+                        NIOHTTP2Handler(
+                            mode: .server, connectionConfiguration: connection, streamConfiguration: stream),
+                        FrameHandler(box: box, mute: mute))
+                }
+            }
+            .bind(host: host, port: port).get()
+        return ScriptedServer(channel: channel, group: group, state: box)
+    }
+
+    func stop() async throws {
+        try await channel.close()
+        for child in box.channels.withLock({ Array($0.values) }) { child.close(promise: nil) }
+        try await group.shutdownGracefully()
+    }
+}
+
+/// Swallows everything once told to.
+private final class MuteHandler: ChannelDuplexHandler, @unchecked Sendable {
+    // Guarantee: touched on its channel's event loop only.
+    typealias InboundIn = ByteBuffer
+    typealias OutboundIn = ByteBuffer
+    var isMute = false
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        if !isMute { context.fireChannelRead(data) }
+    }
+    func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+        if isMute { promise?.succeed() } else { context.write(data, promise: promise) }
+    }
+}
+
+private final class FrameHandler: ChannelInboundHandler, @unchecked Sendable {
+    // Guarantee: touched on its channel's event loop only.
+    typealias InboundIn = HTTP2Frame
+    typealias OutboundOut = HTTP2Frame
+
+    private let box: ScriptedServer.Box
+    private let mute: MuteHandler
+    private var open: [HTTP2StreamID: ScriptedServer.Request] = [:]
+    private var replied: Set<HTTP2StreamID> = []
+    private var number = 0
+    private var connection = 0
+    private var lastProcessed: HTTP2StreamID?
+
+    init(box: ScriptedServer.Box, mute: MuteHandler) {
+        self.box = box
+        self.mute = mute
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        box.channels.withLock { $0[ObjectIdentifier(context.channel)] = context.channel }
+        connection = box.seen.withLock { seen in
+            seen.connections += 1
+            seen.openConnections += 1
+            return seen.connections - 1
+        }
+        context.fireChannelActive()
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        _ = box.channels.withLock { $0.removeValue(forKey: ObjectIdentifier(context.channel)) }
+        box.seen.withLock { $0.openConnections -= 1 }
+        context.fireChannelInactive()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // After GOAWAY NIOHTTP2 ignores the HEADERS of a stream above the last id, and then takes its DATA for a connection
+        // error, and its own second GOAWAY for another: no fault of the client.
+        if lastProcessed != nil,
+            error is NIOHTTP2Errors.NoSuchStream || error is NIOHTTP2Errors.RaisedGoawayLastStreamID
+        {
+            return
+        }
+        if error is NIOHTTP2Errors.StreamClosed { return }
+        context.close(promise: nil)
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let frame = unwrapInboundIn(data)
+        switch frame.payload {
+        case .headers(let headers): received(headers, frame.streamID, context)
+        case .data(let data):
+            if case .byteBuffer(let buffer) = data.data {
+                open[frame.streamID]?.body.append(contentsOf: buffer.readableBytesView)
+                widen(frame.streamID, buffer.readableBytes, data.endStream, context)
+            }
+            if data.endStream { complete(frame.streamID, context) }
+        case .rstStream:
+            box.seen.withLock { $0.resetsFromClient += 1 }
+            open.removeValue(forKey: frame.streamID)
+        case .ping(_, let ack):
+            if !ack { box.seen.withLock { $0.pings += 1 } }
+        default: break
+        }
+    }
+
+    private func received(
+        _ headers: HTTP2Frame.FramePayload.Headers, _ id: HTTP2StreamID, _ context: ChannelHandlerContext
+    ) {
+        if let lastProcessed, id > lastProcessed { return }
+        number += 1
+        let request = ScriptedServer.Request(headers: headers.headers, connection: connection, number: number)
+        open[id] = request
+        let streams = open.count
+        let script = box.script.withLock { $0 }
+        box.seen.withLock { seen in
+            seen.processed[request.id, default: 0] += 1
+            seen.mostStreams = max(seen.mostStreams, streams)
+        }
+        if let every = script.goawayEvery, number == every {
+            if script.warnsBeforeGoaway {
+                write(.rootStream, .goAway(lastStreamID: .maxID, errorCode: .noError, opaqueData: nil), context)
+            }
+            lastProcessed = id
+            write(.rootStream, .goAway(lastStreamID: id, errorCode: .noError, opaqueData: nil), context)
+            context.flush()
+        }
+        if let reaction = script.early(request) { perform(reaction, id, context) }
+        if headers.endStream { complete(id, context) }
+    }
+
+    private func widen(_ id: HTTP2StreamID, _ bytes: Int, _ isEnd: Bool, _ context: ChannelHandlerContext) {
+        let step = box.script.withLock { $0.windowStep }
+        let connectionBytes = bytes
+        guard connectionBytes > 0 else { return }
+        write(.rootStream, .windowUpdate(windowSizeIncrement: connectionBytes), context)
+        if let step, !isEnd {
+            let loopContext = NIOLoopBound(context, eventLoop: context.eventLoop)
+            context.eventLoop.scheduleTask(in: .milliseconds(2)) { [self] in
+                guard open[id] != nil else { return }
+                write(id, .windowUpdate(windowSizeIncrement: step), loopContext.value)
+                loopContext.value.flush()
+            }
+        }
+        context.flush()
+    }
+
+    private func complete(_ id: HTTP2StreamID, _ context: ChannelHandlerContext) {
+        guard let request = open[id] else { return }
+        box.seen.withLock { $0.requests.append(request) }
+        if replied.contains(id) {
+            open.removeValue(forKey: id)
+            return
+        }
+        perform(box.script.withLock { $0.react }(request), id, context)
+    }
+
+    private func perform(_ reaction: ScriptedServer.Reaction, _ id: HTTP2StreamID, _ context: ChannelHandlerContext) {
+        replied.insert(id)
+        switch reaction {
+        case .answer(let status, let headers, let body, let afterMs):
+            if afterMs == 0 { return answer(status, headers, body, id, context) }
+            let loopContext = NIOLoopBound(context, eventLoop: context.eventLoop)
+            context.eventLoop.scheduleTask(in: .milliseconds(afterMs)) { [self] in
+                answer(status, headers, body, id, loopContext.value)
+            }
+        case .reset(let code):
+            if code == .refusedStream, let request = open[id] {
+                box.seen.withLock { $0.processed[request.id, default: 1] -= 1 }
+            }
+            open.removeValue(forKey: id)
+            write(id, .rstStream(code), context)
+            context.flush()
+        case .stall: break
+        case .cut: context.close(promise: nil)
+        case .mute: mute.isMute = true
+        case .goaway(let code):
+            lastProcessed = id
+            write(.rootStream, .goAway(lastStreamID: id, errorCode: code, opaqueData: nil), context)
+            context.flush()
+        }
+    }
+
+    private func answer(
+        _ status: Int, _ extra: [String: String], _ body: String, _ id: HTTP2StreamID, _ context: ChannelHandlerContext
+    ) {
+        guard let request = open.removeValue(forKey: id) else { return }
+        var headers: HPACKHeaders = [":status": "\(status)", "apns-id": request.id]
+        for (name, value) in extra { headers.add(name: name, value: value) }
+        write(id, .headers(.init(headers: headers, endStream: body.isEmpty)), context)
+        if !body.isEmpty {
+            write(id, .data(.init(data: .byteBuffer(ByteBuffer(string: body)), endStream: true)), context)
+        }
+        context.flush()
+    }
+
+    private func write(_ id: HTTP2StreamID, _ payload: HTTP2Frame.FramePayload, _ context: ChannelHandlerContext) {
+        context.write(wrapOutboundOut(HTTP2Frame(streamID: id, payload: payload)), promise: nil)
+    }
+}

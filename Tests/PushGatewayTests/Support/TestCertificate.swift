@@ -1,0 +1,43 @@
+import Crypto
+import Foundation
+import NIOSSL
+import SwiftASN1
+import X509
+
+/// A certificate for localhost and loopback addresses, made when the tests start, that is its own root.
+struct TestCertificate: Sendable {
+    static let shared = Result { try TestCertificate() }
+
+    let certificatePEM: String
+    let keyPEM: String
+    /// The certificate, as a file to trust.
+    let caFile: String
+
+    init() throws {
+        let key = P256.Signing.PrivateKey()
+        let name = try DistinguishedName { CommonName("localhost") }
+        let certificate = try Certificate(
+            version: .v3, serialNumber: .init(), publicKey: .init(key.publicKey),
+            notValidBefore: Date(timeIntervalSinceNow: -3600), notValidAfter: Date(timeIntervalSinceNow: 86_400),
+            issuer: name, subject: name, signatureAlgorithm: .ecdsaWithSHA256,
+            extensions: try Certificate.Extensions {
+                Critical(BasicConstraints.isCertificateAuthority(maxPathLength: nil))
+                SubjectAlternativeNames([
+                    .dnsName("localhost"), .ipAddress(ASN1OctetString(contentBytes: [127, 0, 0, 1])),
+                    .ipAddress(ASN1OctetString(contentBytes: [127, 0, 0, 2])),
+                ])
+            }, issuerPrivateKey: .init(key))
+        certificatePEM = try certificate.serializeAsPEM().pemString
+        keyPEM = key.pemRepresentation
+        caFile = FileManager.default.temporaryDirectory.appendingPathComponent("gateway-\(UUID()).pem").path
+        try certificatePEM.write(toFile: caFile, atomically: true, encoding: .utf8)
+    }
+
+    func serverContext(protocols: [String] = ["h2"]) throws -> NIOSSLContext {
+        var configuration = TLSConfiguration.makeServerConfiguration(
+            certificateChain: [.certificate(try NIOSSLCertificate(bytes: Array(certificatePEM.utf8), format: .pem))],
+            privateKey: .privateKey(try NIOSSLPrivateKey(bytes: Array(keyPEM.utf8), format: .pem)))
+        configuration.applicationProtocols = protocols
+        return try NIOSSLContext(configuration: configuration)
+    }
+}
