@@ -155,6 +155,28 @@ struct ConnectingTests {
         }
     }
 
+    @Test("headers leave before the expiry, however close it is")
+    func neverLate() async throws {
+        try await ScriptedServer.run { server in
+            try await Rig.run(server.url) { rig in
+                #expect(await rig.send(Rig.push()).disposition == .accepted)
+                let expiries = Mutex<[String: Int64]>([:])
+                let answers = await rig.volley(400, inFlight: 400) { number in
+                    let push = Rig.push(lifeMs: Int64(number / 2))
+                    expiries.withLock { $0[push.pushID] = push.expiresAtMs }
+                    return push
+                }
+                #expect(answers.count == 400)
+                let dropped = answers.values.joined().filter { $0.disposition == .dropped }
+                #expect(dropped.count >= 100, "those with less than 50 ms")
+                #expect(dropped.allSatisfy { $0.reason == "expired" && $0.sentAtMs == 0 })
+                for (id, answer) in answers.mapValues({ $0[0] }) where answer.sentAtMs > 0 {
+                    #expect(answer.sentAtMs < expiries.withLock { $0[id] ?? 0 })
+                }
+            }
+        }
+    }
+
     @Test("no push waits for its answer past its own expiry")
     func deadlineIsExpiry() async throws {
         var script = ScriptedServer.Script()

@@ -87,6 +87,8 @@ final class ConnectAttempt: @unchecked Sendable {
                 if self.connection !== connection { channel.close(promise: nil) }
             case .failure(let error):
                 guard self.connection === connection else { return }
+                self.connection = nil
+                connection.abort()
                 self.connectionEnded(error)
             }
         }

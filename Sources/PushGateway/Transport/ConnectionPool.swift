@@ -28,6 +28,10 @@ final class ConnectionPool: @unchecked Sendable {
         var mostResends = 100
     }
 
+    /// What has less left than this is not sent any more: between here and the socket lie the rest of the batch and TLS, and
+    /// nothing may leave at or after its expiry.
+    static let expiryMarginMs: Int64 = 50
+
     let loop: any EventLoop
     let endpoint: Endpoint
     let settings: Settings
@@ -136,7 +140,7 @@ final class ConnectionPool: @unchecked Sendable {
         if !waiting.isEmpty {
             let nowMs = clock.nowMs()
             while let request = waiting.first {
-                if request.expiresAtMs <= nowMs {
+                if request.expiresAtMs - nowMs <= Self.expiryMarginMs {
                     waiting.removeFirst()
                     ended(request, .expired)
                     continue
@@ -317,7 +321,7 @@ final class ConnectionPool: @unchecked Sendable {
         if !overdue.isEmpty {
             waiting.removeAll { $0.deadline <= now }
             let nowMs = clock.nowMs()
-            for request in overdue { ended(request, request.expiresAtMs <= nowMs ? .expired : .unsent) }
+            for request in overdue { ended(request, request.expiresAtMs - nowMs <= Self.expiryMarginMs ? .expired : .unsent) }
         }
         for request in waiting { nextDeadline = min(nextDeadline, request.deadline) }
     }

@@ -58,6 +58,8 @@ final class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
         isProven = !settings.firstStreamAlone
     }
 
+    deinit { assert(phase == .closed, "a connection went without being closed") }
+
     var openStreams: Int { session?.openStreams ?? 0 }
 
     /// Requests that may be opened now.
