@@ -321,7 +321,9 @@ final class ConnectionPool: @unchecked Sendable {
         if !overdue.isEmpty {
             waiting.removeAll { $0.deadline <= now }
             let nowMs = clock.nowMs()
-            for request in overdue { ended(request, request.expiresAtMs - nowMs <= Self.expiryMarginMs ? .expired : .unsent) }
+            for request in overdue {
+                ended(request, request.expiresAtMs - nowMs <= Self.expiryMarginMs ? .expired : .unsent)
+            }
         }
         for request in waiting { nextDeadline = min(nextDeadline, request.deadline) }
     }
