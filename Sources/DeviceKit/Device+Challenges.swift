@@ -110,11 +110,14 @@ struct ChallengePage {
     var nextPageToken: String?
 
     init(_ body: [UInt8]) throws {
-        guard let tree = try? JSONTree(parsing: body), let list = tree.members?.first(where: { $0.name == "challenges" }),
+        guard let tree = try? JSONTree(parsing: body),
+            let list = tree.members?.first(where: { $0.name == "challenges" }),
             case .array(let elements) = list.value
         else { throw DeviceError.malformedReply("the list has no array challenges") }
         let ranges = try JSONTree.elementRanges(of: body, in: list.range)
-        challenges = try zip(elements, ranges).map { try DeviceChallenge(json: Array(body[$0.1]), signatureFields: nil) }
+        challenges = try zip(elements, ranges).map {
+            try DeviceChallenge(json: Array(body[$0.1]), signatureFields: nil)
+        }
         nextPageToken = tree["meta"]?["next_page_url"]?.stringValue.flatMap {
             FormEncoding.queryItem("PageToken", of: $0)
         }

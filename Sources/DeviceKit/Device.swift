@@ -39,7 +39,9 @@ public final class Device: Sendable {
         guard let body = try? JSONTree(parsing: response.body), let status = body["status"]?.stringValue else {
             throw DeviceError.malformedReply("the factor has no status")
         }
-        guard status == "verified" else { throw DeviceError.malformedReply("the factor reads \(status) after it was verified") }
+        guard status == "verified" else {
+            throw DeviceError.malformedReply("the factor reads \(status) after it was verified")
+        }
         state.withLock { $0.registration.isVerified = true }
     }
 

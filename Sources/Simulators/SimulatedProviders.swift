@@ -158,7 +158,8 @@ public final class SimulatedProviders: Service {
                             apnsURL: apnsURL, fcmURL: fcmURL, fcmTokenURL: "\(fcmURL)/token",
                             controlURL: "http://\(host):\(port)")))
                 logger.info(
-                    "simulators listen", metadata: ["apns": "\(apnsURL)", "fcm": "\(fcmURL)", "control_port": "\(port)"])
+                    "simulators listen",
+                    metadata: ["apns": "\(apnsURL)", "fcm": "\(fcmURL)", "control_port": "\(port)"])
             },
             eventLoopGroupProvider: .shared(group), logger: logger)
         do {
@@ -233,7 +234,9 @@ public final class SimulatedProviders: Service {
 
     // MARK: Watching and disturbing
 
-    public func faults(_ provider: SimulatedProvider) -> ProviderFaults { injectors[provider]?.faults ?? ProviderFaults() }
+    public func faults(_ provider: SimulatedProvider) -> ProviderFaults {
+        injectors[provider]?.faults ?? ProviderFaults()
+    }
 
     /// Replaces a provider's faults, from the next request on.
     public func setFaults(_ faults: ProviderFaults, _ provider: SimulatedProvider) { injectors[provider]?.set(faults) }
@@ -242,7 +245,9 @@ public final class SimulatedProviders: Service {
     public func goAway(_ provider: SimulatedProvider) async throws { try await listeners.value()[provider]?.goAway() }
 
     /// Ends all connections of a provider without a word.
-    public func cutConnections(_ provider: SimulatedProvider) async throws { try await listeners.value()[provider]?.cut() }
+    public func cutConnections(_ provider: SimulatedProvider) async throws {
+        try await listeners.value()[provider]?.cut()
+    }
 
     /// Distinct good provider tokens seen of a key.
     public func distinctProviderTokens(teamID: String, keyID: String) -> Int {

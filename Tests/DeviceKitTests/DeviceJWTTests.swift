@@ -14,7 +14,8 @@ struct DeviceJWTTests {
         #expect(signature.count == 64, "raw r ‖ s")
         let publicKey = try P256.Signing.PublicKey(derRepresentation: Data(key.publicKeyDER))
         return publicKey.isValidSignature(
-            try P256.Signing.ECDSASignature(rawRepresentation: Data(signature)), for: Data("\(parts[0]).\(parts[1])".utf8))
+            try P256.Signing.ECDSASignature(rawRepresentation: Data(signature)),
+            for: Data("\(parts[0]).\(parts[1])".utf8))
     }
 
     static func texts(_ token: String) throws -> (head: String, payload: String) {
@@ -62,7 +63,8 @@ struct DeviceJWTTests {
     func missingField() {
         #expect {
             try DeviceJWT.answer(
-                json: Array(#"{"sid":"YC1"}"#.utf8), fields: ["sid", " details"], status: "denied", signer: SoftwareKey())
+                json: Array(#"{"sid":"YC1"}"#.utf8), fields: ["sid", " details"], status: "denied",
+                signer: SoftwareKey())
         } throws: { error in
             guard case DeviceError.malformedReply(let reason)? = error as? DeviceError else { return false }
             return reason.contains(" details")

@@ -69,7 +69,8 @@ struct DeviceTests {
                 ])
             #expect(
                 request.form.map(\.value) == [
-                    "Ann's +1 = é", "push", "ES256", Data(key.publicKeyDER).base64EncodedString(), "3.0.2", "abab", "apn",
+                    "Ann's +1 = é", "push", "ES256", Data(key.publicKeyDER).base64EncodedString(), "3.0.2", "abab",
+                    "apn",
                     "dev.app", #"{"os":"iOS"}"#,
                 ])
             #expect(device.registration.keyID == "CR99" && device.registration.factorSID == factorSID)
@@ -138,17 +139,18 @@ struct DeviceTests {
     @Test("a 401 with a Date corrects the clock, and the call is made once more")
     func clockSkew() async throws {
         try await withDevice { number, _ in
-            guard number == 0 else { return ServerReply(body: challengeJSON("pending")) }
-            var reply = refusal(401, 20104)
-            reply.headers[.date] = "Thu, 01 Jan 2026 01:00:00 GMT"
-            return reply
+            number == 0 ? refusal(401, 20104) : ServerReply(body: challengeJSON("pending"))
         } body: { device, requests in
             _ = try await device.challenge(challengeSID)
             #expect(requests.all.count == 2)
             let payloads = try requests.all.map { try DeviceJWTTests.texts(try #require($0.password)).payload }
             #expect(payloads[0].contains(#""nbf":1767225600"#))
-            #expect(payloads[1].contains(#""exp":1767229800,"nbf":1767229200"#))
-            #expect(device.clockCorrectionMs == 3_600_000)
+            // The server's Date is the real time, the device's clock stands at the beginning of 2026.
+            let second = try JSONTree(parsing: Array(payloads[1].utf8))
+            let notBefore = try #require(second["nbf"]?.integerValue)
+            #expect(abs(notBefore - DeviceClient.systemClockMs() / 1000) <= 5)
+            #expect(second["exp"]?.integerValue == notBefore + 600)
+            #expect(device.clockCorrectionMs == notBefore * 1000 - 1_767_225_600_000)
             _ = try await device.challenge(challengeSID)
             #expect(requests.all.count == 3, "the correction is kept")
         }
@@ -208,7 +210,9 @@ struct DeviceTests {
             let next = number == 0 ? #""http://elsewhere/x?Page=1&PageToken=DN%2F1""# : "null"
             let sid = number == 0 ? challengeSID : second
             return ServerReply(
-                body: #"{"meta":{"page":0,"page_size":1,"next_page_url":\#(next)},"challenges": [ \#(challengeJSON("pending", sid: sid)) ]}"#)
+                body:
+                    #"{"meta":{"page":0,"page_size":1,"next_page_url":\#(next)},"challenges": [ \#(challengeJSON("pending", sid: sid)) ]}"#
+            )
         } body: { device, requests in
             let challenges = try await device.pendingChallenges(pageSize: 1)
             #expect(challenges.map(\.sid) == [challengeSID, second])
@@ -243,7 +247,9 @@ struct DeviceAnswerTests {
         }
     }
 
-    @Test("an answer is fetched, signed over the advertised fields, posted alone, and read back", arguments: [true, false])
+    @Test(
+        "an answer is fetched, signed over the advertised fields, posted alone, and read back",
+        arguments: [true, false])
     func answer(approved: Bool) async throws {
         let key = SoftwareKey()
         let word = approved ? "approved" : "denied"
@@ -302,7 +308,9 @@ struct DeviceAnswerTests {
     func notApplied() async throws {
         try await withDevice(answer: Self.server(statuses: ["pending", "denied"])) { device, _ in
             let challenge = try await device.challenge(challengeSID)
-            await #expect(throws: DeviceError.notApplied(.denied)) { try await device.answer(challenge, approved: true) }
+            await #expect(throws: DeviceError.notApplied(.denied)) {
+                try await device.answer(challenge, approved: true)
+            }
         }
     }
 
@@ -387,7 +395,10 @@ struct DeviceAnswerTests {
         arguments: [
             (#"{"sid":"1"}"#, "factor_sid"), ("[]", "object"),
             (challengeJSON("paused"), "status"),
-            (challengeJSON("pending").replacingOccurrences(of: "2026-01-01T00:05:00Z", with: "soon"), "expiration_date"),
+            (
+                challengeJSON("pending").replacingOccurrences(of: "2026-01-01T00:05:00Z", with: "soon"),
+                "expiration_date"
+            ),
             (challengeJSON("pending").replacingOccurrences(of: #"{"k":"v"}"#, with: #"{"k":1}"#), "hidden_details.k"),
         ])
     func malformed(json: String, field: String) {

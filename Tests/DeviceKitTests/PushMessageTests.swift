@@ -44,7 +44,8 @@ struct PushMessageTests {
     @Test(
         "a value of another form is an error that names it",
         arguments: [
-            ("challenge_sid", "YC03"), ("challenge_sid", factor), ("factor_sid", "YF" + String(repeating: "g", count: 32)),
+            ("challenge_sid", "YC03"), ("challenge_sid", factor),
+            ("factor_sid", "YF" + String(repeating: "g", count: 32)),
             ("expires_at", "soon"), ("kind", "loud"),
         ])
     func malformed(name: String, value: String) {
@@ -53,7 +54,9 @@ struct PushMessageTests {
 
     @Test("another type is not ours")
     func otherType() {
-        #expect(throws: PushMessageError.otherType) { try PushMessage(values: Self.values(["type": "verify_factor_push"])) }
+        #expect(throws: PushMessageError.otherType) {
+            try PushMessage(values: Self.values(["type": "verify_factor_push"]))
+        }
         #expect(throws: PushMessageError.otherType) { try PushMessage(values: [:]) }
     }
 }

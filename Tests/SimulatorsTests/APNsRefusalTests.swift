@@ -1,4 +1,6 @@
+import DeviceKit
 import Foundation
+import NIOHTTP1
 import Testing
 
 @testable import Simulators
@@ -30,7 +32,9 @@ struct APNsRefusalTests {
         },
         Spoilt("token of odd length", 400, "BadDeviceToken") { $0.path += "a" },
         Spoilt("no authorization", 403, "MissingProviderToken") { $0.set("authorization", nil) },
-        Spoilt("authorization of another scheme", 403, "InvalidProviderToken") { $0.set("authorization", "Basic eA==") },
+        Spoilt("authorization of another scheme", 403, "InvalidProviderToken") {
+            $0.set("authorization", "Basic eA==")
+        },
         Spoilt("authorization that is no JWT", 403, "InvalidProviderToken") { $0.set("authorization", "bearer a.b") },
         Spoilt("a signature over something else", 403, "InvalidProviderToken") { push in
             let old = push.headers.first { $0.0 == "authorization" }?.1 ?? ""
@@ -151,7 +155,9 @@ struct APNsRefusalTests {
 
     @Test("unknown tokens are BadDeviceToken when the simulator is told so")
     func unknownTokens() async throws {
-        try await Lab.run { $0.refusesUnknownTokens = true } body: { lab in
+        try await Lab.run {
+            $0.refusesUnknownTokens = true
+        } body: { lab in
             #expect(try await lab.push().reason == "BadDeviceToken")
             try lab.providers.network.register(.apn, token: TestPush.token, appID: "dev.app")
             #expect(try await lab.push().status == 200)
@@ -196,7 +202,7 @@ struct APNsProviderTokenTests {
             for authorization in [otherTeam, otherKey, otherAlgorithm] {
                 #expect(try await lab.push { $0.set("authorization", authorization) }.reason == "InvalidProviderToken")
             }
-            let good = try lab.apnsKey.authorization(nowSeconds: now)
+            let good = lab.authorization
             #expect(try await lab.push { $0.set("authorization", good) }.status == 200)
             lab.providers.revokeAPNsKey(teamID: lab.apnsKey.team, keyID: lab.apnsKey.id)
             #expect(try await lab.push { $0.set("authorization", good) }.reason == "InvalidProviderToken")
@@ -205,10 +211,14 @@ struct APNsProviderTokenTests {
 
     @Test("too many distinct tokens in 20 minutes are refused, those that are known go on")
     func updates() async throws {
-        try await Lab.run { $0.providerTokenUpdates = 2 } body: { lab in
+        try await Lab.run {
+            $0.providerTokenUpdates = 2
+        } body: { lab in
             let now = lab.clock.nowMs / 1000
             let tokens = try (0..<3).map { try lab.apnsKey.authorization(nowSeconds: now - Int64($0)) }
-            for token in tokens.prefix(2) { #expect(try await lab.push { $0.set("authorization", token) }.status == 200) }
+            for token in tokens.prefix(2) {
+                #expect(try await lab.push { $0.set("authorization", token) }.status == 200)
+            }
             let third = try await lab.push { $0.set("authorization", tokens[2]) }
             #expect(third.status == 429 && third.reason == "TooManyProviderTokenUpdates")
             #expect(try await lab.push { $0.set("authorization", tokens[0]) }.status == 200)

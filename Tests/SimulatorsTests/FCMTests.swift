@@ -1,6 +1,7 @@
 import CryptoExtras
 import DeviceKit
 import Foundation
+import NIOHTTP1
 import Testing
 
 @testable import Simulators
@@ -48,7 +49,8 @@ struct TestAccount: Sendable {
             ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", try assertion(claims)),
         ])
         return try await lab.send(
-            "POST", lab.addresses.fcmTokenURL, [("content-type", "application/x-www-form-urlencoded")], Array(form.utf8))
+            "POST", lab.addresses.fcmTokenURL, [("content-type", "application/x-www-form-urlencoded")], Array(form.utf8)
+        )
     }
 
     func bearer(_ lab: Lab) async throws -> String {
@@ -62,13 +64,16 @@ struct FCMTests {
     static let token = "cTokenTokenTokenTokenT:APA91b" + String(repeating: "x", count: 100)
 
     private static func message(
-        _ fields: String = #""data":{"challenge_sid":"YC1","kind":"visible"},"android":{"priority":"HIGH","ttl":"300s"}"#,
+        _ fields: String =
+            #""data":{"challenge_sid":"YC1","kind":"visible"},"android":{"priority":"HIGH","ttl":"300s"}"#,
         token: String = token
     ) -> [UInt8] {
         Array(#"{"message":{"token":"\#(token)",\#(fields)}}"#.utf8)
     }
 
-    private static func send(_ lab: Lab, _ project: String, _ bearer: String?, _ body: [UInt8]) async throws -> TestAnswer {
+    private static func send(_ lab: Lab, _ project: String, _ bearer: String?, _ body: [UInt8]) async throws
+        -> TestAnswer
+    {
         var headers = [("content-type", "application/json")]
         if let bearer { headers.append(("authorization", bearer)) }
         return try await lab.send("POST", lab.addresses.fcmURL + "/v1/projects/\(project)/messages:send", headers, body)

@@ -85,7 +85,8 @@ final class MiniVerify: Sendable {
                 return sid
             }
             return Self.reply(
-                201, #"{"sid":"\#(sid)","account_sid":"AC1","status":"unverified","config":{"credential_sid":"\#(sid)"}}"#)
+                201,
+                #"{"sid":"\#(sid)","account_sid":"AC1","status":"unverified","config":{"credential_sid":"\#(sid)"}}"#)
         }
         router.post("/v2/Services/:va/Entities/:id/Factors/:yf") { request, context in
             let sid = try context.parameters.require("yf")
@@ -98,7 +99,8 @@ final class MiniVerify: Sendable {
                 state.verified.insert(sid)
                 return true
             }
-            return isGood ? Self.reply(200, #"{"status":"verified"}"#) : Self.reply(403, #"{"code":60311,"message":""}"#)
+            return isGood
+                ? Self.reply(200, #"{"status":"verified"}"#) : Self.reply(403, #"{"code":60311,"message":""}"#)
         }
         router.get("/v2/Services/:va/Entities/:id/Challenges") { request, _ in
             let factor = request.uri.queryParameters["FactorSid"].map(String.init)

@@ -1,3 +1,4 @@
+import Crypto
 import Foundation
 import Testing
 
@@ -149,7 +150,7 @@ struct ControlPortTests {
             #expect(try await lab.send("GET", url, [], nil).body.contains(#""errorShare":0.5"#))
             for (body, word) in [
                 (#"{"errorShare":2}"#, "between 0 and 1"), (#"{"errorShares":1}"#, "unknown fault"),
-                (#"{"latencyMs":-1}"#, "latencyMs"), ("x", ""),
+                (#"{"latencyMs":-1}"#, "latencyMs"), ("x", "JSON"),
             ] {
                 let answer = try await lab.send("PUT", url, [], Array(body.utf8))
                 #expect(answer.status == 400 && answer.body.contains(word), "\(body): \(answer.body)")
@@ -171,7 +172,9 @@ struct ControlPortTests {
             let answer = try await lab.send("POST", lab.addresses.controlURL + "/credentials", [], Array(body))
             #expect(answer.status == 204)
             #expect(try await lab.push { $0.set("authorization", authorization) }.status == 200)
-            for bad in [#"{"provider":"apn"}"#, #"{"provider":"fcm","project_id":"p","client_email":"e","public_key":"x"}"#] {
+            for bad in [
+                #"{"provider":"apn"}"#, #"{"provider":"fcm","project_id":"p","client_email":"e","public_key":"x"}"#,
+            ] {
                 #expect(
                     try await lab.send("POST", lab.addresses.controlURL + "/credentials", [], Array(bad.utf8)).status
                         == 400)

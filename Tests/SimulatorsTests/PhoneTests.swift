@@ -22,8 +22,14 @@ struct PhonePolicyTests {
     @Test(
         "the first visible and the first background push, per behaviour",
         arguments: [
-            (PhoneBehaviour.answers, [.display, .confirm(.visible, .yes)] + approval, [.confirm(.background, .unknown)]),
-            (.denies, [.display, .confirm(.visible, .yes), .fetch, .answer(approved: false)], [.confirm(.background, .unknown)]),
+            (
+                PhoneBehaviour.answers, [.display, .confirm(.visible, .yes)] + approval,
+                [.confirm(.background, .unknown)]
+            ),
+            (
+                .denies, [.display, .confirm(.visible, .yes), .fetch, .answer(approved: false)],
+                [.confirm(.background, .unknown)]
+            ),
             (.ignores, [.display, .confirm(.visible, .yes)], [.confirm(.background, .unknown)]),
             (.notificationsOff, [.lose("notifications are off")], [.confirm(.background, .no)] + approval),
             (.closed, [.display, .keep, .confirm(.visible, .yes)], [.lose("the app is closed")]),
@@ -59,7 +65,11 @@ struct PhonePolicyTests {
     func drops() throws {
         var policy = PhonePolicy(.drops(2))
         func isLost(_ kind: PushMessage.Kind, _ dispatch: String) throws -> Bool {
-            if case .lose? = policy.receive(try Self.message(kind, dispatch), .apn, nowMs: 0).first { true } else { false }
+            if case .lose? = policy.receive(try Self.message(kind, dispatch), .apn, nowMs: 0).first {
+                true
+            } else {
+                false
+            }
         }
         #expect(try isLost(.visible, "c") && isLost(.background, "c"))
         #expect(try isLost(.background, "t1"), "ahead of its visible push")

@@ -24,8 +24,19 @@ final class RawHTTP2Client: Sendable {
 
     private final class Collector: ChannelInboundHandler {
         typealias InboundIn = HTTP2Frame
+        typealias OutboundOut = HTTP2Frame
         let out: AsyncStream<Seen>.Continuation
-        init(_ out: AsyncStream<Seen>.Continuation) { self.out = out }
+        let first: [HTTP2Frame]
+        init(_ out: AsyncStream<Seen>.Continuation, first: [HTTP2Frame]) {
+            self.out = out
+            self.first = first
+        }
+
+        func channelActive(context: ChannelHandlerContext) {
+            for frame in first { context.write(wrapOutboundOut(frame), promise: nil) }
+            context.flush()
+            context.fireChannelActive()
+        }
 
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {
             let frame = unwrapInboundIn(data)
@@ -52,7 +63,9 @@ final class RawHTTP2Client: Sendable {
         }
     }
 
-    init(port: Int, certificates: SimulatedCertificates) async throws {
+    /// - Parameter first: sent before the server's settings can have come.
+    init(port: Int, certificates: SimulatedCertificates, first: [TestPush] = []) async throws {
+        let firstFrames = Self.frames(first, firstStream: 1)
         var tls = try certificates.clientTLSConfiguration()
         tls.applicationProtocols = ["h2"]
         let context = try NIOSSLContext(configuration: tls)
@@ -64,7 +77,7 @@ final class RawHTTP2Client: Sendable {
                     let pipeline = channel.pipeline.syncOperations
                     try pipeline.addHandler(NIOSSLClientHandler(context: context, serverHostname: "localhost"))
                     try pipeline.addHandler(NIOHTTP2Handler(mode: .client))
-                    try pipeline.addHandler(Collector(out))
+                    try pipeline.addHandler(Collector(out, first: firstFrames))
                 }
             }
             .connect(host: "127.0.0.1", port: port).get()
@@ -72,7 +85,12 @@ final class RawHTTP2Client: Sendable {
 
     /// Opens streams 1, 3, 5, … one request each, in one flush.
     func send(_ pushes: [TestPush], firstStream: Int = 1) async throws {
-        let channel = channel
+        for frame in Self.frames(pushes, firstStream: firstStream) { channel.write(frame, promise: nil) }
+        channel.flush()
+    }
+
+    private static func frames(_ pushes: [TestPush], firstStream: Int) -> [HTTP2Frame] {
+        var frames: [HTTP2Frame] = []
         for (index, push) in pushes.enumerated() {
             let stream = HTTP2StreamID(firstStream + 2 * index)
             var headers = HPACKHeaders()
@@ -81,15 +99,13 @@ final class RawHTTP2Client: Sendable {
             headers.add(name: ":authority", value: "localhost")
             headers.add(name: ":path", value: push.path)
             for (name, value) in push.headers { headers.add(name: name, value: value) }
-            channel.write(
-                HTTP2Frame(streamID: stream, payload: .headers(.init(headers: headers, endStream: false))), promise: nil)
-            channel.write(
+            frames.append(HTTP2Frame(streamID: stream, payload: .headers(.init(headers: headers, endStream: false))))
+            frames.append(
                 HTTP2Frame(
                     streamID: stream,
-                    payload: .data(.init(data: .byteBuffer(ByteBuffer(bytes: push.body)), endStream: true))),
-                promise: nil)
+                    payload: .data(.init(data: .byteBuffer(ByteBuffer(bytes: push.body)), endStream: true))))
         }
-        channel.flush()
+        return frames
     }
 
     func close() async { try? await channel.close() }

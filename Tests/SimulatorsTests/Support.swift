@@ -29,9 +29,12 @@ struct Lab: Sendable {
     var client: HTTPClient
     var apnsKey: TestAPNsKey
     var clock: TestClock
+    /// Of the simulators' start; one for all pushes, as Apple wants it.
+    var authorization: String
 
     static func run(
-        _ change: (inout SimulatorConfiguration) -> Void = { _ in }, topics: [String]? = nil, clock: TestClock = TestClock(),
+        _ change: (inout SimulatorConfiguration) -> Void = { _ in }, topics: [String]? = nil,
+        clock: TestClock = TestClock(),
         body: @escaping @Sendable (Lab) async throws -> Void
     ) async throws {
         var configuration = SimulatorConfiguration()
@@ -49,7 +52,9 @@ struct Lab: Sendable {
                 group.addTask { try await providers.run() }
                 let addresses = try await providers.addresses()
                 try await body(
-                    Lab(providers: providers, addresses: addresses, client: client, apnsKey: key, clock: clock))
+                    Lab(
+                        providers: providers, addresses: addresses, client: client, apnsKey: key, clock: clock,
+                        authorization: try key.authorization(nowSeconds: clock.nowMs / 1000)))
                 group.cancelAll()
                 while (try? await group.next()) != nil {}
             }
@@ -62,7 +67,7 @@ struct Lab: Sendable {
 
     /// One push; `change` may spoil it.
     func push(_ change: (inout TestPush) -> Void = { _ in }) async throws -> TestAnswer {
-        var push = TestPush(authorization: try apnsKey.authorization(nowSeconds: clock.nowMs / 1000))
+        var push = TestPush(authorization: authorization)
         change(&push)
         return try await send(push.method, addresses.apnsURL + push.path, push.headers, push.body)
     }
@@ -115,7 +120,8 @@ struct TestPush {
     var method = "POST"
     var path = "/3/device/" + token
     var headers: [(String, String)]
-    var body: [UInt8] = Array(#"{"aps":{"alert":"Log in?"},"challenge_sid":"YC1","dispatch":"c","kind":"visible"}"#.utf8)
+    var body: [UInt8] = Array(
+        #"{"aps":{"alert":"Log in?"},"challenge_sid":"YC1","dispatch":"c","kind":"visible"}"#.utf8)
 
     init(authorization: String) {
         headers = [

@@ -43,9 +43,9 @@ struct APNsSimulator: ProviderResponder {
         _ request: ProviderRequest, _ headers: APNsHeaders, _ messageID: String, nowMs: Int64
     ) throws(APNsReason) -> SimulatedPush {
         if let fault = headers.fault { throw fault }
+        let topicIsBad = headers.laterFault == .missingTopic || headers.laterFault == .badTopic
         try tokens.check(
-            authorization: headers.providerToken, topic: headers.topic.flatMap { $0.isEmpty ? nil : $0 },
-            nowSeconds: nowMs / 1000)
+            authorization: headers.providerToken, topic: topicIsBad ? nil : headers.topic, nowSeconds: nowMs / 1000)
         if let fault = headers.laterFault { throw fault }
         guard let topic = headers.topic, let pushType = headers.pushType else { throw .missingTopic }
         let payload = try APNsPayload(

@@ -100,32 +100,29 @@ struct SimulatorServer {
             let pushes = try network.receive(provider, token: token, appID: app)
             return Response(
                 status: .ok, headers: [.contentType: "application/jsonl"],
-                body: ResponseBody { writer in
-                    try await Self.stream(pushes, to: &writer)
-                    try await writer.finish(nil)
-                })
+                body: ResponseBody(asyncSequence: Self.lines(of: pushes)))
         }
         return router
     }
 
-    private enum Line: Sendable {
-        case push(SimulatedPush)
-        case heartbeat
-    }
-
-    /// Heartbeats show a client that left: writing to it fails, and the phone is offline.
-    @concurrent
-    private static func stream(_ pushes: AsyncStream<SimulatedPush>, to writer: inout any ResponseBodyWriter) async throws {
+    /// Pushes as lines, with heartbeats between: they show a client that left, because writing to it fails, and then the
+    /// phone is offline.
+    private static func lines(of pushes: AsyncStream<SimulatedPush>) -> AsyncStream<ByteBuffer> {
         let (lines, continuation) = AsyncStream.makeStream(
-            of: Line.self, bufferingPolicy: .bufferingOldest(PushNetwork.streamBound))
+            of: ByteBuffer.self, bufferingPolicy: .bufferingOldest(PushNetwork.streamBound))
+        // Lives as long as the lines are wanted: their end is its cancellation.
         let feeder = Task {
-            await withTaskGroup { group in
+            await withTaskGroup(of: Void.self) { group in
                 group.addTask {
-                    for await push in pushes { continuation.yield(.push(push)) }
+                    for await push in pushes {
+                        var buffer = ByteBuffer()
+                        guard (try? writeLine(push, &buffer)) != nil else { continue }
+                        continuation.yield(buffer)
+                    }
                 }
                 group.addTask {
                     while !Task.isCancelled {
-                        continuation.yield(.heartbeat)
+                        continuation.yield(ByteBuffer(string: "\n"))
                         try? await Task.sleep(for: heartbeat)
                     }
                 }
@@ -134,15 +131,8 @@ struct SimulatorServer {
             }
             continuation.finish()
         }
-        defer { feeder.cancel() }
-        for await line in lines {
-            var buffer = ByteBuffer()
-            switch line {
-            case .push(let push): try writeLine(push, &buffer)
-            case .heartbeat: buffer.writeInteger(UInt8(ascii: "\n"))
-            }
-            try await writer.write(buffer)
-        }
+        continuation.onTermination = { _ in feeder.cancel() }
+        return lines
     }
 
     private func control(_ context: BasicRequestContext) throws -> ProviderControl {

@@ -97,7 +97,8 @@ final class FCMAccounts: Sendable {
         }
         guard
             account.publicKey.isValidSignature(
-                _RSA.Signing.RSASignature(rawRepresentation: Data(signature)), for: Data("\(parts[0]).\(parts[1])".utf8),
+                _RSA.Signing.RSASignature(rawRepresentation: Data(signature)),
+                for: Data("\(parts[0]).\(parts[1])".utf8),
                 padding: .insecurePKCS1v1_5)
         else { throw OAuthError(error: "invalid_grant", description: "Invalid JWT Signature.") }
         guard let audience = body["aud"]?.stringValue, audience == ownAudience || audience == Self.googleAudience else {
@@ -108,7 +109,8 @@ final class FCMAccounts: Sendable {
         else {
             throw OAuthError(
                 error: "invalid_grant",
-                description: "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe.")
+                description:
+                    "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe.")
         }
         guard let scope = body["scope"]?.stringValue,
             !Self.scopes.isDisjoint(with: scope.split(separator: " "))

@@ -56,7 +56,8 @@ struct FCMError: Error, Sendable, Hashable {
         out += Array(#","status":"\#(canonical)""#.utf8)
         if let code {
             out += Array(
-                #","details":[{"@type":"type.googleapis.com/google.firebase.fcm.v1.FcmError","errorCode":"\#(code)"}]"#.utf8)
+                #","details":[{"@type":"type.googleapis.com/google.firebase.fcm.v1.FcmError","errorCode":"\#(code)"}]"#
+                    .utf8)
         }
         return out + Array("}}".utf8)
     }

@@ -31,11 +31,15 @@ struct FCMMessage: Sendable, Hashable {
             throw .invalidArgument("message: must be an object")
         }
         try Self.only(
-            ["name", "data", "notification", "android", "webpush", "apns", "fcm_options", "token", "topic", "condition"],
+            [
+                "name", "data", "notification", "android", "webpush", "apns", "fcm_options", "token", "topic",
+                "condition",
+            ],
             members, at: "message.")
         let targets = members.filter { ["token", "topic", "condition"].contains($0.name) }
         guard targets.count == 1, let token = message["token"]?.stringValue else {
-            throw .invalidArgument("Exactly one of token, topic or condition is required; this stand-in knows token only")
+            throw .invalidArgument(
+                "Exactly one of token, topic or condition is required; this stand-in knows token only")
         }
         guard Self.isToken(token) else {
             throw .invalidArgument("The registration token is not a valid FCM registration token")
@@ -67,7 +71,8 @@ struct FCMMessage: Sendable, Hashable {
             case "NORMAL": break
             default:
                 throw .invalidArgument(
-                    "Invalid value at 'message.android.priority' (type.googleapis.com/google.firebase.fcm.v1.AndroidMessagePriority)")
+                    "Invalid value at 'message.android.priority' (type.googleapis.com/google.firebase.fcm.v1.AndroidMessagePriority)"
+                )
             }
         }
         if let ttl = android["ttl"] {
@@ -97,7 +102,9 @@ struct FCMMessage: Sendable, Hashable {
         guard text.hasSuffix("s") else { return nil }
         let parts = text.dropLast().split(separator: ".", omittingEmptySubsequences: false)
         guard 1...2 ~= parts.count, parts[0].utf8.allSatisfy(isDigit), let whole = Int64(parts[0]) else { return nil }
-        if parts.count == 2 { guard 1...9 ~= parts[1].utf8.count, parts[1].utf8.allSatisfy(isDigit) else { return nil } }
+        if parts.count == 2 {
+            guard 1...9 ~= parts[1].utf8.count, parts[1].utf8.allSatisfy(isDigit) else { return nil }
+        }
         return whole
     }
 
@@ -123,7 +130,9 @@ struct FCMMessage: Sendable, Hashable {
         }
     }
 
-    private static func strings(_ tree: JSONTree?, at place: String, size: inout Int) throws(FCMError) -> [String: String] {
+    private static func strings(_ tree: JSONTree?, at place: String, size: inout Int) throws(FCMError) -> [String:
+        String]
+    {
         guard let tree else { return [:] }
         guard let members = tree.members else { throw .invalidArgument("\(place): must be an object") }
         var values: [String: String] = [:]

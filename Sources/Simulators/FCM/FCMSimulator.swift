@@ -109,7 +109,8 @@ struct FCMSimulator: ProviderResponder {
         if decision.retryAfterSeconds > 0, error.status == 429 || error.status >= 500 {
             headers.append(("retry-after", String(decision.retryAfterSeconds)))
         }
-        return .reply(ProviderReply(status: error.status, headers: headers, body: error.body), delayMs: decision.delayMs)
+        return .reply(
+            ProviderReply(status: error.status, headers: headers, body: error.body), delayMs: decision.delayMs)
     }
 }
 

@@ -46,7 +46,8 @@ public struct ProviderFaults: Sendable, Codable, Hashable {
         for key in names.allKeys where CodingKeys(rawValue: key.stringValue) == nil {
             throw DecodingError.dataCorruptedError(
                 forKey: key, in: names,
-                debugDescription: "unknown fault; known are \(CodingKeys.allCases.map(\.rawValue).joined(separator: ", "))")
+                debugDescription:
+                    "unknown fault; known are \(CodingKeys.allCases.map(\.rawValue).joined(separator: ", "))")
         }
         let container = try decoder.container(keyedBy: CodingKeys.self)
         func share(_ key: CodingKeys) throws -> Double {

@@ -9,6 +9,31 @@ enum ConnectionOrder: Sendable {
     case cut
 }
 
+/// A GOAWAY that is to be written by ``GoAwayWriter``.
+struct GoAwayFrame: Sendable {
+    var lastStream: HTTP2StreamID
+}
+
+/// Writes GOAWAY past `NIOHTTP2Handler`, which (1.46) takes the DATA of streams above its own GOAWAY for a protocol error and
+/// ends the connection with everything in flight; a peer cannot help sending it.
+final class GoAwayWriter: ChannelOutboundHandler {
+    typealias OutboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    func triggerUserOutboundEvent(context: ChannelHandlerContext, event: Any, promise: EventLoopPromise<Void>?) {
+        guard let goAway = event as? GoAwayFrame else {
+            context.triggerUserOutboundEvent(event, promise: promise)
+            return
+        }
+        var frame = context.channel.allocator.buffer(capacity: 17)
+        // Length 8, type 7, no flags, stream 0; last stream, NO_ERROR (RFC 9113, 6.8).
+        frame.writeBytes([0, 0, 8, 7, 0, 0, 0, 0, 0])
+        frame.writeInteger(UInt32(Int(goAway.lastStream)))
+        frame.writeInteger(UInt32(0))
+        context.writeAndFlush(wrapOutboundOut(frame), promise: promise)
+    }
+}
+
 /// The server's end of one HTTP/2 connection: all its streams in one handler, because a channel per stream costs several
 /// times the CPU of the push itself.
 ///
@@ -112,6 +137,8 @@ final class HTTP2Connection: ChannelDuplexHandler {
     }
 
     private func open(_ id: HTTP2StreamID, _ headers: HPACKHeaders, _ context: ChannelHandlerContext) -> Bool {
+        // Above the GOAWAY: not looked at, not answered; the client knows that it may send it elsewhere.
+        if isLeaving { return false }
         streamCount += 1
         lastStream = max(lastStream, id)
         if !isAuthenticated, streams.count >= limits.firstStreams {
@@ -176,6 +203,7 @@ final class HTTP2Connection: ChannelDuplexHandler {
 
     private func write(_ reply: ProviderReply, _ id: HTTP2StreamID, _ context: ChannelHandlerContext) {
         guard streams[id] != nil else { return }
+        if reply.isAuthenticated, !isAuthenticated { allowMoreStreams(context) }
         var headers = HPACKHeaders()
         headers.reserveCapacity(reply.headers.count + 2)
         headers.add(name: ":status", value: String(reply.status))
@@ -192,15 +220,15 @@ final class HTTP2Connection: ChannelDuplexHandler {
                 data: .byteBuffer(context.channel.allocator.buffer(bytes: reply.body)), endStream: true)
             context.write(wrapOutboundOut(HTTP2Frame(streamID: id, payload: .data(body))), promise: nil)
         }
-        if reply.isAuthenticated, !isAuthenticated {
-            isAuthenticated = true
-            if limits.streams != limits.firstStreams {
-                let settings = [HTTP2Setting(parameter: .maxConcurrentStreams, value: limits.streams)]
-                context.write(
-                    wrapOutboundOut(HTTP2Frame(streamID: .rootStream, payload: .settings(.settings(settings)))),
-                    promise: nil)
-            }
-        }
+    }
+
+    /// In front of the answer: AsyncHTTPClient 1.37 trips over new settings on a connection that is idle.
+    private func allowMoreStreams(_ context: ChannelHandlerContext) {
+        isAuthenticated = true
+        guard limits.streams != limits.firstStreams else { return }
+        let settings = [HTTP2Setting(parameter: .maxConcurrentStreams, value: limits.streams)]
+        context.write(
+            wrapOutboundOut(HTTP2Frame(streamID: .rootStream, payload: .settings(.settings(settings)))), promise: nil)
     }
 
     private func widenWindow(_ context: ChannelHandlerContext, by bytes: Int = window) {
@@ -213,11 +241,7 @@ final class HTTP2Connection: ChannelDuplexHandler {
         guard !isLeaving else { return }
         isLeaving = true
         responder.note(.goAway)
-        context.write(
-            wrapOutboundOut(
-                HTTP2Frame(
-                    streamID: .rootStream,
-                    payload: .goAway(lastStreamID: lastStream, errorCode: .noError, opaqueData: nil))), promise: nil)
+        context.triggerUserOutboundEvent(GoAwayFrame(lastStream: lastStream), promise: nil)
         leaveIfDone(context)
     }
 

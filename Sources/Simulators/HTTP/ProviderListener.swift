@@ -79,6 +79,7 @@ final class ProviderListener: Sendable {
         let pipeline = channel.pipeline.syncOperations
         switch result {
         case .negotiated("h2"):
+            try pipeline.addHandler(GoAwayWriter())
             try pipeline.addHandler(HTTP2Connection.http2Handler(limits: responder.limits))
             try pipeline.addHandler(HTTP2Connection(responder: responder))
         case .negotiated("http/1.1") where allowsHTTP1, .fallback where allowsHTTP1:

@@ -67,7 +67,9 @@ public final class PushNetwork: PushReception {
     // MARK: Phones
 
     public func register(_ provider: SimulatedProvider, token: String, appID: String) throws {
-        try state.withLock { try Self.known(&$0, DeviceKey(provider: provider, token: Self.canonical(provider, token)), appID) }
+        try state.withLock {
+            try Self.known(&$0, DeviceKey(provider: provider, token: Self.canonical(provider, token)), appID)
+        }
     }
 
     public func receive(

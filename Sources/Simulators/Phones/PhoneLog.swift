@@ -92,7 +92,9 @@ public final class PhoneLog: Sendable {
             state.followers[state.nextFollower] = continuation
             return state.nextFollower
         }
-        continuation.onTermination = { [weak self] _ in self?.state.withLock { _ = $0.followers.removeValue(forKey: id) } }
+        continuation.onTermination = { [weak self] _ in
+            self?.state.withLock { _ = $0.followers.removeValue(forKey: id) }
+        }
         return stream
     }
 

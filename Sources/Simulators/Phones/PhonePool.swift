@@ -11,7 +11,8 @@ public struct PhonePool: Sendable {
         public var pollInterval: Duration
 
         public init(
-            provider: SimulatedProvider = .apn, appID: String = "dev.beckon.phone", behaviour: PhoneBehaviour = .answers,
+            provider: SimulatedProvider = .apn, appID: String = "dev.beckon.phone",
+            behaviour: PhoneBehaviour = .answers,
             pollInterval: Duration = .seconds(1)
         ) {
             self.provider = provider

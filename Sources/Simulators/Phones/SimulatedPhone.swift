@@ -59,7 +59,8 @@ public final class SimulatedPhone: Sendable {
     public func run() async {
         while !Task.isCancelled {
             let (behaviour, changes) = state.withLock { state in
-                let (changes, continuation) = AsyncStream.makeStream(of: Never.self, bufferingPolicy: .bufferingNewest(1))
+                let (changes, continuation) = AsyncStream.makeStream(
+                    of: Never.self, bufferingPolicy: .bufferingNewest(1))
                 state.changes = continuation
                 return (state.policy.behaviour, changes)
             }
