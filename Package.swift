@@ -134,8 +134,7 @@ let package = Package(
             name: "Simulators",
             dependencies: [
                 "DeviceKit", .asn1, .asyncHTTPClient, .crypto, .cryptoExtras, .deque, .httpTypes, .hummingbird, .logging,
-                .nioCore, .nioHPACK,
-                .nioHTTP1, .nioHTTP2, .nioPosix, .nioSSL, .nioTLS, .serviceLifecycle, .x509,
+                .nioCore, .nioHPACK, .nioHTTP1, .nioHTTP2, .nioPosix, .nioSSL, .nioTLS, .serviceLifecycle, .x509,
             ],
             swiftSettings: swiftSettings),
         .executableTarget(

@@ -1,6 +1,26 @@
 import Foundation
 
-/// A server as devices see it. Makes ``Device``s, and confirms pushes by their receipt tokens, which needs no key: a
+/// A server as devices see it.
+///
+/// ```swift
+/// let server = DeviceClient(apiURL: "https://verify.example.com", transport: HTTPClientTransport(.shared))
+/// let key = SoftwareKey()
+/// let device = try await server.register(accessToken: token, enrolment: enrolment, signer: key)
+/// try await device.verify()
+/// // Keep device.registration and, in the keychain, the key; later: server.device(registration, signer: key).
+///
+/// // When a push arrives, in the app or its notification extension:
+/// let push = try PushMessage(values: strings)
+/// guard !push.isExpired(nowMs: now) else { return }
+/// if let token = push.receiptToken {
+///     try await server.confirm(receiptToken: token, channel: .visible, shown: .yes)
+/// }
+/// let challenge = try await device.challenge(push.challengeSID)
+/// // Show challenge.message and challenge.fields; then, as the person says:
+/// try await device.answer(challenge, approved: true)
+/// ```
+///
+/// Makes ``Device``s, and confirms pushes by their receipt tokens, which needs no key: a
 /// notification extension can do it.
 public struct DeviceClient: Sendable {
     /// The server's root without `/v2`, such as `https://verify.example.com`.

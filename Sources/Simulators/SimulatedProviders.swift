@@ -51,7 +51,7 @@ public struct SimulatorAddresses: Sendable, Codable, Hashable {
     public var fcmURL: String
     /// `…/token` on FCM's port.
     public var fcmTokenURL: String
-    /// `http://127.0.0.1:PORT`: see ``SimulatorServer``.
+    /// `http://127.0.0.1:PORT`: registers credentials and devices, switches faults, shows logs and counters.
     public var controlURL: String
 }
 
@@ -98,6 +98,22 @@ public final class SimulatedProviders: Service {
     /// Waits until everything listens.
     /// - Throws: why it does not, or that it has stopped; `CancellationError`.
     public func addresses() async throws -> SimulatorAddresses { try await gate.value() }
+
+    /// Runs simulators around `body` and stops them after it.
+    public static func withRunning<Value: Sendable>(
+        configuration: SimulatorConfiguration = SimulatorConfiguration(), logger: Logger,
+        _ body: (SimulatedProviders, SimulatorAddresses) async throws -> Value
+    ) async throws -> Value {
+        let providers = try SimulatedProviders(configuration: configuration, logger: logger)
+        return try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await providers.run() }
+            let addresses = try await providers.addresses()
+            let value = try await body(providers, addresses)
+            group.cancelAll()
+            while (try? await group.next()) != nil {}
+            return value
+        }
+    }
 
     /// Binds the ports and serves until shut down. To be called once.
     public func run() async throws {

@@ -1,6 +1,8 @@
+import AsyncHTTPClient
 import Foundation
 import NIOHTTP1
 import NIOHTTP2
+import ServiceLifecycle
 import Testing
 
 @testable import Simulators
@@ -65,14 +67,17 @@ struct ConnectionTests {
         try await Lab.run { lab in
             lab.providers.setFaults(ProviderFaults.with { $0.latencyMs = 200 }, .apn)
             // Written with the preface, before anything of the server was read.
-            let raw = try await Self.connect(lab, first: Self.pushes(lab, 3))
+            let raw = try await Self.connect(lab, first: Self.pushes(lab, 100))
             var frames = raw.frames.makeAsyncIterator()
             let (hit, before) = await next(&frames) { $0 == .answer(stream: 1, status: "200") }
             #expect(hit != nil)
             #expect(before.contains(.reset(stream: 3, code: .refusedStream)))
             #expect(before.contains(.reset(stream: 5, code: .refusedStream)))
-            #expect(lab.providers.network.counters(.apn).earlyStreams == 2)
+            #expect(lab.providers.network.counters(.apn).earlyStreams == 99)
             #expect(lab.providers.network.counters(.apn).accepted == 1)
+            // Refused streams do not harm the connection.
+            try await raw.send(Self.pushes(lab, 1), firstStream: 201)
+            #expect(await next(&frames) { $0 == .answer(stream: 201, status: "200") }.hit != nil)
             await raw.close()
         }
     }
@@ -174,6 +179,40 @@ struct ConnectionTests {
             #expect(try await push { $0.dropShare = 1 }.status == 200)
             #expect(lab.providers.network.counters(.apn).dropped == before + 1)
             #expect(lab.providers.network.log().last?.fate == .dropped)
+        }
+    }
+
+    @Test("run as a service it stops when asked to, though phones still receive from other processes")
+    func gracefulShutdown() async throws {
+        let providers = try SimulatedProviders(logger: quiet)
+        let group = ServiceGroup(services: [providers], logger: quiet)
+        let client = HTTPClient(eventLoopGroupProvider: .singleton)
+        try await withThrowingTaskGroup(of: Void.self) { tasks in
+            tasks.addTask { try await group.run() }
+            let addresses = try await providers.addresses()
+            let remote = RemotePushReception(controlURL: addresses.controlURL, client: client)
+            let pushes = try await remote.receive(.apn, token: TestPush.token, appID: "dev.app")
+            try await eventually("online") { providers.network.isOnline(.apn, token: TestPush.token) }
+            await group.triggerGracefulShutdown()
+            try await tasks.next()
+            #expect(throws: SimulatorError.self) {
+                _ = try providers.network.receive(.apn, token: TestPush.token, appID: "dev.app")
+            }
+            withExtendedLifetime(pushes) {}
+        }
+        try await client.shutdown()
+    }
+
+    @Test("a port that is taken is an error of the start, and of those who wait for it")
+    func portTaken() async throws {
+        try await Lab.run { lab in
+            var configuration = SimulatorConfiguration()
+            configuration.apnsPort = try #require(URL(string: lab.addresses.apnsURL)?.port)
+            let second = try SimulatedProviders(configuration: configuration, logger: quiet)
+            await withTaskGroup(of: Void.self) { group in
+                group.addTask { await #expect(throws: (any Error).self) { _ = try await second.addresses() } }
+                await #expect(throws: (any Error).self) { try await second.run() }
+            }
         }
     }
 

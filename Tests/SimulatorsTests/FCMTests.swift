@@ -164,6 +164,8 @@ struct FCMTests {
             let gone = try await Self.send(lab, account.project, bearer, Self.message())
             #expect(gone.status == 404 && gone.fcmCode == "UNREGISTERED")
             #expect(gone.tree?["error"]?["status"]?.stringValue == "NOT_FOUND")
+            let record = try #require(lab.providers.network.log().last)
+            #expect(record.pushToken == Self.token && record.reason == "UNREGISTERED" && record.fate == .refused)
         }
     }
 
@@ -187,6 +189,9 @@ struct FCMTests {
             #expect(outage.status == 503 && outage.fcmCode == "UNAVAILABLE")
             #expect(try await send { $0.errorShare = 1 }.fcmCode == "INTERNAL")
             #expect(try await account.grant(lab).status == 200, "the token endpoint is not hit")
+            lab.providers.setFaults(ProviderFaults.with { $0.tokenEndpointFails = true }, .fcm)
+            #expect(try await account.grant(lab).status == 503)
+            #expect(try await Self.send(lab, account.project, bearer, Self.message()).status == 200)
         }
     }
 

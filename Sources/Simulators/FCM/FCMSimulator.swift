@@ -7,7 +7,7 @@ import Synchronization
 /// Answers as Google's token endpoint (`/token`) and FCM's v1 API (`/v1/projects/<id>/messages:send`) do, on one port, and
 /// hands what it accepts to the ``PushNetwork``.
 ///
-/// Faults hit sending only; a token endpoint that fails is ``PushNetwork``'s business no more than a phone's.
+/// Faults hit sending; of them only ``ProviderFaults/tokenEndpointFails`` hits the token endpoint.
 struct FCMSimulator: ProviderResponder {
     let network: PushNetwork
     let accounts: FCMAccounts
@@ -25,8 +25,9 @@ struct FCMSimulator: ProviderResponder {
         if request.path == "/token" { return .reply(token(request, nowMs: now), delayMs: 0) }
         let decision = injector.decide()
         if let harm = decision.harm { return harmed(harm, request, decision: decision, nowMs: now) }
+        var token = ""
         do {
-            let (push, project) = try check(request, nowMs: now)
+            let (push, project) = try check(request, token: &token, nowMs: now)
             if let push { network.accept(push, drops: decision.drops, nowMs: now) }
             let name = push?.messageID ?? "projects/\(project)/messages/fake_message_id"
             return .reply(
@@ -34,7 +35,7 @@ struct FCMSimulator: ProviderResponder {
                     status: 200, headers: [("content-type", "application/json; charset=UTF-8")],
                     body: Array(#"{"name":"\#(name)"}"#.utf8), isAuthenticated: true), delayMs: decision.delayMs)
         } catch {
-            return refusal(error, decision: decision, nowMs: now)
+            return refusal(error, token: token, decision: decision, nowMs: now)
         }
     }
 
@@ -45,6 +46,11 @@ struct FCMSimulator: ProviderResponder {
                 status: 405, headers: headers,
                 body: OAuthError(error: "invalid_request", description: "Only POST is allowed").body)
         }
+        if injector.faults.tokenEndpointFails {
+            return ProviderReply(
+                status: 503, headers: headers,
+                body: OAuthError(error: "internal_failure", description: "Backend Error").body)
+        }
         do {
             let body = try accounts.grant(
                 form: Array(request.body.readableBytesView), ownAudience: ownTokenURL.text, nowSeconds: nowMs / 1000)
@@ -54,8 +60,11 @@ struct FCMSimulator: ProviderResponder {
         }
     }
 
+    /// - Parameter token: set to the message's as soon as it is known, for the log.
     /// - Returns: nothing to deliver when the request asks only for a check.
-    private func check(_ request: ProviderRequest, nowMs: Int64) throws(FCMError) -> (SimulatedPush?, project: String) {
+    private func check(
+        _ request: ProviderRequest, token: inout String, nowMs: Int64
+    ) throws(FCMError) -> (SimulatedPush?, project: String) {
         let parts = request.path.split(separator: "/", omittingEmptySubsequences: false)
         guard request.method == "POST", parts.count == 5, parts[1] == "v1", parts[2] == "projects", !parts[3].isEmpty,
             parts[4] == "messages:send"
@@ -66,6 +75,7 @@ struct FCMSimulator: ProviderResponder {
         guard allowed == project else { throw .otherProject }
         guard request.bodyLength <= limits.longestBody else { throw .invalidArgument("The request is too large.") }
         let message = try FCMMessage(Array(request.body.readableBytesView))
+        token = message.token
         var app = ""
         switch network.standing(.fcm, message.token) {
         case .unregistered: throw .unregistered
@@ -90,11 +100,12 @@ struct FCMSimulator: ProviderResponder {
         _ harm: FaultDecision.Harm, _ request: ProviderRequest, decision: FaultDecision, nowMs: Int64
     ) -> ProviderAction {
         switch harm {
-        case .outage: return refusal(.unavailable, decision: decision, nowMs: nowMs)
-        case .error(let word): return refusal(.named(word), decision: decision, nowMs: nowMs)
+        case .outage: return refusal(.unavailable, token: "", decision: decision, nowMs: nowMs)
+        case .error(let word): return refusal(.named(word), token: "", decision: decision, nowMs: nowMs)
         case .reset: return .reset
         case .silence(let delivers):
-            if delivers, let push = try? check(request, nowMs: nowMs).0 {
+            var token = ""
+            if delivers, let push = try? check(request, token: &token, nowMs: nowMs).0 {
                 network.accept(push, drops: false, nowMs: nowMs)
             }
             network.noteSilence(.fcm)
@@ -102,9 +113,9 @@ struct FCMSimulator: ProviderResponder {
         }
     }
 
-    private func refusal(_ error: FCMError, decision: FaultDecision, nowMs: Int64) -> ProviderAction {
+    private func refusal(_ error: FCMError, token: String, decision: FaultDecision, nowMs: Int64) -> ProviderAction {
         network.refuse(
-            .fcm, messageID: "", pushToken: "", status: error.status, reason: error.reason, nowMs: nowMs)
+            .fcm, messageID: "", pushToken: token, status: error.status, reason: error.reason, nowMs: nowMs)
         var headers = [(name: "content-type", value: "application/json; charset=UTF-8")]
         if decision.retryAfterSeconds > 0, error.status == 429 || error.status >= 500 {
             headers.append(("retry-after", String(decision.retryAfterSeconds)))

@@ -23,14 +23,17 @@ public struct ProviderFaults: Sendable, Codable, Hashable {
     public var goAwayEveryStreams = 0
     /// Each connection is cut without a word when so many streams were opened; 0: never.
     public var cutEveryStreams = 0
-    /// From now on everything is answered 503 for so long, milliseconds.
+    /// From now on every push is answered 503 for so long, milliseconds.
     public var unavailableForMs: Int64 = 0
+    /// FCM's token endpoint answers 503 instead of granting.
+    public var tokenEndpointFails = false
 
     public init() {}
 
     private enum CodingKeys: String, CodingKey, CaseIterable {
         case errorShare, errorReason, retryAfterSeconds, latencyMs, latencyJitterMs, neverAnswerShare
         case neverAnswerDelivers, dropShare, resetShare, goAwayEveryStreams, cutEveryStreams, unavailableForMs
+        case tokenEndpointFails
     }
 
     private struct AnyKey: CodingKey {
@@ -78,5 +81,6 @@ public struct ProviderFaults: Sendable, Codable, Hashable {
         goAwayEveryStreams = try count(.goAwayEveryStreams)
         cutEveryStreams = try count(.cutEveryStreams)
         unavailableForMs = Int64(try count(.unavailableForMs))
+        tokenEndpointFails = try container.decodeIfPresent(Bool.self, forKey: .tokenEndpointFails) ?? false
     }
 }

@@ -78,6 +78,8 @@ final class HTTP2Connection: ChannelDuplexHandler {
         ]
         // Clients reset streams at their deadlines, and open some above a GOAWAY: neither is an attack here.
         connection.maximumConnectionGlitches = .max
+        // DATA of a stream that was refused is on its way already; NIOHTTP2 forgives it for so many streams only.
+        connection.maximumRecentlyResetStreams = 4096
         connection.controlFrameRateLimit.maximumCount = 100_000
         var stream = NIOHTTP2Handler.StreamConfiguration()
         stream.streamResetFrameRateLimit.maximumCount = 1_000_000
@@ -110,6 +112,12 @@ final class HTTP2Connection: ChannelDuplexHandler {
         isReading = false
         context.flush()
         context.fireChannelReadComplete()
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        // Answers that were to come later find nothing to answer.
+        streams.removeAll()
+        context.fireChannelInactive()
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {

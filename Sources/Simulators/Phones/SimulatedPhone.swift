@@ -55,7 +55,7 @@ public final class SimulatedPhone: Sendable {
         changes?.finish()
     }
 
-    /// Lives until the task is cancelled. What is in progress then is cancelled too.
+    /// Lives until the task is cancelled; not to be called again while it runs. What is in progress then is cancelled too.
     public func run() async {
         while !Task.isCancelled {
             let (behaviour, changes) = state.withLock { state in
