@@ -133,7 +133,8 @@ let package = Package(
         .target(
             name: "Simulators",
             dependencies: [
-                "DeviceKit", .asn1, .asyncHTTPClient, .crypto, .cryptoExtras, .deque, .httpTypes, .hummingbird, .logging,
+                "DeviceKit", .asn1, .asyncHTTPClient, .crypto, .cryptoExtras, .deque, .httpTypes, .hummingbird,
+                .logging,
                 .nioCore, .nioHPACK, .nioHTTP1, .nioHTTP2, .nioPosix, .nioSSL, .nioTLS, .serviceLifecycle, .x509,
             ],
             swiftSettings: swiftSettings),
@@ -149,7 +150,9 @@ let package = Package(
 
         .target(
             name: "TestSupport",
-            dependencies: ["KafkaClient", "ChallengeModel", "Simulators", .asyncHTTPClient, .logging, .nioCore, .nioSSL],
+            dependencies: [
+                "KafkaClient", "ChallengeModel", "Simulators", .asyncHTTPClient, .logging, .nioCore, .nioSSL,
+            ],
             path: "Tests/TestSupport",
             swiftSettings: swiftSettings),
         tests(of: "KafkaClient"),
@@ -161,7 +164,12 @@ let package = Package(
                 "ChallengeModel", "Simulators", .asn1, .asyncHTTPClient, .crypto, .cryptoExtras, .nioCore, .nioHPACK,
                 .nioHTTP2, .nioPosix, .nioSSL, .nioTLS, .nioEmbedded, .x509,
             ]),
-        tests(of: "ServiceSupport", ["ChallengeModel", "KafkaClient", .asyncHTTPClient, .configuration, .metrics, .coreMetrics, .nioCore, .nioHTTP1]),
+        tests(
+            of: "ServiceSupport",
+            [
+                "ChallengeModel", "KafkaClient", .asyncHTTPClient, .configuration, .metrics, .coreMetrics, .nioCore,
+                .nioHTTP1,
+            ]),
         tests(
             of: "Producer",
             [
@@ -183,11 +191,15 @@ let package = Package(
             ]),
         .testTarget(
             name: "EndToEnd",
-            dependencies: ["ChallengeModel", "DeviceKit", "KafkaClient", "Simulators", "TestSupport", .asyncHTTPClient, .logging],
+            dependencies: [
+                "ChallengeModel", "DeviceKit", "KafkaClient", "Simulators", "TestSupport", .asyncHTTPClient, .logging,
+            ],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "Faults",
-            dependencies: ["ChallengeModel", "DeviceKit", "KafkaClient", "Simulators", "TestSupport", .asyncHTTPClient, .logging],
+            dependencies: [
+                "ChallengeModel", "DeviceKit", "KafkaClient", "Simulators", "TestSupport", .asyncHTTPClient, .logging,
+            ],
             swiftSettings: swiftSettings),
     ]
 )

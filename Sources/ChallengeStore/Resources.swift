@@ -73,7 +73,8 @@ public struct NewAccessToken: Sendable, Hashable {
     public var ttlSeconds: Int
 
     public init(
-        account: AccountSID, service: ServiceSID, identity: String, factorFriendlyName: String? = nil, ttlSeconds: Int = 60
+        account: AccountSID, service: ServiceSID, identity: String, factorFriendlyName: String? = nil,
+        ttlSeconds: Int = 60
     ) {
         self.account = account
         self.service = service
@@ -180,7 +181,8 @@ public struct NewChallenge: Sendable, Hashable {
     public var traceparent: String?
 
     public init(
-        account: AccountSID, service: ServiceSID, identity: String, factor: FactorSID?, message: String, expiresAtMs: Int64
+        account: AccountSID, service: ServiceSID, identity: String, factor: FactorSID?, message: String,
+        expiresAtMs: Int64
     ) {
         self.account = account
         self.service = service
@@ -246,7 +248,9 @@ public struct Answer: Sendable, Hashable {
     /// JSON text, at most 1,024 bytes.
     public var metadata: String?
 
-    public init(challenge: ChallengeSID, factor: FactorSID, isApproval: Bool, signedAnswer: String, metadata: String? = nil) {
+    public init(
+        challenge: ChallengeSID, factor: FactorSID, isApproval: Bool, signedAnswer: String, metadata: String? = nil
+    ) {
         self.challenge = challenge
         self.factor = factor
         self.isApproval = isApproval

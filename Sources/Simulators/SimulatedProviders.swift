@@ -161,7 +161,8 @@ public final class SimulatedProviders: Service {
         listeners.settle(.success([.apn: apns, .fcm: fcm]))
         let control = SimulatorServer(
             network: network, apns: .init(injector: apnsFaults, listener: apns),
-            fcm: .init(injector: fcmFaults, listener: fcm), register: { [self] in try register($0) }, makeAPNsKey: { [self] in try makeAPNsKey() },
+            fcm: .init(injector: fcmFaults, listener: fcm), register: { [self] in try register($0) },
+            makeAPNsKey: { [self] in try makeAPNsKey() },
             makeServiceAccount: { [self] in try makeServiceAccount() })
         let application = Application(
             router: control.router(),

@@ -11,7 +11,9 @@ struct AccountCommand: AsyncParsableCommand {
     struct Create: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "create", abstract: "Makes an account and prints its SID and auth token as one JSON line.",
-            discussion: "The auth token is shown this once. Takes the producer's --store-path and its keys from the environment.")
+            discussion:
+                "The auth token is shown this once. Takes the producer's --store-path and its keys from the environment."
+        )
 
         @Argument(parsing: .captureForPassthrough, help: "The producer's settings: --store-path F.")
         var settings: [String] = []

@@ -19,7 +19,9 @@ struct KilledRolesTests {
             _ = try await producer.ready()
             for name in ["dispatcher-1", "dispatcher-2"] { try cluster.start(name, "dispatcher") }
             for name in ["tracker-1", "tracker-2"] { try cluster.start(name, "ack-tracker") }
-            for name in ["dispatcher-1", "dispatcher-2", "tracker-1", "tracker-2"] { _ = try await cluster[name]?.ready() }
+            for name in ["dispatcher-1", "dispatcher-2", "tracker-1", "tracker-2"] {
+                _ = try await cluster[name]?.ready()
+            }
             // Each phone is asked 5 times. Every second one loses its first push.
             let service = try await cluster.startPhones(100, behaviour: "answers,drops:1,ignores,drops:2,denies")
 
@@ -42,7 +44,9 @@ struct KilledRolesTests {
             }
             // Those that were not killed drain on SIGTERM and end well.
             let statuses = await cluster.stop()
-            for (name, status) in statuses { #expect(status == 0, "\(name) ended with \(String(describing: status)):\n\(cluster[name]?.tail ?? "")") }
+            for (name, status) in statuses {
+                #expect(status == 0, "\(name) ended with \(String(describing: status)):\n\(cluster[name]?.tail ?? "")")
+            }
         }
     }
 
@@ -85,7 +89,9 @@ struct KilledRolesTests {
         let made = try challengesByRequest(tail, names)
         #expect(Set(made.keys) == requests)
         #expect(made.filter { $0.value.count != 1 }.isEmpty, "one challenge per request id")
-        #expect(Set(made.values.flatMap { $0 }).subtracting(audit.created).isEmpty, "asked for over Kafka, never dispatched")
+        #expect(
+            Set(made.values.flatMap { $0 }).subtracting(audit.created).isEmpty, "asked for over Kafka, never dispatched"
+        )
         // Every dispatch is pushed, or its outcome says why not.
         #expect(audit.created.subtracting(audit.pushed).isEmpty, "never pushed")
         #expect(audit.withoutOutcome.isEmpty)
@@ -104,7 +110,9 @@ struct KilledRolesTests {
         var made: [String: Set<String>] = [:]
         for record in tail.records(of: names[.events]) {
             let event = try CloudEvent(json: record.value)
-            guard event.type == "beckon.challenge.created", let request = event.data["request_id"]?.stringValue else { continue }
+            guard event.type == "beckon.challenge.created", let request = event.data["request_id"]?.stringValue else {
+                continue
+            }
             made[request, default: []].insert(event.subject)
         }
         return made
@@ -115,7 +123,9 @@ struct KilledRolesTests {
         var acceptedAtMs: [String: Int64] = [:]
         var repeated: Set<String> = []
         for record in tail.records(of: names[.outcomes]) {
-            guard case .push(let outcome) = try OutcomeRecord(value: record.value, contentType: nil).kind else { continue }
+            guard case .push(let outcome) = try OutcomeRecord(value: record.value, contentType: nil).kind else {
+                continue
+            }
             let device = "\(outcome.challengeSid) \(outcome.factorSid)"
             if outcome.dispatchID != "c" { repeated.insert(device) }
             if outcome.dispatchID == "c", outcome.disposition == .accepted, outcome.kind == .visible {

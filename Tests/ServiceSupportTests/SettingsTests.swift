@@ -100,8 +100,10 @@ struct SettingsTests {
         let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../docs/configuration.md")
         let page = try String(contentsOf: file, encoding: .utf8)
         let expected = Settings.all.map { about in
-            let roles = about.roles == Role.everyone ? "all" : about.roles.map(\.rawValue).sorted().joined(separator: ", ")
-            let text = about.isRequired ? "required" : about.defaultText.map { $0.isEmpty ? "none" : "`\($0)`" } ?? "none"
+            let roles =
+                about.roles == Role.everyone ? "all" : about.roles.map(\.rawValue).sorted().joined(separator: ", ")
+            let text =
+                about.isRequired ? "required" : about.defaultText.map { $0.isEmpty ? "none" : "`\($0)`" } ?? "none"
             return """
                 | `\(about.key)` | `\(about.environmentName)` | \(about.type) | \(text) | \(about.range) | \
                 \(about.isSecret ? "yes" : "") | \(roles) | \(about.summary) |

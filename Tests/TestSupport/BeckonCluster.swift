@@ -36,7 +36,8 @@ public final class BeckonCluster: Sendable {
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         let broker = try BeckonProcess("broker", ["broker", "--admin-port", "0"], folder: folder)
         let simulator = try BeckonProcess(
-            "simulator", ["simulator", "--admin-port", "0", "--simulator-ca-file", folder.appending(path: "ca.crt").path],
+            "simulator",
+            ["simulator", "--admin-port", "0", "--simulator-ca-file", folder.appending(path: "ca.crt").path],
             folder: folder)
         let (brokerFacts, simulatorFacts) = (try await broker.ready(), try await simulator.ready())
         recordKeys = .random()
@@ -123,7 +124,8 @@ public final class BeckonCluster: Sendable {
 
     /// The ends of all logs, for a failure's message.
     public var tails: String {
-        processes.withLock { $0 }.sorted { $0.key < $1.key }.map { "--- \($0.key)\n\($0.value.tail)" }.joined(separator: "\n")
+        processes.withLock { $0 }.sorted { $0.key < $1.key }.map { "--- \($0.key)\n\($0.value.tail)" }.joined(
+            separator: "\n")
     }
 
     /// Runs `body` with a cluster and ends every process of it afterwards.

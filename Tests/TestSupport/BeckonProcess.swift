@@ -15,7 +15,8 @@ public final class BeckonProcess: Sendable {
     /// The executable that the tests were built with.
     public static var executable: URL {
         if let path = ProcessInfo.processInfo.environment["BECKON_BINARY"] { return URL(filePath: path) }
-        return URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../.build/debug/beckon").standardized
+        return URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../.build/debug/beckon")
+            .standardized
     }
 
     /// Starts it, with its log and ready file in `folder`.
@@ -26,7 +27,8 @@ public final class BeckonProcess: Sendable {
         log = folder.appending(path: "\(name).log")
         readyFile = folder.appending(path: "\(name)-\(UUID().uuidString).json")
         guard FileManager.default.isExecutableFile(atPath: Self.executable.path) else {
-            throw Failure(description: "\(Self.executable.path) is missing: run `swift build` first, or set BECKON_BINARY")
+            throw Failure(
+                description: "\(Self.executable.path) is missing: run `swift build` first, or set BECKON_BINARY")
         }
         let process = Process()
         process.executableURL = Self.executable
@@ -48,7 +50,9 @@ public final class BeckonProcess: Sendable {
     public func ready(within deadline: Duration = .seconds(40)) async throws -> [String: String] {
         let end = ContinuousClock.now + deadline
         while ContinuousClock.now < end {
-            if let data = try? Data(contentsOf: readyFile) { return try JSONDecoder().decode([String: String].self, from: data) }
+            if let data = try? Data(contentsOf: readyFile) {
+                return try JSONDecoder().decode([String: String].self, from: data)
+            }
             guard isRunning else { throw Failure(description: "\(name) ended before it was ready:\n\(tail)") }
             try await Task.sleep(for: .milliseconds(20))
         }
@@ -105,7 +109,8 @@ public final class BeckonProcess: Sendable {
         process.waitUntilExit()
         guard process.terminationStatus == 0 else {
             throw Failure(
-                description: "beckon \(arguments.joined(separator: " ")) ended with \(process.terminationStatus):\n\(text)")
+                description:
+                    "beckon \(arguments.joined(separator: " ")) ended with \(process.terminationStatus):\n\(text)")
         }
         return text
     }

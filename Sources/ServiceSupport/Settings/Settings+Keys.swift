@@ -188,7 +188,8 @@ extension Settings {
         trackerLatency.description, trackerAttempts.description, brokerPartitions.description,
         simulatorHost.description,
         simulatorAPNsPort.description, simulatorFCMPort.description, simulatorControlPort.description,
-        simulatorNames.description, simulatorCAFile.description, phoneAPI.description, phoneSimulator.description, phoneAccount.description,
+        simulatorNames.description, simulatorCAFile.description, phoneAPI.description, phoneSimulator.description,
+        phoneAccount.description,
         phoneAuthToken.description, phoneService.description, phoneCount.description, phoneIdentity.description,
         phoneBehaviour.description, phonePlatform.description,
     ]

@@ -86,7 +86,9 @@ final class ChallengeWatch: Sendable {
     /// All events so far.
     var events: [CloudEvent] {
         state.withLock { state in
-            state.entries.values.flatMap { $0 }.compactMap { if case .event(let event) = $0.fact { event } else { nil } }
+            state.entries.values.flatMap { $0 }.compactMap {
+                if case .event(let event) = $0.fact { event } else { nil }
+            }
         }
     }
 

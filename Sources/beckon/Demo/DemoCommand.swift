@@ -15,7 +15,8 @@ struct DemoCommand: AsyncParsableCommand {
         let cluster = try await DevCluster(apiPort: 0, adminPort: 0, logger: logger)
         let failures = FailureCount()
         try await cluster.run {
-            Terminal.line("Beckon, a guided tour: backend, Kafka stand-in, dispatcher, APNs and FCM look-alikes, phones.")
+            Terminal.line(
+                "Beckon, a guided tour: backend, Kafka stand-in, dispatcher, APNs and FCM look-alikes, phones.")
             let playground = try await cluster.playground()
             Terminal.line("Everything is up after \((ContinuousClock.now - started).short).\n")
             try await Tour(cluster: cluster, playground: playground).run(counting: failures)

@@ -27,7 +27,9 @@ extension Tour {
                 try await question.expectAccepted("c")
                 try await question.expectAccepted("t1")
                 let receipt = try await question.expectReceipt(.visiblePush)
-                guard receipt.dispatchID == "t1" else { throw StepFailed("the receipt is for \(receipt.dispatchID), expected t1") }
+                guard receipt.dispatchID == "t1" else {
+                    throw StepFailed("the receipt is for \(receipt.dispatchID), expected t1")
+                }
                 try await question.expectStatus(.approved)
                 guard phones[0].displayedCount == 1 else {
                     throw StepFailed("the person saw \(phones[0].displayedCount) notifications, expected 1")
@@ -40,12 +42,16 @@ extension Tour {
                 let question = try await tour.ask("tour-hidden-1", ChallengeDraft(message: "Add a new payee?"))
                 try await question.expectAccepted("c", .background)
                 let receipt = try await question.expectReceipt(.backgroundPush)
-                guard receipt.shown == .no else { throw StepFailed("the receipt says shown \(receipt.shown), expected no") }
+                guard receipt.shown == .no else {
+                    throw StepFailed("the receipt says shown \(receipt.shown), expected no")
+                }
                 try await question.expectStatus(.approved)
                 question.tellStory()
             }
         },
-        Step(title: "An app that is closed: it keeps the ids of the push, and on opening fetches exactly that challenge") { tour in
+        Step(
+            title: "An app that is closed: it keeps the ids of the push, and on opening fetches exactly that challenge"
+        ) { tour in
             try await tour.withPhones("tour-closed-1", [.init(behaviour: .closed)]) { phones in
                 let phone = phones[0]
                 let question = try await tour.ask("tour-closed-1", ChallengeDraft(message: "Is this really you?"))
@@ -64,7 +70,9 @@ extension Tour {
             }
         },
         Step(title: "A phone that no push reaches, found by polling") { tour in
-            try await tour.withPhones("tour-polling-1", [.init(provider: .fcm, behaviour: .polls, pollInterval: .milliseconds(500))]) { _ in
+            try await tour.withPhones(
+                "tour-polling-1", [.init(provider: .fcm, behaviour: .polls, pollInterval: .milliseconds(500))]
+            ) { _ in
                 let question = try await tour.ask("tour-polling-1", ChallengeDraft(message: "Reset your password?"))
                 try await question.expectReceipt(.poll)
                 try await question.expectStatus(.approved)
@@ -73,7 +81,8 @@ extension Tour {
         },
         Step(title: "A denial, over FCM") { tour in
             try await tour.withPhones("tour-denial-1", [.init(provider: .fcm, behaviour: .denies)]) { _ in
-                let question = try await tour.ask("tour-denial-1", ChallengeDraft(message: "Pay 900 EUR to a stranger?"))
+                let question = try await tour.ask(
+                    "tour-denial-1", ChallengeDraft(message: "Pay 900 EUR to a stranger?"))
                 try await question.expectAccepted("c")
                 try await question.expectStatus(.denied)
                 question.tellStory()
@@ -84,8 +93,12 @@ extension Tour {
                 let phone = phones[0]
                 let question = try await tour.ask("tour-forged-1", ChallengeDraft(message: "Sign in from nowhere?"))
                 let refusal = try await phone.log.wait(for: .refused, challenge: question.sid)
-                guard refusal.detail.contains("403 code 60324") else { throw StepFailed("refused with \(refusal.detail)") }
-                guard try await question.read().status == "pending" else { throw StepFailed("it is not pending any more") }
+                guard refusal.detail.contains("403 code 60324") else {
+                    throw StepFailed("refused with \(refusal.detail)")
+                }
+                guard try await question.read().status == "pending" else {
+                    throw StepFailed("it is not pending any more")
+                }
                 question.tell("signed with another key: \(refusal.detail); still pending")
                 phone.become(.answers)
                 try await phone.log.wait(for: .online, count: 2)
@@ -96,7 +109,9 @@ extension Tour {
             }
         },
         Step(title: "A person with two phones, one of them deleted") { tour in
-            try await tour.withPhones("tour-two-1", [.init(behaviour: .deleted), .init(provider: .fcm, behaviour: .answers)]) { phones in
+            try await tour.withPhones(
+                "tour-two-1", [.init(behaviour: .deleted), .init(provider: .fcm, behaviour: .answers)]
+            ) { phones in
                 let question = try await tour.ask("tour-two-1", ChallengeDraft(message: "Sign in on a new laptop?"))
                 let dead = phones[0].device.registration.factorSID
                 let outcome: PushOutcome = try await question.expect("dead token of the deleted phone") { fact in
@@ -114,7 +129,8 @@ extension Tour {
                 question.tellStory()
             }
         },
-        Step(title: "A person who cannot be reached: the backend hears of it before the expiry, with the fall-backs") { tour in
+        Step(title: "A person who cannot be reached: the backend hears of it before the expiry, with the fall-backs") {
+            tour in
             try await tour.withPhones("tour-away-1", [.init(behaviour: .offline)]) { _ in
                 var draft = ChallengeDraft(message: "Confirm the transfer?")
                 draft.expectedLatencyMs = 1000
@@ -122,17 +138,27 @@ extension Tour {
                 draft.fallbacks = ["sms", "voice"]
                 draft.expiresAtMs = Timestamp.nowMs() + 20_000
                 let question = try await tour.ask("tour-away-1", draft)
-                let event: CloudEvent = try await question.expect("event challenge.undelivered", within: .seconds(19)) { fact in
-                    if case .event(let event) = fact, event.type == "beckon.challenge.undelivered" { event } else { nil }
+                let event: CloudEvent = try await question.expect("event challenge.undelivered", within: .seconds(19)) {
+                    fact in
+                    if case .event(let event) = fact, event.type == "beckon.challenge.undelivered" {
+                        event
+                    } else {
+                        nil
+                    }
                 }
                 guard event.data["fallbacks"] == .list([.string("sms"), .string("voice")]) else {
-                    throw StepFailed("the event names \(String(describing: event.data["fallbacks"])), expected sms, voice")
+                    throw StepFailed(
+                        "the event names \(String(describing: event.data["fallbacks"])), expected sms, voice")
                 }
                 guard let time = Timestamp.epochMs(event.time), let expiry = draft.expiresAtMs, time < expiry else {
                     throw StepFailed("the event came too late: \(event.time)")
                 }
-                guard try await question.read().status == "pending" else { throw StepFailed("it ended before its time") }
-                question.tell("challenge.undelivered \((draft.expiresAtMs ?? 0) - time) ms before the expiry; fall-backs sms, voice")
+                guard try await question.read().status == "pending" else {
+                    throw StepFailed("it ended before its time")
+                }
+                question.tell(
+                    "challenge.undelivered \((draft.expiresAtMs ?? 0) - time) ms before the expiry; fall-backs sms, voice"
+                )
                 question.tellStory()
             }
         },
@@ -163,8 +189,12 @@ extension Tour {
             }
             try await Task.sleep(for: .milliseconds(10))
         }
-        let rejected = watch.events.first { $0.type == "beckon.request.rejected" && $0.data["request_id"] == .string(request) }
-        throw StepFailed("no challenge.created for \(request) within \(deadline.short)\(rejected.map { "; rejected: \($0.data)" } ?? "")")
+        let rejected = watch.events.first {
+            $0.type == "beckon.request.rejected" && $0.data["request_id"] == .string(request)
+        }
+        throw StepFailed(
+            "no challenge.created for \(request) within \(deadline.short)\(rejected.map { "; rejected: \($0.data)" } ?? "")"
+        )
     }
 }
 
@@ -178,7 +208,8 @@ enum KafkaTool {
         process.standardInput = input
         let errors = Pipe()
         process.standardError = errors
-        let status = try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Int32, any Error>) in
+        let status = try await withCheckedThrowingContinuation {
+            (continuation: CheckedContinuation<Int32, any Error>) in
             process.terminationHandler = { continuation.resume(returning: $0.terminationStatus) }
             do {
                 try process.run()
@@ -192,7 +223,8 @@ enum KafkaTool {
         guard status == 0 else {
             let text = String(decoding: errors.fileHandleForReading.availableData, as: UTF8.self)
             throw StepFailed(
-                status == 127 ? "kcat is missing: apt-get install kcat" : "kcat ended with \(status): \(text.prefix(200))")
+                status == 127
+                    ? "kcat is missing: apt-get install kcat" : "kcat ended with \(status): \(text.prefix(200))")
         }
     }
 }

@@ -67,7 +67,8 @@ struct Tour: Sendable {
         for (index, profile) in profiles.enumerated() {
             phones.append(
                 try await playground.pool.enrol(
-                    serviceSID: playground.serviceSID, identity: identity, name: "\(identity)/\(index + 1)", profile: profile))
+                    serviceSID: playground.serviceSID, identity: identity, name: "\(identity)/\(index + 1)",
+                    profile: profile))
         }
         let enrolled = phones
         try await withThrowingTaskGroup(of: Void.self) { group async throws in

@@ -14,7 +14,8 @@ struct DevCommand: AsyncParsableCommand {
     var apiPort = 0
     @Option(help: "Port of /livez, /readyz and /metrics; 0: any free one.")
     var adminPort = 0
-    @Option(help: ArgumentHelp("Where the addresses are written as JSON once all is up (mode 0600).", valueName: "file"))
+    @Option(
+        help: ArgumentHelp("Where the addresses are written as JSON once all is up (mode 0600).", valueName: "file"))
     var readyFile: String?
     @Option(help: "Identity that the simulated phone belongs to.")
     var identity = "person-00001"

@@ -12,7 +12,8 @@ struct AckTrackerCommand: AsyncParsableCommand {
     func run() async throws {
         let context = try await RoleContext(.ackTracker, arguments: settings)
         let service = TrackerService(
-            configuration: try TrackerConfiguration(context.settings), readiness: context.readiness, logger: context.logger,
+            configuration: try TrackerConfiguration(context.settings), readiness: context.readiness,
+            logger: context.logger,
             metrics: context.metrics)
         try await context.run([service])
     }

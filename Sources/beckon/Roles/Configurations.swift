@@ -11,7 +11,8 @@ extension ProducerConfiguration {
     init(_ settings: Settings) throws {
         self.init(
             kafka: try settings.kafka(), topics: .init(prefix: try settings(Settings.topicPrefix)),
-            recordKeys: try settings(Settings.recordKeys), entranceAccount: try settings.optional(Settings.entranceAccount) ?? nil)
+            recordKeys: try settings(Settings.recordKeys),
+            entranceAccount: try settings.optional(Settings.entranceAccount) ?? nil)
         host = try settings(Settings.apiHost)
         port = try settings(Settings.apiPort)
         publicURL = try settings.optional(Settings.apiPublicURL)

@@ -7,7 +7,8 @@ import ServiceSupport
 struct BrokerCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "broker", abstract: "librdkafka's stand-in broker on loopback, with fault switches over HTTP.",
-        discussion: "In memory, on a random port: for development and tests. The ready file has its address as \"kafka\".")
+        discussion:
+            "In memory, on a random port: for development and tests. The ready file has its address as \"kafka\".")
 
     @Argument(parsing: .captureForPassthrough, help: "See beckon broker --help.")
     var settings: [String] = []
@@ -15,7 +16,8 @@ struct BrokerCommand: AsyncParsableCommand {
     func run() async throws {
         let context = try await RoleContext(.broker, arguments: settings)
         let names = TopicNames(prefix: try context.settings(Settings.topicPrefix))
-        let broker = try EmbeddedBroker(topics: names.standIn(partitions: try context.settings(Settings.brokerPartitions)))
+        let broker = try EmbeddedBroker(
+            topics: names.standIn(partitions: try context.settings(Settings.brokerPartitions)))
         let control = BrokerControl(broker: broker, logger: context.logger)
         try await context.run([BrokerService(broker: broker), control]) {
             ["kafka": broker.bootstrapServers, "control": "http://127.0.0.1:\(await control.boundPort())"]

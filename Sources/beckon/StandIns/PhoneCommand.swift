@@ -9,7 +9,8 @@ import Synchronization
 
 struct PhoneCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "phone", abstract: "Simulated phones: they register, receive, confirm and answer with real signatures.")
+        commandName: "phone",
+        abstract: "Simulated phones: they register, receive, confirm and answer with real signatures.")
 
     @Argument(parsing: .captureForPassthrough, help: "See beckon phone --help.")
     var settings: [String] = []
@@ -41,7 +42,8 @@ private final class PhoneService: Service {
         platform = try settings(Settings.phonePlatform)
         behaviours = try settings(Settings.phoneBehaviour).split(separator: ",").map { text throws in
             guard let behaviour = PhoneBehaviour(String(text)) else {
-                throw SettingsError("--phone-behaviour: \"\(text)\" is not right; expected one of \(PhoneBehaviour.forms)")
+                throw SettingsError(
+                    "--phone-behaviour: \"\(text)\" is not right; expected one of \(PhoneBehaviour.forms)")
             }
             return behaviour
         }
@@ -53,7 +55,10 @@ private final class PhoneService: Service {
     func facts() async -> [String: String] {
         // Asked before the phones are registered; the service is known by the time the file is written.
         while serviceSID.withLock({ $0 }) == nil, !Task.isCancelled { try? await Task.sleep(for: .milliseconds(20)) }
-        return ["service_sid": serviceSID.withLock { $0 } ?? "", "first_identity": Self.identity(prefix, 1), "phones": "\(count)"]
+        return [
+            "service_sid": serviceSID.withLock { $0 } ?? "", "first_identity": Self.identity(prefix, 1),
+            "phones": "\(count)",
+        ]
     }
 
     func run() async throws {
@@ -62,7 +67,8 @@ private final class PhoneService: Service {
             let api = try settings(Settings.phoneAPI)
             let control = try settings(Settings.phoneSimulator)
             let backend = BackendClient(
-                apiURL: api, accountSID: try settings(Settings.phoneAccount), authToken: try settings(Settings.phoneAuthToken),
+                apiURL: api, accountSID: try settings(Settings.phoneAccount),
+                authToken: try settings(Settings.phoneAuthToken),
                 client: client)
             let playground = try await Playground(
                 backend: backend, devices: DeviceClient(apiURL: api, transport: HTTPClientTransport(client)),
@@ -86,7 +92,9 @@ private final class PhoneService: Service {
                 group.addTask { [context] in
                     // Every phone that receives is online before anyone is told to push.
                     let expected = phones.filter { ![.polls, .deleted].contains($0.behaviour) }.count
-                    while playground.pool.log.count(.online) + playground.pool.log.count(.offline) < expected, !Task.isCancelled {
+                    while playground.pool.log.count(.online) + playground.pool.log.count(.offline) < expected,
+                        !Task.isCancelled
+                    {
                         try? await Task.sleep(for: .milliseconds(20))
                     }
                     context.readiness.pass("phones")

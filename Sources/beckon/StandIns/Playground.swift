@@ -27,7 +27,8 @@ struct Playground: Sendable {
             self.serviceSID = try await backend.createService(
                 friendlyName: "Playground",
                 apnCredentialSID: try await backend.createAPNsCredential(
-                    friendlyName: "Simulated APNs", teamID: key.teamID, keyID: key.keyID, privateKeyPEM: key.privateKeyPEM),
+                    friendlyName: "Simulated APNs", teamID: key.teamID, keyID: key.keyID,
+                    privateKeyPEM: key.privateKeyPEM),
                 fcmCredentialSID: try await backend.createFCMCredential(
                     friendlyName: "Simulated FCM", serviceAccountJSON: account))
         }

@@ -4,7 +4,8 @@ import Simulators
 
 struct SimulatorCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "simulator", abstract: "Strict look-alikes of APNs and FCM over TLS HTTP/2, with fault switches over HTTP.")
+        commandName: "simulator",
+        abstract: "Strict look-alikes of APNs and FCM over TLS HTTP/2, with fault switches over HTTP.")
 
     @Argument(parsing: .captureForPassthrough, help: "See beckon simulator --help.")
     var settings: [String] = []
