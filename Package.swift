@@ -193,6 +193,7 @@ let package = Package(
             name: "EndToEnd",
             dependencies: [
                 "ChallengeModel", "DeviceKit", "KafkaClient", "Simulators", "TestSupport", .asyncHTTPClient, .logging,
+                .nioCore, .nioHTTP1, .protobuf,
             ],
             swiftSettings: swiftSettings),
         .testTarget(

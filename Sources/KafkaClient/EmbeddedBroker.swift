@@ -1,5 +1,6 @@
 import CRdKafka
 import Foundation
+public import Logging
 import Synchronization
 
 /// librdkafka's stand-in broker on loopback: real protocol on real sockets, in memory. For development and tests; what it is
@@ -21,9 +22,13 @@ public final class EmbeddedBroker: Sendable {
     /// - Parameters:
     ///   - brokers: 1 or more.
     ///   - topics: created with their number of partitions.
-    public init(brokers: Int = 1, topics: [String: Int]) throws(KafkaError) {
+    ///   - logger: gets what librdkafka says; silent by default.
+    public init(
+        brokers: Int = 1, topics: [String: Int],
+        logger: Logger = Logger(label: "beckon-broker") { _ in SwiftLogNoOpLogHandler() }
+    ) throws(KafkaError) {
         let handle = try RDKafkaHandle(
-            type: RD_KAFKA_PRODUCER, properties: [("client.id", "beckon-broker"), ("log_level", "3")])
+            type: RD_KAFKA_PRODUCER, properties: [("client.id", "beckon-broker"), ("log_level", "3")], logger: logger)
         guard let pointer = rd_kafka_mock_cluster_new(handle.pointer, Int32(brokers)) else {
             handle.destroy()
             throw KafkaError(code: "_FAIL", reason: "the stand-in broker did not start")

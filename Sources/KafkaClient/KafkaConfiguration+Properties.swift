@@ -5,7 +5,7 @@ extension KafkaConfiguration {
             ("socket.keepalive.enable", "true"), ("socket.timeout.ms", "10000"),
             ("reconnect.backoff.ms", "50"), ("reconnect.backoff.max.ms", "2000"),
             ("topic.metadata.refresh.fast.interval.ms", "100"),
-            // Logs go to stderr by librdkafka itself only when something is wrong.
+            // Only what is wrong; it goes to our logger.
             ("log_level", "3"),
         ]
     }

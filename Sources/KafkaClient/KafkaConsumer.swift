@@ -52,7 +52,7 @@ public final class KafkaConsumer: Sendable {
         self.logger = logger
         self.isMember = isMember
         (events, continuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(64))
-        handle = try RDKafkaHandle(type: RD_KAFKA_CONSUMER, properties: properties) { conf in
+        handle = try RDKafkaHandle(type: RD_KAFKA_CONSUMER, properties: properties, logger: logger) { conf in
             rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_ERROR)
         }
         rd_kafka_poll_set_consumer(handle.pointer)

@@ -19,7 +19,7 @@ public final class KafkaProducer: Sendable {
     public init(configuration: KafkaConfiguration, logger: Logger) throws(KafkaError) {
         self.configuration = configuration
         self.logger = logger
-        state = Mutex(State(session: try ProducerSession(properties: configuration.producerProperties)))
+        state = Mutex(State(session: try ProducerSession(properties: configuration.producerProperties, logger: logger)))
     }
 
     /// Returns when the broker has acknowledged. Cancelling does not take the record back: the call still waits for the
@@ -90,7 +90,7 @@ public final class KafkaProducer: Sendable {
     private func rebuild(replacing broken: ProducerSession, because error: KafkaError) {
         logger.error("the producer is rebuilt after a fatal error", metadata: ["error": "\(error)"])
         do {
-            let fresh = try ProducerSession(properties: configuration.producerProperties)
+            let fresh = try ProducerSession(properties: configuration.producerProperties, logger: logger)
             let isReplaced = state.withLock { state in
                 guard state.session === broken else { return false }
                 state.session = fresh
@@ -119,8 +119,8 @@ private final class ProducerSession: Sendable {
     let handle: RDKafkaHandle
     private let isEnding = Atomic(false)
 
-    init(properties: [(String, String)]) throws(KafkaError) {
-        handle = try RDKafkaHandle(type: RD_KAFKA_PRODUCER, properties: properties) { conf in
+    init(properties: [(String, String)], logger: Logger) throws(KafkaError) {
+        handle = try RDKafkaHandle(type: RD_KAFKA_PRODUCER, properties: properties, logger: logger) { conf in
             rd_kafka_conf_set_dr_msg_cb(conf) { _, message, _ in
                 guard let message = message?.pointee, let opaque = message._private else { return }
                 let delivery = Unmanaged<Delivery>.fromOpaque(opaque).takeRetainedValue()

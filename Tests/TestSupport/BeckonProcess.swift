@@ -5,6 +5,7 @@ import Synchronization
 public final class BeckonProcess: Sendable {
     public struct Failure: Error, CustomStringConvertible {
         public let description: String
+        public init(description: String) { self.description = description }
     }
 
     public let name: String

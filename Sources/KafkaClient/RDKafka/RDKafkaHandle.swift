@@ -1,5 +1,6 @@
 import CRdKafka
 import Foundation
+import Logging
 
 /// Owns one `rd_kafka_t` and the queue on which its blocking calls run.
 ///
@@ -8,10 +9,12 @@ import Foundation
 final class RDKafkaHandle: @unchecked Sendable {
     let pointer: OpaquePointer
     private let blocking: DispatchQueue
+    /// Retained by the handle as its opaque, released after its end.
+    private let log: Unmanaged<LibraryLog>
 
-    /// - Parameter opaque: handed to the callbacks set in `configure`.
+    /// - Parameter logger: gets what librdkafka says.
     init(
-        type: rd_kafka_type_t, properties: [(String, String)], opaque: UnsafeMutableRawPointer? = nil,
+        type: rd_kafka_type_t, properties: [(String, String)], logger: Logger,
         configure: (OpaquePointer) -> Void = { _ in }
     ) throws(KafkaError) {
         guard let conf = rd_kafka_conf_new() else { throw KafkaError(code: "_FAIL", reason: "out of memory") }
@@ -21,14 +24,22 @@ final class RDKafkaHandle: @unchecked Sendable {
             rd_kafka_conf_destroy(conf)
             throw KafkaError(code: "_INVALID_ARG", reason: "Kafka property \(name): \(text.string)")
         }
-        rd_kafka_conf_set_opaque(conf, opaque)
+        let log = Unmanaged.passRetained(LibraryLog(logger))
+        rd_kafka_conf_set_opaque(conf, log.toOpaque())
+        rd_kafka_conf_set_log_cb(conf) { handle, level, facility, text in
+            guard let opaque = rd_kafka_opaque(handle), let facility, let text else { return }
+            Unmanaged<LibraryLog>.fromOpaque(opaque).takeUnretainedValue()
+                .say(level, String(cString: facility), String(cString: text))
+        }
         configure(conf)
         guard let handle = rd_kafka_new(type, conf, &text, text.count) else {
             // The handle did not take the configuration over.
             rd_kafka_conf_destroy(conf)
+            log.release()
             throw KafkaError(code: "_FAIL", reason: text.string)
         }
         pointer = handle
+        self.log = log
         blocking = DispatchQueue(label: "beckon.kafka.blocking", attributes: .concurrent)
     }
 
@@ -45,7 +56,30 @@ final class RDKafkaHandle: @unchecked Sendable {
     }
 
     /// Ends the handle. Blocks: call on a thread of our own.
-    func destroy() { rd_kafka_destroy(pointer) }
+    func destroy() {
+        rd_kafka_destroy(pointer)
+        log.release()
+    }
+}
+
+/// Takes librdkafka's log lines, which otherwise go to standard error past our levels.
+final class LibraryLog: Sendable {
+    private let logger: Logger
+
+    init(_ logger: Logger) { self.logger = logger }
+
+    /// - Parameter level: syslog's, 0 to 7. A broker out of reach is an error to librdkafka and a warning to us: it goes on by
+    ///   itself, and readiness says what is held up.
+    func say(_ level: Int32, _ facility: String, _ text: String) {
+        let ours: Logger.Level =
+            switch level {
+            case ...2: .error
+            case 3: .warning
+            case 4...5: .info
+            default: .debug
+            }
+        logger.log(level: ours, "librdkafka", metadata: ["facility": "\(facility)", "text": "\(text)"])
+    }
 }
 
 /// A continuation that is resumed by whoever comes first.

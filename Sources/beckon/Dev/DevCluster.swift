@@ -25,7 +25,7 @@ struct DevCluster: Sendable {
         }
 
         var api: String
-        /// The page for people comes with a later version.
+        /// The page for people comes with a later version: null.
         var console: String?
         var metrics: String
         var kafka: String
@@ -42,6 +42,20 @@ struct DevCluster: Sendable {
             case authToken = "auth_token"
             case serviceSID = "service_sid"
             case caFile = "ca_file"
+        }
+
+        func encode(to encoder: any Encoder) throws {
+            var container = encoder.container(keyedBy: CodingKeys.self)
+            try container.encode(api, forKey: .api)
+            try container.encode(console, forKey: .console)
+            try container.encode(metrics, forKey: .metrics)
+            try container.encode(kafka, forKey: .kafka)
+            try container.encode(accountSID, forKey: .accountSID)
+            try container.encode(authToken, forKey: .authToken)
+            try container.encode(serviceSID, forKey: .serviceSID)
+            try container.encode(identity, forKey: .identity)
+            try container.encode(simulators, forKey: .simulators)
+            try container.encode(caFile, forKey: .caFile)
         }
     }
 
@@ -70,7 +84,7 @@ struct DevCluster: Sendable {
         let metrics = PrometheusRegistry()
         readiness = Readiness()
         client = manyConnectionsClient(256)
-        let broker = try EmbeddedBroker(topics: names.standIn(partitions: 12))
+        let broker = try EmbeddedBroker(topics: names.standIn(partitions: 12), logger: logger)
         kafka = KafkaConfiguration(bootstrapServers: broker.bootstrapServers, isEmbedded: true)
         let recordKeys = KeyRing.random()
         let configurationKeys = KeyRing.random()

@@ -17,7 +17,7 @@ struct BrokerCommand: AsyncParsableCommand {
         let context = try await RoleContext(.broker, arguments: settings)
         let names = TopicNames(prefix: try context.settings(Settings.topicPrefix))
         let broker = try EmbeddedBroker(
-            topics: names.standIn(partitions: try context.settings(Settings.brokerPartitions)))
+            topics: names.standIn(partitions: try context.settings(Settings.brokerPartitions)), logger: context.logger)
         let control = BrokerControl(broker: broker, logger: context.logger)
         try await context.run([BrokerService(broker: broker), control]) {
             ["kafka": broker.bootstrapServers, "control": "http://127.0.0.1:\(await control.boundPort())"]
