@@ -12,6 +12,7 @@ public final class KafkaConsumer: Sendable {
     private let logger: Logger
     private let isMember: Bool
     private let isClosing = Atomic(false)
+    private let lastFault = Mutex<ContinuousClock.Instant?>(nil)
     private let readers = Mutex<[TopicPartition: PartitionReader]>([:])
     private let continuation: AsyncStream<ConsumerEvent>.Continuation
     private let finished = Mutex<(done: Bool, waiters: [Once<Void>])>((false, []))
@@ -19,9 +20,9 @@ public final class KafkaConsumer: Sendable {
     private let isUnread = Atomic(false)
     private let lastPolledNs = Atomic(DispatchTime.now().uptimeNanoseconds)
 
-    /// Rebalances and faults in order; ends after ``close(deadline:)``. One reader. Bounded by what librdkafka has
-    /// outstanding: it sends no second rebalance before the first is answered; faults beyond 64 drop the oldest event only
-    /// when nobody reads at all.
+    /// Rebalances and faults in order; ends after ``close(deadline:)``. One reader. Unbounded, and bounded by what comes:
+    /// librdkafka has one rebalance outstanding at most, which must never be dropped, and of faults that are not fatal one a
+    /// second is passed on.
     public let events: AsyncStream<ConsumerEvent>
 
     /// Subscribes at once. Everything arrives through ``events``.
@@ -51,7 +52,7 @@ public final class KafkaConsumer: Sendable {
     private init(properties: [(String, String)], isMember: Bool, logger: Logger) throws(KafkaError) {
         self.logger = logger
         self.isMember = isMember
-        (events, continuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(64))
+        (events, continuation) = AsyncStream.makeStream(bufferingPolicy: .unbounded)
         handle = try RDKafkaHandle(type: RD_KAFKA_CONSUMER, properties: properties, logger: logger) { conf in
             rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_ERROR)
         }
@@ -282,7 +283,12 @@ extension KafkaConsumer {
             let reason = rd_kafka_event_error_string(event).map { String(cString: $0) } ?? "unknown"
             let error = KafkaError(rd_kafka_event_error(event), reason)
             logger.debug("kafka", metadata: ["error": "\(error)"])
-            continuation.yield(.fault(error))
+            let isDue = lastFault.withLock { last in
+                guard error.isFatal || last.map({ ContinuousClock.now - $0 >= .seconds(1) }) ?? true else { return false }
+                last = .now
+                return true
+            }
+            if isDue { continuation.yield(.fault(error)) }
         default:
             break
         }

@@ -118,6 +118,8 @@ private final class ProducerSession: Sendable {
 
     let handle: RDKafkaHandle
     private let isEnding = Atomic(false)
+    /// Left when the thread has ended and the handle is gone.
+    private let ended = DispatchGroup()
 
     init(properties: [(String, String)], logger: Logger) throws(KafkaError) {
         handle = try RDKafkaHandle(type: RD_KAFKA_PRODUCER, properties: properties, logger: logger) { conf in
@@ -135,7 +137,9 @@ private final class ProducerSession: Sendable {
                 }
             }
         }
+        ended.enter()
         let thread = Thread { [self] in
+            defer { ended.leave() }
             while !isEnding.load(ordering: .acquiring) { rd_kafka_poll(handle.pointer, 100) }
             // Whatever is left gets its report: purged records fail, and their completions run here.
             rd_kafka_purge(handle.pointer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT)
@@ -176,6 +180,13 @@ private final class ProducerSession: Sendable {
         let milliseconds = deadline.milliseconds
         _ = await handle.offPool(deadline: deadline + .seconds(1)) { rd_kafka_flush($0, milliseconds).rawValue }
         end()
+        // So that whoever ends the broker next does not end it under a live connection. The thread needs 100 ms to look, and a
+        // second at most for what is left.
+        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+            let once = Once(continuation)
+            ended.notify(queue: .global()) { once.resume(()) }
+            DispatchQueue.global().asyncAfter(deadline: .now() + 2) { once.resume(()) }
+        }
     }
 }
 

@@ -12,11 +12,19 @@ struct DispatcherCommand: AsyncParsableCommand {
 
     func run() async throws {
         let context = try await RoleContext(.dispatcher, arguments: settings)
+        let configuration = try DispatcherConfiguration(context.settings)
+        // Last of what can be refused: a gateway that was opened has to be closed.
         let gateway = try PushGateway(
             configuration: try PushGatewayConfiguration(context.settings), logger: context.logger)
-        let service = try DispatcherService(
-            configuration: try DispatcherConfiguration(context.settings), sender: gateway, readiness: context.readiness,
-            logger: context.logger, metrics: context.metrics)
+        let service: DispatcherService
+        do {
+            service = try DispatcherService(
+                configuration: configuration, sender: gateway, readiness: context.readiness, logger: context.logger,
+                metrics: context.metrics)
+        } catch {
+            await gateway.close(deadline: .zero)
+            throw error
+        }
         try await context.run([service])
     }
 }
