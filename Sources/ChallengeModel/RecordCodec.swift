@@ -12,6 +12,11 @@ public enum ContentType: String, Sendable, CaseIterable {
 
     /// Reads a header's value; parameters such as `; charset=utf-8` are ignored. Nil when it is none of ours.
     public init?(header: some StringProtocol) {
+        // Nearly always exactly this.
+        if header == ContentType.protobuf.rawValue {
+            self = .protobuf
+            return
+        }
         let bare = header.split(separator: ";", maxSplits: 1).first ?? ""
         self.init(rawValue: bare.trimmingCharacters(in: .whitespaces).lowercased())
     }

@@ -33,7 +33,7 @@ public struct RecordSigner: Sendable {
     public func isAuthentic(_ record: ConsumedRecord) -> Bool {
         authenticator.isValid(
             mac: record.headers.value(of: RecordAuthenticator.headerName), topic: record.topicPartition.topic,
-            key: record.key, contentType: record.headers.text(of: ContentType.headerName) ?? "", value: record.value)
+            key: record.key, contentType: record.headers.value(of: ContentType.headerName) ?? [], value: record.value)
     }
 
     /// The same record for `dead-letters`: original key and bytes (cut at 512 KB), headers that say where from and why.
