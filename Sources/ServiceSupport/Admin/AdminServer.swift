@@ -12,9 +12,17 @@ public final class AdminServer: Service {
     private let metrics: PrometheusRegistry
     private let logger: Logger
     private let bound: BoundPort
+    private let token: String?
+    private let pages = Mutex<[AdminPage]>([])
 
-    /// - Parameter port: 0: any free one, see ``boundPort()``.
-    public init(host: String, port: Int, readiness: Readiness, metrics: PrometheusRegistry, logger: Logger) {
+    /// - Parameters:
+    ///   - port: 0: any free one, see ``boundPort()``.
+    ///   - token: what callers of the pages of ``serve(_:)`` must show as bearer token; nil: none, and then they are served on
+    ///     a loopback address only.
+    public init(
+        host: String, port: Int, readiness: Readiness, metrics: PrometheusRegistry, logger: Logger, token: String? = nil
+    ) {
+        self.token = token
         self.host = host
         self.port = port
         self.readiness = readiness
@@ -22,6 +30,9 @@ public final class AdminServer: Service {
         self.logger = logger
         bound = BoundPort()
     }
+
+    /// Adds a page; before ``run()``.
+    public func serve(_ page: AdminPage) { pages.withLock { $0.append(page) } }
 
     /// Waits until the port is open.
     public func boundPort() async -> Int { await bound.wait() }
@@ -37,6 +48,15 @@ public final class AdminServer: Service {
         }
         router.get("metrics") { [metrics] _, _ in
             Response.text(metrics.render(), type: "text/plain; version=0.0.4; charset=utf-8")
+        }
+        for page in pages.withLock({ $0 }) {
+            let access = AdminAccess(host: host, token: token)
+            router.get("\(page.path)/:name") { request, context in
+                if let refusal = access.refusal(authorization: request.headers[.authorization]) {
+                    return Response.json(refusal)
+                }
+                return Response.json(await page.answer(context.parameters.get("name") ?? ""))
+            }
         }
         // Hummingbird logs each start at info; an admin port is not worth a line.
         var quiet = logger
@@ -92,6 +112,12 @@ public final class BoundPort: Sendable {
 }
 
 extension Response {
+    fileprivate static func json(_ reply: AdminReply) -> Response {
+        var response = text(reply.json + "\n", status: .init(code: reply.status), type: "application/json")
+        if reply.status == 401 { response.headers[.wwwAuthenticate] = "Bearer" }
+        return response
+    }
+
     fileprivate static func text(
         _ text: String, status: HTTPResponse.Status = .ok, type: String = "text/plain; charset=utf-8"
     ) -> Response {

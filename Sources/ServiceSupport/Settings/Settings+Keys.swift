@@ -24,6 +24,10 @@ extension Settings {
     public static let adminPort = Setting.integer(
         "admin.port", type: "port", default: 9464, range: 0...65_535, roles: Role.everyone,
         "Port of /livez, /readyz and /metrics; 0: any free one.")
+    public static let adminToken = Setting.text(
+        "admin.token", type: "text", range: "at least 16 characters", isSecret: true, roles: [.ackTracker],
+        "Bearer token for the role's own pages on the admin port; without it they are served on a loopback address only.",
+        check: { $0.utf8.count >= 16 })
     public static let shutdownTimeout = Setting.milliseconds(
         "shutdown.timeout", default: 25_000, range: 1_000...300_000, roles: Role.everyone,
         "How long SIGTERM may drain before the process ends all the same; below the orchestrator's grace (30 s).")
@@ -178,7 +182,8 @@ extension Settings {
 
     public static let all: [SettingDescription] = [
         config.description, logLevel.description, readyFile.description, adminHost.description, adminPort.description,
-        shutdownTimeout.description, kafkaServers.description, kafkaEmbedded.description, kafkaProperties.description,
+        adminToken.description, shutdownTimeout.description, kafkaServers.description, kafkaEmbedded.description,
+        kafkaProperties.description,
         topicPrefix.description, recordKeys.description, storeKeys.description, configurationKeys.description,
         apiHost.description, apiPort.description, apiPublicURL.description, apiCertificate.description,
         apiKey.description,

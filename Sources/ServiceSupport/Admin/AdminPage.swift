@@ -1,0 +1,65 @@
+/// A page of a role on its admin port: `GET /<path>/<name>`.
+public struct AdminPage: Sendable {
+    /// Without slashes at the ends.
+    public let path: String
+    /// Gets the last part of the URL.
+    public let answer: @Sendable (String) async -> AdminReply
+
+    public init(path: String, answer: @escaping @Sendable (String) async -> AdminReply) {
+        self.path = path
+        self.answer = answer
+    }
+}
+
+public struct AdminReply: Sendable, Hashable {
+    public let status: Int
+    public let json: String
+
+    public init(status: Int, json: String) {
+        self.status = status
+        self.json = json
+    }
+
+    /// `{"error":"…"}`; `message` is escaped.
+    public static func error(_ status: Int, _ message: String) -> AdminReply {
+        var text = ""
+        for scalar in message.unicodeScalars {
+            switch scalar {
+            case "\"": text += "\\\""
+            case "\\": text += "\\\\"
+            default: text.unicodeScalars.append(scalar.value < 0x20 ? " " : scalar)
+            }
+        }
+        return AdminReply(status: status, json: "{\"error\":\"\(text)\"}")
+    }
+}
+
+/// Who may see a role's pages: whoever shows the token; without one only callers on the same machine. Pure.
+struct AdminAccess: Sendable {
+    let host: String
+    let token: String?
+
+    /// Nil when the caller may.
+    func refusal(authorization: String?) -> AdminReply? {
+        guard let token else {
+            return Self.isLoopback(host)
+                ? nil
+                : .error(
+                    403,
+                    "the admin port is not on a loopback address and there is no admin.token: set BECKON_ADMIN_TOKEN")
+        }
+        guard let authorization, authorization.lowercased().hasPrefix("bearer ") else {
+            return .error(401, "expected Authorization: Bearer <admin.token>")
+        }
+        let given = Array(authorization.dropFirst(7).utf8)
+        let expected = Array(token.utf8)
+        // Constant time for a given length.
+        var difference: UInt8 = given.count == expected.count ? 0 : 1
+        for (index, byte) in given.enumerated() { difference |= byte ^ expected[index % expected.count] }
+        return difference == 0 ? nil : .error(401, "the bearer token is not admin.token")
+    }
+
+    static func isLoopback(_ host: String) -> Bool {
+        host == "localhost" || host == "::1" || host.hasPrefix("127.")
+    }
+}
