@@ -143,8 +143,8 @@ let package = Package(
             dependencies: [
                 "AckTracker", "ChallengeModel", "ChallengeStore", "DeviceKit", "DispatcherWorker", "KafkaClient",
                 "Producer", "PushGateway", "ServiceSupport", "Simulators", .argumentParser, .asyncHTTPClient,
-                .configuration, .crypto, .hummingbird, .logging, .metrics, .nioCore, .nioSSL, .serviceLifecycle,
-                .unixSignals,
+                .configuration, .crypto, .hummingbird, .logging, .metrics, .nioCore, .nioHTTP1, .nioSSL,
+                .serviceLifecycle, .unixSignals,
             ],
             swiftSettings: swiftSettings),
 
@@ -200,6 +200,7 @@ let package = Package(
             name: "Faults",
             dependencies: [
                 "ChallengeModel", "DeviceKit", "KafkaClient", "Simulators", "TestSupport", .asyncHTTPClient, .logging,
+                .nioHTTP1,
             ],
             swiftSettings: swiftSettings),
     ]

@@ -54,8 +54,8 @@ public struct TrackerPolicy: Sendable, Hashable {
     public var escalateWhenLeft: Double = 0.4
     /// A challenge is held so long beyond its expiry.
     public var holdAfterExpiryMs: Int64 = 60_000
-    /// One held longer is written again.
-    public var carryAfterMs: Int64 = 600_000
+    /// One held longer is written again: a little before ten minutes, so that nothing held that long is read back.
+    public var carryAfterMs: Int64 = 590_000
     /// How long facts wait for their challenge.
     public var earlyFactsMs: Int64 = 60_000
     /// Challenges known by facts alone, per partition; facts of further ones are dropped and counted.
@@ -63,8 +63,9 @@ public struct TrackerPolicy: Sendable, Hashable {
     /// After a restart what is due is spread over so long (at most an eighth of the remaining life).
     public var restartSpreadMs: Int64 = 5_000
     /// `adaptive`: this quantile of what was measured, times the factor, between floor and ceiling, from so many samples on.
-    public var adaptiveQuantile: Double = 0.9
-    public var adaptiveFactor: Double = 1.5
+    /// Where docs/redelivery.md shows why.
+    public var adaptiveQuantile: Double = 0.85
+    public var adaptiveFactor: Double = 1.0
     public var adaptiveFloorMs: Int64 = 2_000
     public var adaptiveCeilingMs: Int64 = 60_000
     public var adaptiveSamples: Int = 20

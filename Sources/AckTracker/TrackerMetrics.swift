@@ -25,7 +25,8 @@ public enum TrackerMetricName {
     public static let earlyDropped = "beckon_tracker_early_dropped_total"
     /// Counter: events written; label `type`.
     public static let events = "beckon_tracker_events_total"
-    /// Counter: records refused; labels `topic`, `reason` (`forged`, `poison`, `misplaced`).
+    /// Counter: records refused; labels `topic`, `reason` (`forged`, `poison`, `misplaced`, `implausible`,
+    /// `foreign`).
     public static let refused = "beckon_tracker_refused_total"
     /// Gauge: records not read yet, over the four topics and all partitions owned. The group's lag in Kafka's own terms
     /// shows how long challenges are held instead.

@@ -1,10 +1,13 @@
+import AckTracker
 import ArgumentParser
+import Foundation
 import PushGateway
 
 /// `beckon bench`: measurements, one JSON line each.
 struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "bench", abstract: "Measurements; each prints one JSON line.", subcommands: [BenchSendCommand.self]
+        commandName: "bench", abstract: "Measurements; each prints one JSON line.",
+        subcommands: [BenchSendCommand.self, BenchTrackerCommand.self, BenchRedeliveryCommand.self]
     )
 }
 
@@ -39,4 +42,60 @@ struct BenchSendCommand: AsyncParsableCommand {
     }
 
     private func rounded(_ value: Double) -> Double { (value * 1000).rounded() / 1000 }
+}
+
+/// `beckon bench tracker`: what the ack tracker holds, and how fast.
+struct BenchTrackerCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "tracker",
+        abstract: "Holds that many challenges, after a replay that builds them, and watches timers.",
+        discussion: """
+            Fed without a broker: the replay counts MAC check, decoding and fold on all cores, not the network. Prints: open, rss_mb
+            (the whole process), replay_per_second, cpu_us_per_record, timer_p50_ms and timer_p99_ms (due to decided and signed),
+            timers_fired, facts_per_second (arriving while timers are watched, made in the same process).
+            """)
+
+    @Option(help: "Challenges held: one device, 64-byte message, five-minute life.") var open = 1_000_000
+    @Option(help: "Facts that arrive per second while timers are watched.") var factsPerSecond = 20_000
+
+    func validate() throws {
+        guard (1...10_000_000).contains(open) else { throw ValidationError("--open must be 1 to 10000000") }
+        guard (0...200_000).contains(factsPerSecond) else {
+            throw ValidationError("--facts-per-second must be 0 to 200000")
+        }
+    }
+
+    func run() async throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys]
+        let result = await TrackerLoad.run(open: open, factsPerSecond: factsPerSecond)
+        print(String(decoding: try encoder.encode(result), as: UTF8.self))
+    }
+}
+
+/// `beckon bench redelivery`: fixed against adaptive expected latency, in simulated time.
+struct BenchRedeliveryCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "redelivery",
+        abstract: "Simulates fixed and adaptive expected latency on a fast and a slow network; a JSON line each.")
+
+    @Option(help: "Challenges per run.") var challenges = 20_000
+    @Option(help: "Seed of the generator.") var seed: UInt64 = 1
+
+    func run() async throws {
+        guard (100...1_000_000).contains(challenges) else {
+            throw ValidationError("--challenges must be 100 to 1000000")
+        }
+        var simulation = RedeliverySimulation()
+        simulation.challenges = challenges
+        simulation.seed = seed
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys]
+        for network in [RedeliverySimulation.Network.fast, .slow] {
+            for isAdaptive in [false, true] {
+                let result = simulation.run(network, adaptive: isAdaptive)
+                print(String(decoding: try encoder.encode(result), as: UTF8.self))
+            }
+        }
+    }
 }

@@ -88,11 +88,13 @@ struct FoldStory {
     }
 
     func receipt(
-        device: Int = 0, channel: ReceiptChannel = .visiblePush, shown: Shown = .unknown, atMs: Int64 = 0
+        device: Int = 0, channel: ReceiptChannel = .visiblePush, shown: Shown = .unknown, atMs: Int64 = 0,
+        dispatch: String = "", service other: ServiceSID? = nil
     ) -> Fact {
         var receipt = Receipt()
+        receipt.dispatchID = dispatch
         receipt.accountSid = account.rawValue
-        receipt.serviceSid = service.rawValue
+        receipt.serviceSid = (other ?? service).rawValue
         receipt.challengeSid = challenge.rawValue
         receipt.factorSid = factors[device].rawValue
         receipt.channel = channel
@@ -180,5 +182,16 @@ struct SeededGenerator: RandomNumberGenerator {
         z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
         z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
         return z ^ (z >> 31)
+    }
+}
+
+extension TrackedPartition.Item {
+    /// A fact as if it had been read from a record.
+    static func fact(_ fact: Fact, offset: Int64, timestampMs: Int64) -> Self {
+        .fact(
+            fact,
+            ConsumedRecord(
+                topicPartition: TopicPartition(topic: "beckon.receipts", partition: 0), offset: offset,
+                timestampMs: timestampMs, key: [], value: [], headers: []))
     }
 }

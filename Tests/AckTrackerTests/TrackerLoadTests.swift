@@ -7,9 +7,10 @@ import Testing
 struct TrackerLoadTests {
     @Test("holds what it was asked to, fires what is due while it watches, and prints the fixed face")
     func small() async throws {
-        let result = await TrackerLoad.run(open: 1_000, latencyMs: 500, watching: .seconds(3))
+        let result = await TrackerLoad.run(open: 1_000, latencyMs: 500, watching: .seconds(3), factsPerSecond: 500)
         #expect(result.open == 1_000)
-        #expect(result.replayPerSecond > 0 && result.rssMB > 0 && result.timerP99MS >= 0)
+        #expect(result.replayPerSecond > 0 && result.rssMB > 0 && result.timersFired >= 1_000)
+        #expect(result.factsPerSecond > 100)
         let line = String(decoding: try JSONEncoder().encode(result), as: UTF8.self)
         for name in ["open", "rss_mb", "replay_per_second", "timer_p99_ms"] { #expect(line.contains("\"\(name)\"")) }
     }

@@ -19,6 +19,7 @@ struct TrackerRig: Sendable {
     let tail: TopicTail
     let logger: Logger
     let partitions: Int
+    let metrics = NOOPMetricsHandler.instance
 
     static let account = AccountSID.generate(nowMs: 1).rawValue
     static let service = ServiceSID.generate(nowMs: 1).rawValue
@@ -44,7 +45,7 @@ struct TrackerRig: Sendable {
         var counts: [String: Int] = [:]
         for topic in Topic.copartitioned { counts[topics[topic]] = partitions }
         if uneven { counts[topics[.receipts]] = partitions + 1 }
-        counts[topics[.events]] = 1
+        counts[topics[.events]] = partitions >= 12 ? partitions : 1
         counts[topics[.deadLetters]] = 1
         broker = try EmbeddedBroker(topics: counts)
         kafka = KafkaConfiguration(bootstrapServers: broker.bootstrapServers, isEmbedded: true)
@@ -179,7 +180,47 @@ struct TrackerRig: Sendable {
         return challenges
     }
 
+    /// Receipts of many at once.
+    func confirm(_ challenges: ArraySlice<Challenge>) async throws {
+        try await withThrowingDiscardingTaskGroup { group in
+            for chunk in stride(from: challenges.startIndex, to: challenges.endIndex, by: 100) {
+                group.addTask {
+                    for challenge in challenges[chunk..<min(chunk + 100, challenges.endIndex)] {
+                        _ = try await producer.send(receipt(challenge))
+                    }
+                }
+            }
+        }
+    }
+
     // MARK: What the tracker wrote
+
+    /// Exactly these have a t1 and nothing more.
+    /// - Parameter isSpread: at most 60 % of the attempts within any second.
+    func expectOnly(
+        _ challenges: ArraySlice<Challenge>, isSpread: Bool, sourceLocation: SourceLocation = #_sourceLocation
+    ) throws {
+        let attempts = try attempts()
+        let units = attempts.map { "\($0.challengeSid) \($0.dispatchID)" }
+        let wanted = Set(challenges.map { "\($0.sid) t1" })
+        #expect(units.count == wanted.count && Set(units) == wanted, sourceLocation: sourceLocation)
+        guard isSpread else { return }
+        let times = try tail.records(of: topics[.challenges]).compactMap { record -> Int64? in
+            let value = try ChallengeRecord(value: record.value, contentType: nil)
+            guard case .dispatch(let dispatch) = value.kind, dispatch.dispatchID == "t1" else { return nil }
+            return record.timestampMs
+        }.sorted()
+        var densest = 0
+        var from = 0
+        for (index, time) in times.enumerated() {
+            while times[from] < time - 1_000 { from += 1 }
+            densest = max(densest, index - from + 1)
+        }
+        print(
+            "\(times.count) attempts over \((times.last ?? 0) - (times.first ?? 0)) ms, \(densest) in the densest second"
+        )
+        #expect(densest * 10 <= times.count * 6, sourceLocation: sourceLocation)
+    }
 
     /// Attempts t<n> on the log, in order.
     func attempts() throws -> [ChallengeDispatch] {

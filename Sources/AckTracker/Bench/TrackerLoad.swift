@@ -2,154 +2,165 @@ import ChallengeModel
 import Foundation
 import KafkaClient
 import ServiceSupport
+import Synchronization
 
-/// The tracker's own work without a broker: many challenges held, the replay that builds them, and timers in real time.
-/// For `beckon bench tracker`.
+/// The tracker's own work without a broker: many challenges held, the replay that builds them, and timers in real time while
+/// facts arrive. For `beckon bench tracker`.
 public enum TrackerLoad {
     /// One JSON line of the measurement.
     public struct Result: Sendable, Codable {
-        /// Challenges held: one device, 64-byte message.
-        public let open: Int
+        /// Challenges held: one device, 64-byte message, five-minute life.
+        public var open = 0
         /// Resident memory of the process with all of them held, in MiB.
-        public let rssMB: Double
+        public var rssMB = 0.0
         /// Records checked, decoded and folded per second, on all cores: a dispatch and an outcome per challenge.
-        public let replayPerSecond: Double
-        /// 99th percentile from due to decided, in milliseconds, while the others are held.
-        public let timerP99MS: Double
+        public var replayPerSecond = 0.0
+        /// CPU of the process, user and system, per record of the replay, in microseconds.
+        public var cpuMicrosecondsPerRecord = 0.0
+        /// 50th and 99th percentile from due to decided and signed, in milliseconds, while the others are held.
+        public var timerP50MS = 0.0
+        public var timerP99MS = 0.0
+        /// Timers that fired while we watched.
+        public var timersFired = 0
+        /// Facts that arrived per second meanwhile: dispatches, outcomes and receipts in turn.
+        public var factsPerSecond = 0.0
 
         enum CodingKeys: String, CodingKey {
             case open
             case rssMB = "rss_mb"
             case replayPerSecond = "replay_per_second"
+            case cpuMicrosecondsPerRecord = "cpu_us_per_record"
+            case timerP50MS = "timer_p50_ms"
             case timerP99MS = "timer_p99_ms"
+            case timersFired = "timers_fired"
+            case factsPerSecond = "facts_per_second"
         }
     }
 
-    private static let partitions = 12
+    static let partitions = 12
     /// Challenges that come due while we watch; the others wait longer.
     private static let timersWatched = 20_000
 
     /// Holds `open` challenges, then watches timers for twelve seconds.
-    /// - Parameter open: 1 to 10,000,000. A million takes about half a gigabyte and some tens of seconds.
-    public static func run(open: Int) async -> Result {
-        await run(open: open, latencyMs: 8_000, watching: .seconds(12))
+    /// - Parameters:
+    ///   - open: 1 to 10,000,000. A million takes about half a gigabyte and some tens of seconds.
+    ///   - factsPerSecond: what arrives while timers are watched.
+    public static func run(open: Int, factsPerSecond: Int = 20_000) async -> Result {
+        await run(open: open, latencyMs: 8_000, watching: .seconds(12), factsPerSecond: factsPerSecond)
     }
 
     /// - Parameter latencyMs: of the challenges whose timers are watched.
     @concurrent
-    static func run(open: Int, latencyMs: UInt32, watching: Duration) async -> Result {
-        let signer = RecordSigner(names: TopicNames(), authenticator: RecordAuthenticator(keys: .random()))
-        let reader = RecordReader(signer: signer, partitions: partitions)
+    static func run(open: Int, latencyMs: UInt32, watching: Duration, factsPerSecond: Int) async -> Result {
+        let load = TrackerLoadRecords()
+        let reader = RecordReader(signer: load.signer, partitions: partitions)
         let clock = TrackerClock()
         let owners = (0..<partitions).map { number in
             let owner = TrackedPartition(
                 number: Int32(number), policy: TrackerPolicy(), start: Positions(),
-                newsFrom: Positions(.max, .max, 0, 0),
-                leadMs: 60_000, at: clock.now())
+                newsFrom: Positions(.max, .max, 0, 0), leadMs: 60_000, at: clock.now())
             owner.begin(at: clock.now())
             return owner
         }
-        var seconds = 0.0
-        var made = 0
-        var ends = Array(repeating: Int64(0), count: partitions)
+        var result = Result()
+        var (seconds, cpuSeconds) = (0.0, 0.0)
         let dueEvery = max(1, open / timersWatched)
-        while made < open {
-            var feed = Array(repeating: [(ConsumedRecord, ConsumedRecord)](), count: partitions)
-            for index in made..<min(open, made + 6_000) {
-                let pair = records(index, latencyMs: index % dueEvery == 0 ? latencyMs : 1_200_000, signer, &ends)
-                feed[Int(pair.0.topicPartition.partition)].append(pair)
-            }
-            made = min(open, made + 6_000)
-            let start = ContinuousClock.now
+        for first in stride(from: 0, to: open, by: 6_000) {
+            let feed = await load.made(first..<min(open, first + 6_000)) { $0 % dueEvery == 0 ? latencyMs : 1_200_000 }
+            let (start, cpuStart) = (ContinuousClock.now, processSeconds())
             await withDiscardingTaskGroup { group in
-                for (owner, pairs) in zip(owners, feed) {
+                for (owner, lists) in zip(owners, feed) {
                     group.addTask {
                         for topic in 0..<2 {
-                            let items = pairs.map { reader.read(topic == 0 ? $0.0 : $0.1, topic: topic).0 }
-                            _ = owner.absorb(topic, items, at: clock.now())
+                            _ = owner.absorb(
+                                topic, lists[topic].map { reader.read($0, topic: topic).0 }, at: clock.now())
                         }
                     }
                 }
             }
-            seconds += Double((ContinuousClock.now - start).microseconds) / 1e6
+            seconds += (ContinuousClock.now - start).seconds
+            cpuSeconds += processSeconds() - cpuStart
         }
+        result.replayPerSecond = (Double(2 * open) / max(seconds, 1e-6)).rounded()
+        result.cpuMicrosecondsPerRecord = (cpuSeconds * 1e8 / Double(2 * open)).rounded() / 100
         for owner in owners {
             for topic in Positions.indices { _ = owner.absorb(topic, [.end(0)], at: clock.now()) }
         }
-        let rssMB = residentMB()
-        let delays = await watch(owners, clock, watching).sorted()
-        let held = owners.reduce(0) { $0 + $1.gauges(at: clock.now()).held }
-        return Result(
-            open: held, rssMB: rssMB, replayPerSecond: Double(2 * open) / max(seconds, 1e-6),
-            timerP99MS: delays.isEmpty ? 0 : Double(delays[min(delays.count - 1, delays.count * 99 / 100)]))
+        result.open = owners.reduce(0) { $0 + $1.gauges(at: clock.now()).held }
+        result.rssMB = (residentMB() * 10).rounded() / 10
+        let end = ContinuousClock.now + watching
+        async let facts = arrive(load, owners, reader, clock, factsPerSecond, until: end)
+        let delays = await watch(owners, load.signer, clock, until: end).sorted()
+        result.factsPerSecond = (Double(await facts) / watching.seconds).rounded()
+        result.timersFired = delays.count
+        if !delays.isEmpty {
+            result.timerP50MS = Double(delays[delays.count / 2])
+            result.timerP99MS = Double(delays[min(delays.count - 1, delays.count * 99 / 100)])
+        }
+        return result
     }
 
-    /// Runs the ticker's loop for a while, with every barrier reached at once.
-    private static func watch(_ owners: [TrackedPartition], _ clock: TrackerClock, _ time: Duration) async -> [Int64] {
+    /// Runs the ticker's loop for a while, with every barrier reached at once and every decision made a signed record.
+    @concurrent
+    private static func watch(
+        _ owners: [TrackedPartition], _ signer: RecordSigner, _ clock: TrackerClock, until end: ContinuousClock.Instant
+    ) async -> [Int64] {
         var delays: [Int64] = []
-        let end = ContinuousClock.now + time
+        var committed = ContinuousClock.now
         while ContinuousClock.now < end {
             try? await Task.sleep(for: .milliseconds(10))
             for owner in owners {
                 _ = owner.collect(at: clock.now(), latencies: nil)
                 guard owner.raiseBarrier() else { continue }
                 owner.setEnds(Positions())
-                for firing in owner.fire(at: clock.now()) { delays.append(clock.now().localMs - firing.dueMs) }
+                for firing in owner.fire(at: clock.now()) {
+                    for case .dispatch(let dispatch, _) in firing.actions {
+                        var value = ChallengeRecord()
+                        value.dispatch = dispatch
+                        _ = signer.record(.challenges, key: dispatch.challengeSid, value: value.protobufBytes())
+                    }
+                    delays.append(clock.now().localMs - firing.dueMs)
+                }
+            }
+            if ContinuousClock.now - committed > .seconds(1) {
+                committed = .now
+                for owner in owners { _ = owner.checkpoint(at: clock.now()) }
             }
         }
         return delays
     }
 
-    private static func records(
-        _ index: Int, latencyMs: UInt32, _ signer: RecordSigner, _ ends: inout [Int64]
-    ) -> (ConsumedRecord, ConsumedRecord) {
-        let nowMs = Timestamp.nowMs()
-        let sid = ChallengeSID.generate(variant: 3, nowMs: nowMs).rawValue
-        let factor = FactorSID.generate(variant: 3, nowMs: nowMs).rawValue
-        var dispatch = ChallengeDispatch()
-        dispatch.accountSid = "AC" + String(repeating: "1", count: 32)
-        dispatch.serviceSid = "VA" + String(repeating: "2", count: 32)
-        dispatch.challengeSid = sid
-        dispatch.entitySid = EntitySID.generate(nowMs: nowMs).rawValue
-        dispatch.identity = "person-\(index)"
-        dispatch.dispatchID = "c"
-        dispatch.message = "Sign in to the web bank from Lisbon on a new computer (1234567)?".padding(
-            toLength: 64, withPad: " ", startingAt: 0)
-        dispatch.createdAtMs = nowMs
-        dispatch.expiresAtMs = nowMs + 3_600_000
-        dispatch.redelivery.expectedLatencyMs = latencyMs
-        var target = DispatchTarget()
-        target.factorSid = factor
-        target.platform = .apn
-        target.pushToken = (ChallengeSID.generate(nowMs: nowMs).rawValue + ChallengeSID.generate(nowMs: nowMs).rawValue)
-            .replacingOccurrences(of: "YC", with: "")
-        target.appID = "com.example.bank"
-        target.credentialSid = "CR" + String(repeating: "3", count: 32)
-        target.registeredAtMs = nowMs - 1_000_000
-        dispatch.targets = [target]
-        dispatch.fallbacks = ["sms"]
-        var challenge = ChallengeRecord()
-        challenge.dispatch = dispatch
-        var outcome = OutcomeRecord()
-        outcome.push.challengeSid = sid
-        outcome.push.factorSid = factor
-        outcome.push.dispatchID = "c"
-        outcome.push.kind = .visible
-        outcome.push.disposition = .accepted
-        outcome.push.platform = .apn
-        outcome.push.registeredAtMs = target.registeredAtMs
-        outcome.push.expiresAtMs = dispatch.expiresAtMs
-        outcome.push.atMs = nowMs
-        let partition = Murmur2.partition(key: Array(sid.utf8), partitions: partitions)
-        let offset = ends[Int(partition)]
-        ends[Int(partition)] += 1
-        func consumed(_ topic: Topic, _ value: [UInt8]) -> ConsumedRecord {
-            let record = signer.record(topic, key: sid, value: value)
-            return ConsumedRecord(
-                topicPartition: TopicPartition(topic: record.topic, partition: partition), offset: offset,
-                timestampMs: nowMs, key: record.key, value: record.value, headers: record.headers)
+    /// Makes facts, reads them as the service does, and makes the events that follow from them.
+    /// - Returns: how many arrived.
+    @concurrent
+    private static func arrive(
+        _ load: TrackerLoadRecords, _ owners: [TrackedPartition], _ reader: RecordReader, _ clock: TrackerClock,
+        _ perSecond: Int, until end: ContinuousClock.Instant
+    ) async -> Int {
+        guard perSecond > 0 else { return 0 }
+        let start = ContinuousClock.now
+        var arrived = 0
+        while ContinuousClock.now < end {
+            try? await Task.sleep(for: .milliseconds(10))
+            let wanted = Int((ContinuousClock.now - start).seconds * Double(perSecond))
+            while arrived < wanted, ContinuousClock.now < end {
+                let (partition, records) = load.story(arrived, latencyMs: 8_000)
+                for (topic, record) in records.enumerated() {
+                    let consequences = owners[partition].absorb(
+                        topic, [reader.read(record, topic: topic).0], at: clock.now())
+                    for (number, news) in consequences.news {
+                        guard let number else { continue }
+                        if let event = DerivedEvent.event(news, nowMs: clock.now().wallMs, sequence: 1) {
+                            _ = load.signer.record(
+                                .events, key: event.subject, value: event.jsonBytes(), contentType: .cloudEvent)
+                        }
+                        owners[partition].completed(number)
+                    }
+                }
+                arrived += records.count
+            }
         }
-        return (consumed(.challenges, challenge.protobufBytes()), consumed(.outcomes, outcome.protobufBytes()))
+        return arrived
     }
 
     private static func residentMB() -> Double {
@@ -157,8 +168,16 @@ public enum TrackerLoad {
         let pages = text.split(separator: " ").dropFirst().first.flatMap { Double($0) } ?? 0
         return pages * Double(sysconf(Int32(_SC_PAGESIZE))) / 1_048_576
     }
+
+    private static func processSeconds() -> Double {
+        var time = timespec()
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time)
+        return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+    }
 }
 
 extension Duration {
-    fileprivate var microseconds: Int64 { components.seconds * 1_000_000 + components.attoseconds / 1_000_000_000_000 }
+    fileprivate var seconds: Double {
+        Double(components.seconds) + Double(components.attoseconds) / 1e18
+    }
 }

@@ -13,40 +13,14 @@ struct ColdRecord: Sendable, Equatable {
 
     /// Reads what ``packed()`` made.
     init(packed bytes: [UInt8]) {
-        var at = 0
-        func count() -> Int {
-            var value = 0
-            var shift = 0
-            while at < bytes.count {
-                let byte = bytes[at]
-                at += 1
-                value |= Int(byte & 127) << shift
-                if byte < 128 { break }
-                shift += 7
-            }
-            return value
-        }
-        func text() -> String {
-            let head = count()
-            let length = head >> 1
-            guard at + length <= bytes.count else { return "" }
-            defer { at += length }
-            guard head & 1 == 1 else { return String(decoding: bytes[at..<at + length], as: UTF8.self) }
-            return String(unsafeUninitializedCapacity: length * 2) { buffer in
-                for (index, byte) in bytes[at..<at + length].enumerated() {
-                    buffer[index * 2] = Self.digits[Int(byte >> 4)]
-                    buffer[index * 2 + 1] = Self.digits[Int(byte & 15)]
-                }
-                return length * 2
-            }
-        }
         guard !bytes.isEmpty else { return }
-        entity = Self.unsplit(text(), prefix: "YE")
-        identity = text()
-        message = text()
-        traceparent = text()
-        fallbacks = (0..<count()).map { _ in text() }
-        pushTokens = (0..<count()).map { _ in text() }
+        var reader = PackedReader(bytes)
+        entity = Self.unsplit(reader.text(), prefix: "YE")
+        identity = reader.text()
+        message = reader.text()
+        traceparent = reader.text()
+        for _ in 0..<reader.count() { fallbacks.append(reader.text()) }
+        for _ in 0..<reader.count() { pushTokens.append(reader.text()) }
     }
 
     /// Lower-case hexadecimal (SIDs, APNs tokens) takes half its size.
@@ -62,13 +36,17 @@ struct ColdRecord: Sendable, Equatable {
             bytes.append(UInt8(rest))
         }
         func append(_ text: String) {
-            let utf8 = Array(text.utf8)
-            if utf8.count > 2, utf8.count % 2 == 0, let half = Self.halved(utf8) {
-                append(half.count << 1 | 1)
-                bytes += half
-            } else {
-                append(utf8.count << 1)
-                bytes += utf8
+            var text = text
+            text.withUTF8 { utf8 in
+                if utf8.count > 2, utf8.count % 2 == 0, utf8.allSatisfy({ Self.digit($0) != nil }) {
+                    append(utf8.count | 1)
+                    for index in stride(from: 0, to: utf8.count, by: 2) {
+                        bytes.append((Self.digit(utf8[index]) ?? 0) << 4 | (Self.digit(utf8[index + 1]) ?? 0))
+                    }
+                } else {
+                    append(utf8.count << 1)
+                    bytes.append(contentsOf: utf8)
+                }
             }
         }
         append(Self.split(entity, prefix: "YE"))
@@ -86,18 +64,6 @@ struct ColdRecord: Sendable, Equatable {
         }
     }
 
-    private static let digits = Array("0123456789abcdef".utf8)
-
-    private static func halved(_ text: [UInt8]) -> [UInt8]? {
-        var half: [UInt8] = []
-        half.reserveCapacity(text.count / 2)
-        for index in stride(from: 0, to: text.count, by: 2) {
-            guard let high = digit(text[index]), let low = digit(text[index + 1]) else { return nil }
-            half.append(high << 4 | low)
-        }
-        return half
-    }
-
     private static func digit(_ byte: UInt8) -> UInt8? {
         switch byte {
         case 0x30...0x39: byte - 0x30
@@ -113,5 +79,45 @@ struct ColdRecord: Sendable, Equatable {
 
     private static func unsplit(_ text: String, prefix: String) -> String {
         text.utf8.count == 32 ? prefix + text : text
+    }
+}
+
+/// Reads counts and texts one after the other. What does not fit reads as nothing.
+private struct PackedReader {
+    private static let digits = Array("0123456789abcdef".utf8)
+    private let bytes: [UInt8]
+    private var at = 0
+
+    init(_ bytes: [UInt8]) { self.bytes = bytes }
+
+    mutating func count() -> Int {
+        var value = 0
+        var shift = 0
+        while at < bytes.count {
+            let byte = bytes[at]
+            at += 1
+            value |= Int(byte & 127) << shift
+            if byte < 128 { break }
+            shift += 7
+        }
+        return value
+    }
+
+    mutating func text() -> String {
+        let head = count()
+        let length = head >> 1
+        guard at + length <= bytes.count else { return "" }
+        let start = at
+        at += length
+        let bytes = bytes
+        guard head & 1 == 1 else { return String(decoding: bytes[start..<start + length], as: UTF8.self) }
+        return String(unsafeUninitializedCapacity: length * 2) { buffer in
+            for index in 0..<length {
+                let byte = bytes[start + index]
+                buffer[index * 2] = Self.digits[Int(byte >> 4)]
+                buffer[index * 2 + 1] = Self.digits[Int(byte & 15)]
+            }
+            return length * 2
+        }
     }
 }

@@ -7,6 +7,7 @@ extension Fold {
     ///   - isNews: false for records whose news an earlier owner has told.
     mutating func apply(_ fact: Fact, recordedMs: Int64, at time: FoldTime, isNews: Bool = true) -> [News] {
         var news: [News] = []
+        if isForeign(fact) { return isNews ? [.foreign] : [] }
         switch fact.kind {
         case .dispatch(let dispatch, let id, let factors):
             fold(dispatch, id, factors, fact, at: time)
@@ -20,6 +21,7 @@ extension Fold {
                 news.append(.early)
             }
             guard let slot = slotMaking(fact.challenge, isEarly: true, at: time) else { return [.dropped] }
+            if table[slot].service == 0 { table[slot].service = names.number(of: fact.service) }
             switch fact.kind {
             case .outcome(let outcome, let id, let factor):
                 fold(outcome, id, factor, slot, &news, at: time)
@@ -38,6 +40,19 @@ extension Fold {
             schedule(slot, at: time)
         }
         return isNews ? news : []
+    }
+
+    /// What another service's record says of this challenge counts for nothing. Early facts claim their service; the
+    /// challenge itself has the last word, see ``takeBase(_:_:_:at:)``.
+    private func isForeign(_ fact: Fact) -> Bool {
+        guard !fact.service.isEmpty, let slot = table.find(fact.challenge), table[slot].service != 0 else {
+            return false
+        }
+        switch fact.kind {
+        case .dispatch, .carried: guard table[slot].isBased else { return false }
+        case .deviceChanged, .outcome, .escalation, .receipt, .resolution: break
+        }
+        return names[table[slot].service] != fact.service
     }
 
     private func isStale(_ fact: Fact, _ recordedMs: Int64, at time: FoldTime) -> Bool {
@@ -140,13 +155,16 @@ extension Fold {
         _ dispatch: ChallengeDispatch, _ traceparent: String, _ slot: UInt32, at time: FoldTime
     ) -> ColdRecord? {
         guard !table[slot].isBased else { return nil }
+        let service = names.number(of: dispatch.serviceSid)
+        // Early facts of another service: as if they had never come.
+        if table[slot].service != 0, service != 0, table[slot].service != service { table[slot].disown() }
+        table[slot].service = service
         markBased(slot)
         table[slot].expiresAtMs = dispatch.expiresAtMs
         table[slot].expiresLocalMs = time.local(dispatch.expiresAtMs)
         table[slot].lifeMs = UInt32(clamping: dispatch.expiresAtMs - max(0, dispatch.createdAtMs))
-        guard !table[slot].isClosed else { return nil }
         table[slot].account = names.number(of: dispatch.accountSid)
-        table[slot].service = names.number(of: dispatch.serviceSid)
+        guard !table[slot].isClosed else { return nil }
         table[slot].latencyMs =
             dispatch.redelivery.expectedLatencyMs == 0 ? 0 : max(50, dispatch.redelivery.expectedLatencyMs)
         table[slot].maxAttempts = UInt8(clamping: dispatch.redelivery.maxAttempts)
@@ -241,6 +259,7 @@ extension Fold {
             } else {
                 device.used |= bit
                 device.usedAt = max(device.usedAt, at)
+                if id == .creation { device.firstUsedAt = device.firstUsedAt == 0 ? at : min(device.firstUsedAt, at) }
             }
         case .rejected:
             if isBackground { return }
@@ -295,11 +314,16 @@ extension Fold {
         let at = table[slot].offset(time.of(receipt.receivedAtMs))
         if device.receivedAt == 0, device.used != 0 {
             news.append(.matched)
-            let isOfApp = receipt.channel == .visiblePush || receipt.channel == .backgroundPush
-            if isOfApp, !time.isReplay, at >= device.usedAt, device.attempts == 1 {
-                let key = LatencyModel.Key(platform: device.platform, app: names[device.app])
-                news.append(.latency(key, Int64(at) - Int64(device.usedAt)))
-            }
+        }
+        // The first push's own latency, also when its receipt comes after the second push: leaving the slow ones out would
+        // make the expected latency shorter and shorter.
+        let isOfApp = receipt.channel == .visiblePush || receipt.channel == .backgroundPush
+        if isOfApp, !time.isReplay, receipt.dispatchID == "c", !device.isMeasured, device.firstUsedAt != 0,
+            at >= device.firstUsedAt
+        {
+            device.isMeasured = true
+            let key = LatencyModel.Key(platform: device.platform, app: names[device.app])
+            news.append(.latency(key, Int64(at) - Int64(device.firstUsedAt)))
         }
         device.flags.insert(.received)
         device.receivedAt = device.receivedAt == 0 ? at : min(device.receivedAt, at)
@@ -312,6 +336,10 @@ extension Fold {
     private mutating func close(_ slot: UInt32) {
         table[slot].flags.insert(.closed)
         table[slot].flags.remove([.backgroundAllowed, .adaptive])
+        table[slot].latencyMs = 0
+        table[slot].maxAttempts = 0
+        table[slot].confirmAny = false
+        table[slot].firstAt = 0
         table[slot].device = Device()
         table[slot].others = nil
         table[slot].resends = nil

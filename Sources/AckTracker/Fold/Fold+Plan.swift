@@ -9,7 +9,10 @@ struct HeldPlan: Hashable, Sendable {
     var forgetAt: Int64
 
     /// The earliest of what needs a decision.
-    var next: Int64? { [pushAt, escalateAt, carryAt].compactMap { $0 }.min() }
+    var next: Int64? {
+        let earliest = min(pushAt ?? .max, escalateAt ?? .max, carryAt ?? .max)
+        return earliest == .max ? nil : earliest
+    }
 }
 
 extension Fold {
@@ -26,7 +29,10 @@ extension Fold {
         if carryAt < plan.forgetAt { plan.carryAt = carryAt }
         guard !held.isClosed, nowMs < held.expiresLocalMs else { return plan }
         if nowMs <= lastUseful(held) {
-            plan.pushAt = (0..<held.deviceCount).compactMap { self.pushAt(held, held[$0]) }.min()
+            for position in 0..<held.deviceCount {
+                guard let pushAt = pushAt(held, held[position]) else { continue }
+                plan.pushAt = min(plan.pushAt ?? .max, pushAt)
+            }
         }
         plan.escalateAt = escalateAt(held)
         return plan
@@ -110,7 +116,8 @@ extension Fold {
 
     /// `Confirm=any`: a receipt ends it for all, unless it says that the person cannot see the question there.
     private func isAnyConfirmed(_ held: Held) -> Bool {
-        held.confirmAny && (0..<held.deviceCount).contains { held[$0].isDelivered }
+        held.confirmAny
+            && (0..<held.deviceCount).contains { held[$0].flags.contains(.target) && held[$0].isDelivered }
     }
 
     // MARK: Escalating
@@ -122,8 +129,9 @@ extension Fold {
         var allFailedAt = Self.atOnce
         for position in 0..<held.deviceCount {
             let device = held[position]
-            if device.isDelivered { return nil }
+            // A device that nobody addressed confirms nothing.
             guard device.flags.contains(.target) else { continue }
+            if device.isDelivered { return nil }
             allFailedAt = max(allFailedAt, failedAt(held, device) ?? .max)
         }
         return min(latest, allFailedAt)

@@ -23,6 +23,8 @@ struct Fold: Sendable {
         case early
         /// An early fact had no room.
         case dropped
+        /// The fact names another service than the challenge's: nothing followed from it.
+        case foreign
     }
 
     let policy: TrackerPolicy

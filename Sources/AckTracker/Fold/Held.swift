@@ -57,6 +57,14 @@ struct Held: Sendable {
         self.anchorMs = anchorMs
     }
 
+    /// Forgets what early facts said.
+    mutating func disown() {
+        device = Device()
+        others = nil
+        resends = nil
+        flags.remove([.closed, .escalated, .dispatched, .confirmed])
+    }
+
     var isClosed: Bool { flags.contains(.closed) }
     var isBased: Bool { flags.contains(.based) }
 
@@ -152,6 +160,8 @@ struct Device: Sendable {
     var failedAt: UInt32 = 0
     /// The latest outcome that says accepted or unknown.
     var usedAt: UInt32 = 0
+    /// The same of the creation's push, the earliest.
+    var firstUsedAt: UInt32 = 0
     /// The latest `deferred`, and until when.
     var deferredAt: UInt32 = 0
     var retryAt: UInt32 = 0
@@ -171,6 +181,8 @@ struct Device: Sendable {
     var isTargetFromChange = false
     /// Platform, push token and what goes with them are known.
     var hasTarget = false
+    /// The latency of the creation's push was learnt from.
+    var isMeasured = false
 
     var isDead: Bool { death != .none && deadRegisteredAtMs >= registeredAtMs }
     var attempts: Int { used.nonzeroBitCount }

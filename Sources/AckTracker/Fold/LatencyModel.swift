@@ -41,9 +41,14 @@ struct LatencyModel: Sendable {
         guard let histogram = histograms[key], histogram.total >= Float(policy.adaptiveSamples) else { return nil }
         var seen: Float = 0
         var bound = 50.0
+        let wanted = histogram.total * Float(policy.adaptiveQuantile)
         for weight in histogram.weights {
+            if seen + weight >= wanted {
+                // Between the bucket's bounds, in proportion.
+                bound *= 0.8 + 0.2 * Double((wanted - seen) / max(weight, .leastNonzeroMagnitude))
+                break
+            }
             seen += weight
-            if seen >= histogram.total * Float(policy.adaptiveQuantile) { break }
             bound *= 1.25
         }
         let latency = Int64(bound * policy.adaptiveFactor)

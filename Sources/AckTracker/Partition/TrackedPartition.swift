@@ -17,7 +17,8 @@ final class TrackedPartition: Sendable {
 
     /// What became of a read record.
     enum Item: Sendable {
-        case fact(Fact, offset: Int64, timestampMs: Int64)
+        /// With the record it was read from, in case the fold refuses it.
+        case fact(Fact, ConsumedRecord)
         /// To be written to dead letters, or to its right partition; nil: another role does it.
         case refused(ProducerRecord?, offset: Int64)
         case end(Int64)
@@ -27,6 +28,8 @@ final class TrackedPartition: Sendable {
     struct Consequences: Sendable {
         var news: [(number: Int64?, Fold.News)] = []
         var records: [(number: Int64, ProducerRecord)] = []
+        /// For dead letters: they name another service than their challenge's.
+        var foreign: [(number: Int64, ConsumedRecord)] = []
         var hasCaughtUp = false
     }
 
@@ -116,11 +119,15 @@ final class TrackedPartition: Sendable {
             let time = FoldTime(localMs: time.localMs, wallMs: time.wallMs, isReplay: state.phase != .live)
             for item in items {
                 switch item {
-                case .fact(let fact, let offset, let timestampMs):
-                    guard offset >= state.positions[topic] else { continue }
-                    state.positions[topic] = offset + 1
-                    let isNews = offset >= state.newsFrom[topic]
-                    for news in state.fold.apply(fact, recordedMs: timestampMs, at: time, isNews: isNews) {
+                case .fact(let fact, let record):
+                    guard record.offset >= state.positions[topic] else { continue }
+                    state.positions[topic] = record.offset + 1
+                    let isNews = record.offset >= state.newsFrom[topic]
+                    for news in state.fold.apply(fact, recordedMs: record.timestampMs, at: time, isNews: isNews) {
+                        if case .foreign = news {
+                            consequences.foreign.append((state.marks.begin(), record))
+                            continue
+                        }
                         consequences.news.append((news.isEvent ? state.marks.begin() : nil, news))
                     }
                 case .refused(let record, let offset):
@@ -292,6 +299,11 @@ final class TrackedPartition: Sendable {
         }
     }
 
+    /// Nil when the challenge is not held.
+    func view(_ sid: PackedSID, at time: FoldTime) -> ChallengeView? {
+        state.withLock { $0.fold.view(sid, partition: number, at: time) }
+    }
+
     struct Gauges: Sendable {
         var held = 0
         var due = 0
@@ -318,7 +330,7 @@ extension Fold.News {
     var isEvent: Bool {
         switch self {
         case .dispatched, .confirmed, .undelivered, .pushFailed: true
-        case .latency, .matched, .early, .dropped: false
+        case .latency, .matched, .early, .dropped, .foreign: false
         }
     }
 }

@@ -40,7 +40,7 @@ enum DerivedEvent {
                     "provider_status": .integer(Int64(outcome.providerStatus)),
                     "credential_sid": outcome.credentialSid.isEmpty ? .null : .string(outcome.credentialSid),
                 ]) { $1 })
-        case .latency, .matched, .early, .dropped:
+        case .latency, .matched, .early, .dropped, .foreign:
             nil
         }
     }

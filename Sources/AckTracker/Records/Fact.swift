@@ -17,6 +17,19 @@ struct Fact: Sendable {
     let kind: Kind
     var traceparent = ""
 
+    /// The service that the record names; "": none.
+    var service: String {
+        switch kind {
+        case .dispatch(let dispatch, _, _): dispatch.serviceSid
+        case .deviceChanged: ""
+        case .carried(let carried, _): carried.dispatch.serviceSid
+        case .outcome(let outcome, _, _): outcome.serviceSid
+        case .escalation(let escalation): escalation.serviceSid
+        case .receipt(let receipt, _): receipt.serviceSid
+        case .resolution(let resolution): resolution.serviceSid
+        }
+    }
+
     init(challenge: PackedSID, kind: Kind, traceparent: String = "") {
         self.challenge = challenge
         self.kind = kind
@@ -33,8 +46,8 @@ struct Fact: Sendable {
             let value = try ChallengeRecord(value: record.value, contentType: contentType)
             switch value.kind {
             case .dispatch(let dispatch):
-                guard let id = DispatchID(dispatch.dispatchID) else { throw Self.bad("dispatch_id") }
-                kind = .dispatch(dispatch, id, factors: try Self.factors(dispatch))
+                kind = .dispatch(
+                    dispatch, try Self.dispatchID(dispatch.dispatchID), factors: try Self.factors(dispatch))
                 sid = dispatch.challengeSid
             case .deviceChanged(let changed):
                 kind = .deviceChanged(changed, factor: try Self.factor(changed.factorSid))
@@ -49,8 +62,8 @@ struct Fact: Sendable {
             let value = try OutcomeRecord(value: record.value, contentType: contentType)
             switch value.kind {
             case .push(let outcome):
-                guard let id = DispatchID(outcome.dispatchID) else { throw Self.bad("dispatch_id") }
-                kind = .outcome(outcome, id, factor: try Self.factor(outcome.factorSid))
+                kind = .outcome(
+                    outcome, try Self.dispatchID(outcome.dispatchID), factor: try Self.factor(outcome.factorSid))
                 sid = outcome.challengeSid
             case .escalation(let escalation):
                 kind = .escalation(escalation)
@@ -74,11 +87,22 @@ struct Fact: Sendable {
             throw RecordFormatError(reason: "field", "the key is not the record's challenge_sid")
         }
         self.challenge = challenge
+        try Plausibility.check(kind, recordedMs: record.timestampMs)
+    }
+
+    /// - Throws: also for a t<n> that no tracker writes.
+    private static func dispatchID(_ text: String) throws(RecordFormatError) -> DispatchID {
+        guard let id = DispatchID(text) else { throw bad("dispatch_id") }
+        if case .attempt(let number) = id, number > DispatchBits.lastAttempt {
+            throw RecordFormatError(
+                reason: "range",
+                "dispatch_id is t\(number); a challenge has at most \(DispatchBits.lastAttempt) attempts")
+        }
+        return id
     }
 
     private static func factors(_ dispatch: ChallengeDispatch) throws(RecordFormatError) -> [PackedSID] {
-        // Up to the year 2100: sums of times stay far from overflow.
-        guard (1...4_102_444_800_000).contains(dispatch.expiresAtMs) else { throw bad("expires_at_ms") }
+        guard dispatch.expiresAtMs > 0 else { throw bad("expires_at_ms") }
         var factors: [PackedSID] = []
         for target in dispatch.targets { factors.append(try factor(target.factorSid)) }
         return factors

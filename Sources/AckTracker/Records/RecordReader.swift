@@ -11,6 +11,10 @@ struct RecordReader: Sendable {
         case poison
         /// Stands in a partition that its key does not belong to.
         case misplaced
+        /// Says what cannot be: times in the future, attempts that nobody makes.
+        case implausible
+        /// Names another service than its challenge's.
+        case foreign
     }
 
     let signer: RecordSigner
@@ -43,8 +47,13 @@ struct RecordReader: Sendable {
         }
         do throws(RecordFormatError) {
             let fact = try Fact(kind, record)
-            return (.fact(fact, offset: record.offset, timestampMs: record.timestampMs), nil)
+            return (.fact(fact, record), nil)
         } catch {
+            // The dispatcher does not look at this, so the dead letter is ours on every topic.
+            if error.reason == "range" {
+                let letter = signer.deadLetter(record, reason: error.reason, detail: error.description)
+                return (.refused(letter, offset: record.offset), .implausible)
+            }
             return refused(
                 signer.deadLetter(record, reason: error.reason, detail: error.description), .poison)
         }

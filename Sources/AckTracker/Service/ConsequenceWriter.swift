@@ -93,7 +93,7 @@ final class ConsequenceWriter: Sendable {
             case .matched: metrics.receiptsMatched.increment()
             case .early: metrics.earlyFacts.increment()
             case .dropped: metrics.earlyDropped.increment()
-            case .latency, .dispatched, .confirmed, .undelivered, .pushFailed: break
+            case .latency, .dispatched, .confirmed, .undelivered, .pushFailed, .foreign: break
             }
             guard let number else { continue }
             let sequence = state.withLock { state in
@@ -110,6 +110,13 @@ final class ConsequenceWriter: Sendable {
             write(record, number, of: partition)
         }
         for (number, record) in consequences.records { write(record, number, of: partition) }
+        for (number, record) in consequences.foreign {
+            let topic = signer.names.topic(named: record.topicPartition.topic) ?? .receipts
+            metrics.refused(topic: topic.rawValue, reason: .foreign)
+            let letter = signer.deadLetter(
+                record, reason: "service", detail: "the record names another service than its challenge's")
+            write(letter, number, of: partition)
+        }
     }
 
     private func write(_ record: ProducerRecord, _ number: Int64, of partition: TrackedPartition) {

@@ -20,13 +20,15 @@ extension TrackerRuntime {
                 }
                 last = now
                 let waiting = collect()
-                if !waiting.isEmpty, isFenceOpen, !isAsking.load(ordering: .acquiring) {
-                    // Only now, so that the ends are asked for after everything in the barrier came due.
-                    let raised = waiting.filter { $0.raiseBarrier() }
-                    isAsking.store(true, ordering: .releasing)
-                    group.addTask {
-                        await self.askEnds(of: raised)
-                        self.isAsking.store(false, ordering: .releasing)
+                if !waiting.isEmpty, isFenceOpen {
+                    for question in asking.withLock({ $0.questions(for: waiting.map(\.number)) }) {
+                        let asked = waiting.filter { question.contains($0.number) }
+                        // Only now, so that the ends are asked for after everything in the barrier came due.
+                        let raised = asked.filter { $0.raiseBarrier() }
+                        group.addTask {
+                            await self.askEnds(of: raised)
+                            self.asking.withLock { $0.answered(question) }
+                        }
                     }
                 }
                 fire()
@@ -50,37 +52,43 @@ extension TrackerRuntime {
 
     /// One batched query; when it fails one per partition, so that a partition without a leader holds up no other.
     private func askEnds(of partitions: [TrackedPartition]) async {
-        if await ask(partitions) { return }
-        guard partitions.count > 1 else { return }
+        // The deadline keeps an answer from being older than the fence allows.
+        let longest = min(configuration.requestDeadline, configuration.kafka.sessionTimeout / 2)
+        guard partitions.count > 1 else {
+            if let partition = partitions.first { await ask(partition, deadline: longest) }
+            return
+        }
+        if await ends(of: partitions, deadline: min(longest, .seconds(1))) { return }
         await withDiscardingTaskGroup { group in
-            for partition in partitions { group.addTask { _ = await self.ask([partition], isLast: true) } }
+            for partition in partitions { group.addTask { await self.ask(partition, deadline: longest) } }
         }
     }
 
-    private func ask(_ partitions: [TrackedPartition], isLast: Bool = false) async -> Bool {
+    private func ask(_ partition: TrackedPartition, deadline: Duration) async {
+        let isKnown = await ends(of: [partition], deadline: deadline)
+        if !isKnown { partition.setEnds(nil) }
+        asking.withLock { $0.note(partition.number, isAnswering: isKnown) }
+    }
+
+    private func ends(of partitions: [TrackedPartition], deadline: Duration) async -> Bool {
         let wanted = partitions.flatMap { topicPartitions(of: $0, topics: Positions.facts) }
         do {
-            // The deadline keeps an answer from being older than the fence allows.
-            let deadline = min(configuration.requestDeadline, configuration.kafka.sessionTimeout / 2)
             let found = try await consumer.endOffsets(wanted, deadline: deadline)
+            var known: [(TrackedPartition, Positions)] = []
             for partition in partitions {
                 var ends = Positions()
                 for (topic, key) in zip(Positions.facts, topicPartitions(of: partition, topics: Positions.facts)) {
-                    guard let end = found[key] else { return failed(partitions, isLast) }
+                    guard let end = found[key] else { return false }
                     ends[topic] = end
                 }
-                partition.setEnds(ends)
+                known.append((partition, ends))
             }
+            for (partition, ends) in known { partition.setEnds(ends) }
             return true
         } catch {
             logger.debug("the ends of the topics are not known", metadata: ["error": "\(error)"])
-            return failed(partitions, isLast)
+            return false
         }
-    }
-
-    private func failed(_ partitions: [TrackedPartition], _ isLast: Bool) -> Bool {
-        if isLast || partitions.count == 1 { for partition in partitions { partition.setEnds(nil) } }
-        return false
     }
 
     private func fire() {

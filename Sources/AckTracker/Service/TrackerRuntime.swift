@@ -26,8 +26,8 @@ final class TrackerRuntime: Sendable {
     let logger: Logger
     let metrics: TrackerMetrics
     let clock = TrackerClock()
-    /// A question for the topics' ends is on its way.
-    let isAsking = Atomic(false)
+    /// Which partitions' ends are being asked for.
+    let asking = Mutex(Asking())
     let state: Mutex<State>
     /// Held while readiness is looked at and told.
     let showing = Mutex(())

@@ -4,6 +4,7 @@ import KafkaClient
 public import Logging
 public import ServiceLifecycle
 public import ServiceSupport
+import Synchronization
 
 /// The ack tracker: holds every live challenge of its partitions, pushes again what no receipt confirmed, and tells the
 /// backend in time when another way is needed. Any number of them share one consumer group.
@@ -12,6 +13,10 @@ public final class TrackerService: Service {
     private let readiness: Readiness
     private let logger: Logger
     private let metrics: any MetricsFactory
+    private let running = Mutex<TrackerRuntime?>(nil)
+
+    /// The run that is going on.
+    var current: TrackerRuntime? { running.withLock { $0 } }
 
     /// - Parameters:
     ///   - readiness: gets the checks of ``Check``.
@@ -48,6 +53,8 @@ public final class TrackerService: Service {
                 let runtime = try TrackerRuntime(
                     configuration: configuration, partitions: partitions, producer: producer, readiness: readiness,
                     logger: logger, metrics: TrackerMetrics(factory: metrics))
+                running.withLock { $0 = runtime }
+                defer { running.withLock { $0 = nil } }
                 try await runtime.run()
             }
         } catch {

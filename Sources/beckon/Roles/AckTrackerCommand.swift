@@ -15,6 +15,7 @@ struct AckTrackerCommand: AsyncParsableCommand {
             configuration: try TrackerConfiguration(context.settings), readiness: context.readiness,
             logger: context.logger,
             metrics: context.metrics)
+        context.admin.serve(service.challengePage)
         try await context.run([service])
     }
 }

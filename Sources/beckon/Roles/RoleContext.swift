@@ -26,7 +26,8 @@ struct RoleContext: Sendable {
         readiness = Readiness()
         admin = AdminServer(
             host: try settings(Settings.adminHost), port: try settings(Settings.adminPort), readiness: readiness,
-            metrics: metrics, logger: logger)
+            metrics: metrics, logger: logger,
+            token: role == .ackTracker ? try settings.optional(Settings.adminToken) : nil)
     }
 
     static func logger(_ label: String, level: Logger.Level) -> Logger {

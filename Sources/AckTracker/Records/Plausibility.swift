@@ -1,0 +1,62 @@
+import ChallengeModel
+
+/// What a record of ours may say. Times are hints, but one that lies far ahead of its own record, or beyond all reason, shows
+/// that the record is not what it seems to be: nothing is to follow from it. Pure, and the same for every owner: it compares
+/// with the record's timestamp, not with the moment of reading.
+enum Plausibility {
+    /// Epoch milliseconds of the year 2100: sums of times stay far from overflow.
+    static let latestMs: Int64 = 4_102_444_800_000
+    /// Clocks differ by less.
+    static let toleranceMs: Int64 = 300_000
+
+    /// - Parameter recordedMs: the record's timestamp; 0 or less: it has none, and only the bounds count.
+    /// - Throws: ``RecordFormatError`` with reason `range`.
+    static func check(_ kind: Fact.Kind, recordedMs: Int64) throws(RecordFormatError) {
+        switch kind {
+        case .dispatch(let dispatch, _, _): try check(dispatch, recordedMs)
+        case .carried(let carried, _):
+            try check(carried.dispatch, recordedMs)
+            guard carried.lastAttemptNumber <= UInt32(DispatchBits.lastAttempt) else {
+                throw bad("last_attempt_number")
+            }
+            for device in carried.devices where device.accepted > 64 || device.backgroundUsed > 64 {
+                throw bad("accepted or background_used")
+            }
+        case .deviceChanged(let changed, _): try inBounds(changed.target.registeredAtMs, "registered_at_ms")
+        case .outcome(let outcome, _, _):
+            try happened(outcome.atMs, recordedMs, "at_ms")
+            try happened(outcome.sentAtMs, recordedMs, "sent_at_ms")
+            try inBounds(outcome.expiresAtMs, "expires_at_ms")
+            try inBounds(outcome.retryAtMs, "retry_at_ms")
+            try inBounds(outcome.registeredAtMs, "registered_at_ms")
+            if outcome.atMs > 0, outcome.sentAtMs > outcome.atMs + toleranceMs { throw bad("sent_at_ms (after at_ms)") }
+        case .receipt(let receipt, _): try happened(receipt.receivedAtMs, recordedMs, "received_at_ms")
+        case .escalation(let escalation): try happened(escalation.atMs, recordedMs, "at_ms")
+        case .resolution(let resolution): try happened(resolution.atMs, recordedMs, "at_ms")
+        }
+    }
+
+    private static func check(_ dispatch: ChallengeDispatch, _ recordedMs: Int64) throws(RecordFormatError) {
+        try happened(dispatch.createdAtMs, recordedMs, "created_at_ms")
+        try inBounds(dispatch.expiresAtMs, "expires_at_ms")
+        guard dispatch.redelivery.maxAttempts <= 255 else { throw bad("max_attempts") }
+        for target in dispatch.targets { try inBounds(target.registeredAtMs, "registered_at_ms") }
+    }
+
+    private static func inBounds(_ epochMs: Int64, _ field: String) throws(RecordFormatError) {
+        guard (0...latestMs).contains(epochMs) else { throw bad(field) }
+    }
+
+    private static func happened(_ epochMs: Int64, _ recordedMs: Int64, _ field: String) throws(RecordFormatError) {
+        try inBounds(epochMs, field)
+        guard recordedMs <= 0 || epochMs <= recordedMs + toleranceMs else {
+            throw RecordFormatError(
+                reason: "range",
+                "\(field) is \(epochMs - recordedMs) ms after the record itself; \(toleranceMs) at most")
+        }
+    }
+
+    private static func bad(_ field: String) -> RecordFormatError {
+        RecordFormatError(reason: "range", "\(field) is out of range")
+    }
+}

@@ -1,0 +1,55 @@
+public import ChallengeModel
+import Foundation
+import KafkaClient
+public import ServiceSupport
+
+/// What a tracker says about one challenge.
+public enum TrackerAnswer: Sendable {
+    case held(ChallengeView)
+    /// Its partition is ours and read to its end: nobody holds it.
+    case unknown
+    /// Its partition is ours, and not read to its end.
+    case catchingUp(partition: Int32)
+    /// Another tracker owns its partition.
+    case elsewhere(partition: Int32, owned: [Int32])
+    /// The tracker has no assignment.
+    case idle
+}
+
+extension TrackerService {
+    /// Answers from what is held now.
+    public func answer(about challenge: ChallengeSID) -> TrackerAnswer {
+        guard let runtime = current, let sid = PackedSID(challenge.rawValue, prefix: ChallengeKind.prefix) else {
+            return .idle
+        }
+        let number = Murmur2.partition(key: Array(challenge.rawValue.utf8), partitions: runtime.reader.partitions)
+        let owned = runtime.owned
+        guard let partition = owned.first(where: { $0.number == number }) else {
+            return owned.isEmpty ? .idle : .elsewhere(partition: number, owned: owned.map(\.number))
+        }
+        guard partition.isLive else { return .catchingUp(partition: number) }
+        return partition.view(sid, at: runtime.clock.now()).map { .held($0) } ?? .unknown
+    }
+
+    /// `GET /tracker/challenges/{sid}` for the admin port.
+    public var challengePage: AdminPage {
+        AdminPage(path: "tracker/challenges") { [self] text in
+            guard let challenge = ChallengeSID(text) else {
+                return .error(400, "\(text.prefix(40)) is not a challenge SID (YC and 32 hexadecimal digits)")
+            }
+            switch answer(about: challenge) {
+            case .held(let view):
+                let encoder = JSONEncoder()
+                encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+                guard let data = try? encoder.encode(view) else { return .error(500, "the answer cannot be written") }
+                return AdminReply(status: 200, json: String(decoding: data, as: UTF8.self))
+            case .unknown: return .error(404, "not held: never seen, or forgotten a minute after its expiry")
+            case .catchingUp(let partition):
+                return .error(503, "partition \(partition) is being read: try again in some seconds")
+            case .elsewhere(let partition, let owned):
+                return .error(421, "partition \(partition) belongs to another tracker; this one has \(owned)")
+            case .idle: return .error(503, "this tracker has no partitions (yet)")
+            }
+        }
+    }
+}
