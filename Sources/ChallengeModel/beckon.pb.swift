@@ -633,51 +633,94 @@ public nonisolated struct DispatchTarget: Sendable {
 }
 
 /// Push this challenge to these devices now. (challenge, device, dispatch id, kind) is the unit of idempotence.
-public nonisolated struct ChallengeDispatch: Sendable {
+public nonisolated struct ChallengeDispatch: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  public var accountSid: String = String()
+  public var accountSid: String {
+    get {_storage._accountSid}
+    set {_uniqueStorage()._accountSid = newValue}
+  }
 
-  public var serviceSid: String = String()
+  public var serviceSid: String {
+    get {_storage._serviceSid}
+    set {_uniqueStorage()._serviceSid = newValue}
+  }
 
-  public var challengeSid: String = String()
+  public var challengeSid: String {
+    get {_storage._challengeSid}
+    set {_uniqueStorage()._challengeSid = newValue}
+  }
 
-  public var entitySid: String = String()
+  public var entitySid: String {
+    get {_storage._entitySid}
+    set {_uniqueStorage()._entitySid = newValue}
+  }
 
-  public var identity: String = String()
+  public var identity: String {
+    get {_storage._identity}
+    set {_uniqueStorage()._identity = newValue}
+  }
 
   /// `c` creation, `t1`, `t2`, … the tracker's attempts, `n:<NT sid>` a resend that the backend asked for.
-  public var dispatchID: String = String()
+  public var dispatchID: String {
+    get {_storage._dispatchID}
+    set {_uniqueStorage()._dispatchID = newValue}
+  }
 
-  public var message: String = String()
+  public var message: String {
+    get {_storage._message}
+    set {_uniqueStorage()._message = newValue}
+  }
 
-  public var createdAtMs: Int64 = 0
+  public var createdAtMs: Int64 {
+    get {_storage._createdAtMs}
+    set {_uniqueStorage()._createdAtMs = newValue}
+  }
 
-  public var expiresAtMs: Int64 = 0
+  public var expiresAtMs: Int64 {
+    get {_storage._expiresAtMs}
+    set {_uniqueStorage()._expiresAtMs = newValue}
+  }
 
-  public var targets: [DispatchTarget] = []
+  public var targets: [DispatchTarget] {
+    get {_storage._targets}
+    set {_uniqueStorage()._targets = newValue}
+  }
 
   public var redelivery: Redelivery {
-    get {_redelivery ?? Redelivery()}
-    set {_redelivery = newValue}
+    get {_storage._redelivery ?? Redelivery()}
+    set {_uniqueStorage()._redelivery = newValue}
   }
   /// Returns true if `redelivery` has been explicitly set.
-  public var hasRedelivery: Bool {self._redelivery != nil}
+  public var hasRedelivery: Bool {_storage._redelivery != nil}
   /// Clears the value of `redelivery`. Subsequent reads from it will return its default value.
-  public mutating func clearRedelivery() {self._redelivery = nil}
+  public mutating func clearRedelivery() {_uniqueStorage()._redelivery = nil}
 
-  public var fallbacks: [String] = []
+  public var fallbacks: [String] {
+    get {_storage._fallbacks}
+    set {_uniqueStorage()._fallbacks = newValue}
+  }
 
   /// False: visible pushes only.
-  public var backgroundAllowed: Bool = false
+  public var backgroundAllowed: Bool {
+    get {_storage._backgroundAllowed}
+    set {_uniqueStorage()._backgroundAllowed = newValue}
+  }
+
+  /// Until when a provider may hold this one push for a device that is away; 0: until the challenge expires. At or before
+  /// the time of writing: deliver now or never.
+  public var pushExpiresAtMs: Int64 {
+    get {_storage._pushExpiresAtMs}
+    set {_uniqueStorage()._pushExpiresAtMs = newValue}
+  }
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
-  fileprivate var _redelivery: Redelivery? = nil
+  fileprivate var _storage = _StorageClass.defaultInstance
 }
 
 /// A live challenge's device has another push token, or is gone.
@@ -710,51 +753,36 @@ public nonisolated struct DeviceChanged: Sendable {
 }
 
 /// The tracker's folded state of a challenge held for more than 10 minutes. Dispatchers skip it.
-public nonisolated struct CarriedChallenge: @unchecked Sendable {
+public nonisolated struct CarriedChallenge: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   public var dispatch: ChallengeDispatch {
-    get {_storage._dispatch ?? ChallengeDispatch()}
-    set {_uniqueStorage()._dispatch = newValue}
+    get {_dispatch ?? ChallengeDispatch()}
+    set {_dispatch = newValue}
   }
   /// Returns true if `dispatch` has been explicitly set.
-  public var hasDispatch: Bool {_storage._dispatch != nil}
+  public var hasDispatch: Bool {self._dispatch != nil}
   /// Clears the value of `dispatch`. Subsequent reads from it will return its default value.
-  public mutating func clearDispatch() {_uniqueStorage()._dispatch = nil}
+  public mutating func clearDispatch() {self._dispatch = nil}
 
-  public var devices: [DeviceProgress] {
-    get {_storage._devices}
-    set {_uniqueStorage()._devices = newValue}
-  }
+  public var devices: [DeviceProgress] = []
 
-  public var attempts: UInt32 {
-    get {_storage._attempts}
-    set {_uniqueStorage()._attempts = newValue}
-  }
+  public var attempts: UInt32 = 0
 
-  public var closed: Bool {
-    get {_storage._closed}
-    set {_uniqueStorage()._closed = newValue}
-  }
+  public var closed: Bool = false
 
-  public var escalated: Bool {
-    get {_storage._escalated}
-    set {_uniqueStorage()._escalated = newValue}
-  }
+  public var escalated: Bool = false
 
   /// The number of the latest t<n>.
-  public var lastAttemptNumber: UInt32 {
-    get {_storage._lastAttemptNumber}
-    set {_uniqueStorage()._lastAttemptNumber = newValue}
-  }
+  public var lastAttemptNumber: UInt32 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
-  fileprivate var _storage = _StorageClass.defaultInstance
+  fileprivate var _dispatch: ChallengeDispatch? = nil
 }
 
 public nonisolated struct DeviceProgress: Sendable {
@@ -1097,13 +1125,64 @@ public nonisolated struct ProviderCredential: Sendable {
     set {secret = .fcm(newValue)}
   }
 
+  /// Kept and published; dispatchers answer `unsupported-credential` for these two until they can push with them.
+  public var apnsCertificate: ApnsCertificate {
+    get {
+      if case .apnsCertificate(let v)? = secret {return v}
+      return ApnsCertificate()
+    }
+    set {secret = .apnsCertificate(newValue)}
+  }
+
+  public var hms: HmsAppSecret {
+    get {
+      if case .hms(let v)? = secret {return v}
+      return HmsAppSecret()
+    }
+    set {secret = .hms(newValue)}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public nonisolated enum OneOf_Secret: Equatable, Sendable {
     case apnsToken(ApnsTokenKey)
     case fcm(FcmServiceAccount)
+    /// Kept and published; dispatchers answer `unsupported-credential` for these two until they can push with them.
+    case apnsCertificate(ApnsCertificate)
+    case hms(HmsAppSecret)
 
   }
+
+  public init() {}
+}
+
+/// The older way into APNs: a TLS client certificate.
+public nonisolated struct ApnsCertificate: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var certificatePem: String = String()
+
+  public var privateKeyPem: String = String()
+
+  public var sandbox: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct HmsAppSecret: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var appID: String = String()
+
+  public var appSecret: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 }
@@ -1506,93 +1585,160 @@ nonisolated extension DispatchTarget: SwiftProtobuf.Message, SwiftProtobuf._Mess
 
 nonisolated extension ChallengeDispatch: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ChallengeDispatch"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}account_sid\0\u{3}service_sid\0\u{3}challenge_sid\0\u{3}entity_sid\0\u{1}identity\0\u{3}dispatch_id\0\u{1}message\0\u{3}created_at_ms\0\u{3}expires_at_ms\0\u{1}targets\0\u{1}redelivery\0\u{1}fallbacks\0\u{3}background_allowed\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}account_sid\0\u{3}service_sid\0\u{3}challenge_sid\0\u{3}entity_sid\0\u{1}identity\0\u{3}dispatch_id\0\u{1}message\0\u{3}created_at_ms\0\u{3}expires_at_ms\0\u{1}targets\0\u{1}redelivery\0\u{1}fallbacks\0\u{3}background_allowed\0\u{3}push_expires_at_ms\0")
+
+  fileprivate class _StorageClass {
+    var _accountSid: String = String()
+    var _serviceSid: String = String()
+    var _challengeSid: String = String()
+    var _entitySid: String = String()
+    var _identity: String = String()
+    var _dispatchID: String = String()
+    var _message: String = String()
+    var _createdAtMs: Int64 = 0
+    var _expiresAtMs: Int64 = 0
+    var _targets: [DispatchTarget] = []
+    var _redelivery: Redelivery? = nil
+    var _fallbacks: [String] = []
+    var _backgroundAllowed: Bool = false
+    var _pushExpiresAtMs: Int64 = 0
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _accountSid = source._accountSid
+      _serviceSid = source._serviceSid
+      _challengeSid = source._challengeSid
+      _entitySid = source._entitySid
+      _identity = source._identity
+      _dispatchID = source._dispatchID
+      _message = source._message
+      _createdAtMs = source._createdAtMs
+      _expiresAtMs = source._expiresAtMs
+      _targets = source._targets
+      _redelivery = source._redelivery
+      _fallbacks = source._fallbacks
+      _backgroundAllowed = source._backgroundAllowed
+      _pushExpiresAtMs = source._pushExpiresAtMs
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.accountSid) }()
-      case 2: try { try decoder.decodeSingularStringField(value: &self.serviceSid) }()
-      case 3: try { try decoder.decodeSingularStringField(value: &self.challengeSid) }()
-      case 4: try { try decoder.decodeSingularStringField(value: &self.entitySid) }()
-      case 5: try { try decoder.decodeSingularStringField(value: &self.identity) }()
-      case 6: try { try decoder.decodeSingularStringField(value: &self.dispatchID) }()
-      case 7: try { try decoder.decodeSingularStringField(value: &self.message) }()
-      case 8: try { try decoder.decodeSingularInt64Field(value: &self.createdAtMs) }()
-      case 9: try { try decoder.decodeSingularInt64Field(value: &self.expiresAtMs) }()
-      case 10: try { try decoder.decodeRepeatedMessageField(value: &self.targets) }()
-      case 11: try { try decoder.decodeSingularMessageField(value: &self._redelivery) }()
-      case 12: try { try decoder.decodeRepeatedStringField(value: &self.fallbacks) }()
-      case 13: try { try decoder.decodeSingularBoolField(value: &self.backgroundAllowed) }()
-      default: break
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._accountSid) }()
+        case 2: try { try decoder.decodeSingularStringField(value: &_storage._serviceSid) }()
+        case 3: try { try decoder.decodeSingularStringField(value: &_storage._challengeSid) }()
+        case 4: try { try decoder.decodeSingularStringField(value: &_storage._entitySid) }()
+        case 5: try { try decoder.decodeSingularStringField(value: &_storage._identity) }()
+        case 6: try { try decoder.decodeSingularStringField(value: &_storage._dispatchID) }()
+        case 7: try { try decoder.decodeSingularStringField(value: &_storage._message) }()
+        case 8: try { try decoder.decodeSingularInt64Field(value: &_storage._createdAtMs) }()
+        case 9: try { try decoder.decodeSingularInt64Field(value: &_storage._expiresAtMs) }()
+        case 10: try { try decoder.decodeRepeatedMessageField(value: &_storage._targets) }()
+        case 11: try { try decoder.decodeSingularMessageField(value: &_storage._redelivery) }()
+        case 12: try { try decoder.decodeRepeatedStringField(value: &_storage._fallbacks) }()
+        case 13: try { try decoder.decodeSingularBoolField(value: &_storage._backgroundAllowed) }()
+        case 14: try { try decoder.decodeSingularInt64Field(value: &_storage._pushExpiresAtMs) }()
+        default: break
+        }
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    if !self.accountSid.isEmpty {
-      try visitor.visitSingularStringField(value: self.accountSid, fieldNumber: 1)
-    }
-    if !self.serviceSid.isEmpty {
-      try visitor.visitSingularStringField(value: self.serviceSid, fieldNumber: 2)
-    }
-    if !self.challengeSid.isEmpty {
-      try visitor.visitSingularStringField(value: self.challengeSid, fieldNumber: 3)
-    }
-    if !self.entitySid.isEmpty {
-      try visitor.visitSingularStringField(value: self.entitySid, fieldNumber: 4)
-    }
-    if !self.identity.isEmpty {
-      try visitor.visitSingularStringField(value: self.identity, fieldNumber: 5)
-    }
-    if !self.dispatchID.isEmpty {
-      try visitor.visitSingularStringField(value: self.dispatchID, fieldNumber: 6)
-    }
-    if !self.message.isEmpty {
-      try visitor.visitSingularStringField(value: self.message, fieldNumber: 7)
-    }
-    if self.createdAtMs != 0 {
-      try visitor.visitSingularInt64Field(value: self.createdAtMs, fieldNumber: 8)
-    }
-    if self.expiresAtMs != 0 {
-      try visitor.visitSingularInt64Field(value: self.expiresAtMs, fieldNumber: 9)
-    }
-    if !self.targets.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.targets, fieldNumber: 10)
-    }
-    try { if let v = self._redelivery {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 11)
-    } }()
-    if !self.fallbacks.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.fallbacks, fieldNumber: 12)
-    }
-    if self.backgroundAllowed != false {
-      try visitor.visitSingularBoolField(value: self.backgroundAllowed, fieldNumber: 13)
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._accountSid.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._accountSid, fieldNumber: 1)
+      }
+      if !_storage._serviceSid.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._serviceSid, fieldNumber: 2)
+      }
+      if !_storage._challengeSid.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._challengeSid, fieldNumber: 3)
+      }
+      if !_storage._entitySid.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._entitySid, fieldNumber: 4)
+      }
+      if !_storage._identity.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._identity, fieldNumber: 5)
+      }
+      if !_storage._dispatchID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._dispatchID, fieldNumber: 6)
+      }
+      if !_storage._message.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._message, fieldNumber: 7)
+      }
+      if _storage._createdAtMs != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._createdAtMs, fieldNumber: 8)
+      }
+      if _storage._expiresAtMs != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._expiresAtMs, fieldNumber: 9)
+      }
+      if !_storage._targets.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._targets, fieldNumber: 10)
+      }
+      try { if let v = _storage._redelivery {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 11)
+      } }()
+      if !_storage._fallbacks.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._fallbacks, fieldNumber: 12)
+      }
+      if _storage._backgroundAllowed != false {
+        try visitor.visitSingularBoolField(value: _storage._backgroundAllowed, fieldNumber: 13)
+      }
+      if _storage._pushExpiresAtMs != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._pushExpiresAtMs, fieldNumber: 14)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: ChallengeDispatch, rhs: ChallengeDispatch) -> Bool {
-    if lhs.accountSid != rhs.accountSid {return false}
-    if lhs.serviceSid != rhs.serviceSid {return false}
-    if lhs.challengeSid != rhs.challengeSid {return false}
-    if lhs.entitySid != rhs.entitySid {return false}
-    if lhs.identity != rhs.identity {return false}
-    if lhs.dispatchID != rhs.dispatchID {return false}
-    if lhs.message != rhs.message {return false}
-    if lhs.createdAtMs != rhs.createdAtMs {return false}
-    if lhs.expiresAtMs != rhs.expiresAtMs {return false}
-    if lhs.targets != rhs.targets {return false}
-    if lhs._redelivery != rhs._redelivery {return false}
-    if lhs.fallbacks != rhs.fallbacks {return false}
-    if lhs.backgroundAllowed != rhs.backgroundAllowed {return false}
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._accountSid != rhs_storage._accountSid {return false}
+        if _storage._serviceSid != rhs_storage._serviceSid {return false}
+        if _storage._challengeSid != rhs_storage._challengeSid {return false}
+        if _storage._entitySid != rhs_storage._entitySid {return false}
+        if _storage._identity != rhs_storage._identity {return false}
+        if _storage._dispatchID != rhs_storage._dispatchID {return false}
+        if _storage._message != rhs_storage._message {return false}
+        if _storage._createdAtMs != rhs_storage._createdAtMs {return false}
+        if _storage._expiresAtMs != rhs_storage._expiresAtMs {return false}
+        if _storage._targets != rhs_storage._targets {return false}
+        if _storage._redelivery != rhs_storage._redelivery {return false}
+        if _storage._fallbacks != rhs_storage._fallbacks {return false}
+        if _storage._backgroundAllowed != rhs_storage._backgroundAllowed {return false}
+        if _storage._pushExpiresAtMs != rhs_storage._pushExpiresAtMs {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1651,102 +1797,56 @@ nonisolated extension CarriedChallenge: SwiftProtobuf.Message, SwiftProtobuf._Me
   public static let protoMessageName: String = _protobuf_package + ".CarriedChallenge"
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}dispatch\0\u{1}devices\0\u{1}attempts\0\u{1}closed\0\u{1}escalated\0\u{3}last_attempt_number\0")
 
-  fileprivate class _StorageClass {
-    var _dispatch: ChallengeDispatch? = nil
-    var _devices: [DeviceProgress] = []
-    var _attempts: UInt32 = 0
-    var _closed: Bool = false
-    var _escalated: Bool = false
-    var _lastAttemptNumber: UInt32 = 0
-
-      // This property is used as the initial default value for new instances of the type.
-      // The type itself is protecting the reference to its storage via CoW semantics.
-      // This will force a copy to be made of this reference when the first mutation occurs;
-      // hence, it is safe to mark this as `nonisolated(unsafe)`.
-      static nonisolated(unsafe) let defaultInstance = _StorageClass()
-
-    private init() {}
-
-    init(copying source: _StorageClass) {
-      _dispatch = source._dispatch
-      _devices = source._devices
-      _attempts = source._attempts
-      _closed = source._closed
-      _escalated = source._escalated
-      _lastAttemptNumber = source._lastAttemptNumber
-    }
-  }
-
-  fileprivate mutating func _uniqueStorage() -> _StorageClass {
-    if !isKnownUniquelyReferenced(&_storage) {
-      _storage = _StorageClass(copying: _storage)
-    }
-    return _storage
-  }
-
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    _ = _uniqueStorage()
-    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
-      while let fieldNumber = try decoder.nextFieldNumber() {
-        // The use of inline closures is to circumvent an issue where the compiler
-        // allocates stack space for every case branch when no optimizations are
-        // enabled. https://github.com/apple/swift-protobuf/issues/1034
-        switch fieldNumber {
-        case 1: try { try decoder.decodeSingularMessageField(value: &_storage._dispatch) }()
-        case 2: try { try decoder.decodeRepeatedMessageField(value: &_storage._devices) }()
-        case 3: try { try decoder.decodeSingularUInt32Field(value: &_storage._attempts) }()
-        case 4: try { try decoder.decodeSingularBoolField(value: &_storage._closed) }()
-        case 5: try { try decoder.decodeSingularBoolField(value: &_storage._escalated) }()
-        case 6: try { try decoder.decodeSingularUInt32Field(value: &_storage._lastAttemptNumber) }()
-        default: break
-        }
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._dispatch) }()
+      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.devices) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self.attempts) }()
+      case 4: try { try decoder.decodeSingularBoolField(value: &self.closed) }()
+      case 5: try { try decoder.decodeSingularBoolField(value: &self.escalated) }()
+      case 6: try { try decoder.decodeSingularUInt32Field(value: &self.lastAttemptNumber) }()
+      default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every if/case branch local when no optimizations
-      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-      // https://github.com/apple/swift-protobuf/issues/1182
-      try { if let v = _storage._dispatch {
-        try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
-      } }()
-      if !_storage._devices.isEmpty {
-        try visitor.visitRepeatedMessageField(value: _storage._devices, fieldNumber: 2)
-      }
-      if _storage._attempts != 0 {
-        try visitor.visitSingularUInt32Field(value: _storage._attempts, fieldNumber: 3)
-      }
-      if _storage._closed != false {
-        try visitor.visitSingularBoolField(value: _storage._closed, fieldNumber: 4)
-      }
-      if _storage._escalated != false {
-        try visitor.visitSingularBoolField(value: _storage._escalated, fieldNumber: 5)
-      }
-      if _storage._lastAttemptNumber != 0 {
-        try visitor.visitSingularUInt32Field(value: _storage._lastAttemptNumber, fieldNumber: 6)
-      }
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._dispatch {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if !self.devices.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.devices, fieldNumber: 2)
+    }
+    if self.attempts != 0 {
+      try visitor.visitSingularUInt32Field(value: self.attempts, fieldNumber: 3)
+    }
+    if self.closed != false {
+      try visitor.visitSingularBoolField(value: self.closed, fieldNumber: 4)
+    }
+    if self.escalated != false {
+      try visitor.visitSingularBoolField(value: self.escalated, fieldNumber: 5)
+    }
+    if self.lastAttemptNumber != 0 {
+      try visitor.visitSingularUInt32Field(value: self.lastAttemptNumber, fieldNumber: 6)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: CarriedChallenge, rhs: CarriedChallenge) -> Bool {
-    if lhs._storage !== rhs._storage {
-      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
-        let _storage = _args.0
-        let rhs_storage = _args.1
-        if _storage._dispatch != rhs_storage._dispatch {return false}
-        if _storage._devices != rhs_storage._devices {return false}
-        if _storage._attempts != rhs_storage._attempts {return false}
-        if _storage._closed != rhs_storage._closed {return false}
-        if _storage._escalated != rhs_storage._escalated {return false}
-        if _storage._lastAttemptNumber != rhs_storage._lastAttemptNumber {return false}
-        return true
-      }
-      if !storagesAreEqual {return false}
-    }
+    if lhs._dispatch != rhs._dispatch {return false}
+    if lhs.devices != rhs.devices {return false}
+    if lhs.attempts != rhs.attempts {return false}
+    if lhs.closed != rhs.closed {return false}
+    if lhs.escalated != rhs.escalated {return false}
+    if lhs.lastAttemptNumber != rhs.lastAttemptNumber {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2385,7 +2485,7 @@ nonisolated extension SealedConfiguration: SwiftProtobuf.Message, SwiftProtobuf.
 
 nonisolated extension ProviderCredential: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ProviderCredential"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}account_sid\0\u{3}credential_sid\0\u{3}apns_token\0\u{1}fcm\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}account_sid\0\u{3}credential_sid\0\u{3}apns_token\0\u{1}fcm\0\u{3}apns_certificate\0\u{1}hms\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2421,6 +2521,32 @@ nonisolated extension ProviderCredential: SwiftProtobuf.Message, SwiftProtobuf._
           self.secret = .fcm(v)
         }
       }()
+      case 5: try {
+        var v: ApnsCertificate?
+        var hadOneofValue = false
+        if let current = self.secret {
+          hadOneofValue = true
+          if case .apnsCertificate(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.secret = .apnsCertificate(v)
+        }
+      }()
+      case 6: try {
+        var v: HmsAppSecret?
+        var hadOneofValue = false
+        if let current = self.secret {
+          hadOneofValue = true
+          if case .hms(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.secret = .hms(v)
+        }
+      }()
       default: break
       }
     }
@@ -2446,6 +2572,14 @@ nonisolated extension ProviderCredential: SwiftProtobuf.Message, SwiftProtobuf._
       guard case .fcm(let v)? = self.secret else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
     }()
+    case .apnsCertificate?: try {
+      guard case .apnsCertificate(let v)? = self.secret else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
+    }()
+    case .hms?: try {
+      guard case .hms(let v)? = self.secret else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 6)
+    }()
     case nil: break
     }
     try unknownFields.traverse(visitor: &visitor)
@@ -2455,6 +2589,81 @@ nonisolated extension ProviderCredential: SwiftProtobuf.Message, SwiftProtobuf._
     if lhs.accountSid != rhs.accountSid {return false}
     if lhs.credentialSid != rhs.credentialSid {return false}
     if lhs.secret != rhs.secret {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ApnsCertificate: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ApnsCertificate"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}certificate_pem\0\u{3}private_key_pem\0\u{1}sandbox\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.certificatePem) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.privateKeyPem) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.sandbox) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.certificatePem.isEmpty {
+      try visitor.visitSingularStringField(value: self.certificatePem, fieldNumber: 1)
+    }
+    if !self.privateKeyPem.isEmpty {
+      try visitor.visitSingularStringField(value: self.privateKeyPem, fieldNumber: 2)
+    }
+    if self.sandbox != false {
+      try visitor.visitSingularBoolField(value: self.sandbox, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ApnsCertificate, rhs: ApnsCertificate) -> Bool {
+    if lhs.certificatePem != rhs.certificatePem {return false}
+    if lhs.privateKeyPem != rhs.privateKeyPem {return false}
+    if lhs.sandbox != rhs.sandbox {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension HmsAppSecret: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".HmsAppSecret"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}app_id\0\u{3}app_secret\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.appID) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.appSecret) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.appID.isEmpty {
+      try visitor.visitSingularStringField(value: self.appID, fieldNumber: 1)
+    }
+    if !self.appSecret.isEmpty {
+      try visitor.visitSingularStringField(value: self.appSecret, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: HmsAppSecret, rhs: HmsAppSecret) -> Bool {
+    if lhs.appID != rhs.appID {return false}
+    if lhs.appSecret != rhs.appSecret {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -5,7 +5,7 @@ public import ChallengeModel
 ///
 /// Every method takes the time as epoch milliseconds: there is no clock inside. Writes return after their commit is on disk.
 /// All throw ``StoreError``. A write whose task is cancelled is still carried out.
-public protocol ChallengeStore: Sendable {
+public protocol ChallengeStore: CodeFactorStore, WebhookStore, Sendable {
     // Accounts
     func createAccount(nowMs: Int64) async throws -> AccountCredentials
     /// True when the account exists and the token is its own; constant time in the token.
@@ -84,7 +84,9 @@ public protocol ChallengeStore: Sendable {
     /// Writes a checked receipt to topic `receipts`.
     func recordReceipt(_ receipt: Receipt) async throws
     /// Writes dispatch `n:<NT>`. - Throws: `limit(.notifications)` at 3, `alreadyResponded`, `alreadyExpired`.
-    func createNotification(challenge: ChallengeSID, nowMs: Int64) async throws -> NotificationSID
+    /// - Parameter ttlSeconds: how long a provider may hold the push, at most until the challenge expires; 0: now or never;
+    ///   nil: until it expires.
+    func createNotification(challenge: ChallengeSID, ttlSeconds: Int?, nowMs: Int64) async throws -> NotificationSID
 
     // Outbox
     /// An event about a subject that no other method writes: `request.rejected`.
@@ -111,10 +113,21 @@ public protocol ChallengeStore: Sendable {
     func close() async
 }
 
+extension ChallengeStore {
+    public func createNotification(challenge: ChallengeSID, nowMs: Int64) async throws -> NotificationSID {
+        try await createNotification(challenge: challenge, ttlSeconds: nil, nowMs: nowMs)
+    }
+}
+
 /// Why the store refused.
 public enum StoreError: Error, Sendable, Equatable {
-    public enum Kind: String, Sendable { case account, service, credential, entity, factor, challenge, accessToken }
-    public enum Limit: String, Sendable { case factors, notifications }
+    public enum Kind: String, Sendable {
+        case account, service, credential, entity, factor, challenge, accessToken, webhook
+    }
+    public enum Limit: String, Sendable {
+        case factors, notifications, codeFactors, factorCreations, factorAttempts, challengeAttempts, challengeCreations
+        case webhooks
+    }
 
     case notFound(Kind)
     case conflict(Kind)
@@ -122,6 +135,8 @@ public enum StoreError: Error, Sendable, Equatable {
     /// Unknown, expired, for another service or identity, used up or spent.
     case accessTokenRefused
     case factorUnverified
+    /// A one-time code is wrong, or was used.
+    case codeRefused
     case noVerifiedFactor
     case alreadyResponded
     case alreadyExpired

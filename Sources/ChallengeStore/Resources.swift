@@ -47,7 +47,7 @@ public struct Service: Sendable, Hashable {
 public struct Credential: Sendable, Hashable {
     public let sid: CredentialSID
     public let account: AccountSID
-    /// `apn` or `fcm`.
+    /// `apn`, `fcm` or `hms`.
     public let type: String
     public let friendlyName: String
     public let sandbox: Bool

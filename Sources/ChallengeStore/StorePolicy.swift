@@ -8,10 +8,24 @@ enum StorePolicy {
     static let unverifiedLifeMs: Int64 = 24 * 3_600_000
     /// An access token's row can be fetched for this long after its expiry.
     static let accessTokenKeptMs: Int64 = 24 * 3_600_000
-    /// A closed challenge is kept this long: the API's own span for personal data.
-    static let challengeKeptMs: Int64 = 30 * 24 * 3_600_000
+    static let dayMs: Int64 = 24 * 3_600_000
     /// Push factors per entity (60315).
     static let factorsPerEntity = 20
+    /// Factors of type `totp` per entity (60315).
+    static let codeFactorsPerEntity = 100
+    /// Factors of any type made per entity in a day (60326).
+    static let factorCreationsPerDay: Int64 = 100
+    /// Wrong codes until a challenge (60308) or a factor (60310) takes no more.
+    static let codeAttempts: Int64 = 5
+    /// Each service's; ours, the original names none.
+    static let webhooksPerService: Int64 = 100
+
+    /// Challenges that may be made of a `totp` factor within a span (60312).
+    static func codeChallengeLimits(codeLength: Int) -> [(spanMs: Int64, limit: Int64)] {
+        let ofShort: [(spanMs: Int64, limit: Int64)] = [(dayMs, 10)]
+        let ofLong: [(spanMs: Int64, limit: Int64)] = [(3_600_000, 50), (dayMs, 100)]
+        return codeLength <= 4 ? ofShort : ofLong
+    }
     /// Unverified factors that one access token makes: a phone whose answer was lost tries again.
     static let factorsPerAccessToken = 3
     /// Resends per challenge (60309).

@@ -164,6 +164,11 @@ public final class PushGateway: Sendable {
                     logger: logger)
                 return CredentialRoute(
                     secret: credential, provider: .fcm(account, token, lane(endpoints.fcm, firstStreamAlone: false)))
+            case .apnsCertificate, .hms:
+                logger.warning(
+                    "credential of a kind that is not pushed with yet",
+                    metadata: ["credential": "\(credential.credentialSid)"])
+                return CredentialRoute(secret: credential, provider: .faulty(reason: "unsupported-credential"))
             case nil:
                 throw PushGatewayError(code: .credential, message: "it holds no secret")
             }

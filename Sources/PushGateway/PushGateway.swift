@@ -12,6 +12,8 @@ public struct Push: Sendable {
     public var message: String
     /// Epoch milliseconds; nothing is sent at or after it.
     public var expiresAtMs: Int64
+    /// Until when the provider may hold it for a device that is away, if not until the expiry; in the past: now or never.
+    public var heldUntilMs: Int64?
     public var receiptToken: String
     public var platform: Platform
     public var pushToken: String
@@ -49,7 +51,7 @@ public struct PushAnswer: Sendable, Hashable {
     public var disposition: Disposition
     /// The provider's own word (`BadDeviceToken`, `UNREGISTERED`), or ours: `timeout`, `connection`, `expired`,
     /// `reset`, `busy` (more outstanding than allowed), `circuit-open`, `access-token`, `unknown-credential`,
-    /// `wrong-credential`, `bad-key`, `no-background`, `closing`.
+    /// `wrong-credential`, `unsupported-credential`, `bad-key`, `no-background`, `closing`.
     public var reason: String
     /// HTTP status; 0 when no answer came.
     public var status: Int

@@ -73,6 +73,18 @@ struct PushPlannerTests {
     }
 
     @Test(
+        "a resend with a life of its own is dropped ten seconds after it, which is its time on the way",
+        arguments: [(Int64(1000), Int64(10_999), false), (1000, 11_000, true), (0, 11_000, false)])
+    func ownLife(pushExpiresAtMs: Int64, nowMs: Int64, isDropped: Bool) throws {
+        var dispatch = Samples.dispatch(1, id: Self.resend, expiresAtMs: 20_000)
+        dispatch.pushExpiresAtMs = pushExpiresAtMs
+        let plan = PushPlanner.plan(
+            Samples.target(), of: dispatch, id: try #require(DispatchID(Self.resend)), facts: DeviceFacts(),
+            nowMs: nowMs)
+        #expect(plan.map(\.decision) == [isDropped ? .drop(.expiredBeforePush) : .push])
+    }
+
+    @Test(
         "each platform gets what it can take",
         arguments: [
             (Platform.apn, "t", PlannedPush.Decision.push), (.fcm, "t", .push), (.noPush, "", .drop(.noPushChannel)),

@@ -135,7 +135,7 @@ struct EnrolmentTests {
                 #expect(try answer.code() == code)
                 #expect(try answer.text("message").contains(name))
             }
-            try await refused("FactorType", "totp")
+            try await refused("FactorType", "passkeys")
             try await refused("FactorType", nil)
             try await refused("FriendlyName", nil)
             try await refused("FriendlyName", String(repeating: "a", count: 65))

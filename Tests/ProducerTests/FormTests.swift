@@ -98,7 +98,7 @@ struct FormTests {
             ("/v2/Receipts", .receipts), ("/v1/Credentials/CR1", .credential("CR1")), ("/", nil), ("", nil),
             ("/v2/services", nil), ("/v2/Services/", nil), ("/v2//Services", nil), ("/v3/Services", nil),
             ("/v2/Services/VA1/Entities/i/Challenges/YC1/Receipts/x", nil), ("/v2/Services/%zz", nil),
-            ("/v2/Services/VA1/Webhooks", nil),
+            ("/v2/Services/VA1/Webhooks", .webhooks(service: "VA1")),
         ] as [(String, Route?)])
     func routes(path: String, route: Route?) {
         #expect(Route(path: path) == route)

@@ -43,6 +43,24 @@ struct RequestTests {
         try expectMembers(payload, of: push, kind: "background")
     }
 
+    @Test(
+        "a push that a provider may hold for less than the challenge lives: the provider is told so, the app is not",
+        arguments: [(Int64(1_800_000_030_500), "1800000030", "30s"), (1_799_999_999_000, "1799999999", "0s")])
+    func heldUntil(untilMs: Int64, expiration: String, ttl: String) throws {
+        var push = Rig.push()
+        push.expiresAtMs = 1_800_000_300_000
+        push.heldUntilMs = untilMs
+        let request = try apns(push)
+        #expect(request.fields["apns-expiration"] == expiration)
+        try expectMembers(try json(request), of: push, kind: "visible")
+        var toFCM = Rig.push(.fcm)
+        toFCM.expiresAtMs = 1_800_000_300_000
+        toFCM.heldUntilMs = untilMs
+        let message = try #require(
+            try json(fcm(toFCM, nowMs: 1_800_000_000_000))["message"] as? [String: Any])
+        #expect((message["android"] as? [String: String])?["ttl"] == ttl)
+    }
+
     @Test("an FCM data message: high priority, its life as ttl, no collapse key, the challenge as tag")
     func fcmMessage() throws {
         var push = Rig.push(.fcm)

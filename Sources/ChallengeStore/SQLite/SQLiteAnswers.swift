@@ -62,7 +62,9 @@ extension SQLiteChallengeStore {
         }
     }
 
-    public func createNotification(challenge sid: ChallengeSID, nowMs: Int64) async throws -> NotificationSID {
+    public func createNotification(
+        challenge sid: ChallengeSID, ttlSeconds: Int?, nowMs: Int64
+    ) async throws -> NotificationSID {
         let notification = NotificationSID.generate(nowMs: nowMs)
         try await write { database in
             guard let stored = try database.challenge(sid) else { throw StoreError.notFound(.challenge) }
@@ -86,6 +88,7 @@ extension SQLiteChallengeStore {
                 [nowMs, sid.rawValue])
             try database.dispatch(
                 challenge, .resend(notification), to: database.targetsNow(of: sid, service: service),
+                pushExpiresAtMs: ttlSeconds.map { min(nowMs + Int64($0) * 1000, challenge.expiresAtMs) },
                 traceparent: stored.traceparent, nowMs: nowMs)
         }
         return notification
@@ -112,7 +115,8 @@ extension Database {
         if let answer {
             challenge.respondedAtMs = nowMs
             challenge.responder = answer.factor
-            challenge.signedAnswer = answer.signedAnswer
+            // A one-time code is no signature and is not kept.
+            challenge.signedAnswer = answer.signedAnswer.isEmpty ? nil : answer.signedAnswer
             challenge.metadata = answer.metadata
         }
         let isWinner = try changes(
@@ -138,6 +142,10 @@ extension Database {
         case .expired: type = .challengeExpired
         case .canceled: type = .challengeCanceled
         case .superseded: type = .challengeSuperseded
+        }
+        // Of what was never dispatched nobody waits for the end.
+        guard !challenge.isCodeChallenge else {
+            return try emit(type, challenge, traceparent: traceparent, nowMs: nowMs)
         }
         var resolution = Resolution()
         resolution.accountSid = challenge.account.rawValue

@@ -21,6 +21,8 @@ public struct StoreKeys: Sendable {
 /// caller has returned. Nothing blocks a cooperative thread: writes run on the writer's queue, reads on up to four others.
 public final class SQLiteChallengeStore: ChallengeStore {
     let keys: StoreKeys
+    /// Closed challenges are deleted when they are so old, in milliseconds.
+    let retentionMs: Int64
     let tokens = VerifiedTokens()
     private let pool: DatabasePool
     private let group: GroupCommit
@@ -29,13 +31,18 @@ public final class SQLiteChallengeStore: ChallengeStore {
     private let isClosed = Atomic(false)
 
     /// Opens the file, makes it when missing, and brings the schema up to date. Blocks for as long as that takes.
+    /// - Parameter retentionDays: how long a finished challenge is kept, with the identity and the details in it, counted from
+    ///   its creation; 30 is the API's own span for personal data.
     /// - Throws: ``StoreError/failed(_:)`` that names the file.
-    public convenience init(path: String, keys: StoreKeys, logger: Logger) throws {
-        try self.init(path: path, keys: keys, logger: logger) { _ in }
+    public convenience init(path: String, keys: StoreKeys, retentionDays: Int = 30, logger: Logger) throws {
+        try self.init(path: path, keys: keys, retentionDays: retentionDays, logger: logger) { _ in }
     }
 
     /// - Parameter configure: last changes to the connections, for tests that watch the statements.
-    init(path: String, keys: StoreKeys, logger: Logger, configure: (inout Configuration) -> Void) throws {
+    init(
+        path: String, keys: StoreKeys, retentionDays: Int = 30, logger: Logger,
+        configure: (inout Configuration) -> Void
+    ) throws {
         var configuration = Configuration()
         configuration.busyMode = .timeout(10)
         configuration.maximumReaderCount = 4
@@ -65,6 +72,7 @@ public final class SQLiteChallengeStore: ChallengeStore {
             throw StoreError.failed("database \(path): \(Self.storeError(error))")
         }
         self.keys = keys
+        retentionMs = Int64(retentionDays) * StorePolicy.dayMs
         self.logger = logger
         let signal = OutboxSignal(last: lastOutboxID)
         self.signal = signal

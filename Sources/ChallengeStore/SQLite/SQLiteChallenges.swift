@@ -135,8 +135,10 @@ extension Database {
     }
 
     /// One push of a challenge, on its way to `challenges`.
+    /// - Parameter pushExpiresAtMs: the end of this push, when it is not the challenge's.
     func dispatch(
-        _ challenge: Challenge, _ id: DispatchID, to targets: [DispatchTarget], traceparent: String?, nowMs: Int64
+        _ challenge: Challenge, _ id: DispatchID, to targets: [DispatchTarget], pushExpiresAtMs: Int64? = nil,
+        traceparent: String?, nowMs: Int64
     ) throws {
         var dispatch = ChallengeDispatch()
         dispatch.accountSid = challenge.account.rawValue
@@ -148,6 +150,7 @@ extension Database {
         dispatch.message = challenge.message
         dispatch.createdAtMs = challenge.createdAtMs
         dispatch.expiresAtMs = challenge.expiresAtMs
+        dispatch.pushExpiresAtMs = pushExpiresAtMs ?? 0
         dispatch.targets = targets
         dispatch.redelivery = challenge.redelivery
         dispatch.fallbacks = challenge.fallbacks
@@ -167,7 +170,7 @@ extension Database {
         var data: [String: EventValue] = [
             "account_sid": .string(challenge.account.rawValue), "service_sid": .string(challenge.service.rawValue),
             "entity_sid": .string(challenge.entity.rawValue), "entity_identity": .string(challenge.identity),
-            "challenge_sid": .string(challenge.sid.rawValue), "factor_type": "push",
+            "challenge_sid": .string(challenge.sid.rawValue), "factor_type": .string(challenge.factorType),
             "status": .string(challenge.status.rawValue),
         ]
         if let factor = challenge.responder ?? challenge.factor { data["factor_sid"] = .string(factor.rawValue) }

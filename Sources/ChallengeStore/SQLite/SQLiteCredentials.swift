@@ -13,9 +13,13 @@ extension SQLiteChallengeStore {
         let (type, sandbox): (String, Bool)
         switch secret.secret {
         case .apnsToken(let key): (type, sandbox) = ("apn", key.sandbox)
+        case .apnsCertificate(let certificate): (type, sandbox) = ("apn", certificate.sandbox)
         case .fcm: (type, sandbox) = ("fcm", false)
+        case .hms: (type, sandbox) = ("hms", false)
         case nil:
-            throw StoreError.failed("the credential holds no secret; expected an APNs key or an FCM service account")
+            throw StoreError.failed(
+                "the credential holds no secret; expected an APNs key or certificate, an FCM service account or an HMS secret"
+            )
         }
         let (keyID, sealed) = try sealAtRest(secret.protobufBytes(), Self.context(account, sid))
         let record = try published(secret)

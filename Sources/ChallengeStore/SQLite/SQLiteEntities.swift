@@ -144,6 +144,7 @@ extension Database {
         for row in try rows("SELECT \(Factor.columns) FROM factors WHERE entity_sid = ?", [entity.sid.rawValue]) {
             try delete(Factor(row: row), reason: .entityDeleted, nowMs: nowMs)
         }
+        try deleteCodeFactors(of: entity.sid, nowMs: nowMs)
         try run("DELETE FROM entities WHERE sid = ?", [entity.sid.rawValue])
         try run("INSERT OR IGNORE INTO entity_purges (entity_sid) VALUES (?)", [entity.sid.rawValue])
     }

@@ -4,7 +4,8 @@ import GRDB
 
 extension SQLiteChallengeStore {
     public func createFactor(_ new: NewFactor, accessToken: String?, nowMs: Int64) async throws -> Factor {
-        try await write { database in
+        let sid = FactorSID.generate(variant: 0x03, nowMs: nowMs)
+        return try await write { database in
             try database.requireService(new.service, account: new.account)
             let existing = try database.entity(account: new.account, service: new.service, identity: new.identity)
             if existing == nil, EntitySID(new.identity) != nil { throw StoreError.notFound(.entity) }
@@ -26,8 +27,9 @@ extension SQLiteChallengeStore {
             let count = try database.integer(
                 "SELECT count(*) FROM factors WHERE entity_sid = ?", [entity.sid.rawValue])
             guard count < StorePolicy.factorsPerEntity else { throw StoreError.limit(.factors) }
+            try database.countFactorCreation(sid, of: entity.sid, nowMs: nowMs)
             let factor = Factor(
-                sid: .generate(variant: 0x03, nowMs: nowMs), account: new.account, service: new.service,
+                sid: sid, account: new.account, service: new.service,
                 entity: entity.sid, identity: entity.identity, friendlyName: new.friendlyName, isVerified: false,
                 publicKey: new.publicKey, keyID: .generate(nowMs: nowMs), platform: new.platform,
                 pushToken: new.platform == .noPush ? nil : new.pushToken, appID: new.appID,

@@ -11,10 +11,12 @@ extension SQLiteChallengeStore {
         let due = try await read { database in
             (
                 expiry: try database.exists(Self.expired + " LIMIT 1", [nowMs]),
-                rest: try database.hasHousekeeping(nowMs: nowMs)
+                rest: try database.hasHousekeeping(keptMs: self.retentionMs, nowMs: nowMs)
             )
         }
-        if due.rest { try await write { try $0.keepHouse(limit: limit, nowMs: nowMs) } }
+        if due.rest {
+            try await write { try $0.keepHouse(limit: limit, keptMs: self.retentionMs, nowMs: nowMs) }
+        }
         guard due.expiry else { return 0 }
         return try await write { database in
             let sids = try database.texts(Self.expired + " ORDER BY expires_ms LIMIT ?", [nowMs, limit])
@@ -31,7 +33,7 @@ extension SQLiteChallengeStore {
 }
 
 extension Database {
-    func hasHousekeeping(nowMs: Int64) throws -> Bool {
+    func hasHousekeeping(keptMs: Int64, nowMs: Int64) throws -> Bool {
         if try exists("SELECT 1 FROM request_ids WHERE created_ms <= ? LIMIT 1", [nowMs - StorePolicy.requestIDLifeMs])
         {
             return true
@@ -47,12 +49,23 @@ extension Database {
         {
             return true
         }
+        if try exists(
+            "SELECT 1 FROM code_factors WHERE verified = 0 AND created_ms <= ? LIMIT 1",
+            [nowMs - StorePolicy.unverifiedLifeMs])
+        {
+            return true
+        }
+        for table in ["code_creations", "factor_creations"] {
+            if try exists("SELECT 1 FROM \(table) WHERE created_ms <= ? LIMIT 1", [nowMs - StorePolicy.dayMs]) {
+                return true
+            }
+        }
         if try exists("SELECT 1 FROM services WHERE deleted = 1 LIMIT 1") { return true }
         if try exists("SELECT 1 FROM entity_purges LIMIT 1") { return true }
-        return try !oldChallenges(nowMs: nowMs, limit: 1).isEmpty
+        return try !oldChallenges(keptMs: keptMs, nowMs: nowMs, limit: 1).isEmpty
     }
 
-    func keepHouse(limit: Int, nowMs: Int64) throws {
+    func keepHouse(limit: Int, keptMs: Int64, nowMs: Int64) throws {
         try run(
             """
             DELETE FROM request_ids WHERE (account_sid, service_sid, request_id) IN (SELECT account_sid, service_sid, \
@@ -65,16 +78,28 @@ extension Database {
             """, [nowMs - StorePolicy.accessTokenKeptMs, limit])
         try pruneUnverified(
             "1", [], createdBeforeMs: nowMs - StorePolicy.unverifiedLifeMs, limit: limit, nowMs: nowMs)
-        try delete(challenges: oldChallenges(nowMs: nowMs, limit: limit))
+        try pruneUnverifiedCodes(
+            "1", [], createdBeforeMs: nowMs - StorePolicy.unverifiedLifeMs, limit: limit, nowMs: nowMs)
+        for (table, key) in [
+            ("code_creations", "factor_sid, created_ms, challenge_sid"),
+            ("factor_creations", "entity_sid, created_ms, factor_sid"),
+        ] {
+            try run(
+                """
+                DELETE FROM \(table) WHERE (\(key)) IN (SELECT \(key) FROM \(table) WHERE created_ms <= ? \
+                ORDER BY created_ms LIMIT ?)
+                """, [nowMs - StorePolicy.dayMs, limit])
+        }
+        try delete(challenges: oldChallenges(keptMs: keptMs, nowMs: nowMs, limit: limit))
         try purgeServices(limit: max(1, limit / 10), nowMs: nowMs)
         try purgeEntities(limit: limit)
     }
 
     /// Closed challenges past their time. Row ids ascend with the time of creation: a look at the first tells.
-    private func oldChallenges(nowMs: Int64, limit: Int) throws -> [String] {
+    private func oldChallenges(keptMs: Int64, nowMs: Int64, limit: Int) throws -> [String] {
         let rows = try rows("SELECT sid, created_ms, status FROM challenges ORDER BY id LIMIT ?", [limit])
         return rows.prefix { row in
-            (row[1] as Int64) <= nowMs - StorePolicy.challengeKeptMs && (row[2] as String) != "pending"
+            (row[1] as Int64) <= nowMs - keptMs && (row[2] as String) != "pending"
         }.map { $0[0] }
     }
 
@@ -82,6 +107,7 @@ extension Database {
         for sid in challenges {
             try run("DELETE FROM challenges WHERE sid = ?", [sid])
             try run("DELETE FROM challenge_targets WHERE challenge_sid = ?", [sid])
+            try run("DELETE FROM code_attempts WHERE challenge_sid = ?", [sid])
         }
     }
 
@@ -90,7 +116,10 @@ extension Database {
         let entities = try rows(
             "SELECT \(Entity.columns) FROM entities e WHERE service_sid = ? LIMIT ?", [service, limit])
         for row in entities { try delete(Entity(row: row), nowMs: nowMs) }
-        if entities.count < limit { try run("DELETE FROM services WHERE sid = ?", [service]) }
+        if entities.count < limit {
+            try run("DELETE FROM webhooks WHERE service_sid = ?", [service])
+            try run("DELETE FROM services WHERE sid = ?", [service])
+        }
     }
 
     private func purgeEntities(limit: Int) throws {

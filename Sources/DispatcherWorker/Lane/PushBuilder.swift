@@ -26,7 +26,7 @@ struct PushBuilder: Sendable {
         let token = ReceiptToken(
             account: checked.account, service: checked.service, challenge: checked.challenge, factor: factor,
             dispatch: checked.id, expiresAtMs: dispatch.expiresAtMs)
-        return Push(
+        var push = Push(
             pushID: PushID.make(
                 challenge: dispatch.challengeSid, factor: factor.rawValue, dispatch: dispatch.dispatchID,
                 kind: planned.kind),
@@ -35,6 +35,8 @@ struct PushBuilder: Sendable {
             receiptToken: token.sealed(with: recordKeys), platform: target.platform, pushToken: target.pushToken,
             appID: target.appID, credentialSID: target.credentialSid, environment: target.environment,
             registeredAtMs: target.registeredAtMs)
+        if dispatch.pushExpiresAtMs > 0 { push.heldUntilMs = dispatch.pushExpiresAtMs }
+        return push
     }
 
     /// The outcome of something that the provider or the gateway answered.

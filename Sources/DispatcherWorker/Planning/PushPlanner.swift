@@ -62,11 +62,17 @@ enum PushPlanner {
         }
     }
 
+    /// A push that is to be delivered now or never still needs its time on the way here.
+    static let pushExpirySlackMs: Int64 = 10_000
+
     /// Why nothing of this dispatch may go to the device any more; asked again before a retry.
     static func reasonToDrop(
         _ dispatch: ChallengeDispatch, id: DispatchID, facts: DeviceFacts, nowMs: Int64
     ) -> DropReason? {
         if nowMs >= dispatch.expiresAtMs { return .expiredBeforePush }
+        if dispatch.pushExpiresAtMs > 0, nowMs >= dispatch.pushExpiresAtMs + pushExpirySlackMs {
+            return .expiredBeforePush
+        }
         if facts.isResolved { return .resolvedBeforePush }
         switch id {
         case .resend:

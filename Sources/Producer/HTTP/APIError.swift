@@ -23,8 +23,11 @@ enum APICode: Int, CaseIterable, Sendable {
     case entityExists = 60301
     case accessTokenParameters = 60305
     case noPushPlatform = 60307
+    case challengeAttempts = 60308
     case notificationLimit = 60309
+    case factorAttempts = 60310
     case factorVerificationFailed = 60311
+    case challengeCreations = 60312
     case factorCreationRefused = 60313
     case publicKeyInvalid = 60314
     case factorLimit = 60315
@@ -33,6 +36,7 @@ enum APICode: Int, CaseIterable, Sendable {
     case alreadyResponded = 60322
     case alreadyExpired = 60323
     case answerRefused = 60324
+    case factorCreations = 60326
     case pageSize = 60373
     case pageToken = 60374
 
@@ -50,7 +54,7 @@ enum APICode: Int, CaseIterable, Sendable {
         case .entityExists, .factorExists: 409
         case .tooLarge: 413
         case .mediaType: 415
-        case .notificationLimit: 429
+        case .challengeAttempts, .notificationLimit, .factorAttempts, .challengeCreations, .factorCreations: 429
         case .internalError: 500
         case .unavailable: 503
         case .invalidParameter, .accessTokenParameters, .noPushPlatform, .publicKeyInvalid, .factorLimit, .pageSize,

@@ -4,6 +4,8 @@ enum Route: Equatable, Sendable {
     case service(String)
     case accessTokens(service: String)
     case accessToken(service: String, String)
+    case webhooks(service: String)
+    case webhook(service: String, String)
     case entities(service: String)
     case entity(service: String, identity: String)
     case factors(service: String, identity: String)
@@ -55,6 +57,8 @@ enum Route: Equatable, Sendable {
         case (2, _): self = .service(service)
         case (3, "AccessTokens"): self = .accessTokens(service: service)
         case (4, "AccessTokens"): self = .accessToken(service: service, parts[3])
+        case (3, "Webhooks"): self = .webhooks(service: service)
+        case (4, "Webhooks"): self = .webhook(service: service, parts[3])
         case (3, "Entities"): self = .entities(service: service)
         case (4, "Entities"): self = .entity(service: service, identity: parts[3])
         case (5, "Entities") where parts[4] == "Factors": self = .factors(service: service, identity: parts[3])
@@ -79,6 +83,8 @@ enum Route: Equatable, Sendable {
         case .service: "/v2/Services/{sid}"
         case .accessTokens: "/v2/Services/{sid}/AccessTokens"
         case .accessToken: "/v2/Services/{sid}/AccessTokens/{sid}"
+        case .webhooks: "/v2/Services/{sid}/Webhooks"
+        case .webhook: "/v2/Services/{sid}/Webhooks/{sid}"
         case .entities: "/v2/Services/{sid}/Entities"
         case .entity: "/v2/Services/{sid}/Entities/{identity}"
         case .factors: "/v2/Services/{sid}/Entities/{identity}/Factors"
@@ -96,8 +102,8 @@ enum Route: Equatable, Sendable {
     /// For the header `Allow` of a 405.
     var methods: [String] {
         switch self {
-        case .services, .entities, .factors, .challenges, .credentials: ["GET", "POST"]
-        case .service, .factor: ["GET", "POST", "DELETE"]
+        case .services, .entities, .factors, .challenges, .credentials, .webhooks: ["GET", "POST"]
+        case .service, .factor, .webhook: ["GET", "POST", "DELETE"]
         case .challenge: ["GET", "POST"]
         case .entity, .credential: ["GET", "DELETE"]
         case .accessToken: ["GET"]

@@ -8,12 +8,26 @@ extension APIError {
             self.init(.notFound, "The requested resource was not found: no such factor of this identity")
         case .notFound: self = .notFound
         case .conflict(.factor):
-            self.init(.factorExists, "A factor with this Binding.PublicKey exists already for this identity")
+            self.init(.factorExists, "A factor of this key or secret exists already for this identity")
         case .conflict: self.init(.entityExists, "An entity with this Identity exists already in this service")
         case .limit(.factors):
             self.init(.factorLimit, "The identity has 20 push factors, the most there may be: delete one first")
         case .limit(.notifications):
             self.init(.notificationLimit, "The challenge was sent again 3 times, the most there may be")
+        case .limit(.codeFactors):
+            self.init(.factorLimit, "The identity has 100 totp factors, the most there may be: delete one first")
+        case .limit(.factorCreations):
+            self.init(.factorCreations, "100 factors were made for the identity within a day, the most there may be")
+        case .limit(.factorAttempts):
+            self.init(.factorAttempts, "Five wrong codes were sent for the factor: make a new one")
+        case .limit(.challengeAttempts):
+            self.init(.challengeAttempts, "Five wrong codes were sent for the challenge: make a new one")
+        case .limit(.challengeCreations):
+            self.init(
+                .challengeCreations, "Too many challenges were made of the factor within an hour or a day: wait")
+        case .limit(.webhooks):
+            self.init(.invalidParameter, "The service has 100 webhooks, the most there may be: delete one first")
+        case .codeRefused: self.init(.answerRefused, "Challenge verification failed: the code is wrong, or was used")
         case .accessTokenRefused:
             self.init(
                 .factorCreationRefused,

@@ -1,6 +1,7 @@
 import ChallengeModel
 import Crypto
 import Foundation
+import NIOSSL
 
 /// The rules of provider credentials: what a dispatcher would stumble over is refused here, where someone reads the answer.
 enum CredentialRules {
@@ -21,6 +22,49 @@ enum CredentialRules {
             throw RuleViolation("PrivateKey", "the text of Apple's .p8 file, a P-256 key in PKCS #8 PEM")
         }
         return text
+    }
+
+    /// A TLS client certificate of Apple and its key, in PEM. What stands outside of the markers is cut off.
+    static func apnsCertificate(_ text: String, key: String) throws(RuleViolation) -> ApnsCertificate {
+        guard let certificate = block(text, ["CERTIFICATE"]),
+            let parsed = try? NIOSSLCertificate(bytes: Array(certificate.utf8), format: .pem)
+        else {
+            throw RuleViolation("Certificate", "a certificate in PEM, BEGIN CERTIFICATE")
+        }
+        guard let privateKey = block(key, ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"]),
+            let parsedKey = try? NIOSSLPrivateKey(bytes: Array(privateKey.utf8), format: .pem)
+        else {
+            throw RuleViolation("PrivateKey", "the certificate's private key in PEM, without a passphrase")
+        }
+        let configuration = TLSConfiguration.makeServerConfiguration(
+            certificateChain: [.certificate(parsed)], privateKey: .privateKey(parsedKey))
+        guard (try? NIOSSLContext(configuration: configuration)) != nil else {
+            throw RuleViolation("PrivateKey", "the private key that belongs to Certificate")
+        }
+        var secret = ApnsCertificate()
+        secret.certificatePem = certificate
+        secret.privateKeyPem = privateKey
+        return secret
+    }
+
+    /// `AppId` of an HMS app: its number.
+    static func hmsAppID(_ text: String) throws(RuleViolation) -> String {
+        guard (1...32).contains(text.utf8.count), text.utf8.allSatisfy({ TextRules.isDigit($0) }) else {
+            throw RuleViolation("AppId", "the app's number, up to 32 digits")
+        }
+        return text
+    }
+
+    /// The first PEM block of one of these labels, with its markers.
+    private static func block(_ text: String, _ labels: [String]) -> String? {
+        for label in labels {
+            if let start = text.range(of: "-----BEGIN \(label)-----"),
+                let end = text.range(of: "-----END \(label)-----", range: start.upperBound..<text.endIndex)
+            {
+                return String(text[start.lowerBound..<end.upperBound]) + "\n"
+            }
+        }
+        return nil
     }
 
     /// Google's JSON text of a service account.

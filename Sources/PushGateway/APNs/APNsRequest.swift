@@ -24,7 +24,7 @@ enum APNsRequest {
         let expiration = request.beginField(.apnsExpiration)
         // A background push is never stored: APNs keeps one notification per app, and that must be the alert. Rounded down,
         // so that it is not delivered after the expiry.
-        request.append(decimal: isBackground ? 0 : push.expiresAtMs / 1000)
+        request.append(decimal: isBackground ? 0 : (push.heldUntilMs ?? push.expiresAtMs) / 1000)
         request.endField(at: expiration)
         guard request.field(.apnsID, push.pushID) else { throw UnfitPush(reason: "BadMessageId") }
         if !isBackground {

@@ -30,7 +30,7 @@ enum FCMRequest {
         if request.count - start > dataLimit { throw UnfitPush(reason: "INVALID_ARGUMENT") }
         json.raw("},\"android\":{\"priority\":\"HIGH\",\"ttl\":\"")
         // 0 is "now or never": still right in the last second.
-        json.number(min(max((push.expiresAtMs - nowMs) / 1000, 0), longestTTLSeconds))
+        json.number(min(max(((push.heldUntilMs ?? push.expiresAtMs) - nowMs) / 1000, 0), longestTTLSeconds))
         json.raw("s\"}}}")
     }
 }

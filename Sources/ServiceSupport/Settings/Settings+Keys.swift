@@ -86,6 +86,9 @@ extension Settings {
         "api.tlsKeyFile", type: "path", roles: [.producer], "PEM private key beside the chain.")
     public static let storePath = Setting.text(
         "store.path", type: "path", isRequired: true, roles: [.producer], "The SQLite file; made when missing.")
+    public static let storeRetention = Setting.integer(
+        "store.retentionDays", type: "days", default: 30, range: 1...3650, roles: [.producer],
+        "How long a finished challenge is kept, with the identity and the details in it, from its creation.")
     public static let entranceAccount = Setting(
         SettingDescription(
             key: "entrance.account", type: "AC and 32 hexadecimal digits", defaultText: nil, range: "", isSecret: false,
@@ -187,7 +190,7 @@ extension Settings {
         topicPrefix.description, recordKeys.description, storeKeys.description, configurationKeys.description,
         apiHost.description, apiPort.description, apiPublicURL.description, apiCertificate.description,
         apiKey.description,
-        storePath.description, entranceAccount.description, outboxLimit.description, apnsURL.description,
+        storePath.description, storeRetention.description, entranceAccount.description, outboxLimit.description, apnsURL.description,
         apnsSandboxURL.description, fcmURL.description, fcmTokenURL.description, providersCAFile.description,
         pushDeadline.description, pushMaxInFlight.description, pushMaxConnections.description, pushThreads.description,
         trackerLatency.description, trackerAttempts.description, brokerPartitions.description,

@@ -19,7 +19,7 @@ struct ProducerCommand: AsyncParsableCommand {
             path: try settings(Settings.storePath),
             keys: StoreKeys(
                 store: try settings(Settings.storeKeys), configuration: try settings(Settings.configurationKeys)),
-            logger: context.logger)
+            retentionDays: try settings(Settings.storeRetention), logger: context.logger)
         let service = ProducerService(
             configuration: try ProducerConfiguration(settings), store: store, readiness: context.readiness,
             logger: context.logger, metrics: context.metrics)

@@ -10,6 +10,7 @@ extension API {
         var parameters = try call.parameters()
         let new = try newChallenge(
             &parameters, account: account, service: service, identity: identity, call: call)
+        if new.factor?.isCodeFactor == true { return try await createCodeChallenge(call, new, &parameters) }
         do {
             let (challenge, _) = try await store.createChallenge(new, nowMs: call.nowMs)
             metrics.challengeCreated(source: "http")
@@ -33,7 +34,12 @@ extension API {
                     .factor, "YF and 32 hexadecimal digits, or nothing for all devices of the identity")
             }
         }
-        let message = try ChallengeRules.message(try parameters.required(ChallengeField.message.rawValue))
+        // A code needs no words: nothing is pushed.
+        let isCode = factor?.isCodeFactor == true
+        let text = isCode ? try parameters.text(ChallengeField.message.rawValue) ?? "" : nil
+        let message =
+            text == ""
+            ? "" : try ChallengeRules.message(try text ?? parameters.required(ChallengeField.message.rawValue))
         var fields: [DetailField] = []
         for text in parameters.list(ChallengeField.fields.rawValue) { fields.append(try ChallengeRules.field(text)) }
         let asked = try parameters.text(ChallengeField.expiration.rawValue)
@@ -47,9 +53,10 @@ extension API {
         if let text = try parameters.text(ChallengeField.hiddenDetails.rawValue), !text.isEmpty {
             new.hiddenDetails = try ChallengeRules.hiddenDetails(text)
         }
+        new.traceparent = call.traceparent
+        guard !isCode else { return new }
         new.fallbacks = try ChallengeRules.fallbacks(parameters.list(ChallengeField.fallback.rawValue))
         new.redelivery = try redelivery(&parameters)
-        new.traceparent = call.traceparent
         return new
     }
 
@@ -122,16 +129,19 @@ extension API {
         let (challenge, caller) = try await challenge(call, service, identity, sid)
         var reply = APIReply.ok(
             show(call).challenge(challenge, device: caller.factor?.sid, nowMs: call.nowMs))
-        if isPending(challenge, call) { reply.headers["Twilio-Verify-Signature-Fields"] = SignedAnswer.headerValue }
+        if isPending(challenge, call), !challenge.isCodeChallenge {
+            reply.headers["Twilio-Verify-Signature-Fields"] = SignedAnswer.headerValue
+        }
         await polled([challenge], by: caller, call: call)
         return reply
     }
 
-    /// Devices only: a backend cannot answer for a person.
+    /// Devices only: a backend cannot answer for a person, but for the code that the person gave it.
     func answerChallenge(
         _ call: APICall, _ service: String, _ identity: String, _ sid: String
     ) async throws -> APIReply {
         let (challenge, caller) = try await challenge(call, service, identity, sid)
+        if challenge.isCodeChallenge, caller.factor == nil { return try await answerCodeChallenge(call, challenge) }
         guard let factor = caller.factor else {
             throw APIError(.accessDenied, "Access denied: only the device answers a challenge, with its own token")
         }
@@ -175,12 +185,16 @@ extension API {
         guard let challenge = found else { throw APIError.notFound }
         var parameters = try call.parameters()
         let ttl = try parameters.integer("Ttl", in: 0...300) ?? 300
+        guard !challenge.isCodeChallenge else {
+            throw APIError(.noPushPlatform, "The factor is of type totp: nothing is pushed to it")
+        }
         if let factor = challenge.factor,
             try await store.factor(factor, account: account, service: service, identity: identity)?.platform == .noPush
         {
             throw APIError(.noPushPlatform, "The factor's notification platform is none: the app polls")
         }
-        let notification = try await store.createNotification(challenge: challenge.sid, nowMs: call.nowMs)
+        let notification = try await store.createNotification(
+            challenge: challenge.sid, ttlSeconds: ttl, nowMs: call.nowMs)
         return .created(
             show(call).notification(notification, of: challenge, ttl: ttl, nowMs: call.nowMs),
             ignoring: parameters.unread)

@@ -7,21 +7,37 @@ extension API {
         var parameters = try call.parameters()
         let friendlyName = try parameters.text("FriendlyName", length: 0...64) ?? ""
         _ = try parameters.required("Type")
-        let isAPNs = try parameters.choice("Type", ["apn": true, "fcm": false]) ?? true
+        let type = try parameters.choice("Type", ["apn": "apn", "fcm": "fcm", "hms": "hms"])
         var secret = ProviderCredential()
-        if isAPNs {
-            var key = ApnsTokenKey()
-            key.teamID = try CredentialRules.appleID(try parameters.required("TeamId"), parameter: "TeamId")
-            key.keyID = try CredentialRules.appleID(try parameters.required("KeyId"), parameter: "KeyId")
-            key.privateKeyPem = try CredentialRules.apnsKey(try parameters.required("PrivateKey"))
-            key.sandbox = try parameters.boolean("Sandbox") ?? false
-            secret.apnsToken = key
-        } else {
-            secret.fcm = try CredentialRules.serviceAccount(try parameters.required("ServiceAccount"))
+        switch type {
+        case "fcm": secret.fcm = try CredentialRules.serviceAccount(try parameters.required("ServiceAccount"))
+        case "hms":
+            secret.hms.appID = try CredentialRules.hmsAppID(try parameters.required("AppId"))
+            secret.hms.appSecret = try parameters.required("AppSecret", length: 1...256)
+        default: try apns(&secret, &parameters)
         }
         let credential = try await store.createCredential(
             account: account, friendlyName: friendlyName, secret: secret, nowMs: call.nowMs)
         return .created(show(call).credential(credential), ignoring: parameters.unread)
+    }
+
+    /// A token key (`TeamId`, `KeyId`, `PrivateKey`), or the original's `Certificate` and `PrivateKey`.
+    private func apns(
+        _ secret: inout ProviderCredential, _ parameters: inout ParameterReader
+    ) throws(RuleViolation) {
+        let sandbox = try parameters.boolean("Sandbox") ?? false
+        if let certificate = try parameters.text("Certificate") {
+            secret.apnsCertificate = try CredentialRules.apnsCertificate(
+                certificate, key: try parameters.required("PrivateKey"))
+            secret.apnsCertificate.sandbox = sandbox
+            return
+        }
+        var key = ApnsTokenKey()
+        key.teamID = try CredentialRules.appleID(try parameters.required("TeamId"), parameter: "TeamId")
+        key.keyID = try CredentialRules.appleID(try parameters.required("KeyId"), parameter: "KeyId")
+        key.privateKeyPem = try CredentialRules.apnsKey(try parameters.required("PrivateKey"))
+        key.sandbox = sandbox
+        secret.apnsToken = key
     }
 
     func listCredentials(_ call: APICall) async throws -> APIReply {

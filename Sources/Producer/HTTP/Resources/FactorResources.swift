@@ -18,6 +18,17 @@ extension API {
             account = try await authenticator.backend(call)
         }
         var parameters = try call.parameters()
+        // A SID names an entity that exists; the store refuses one that does not.
+        let identity = EntitySID(identity) == nil ? try TextRules.identity(identity) : identity
+        _ = try parameters.required("FactorType")
+        if try parameters.choice("FactorType", ["push": false, "totp": true]) == true {
+            guard accessToken == nil else {
+                throw APIError(
+                    .factorCreationRefused, "Unauthorized factor creation: access tokens are for push factors")
+            }
+            return try await createCodeFactor(
+                call, &parameters, account: account, service: service, identity: identity)
+        }
         let new = try newFactor(&parameters, account: account, service: service, identity: identity)
         do {
             let factor = try await store.createFactor(new, accessToken: accessToken, nowMs: call.nowMs)
@@ -31,14 +42,6 @@ extension API {
     private func newFactor(
         _ parameters: inout ParameterReader, account: AccountSID, service: ServiceSID, identity: String
     ) throws -> NewFactor {
-        // A SID names an entity that exists; the store refuses one that does not.
-        let identity = EntitySID(identity) == nil ? try TextRules.identity(identity) : identity
-        switch try parameters.required("FactorType") {
-        case "push": break
-        case "totp", "passkeys":
-            throw RuleViolation("FactorType", "push: other types are not served yet")
-        default: throw RuleViolation("FactorType", "push")
-        }
         let friendlyName = try parameters.required("FriendlyName", length: 1...64)
         _ = try parameters.required("Binding.Alg")
         _ = try parameters.choice("Binding.Alg", ["ES256": true])
@@ -65,18 +68,30 @@ extension API {
         let service: ServiceSID = try call.sid(service)
         var parameters = try call.parameters()
         let paging = try Paging(&parameters, call: call, keys: recordKeys)
-        let page = try await store.factors(
+        let page = try await store.allFactors(
             account: account, service: service, identity: identity, page: paging.request)
         if page.items.isEmpty { try await entity(identity, service: service, account: account) }
-        return .ok(paging.body("factors", page) { show(call).factor($0) }, ignoring: parameters.unread)
+        return .ok(
+            paging.body("factors", page) { factor in
+                switch factor {
+                case .push(let factor): show(call).factor(factor)
+                case .code(let factor): show(call).codeFactor(factor)
+                }
+            }, ignoring: parameters.unread)
     }
 
     func fetchFactor(_ call: APICall, _ service: String, _ identity: String, _ sid: String) async throws -> APIReply {
-        .ok(show(call).factor(try await factor(call, service, identity, sid)))
+        if let sid = FactorSID(sid), sid.isCodeFactor {
+            return try await fetchCodeFactor(call, service, identity, sid)
+        }
+        return .ok(show(call).factor(try await factor(call, service, identity, sid)))
     }
 
     /// Verifies (`AuthPayload`), changes, or both: first the proof, then the changes.
     func updateFactor(_ call: APICall, _ service: String, _ identity: String, _ sid: String) async throws -> APIReply {
+        if let sid = FactorSID(sid), sid.isCodeFactor {
+            return try await updateCodeFactor(call, service, identity, sid)
+        }
         var factor = try await factor(call, service, identity, sid)
         var parameters = try call.parameters()
         let proof = try parameters.text("AuthPayload", length: 1...5456)
@@ -114,6 +129,9 @@ extension API {
     }
 
     func deleteFactor(_ call: APICall, _ service: String, _ identity: String, _ sid: String) async throws -> APIReply {
+        if let sid = FactorSID(sid), sid.isCodeFactor {
+            return try await deleteCodeFactor(call, service, identity, sid)
+        }
         let factor = try await factor(call, service, identity, sid)
         guard try await store.deleteFactor(factor.sid, nowMs: call.nowMs) else { throw APIError.notFound }
         return .noContent

@@ -178,6 +178,49 @@ struct Representation: Sendable {
         return .object(members)
     }
 
+    /// - Parameter binding: what only the reply to the creation shows.
+    func codeFactor(_ factor: CodeFactor, binding: (secret: String, uri: String)? = nil) -> JSONValue {
+        var members: [(name: String, value: JSONValue)] = [
+            ("sid", .string(factor.sid.rawValue)), ("account_sid", .string(factor.account.rawValue)),
+            ("service_sid", .string(factor.service.rawValue)), ("entity_sid", .string(factor.entity.rawValue)),
+            ("identity", .string(factor.identity)),
+        ]
+        if let binding {
+            members.append(
+                ("binding", .object([("secret", .string(binding.secret)), ("uri", .string(binding.uri))])))
+            members.append(("options", .null))
+        }
+        members += [
+            ("date_created", time(factor.createdAtMs)), ("date_updated", time(factor.updatedAtMs)),
+            ("friendly_name", .string(factor.friendlyName)),
+            ("status", .string(factor.isVerified ? "verified" : "unverified")), ("factor_type", .string("totp")),
+            (
+                "config",
+                .object([
+                    ("alg", .string(factor.code.algorithm.rawValue)), ("skew", .integer(Int64(factor.code.skew))),
+                    ("code_length", .integer(Int64(factor.code.codeLength))),
+                    ("time_step", .integer(Int64(factor.code.timeStep))),
+                ])
+            ), ("metadata", stored(factor.metadata)),
+            ("url", .string("\(url(factor.service, factor.identity))/Factors/\(factor.sid)")),
+        ]
+        return .object(members)
+    }
+
+    // MARK: - Webhooks
+
+    func webhook(_ webhook: Webhook) -> JSONValue {
+        .object([
+            ("sid", .string(webhook.sid.rawValue)), ("service_sid", .string(webhook.service.rawValue)),
+            ("account_sid", .string(webhook.account.rawValue)), ("friendly_name", .string(webhook.friendlyName)),
+            ("event_types", .array(webhook.eventTypes.map { .string($0) })),
+            ("status", .string(webhook.isEnabled ? "enabled" : "disabled")), ("version", .string(webhook.version)),
+            ("webhook_url", .string(webhook.url)), ("webhook_method", .string("POST")),
+            ("date_created", time(webhook.createdAtMs)), ("date_updated", time(webhook.updatedAtMs)),
+            ("url", .string("\(url(webhook.service))/Webhooks/\(webhook.sid)")),
+        ])
+    }
+
     // MARK: - Challenges
 
     /// A challenge as a reader sees it. A device reads its own factor's SID, also in a fan-out: it signs that. A backend reads null in a
@@ -200,9 +243,10 @@ struct Representation: Sendable {
             ("date_created", time(challenge.createdAtMs)), ("date_updated", time(challenge.updatedAtMs)),
             ("date_responded", challenge.respondedAtMs.map(time) ?? .null),
             ("expiration_date", time(challenge.expiresAtMs)), ("status", .string(status.wireStatus)),
-            ("responded_reason", .string(isWithdrawn ? "not_needed" : "none")), ("details", .object(details)),
+            ("responded_reason", .string(isWithdrawn ? "not_needed" : "none")),
+            ("details", challenge.isCodeChallenge && challenge.message.isEmpty ? .null : .object(details)),
             ("hidden_details", stored(challenge.hiddenDetails)), ("metadata", stored(challenge.metadata)),
-            ("factor_type", .string("push")), ("url", .string(url)),
+            ("factor_type", .string(challenge.factorType)), ("url", .string(url)),
             ("links", .object([("notifications", .string("\(url)/Notifications"))])),
         ])
         guard device == nil, let extensions = extensions(of: challenge) else { return value }

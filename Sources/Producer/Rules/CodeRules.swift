@@ -1,0 +1,50 @@
+import ChallengeModel
+
+/// The rules of factors of type `totp`.
+enum CodeRules {
+    /// `AuthPayload`: what the person typed.
+    static func payload(_ text: String) throws(RuleViolation) -> String {
+        guard (3...8).contains(text.utf8.count), text.utf8.allSatisfy({ TextRules.isDigit($0) }) else {
+            throw RuleViolation("AuthPayload", "the code, 3 to 8 digits")
+        }
+        return text
+    }
+
+    /// `Binding.Secret`: base32 of 10 to 128 bytes.
+    static func secret(_ text: String) throws(RuleViolation) -> [UInt8] {
+        guard let secret = Base32.decode(text), (10...128).contains(secret.count) else {
+            throw RuleViolation("Binding.Secret", "base32 of 10 to 128 bytes, or nothing for a new one")
+        }
+        return secret
+    }
+
+    /// `Config.*`, each beside what it is when it is not sent.
+    static func config(_ parameters: inout ParameterReader, unset: OneTimeCode) throws(RuleViolation) -> OneTimeCode {
+        var code = unset
+        code.algorithm =
+            try parameters.choice("Config.Alg", ["sha1": .sha1, "sha256": .sha256, "sha512": .sha512])
+            ?? code.algorithm
+        code.timeStep = try parameters.integer("Config.TimeStep", in: 20...60) ?? code.timeStep
+        code.codeLength = try parameters.integer("Config.CodeLength", in: 3...8) ?? code.codeLength
+        code.skew = try parameters.integer("Config.Skew", in: 0...2) ?? code.skew
+        return code
+    }
+
+    /// What authenticator apps read from a QR code: the key URI format of Google Authenticator.
+    static func uri(issuer: String, friendlyName: String, secret: [UInt8], code: OneTimeCode) -> String {
+        let issuer = Percent.encode(issuer)
+        return
+            "otpauth://totp/\(issuer):\(Percent.encode(friendlyName))?secret=\(Base32.encode(secret))&issuer=\(issuer)"
+            + "&algorithm=\(code.algorithm.rawValue.uppercased())&digits=\(code.codeLength)&period=\(code.timeStep)"
+    }
+}
+
+extension ServiceSettings {
+    /// `Totp.*` of the service.
+    var code: OneTimeCode {
+        func number(_ name: String, _ unset: Int) -> Int { value(name).integerValue.map { Int($0) } ?? unset }
+        return OneTimeCode(
+            timeStep: number("Totp.TimeStep", 30), codeLength: number("Totp.CodeLength", 6),
+            skew: number("Totp.Skew", 1))
+    }
+}
