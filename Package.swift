@@ -197,6 +197,11 @@ let package = Package(
             ],
             swiftSettings: swiftSettings),
         .testTarget(
+            name: "Conformance",
+            dependencies: ["TestSupport"],
+            exclude: ["generated", "readme.py", "requirements.txt", "run", "wire"],
+            swiftSettings: swiftSettings),
+        .testTarget(
             name: "Faults",
             dependencies: [
                 "ChallengeModel", "DeviceKit", "KafkaClient", "Simulators", "TestSupport", .asyncHTTPClient, .logging,

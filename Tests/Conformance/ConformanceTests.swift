@@ -1,0 +1,52 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// `Tests/Conformance/run`, a part at a time. Everything else about it stands there.
+@Suite("Clients that nobody here wrote", .timeLimit(.minutes(5)), .serialized)
+struct ConformanceTests {
+    @Test("twilio-python and a phone in Python, every reply compared with the published description")
+    func wire() async throws { try await run("wire") }
+
+    @Test("generated requests: what is served is what docs/openapi.json says")
+    func generated() async throws { try await run("generated") }
+
+    @Test("the README's shell blocks do what they say")
+    func readme() async throws { try await run("readme") }
+
+    private func run(_ part: String) async throws {
+        let folder = URL(filePath: #filePath).deletingLastPathComponent()
+        let (status, output) = try await Script.run(
+            folder.appending(path: "run").path, [part], environment: ["BECKON_BINARY": BeckonProcess.executable.path])
+        if status == 77 { try Test.cancel("\(output.split(separator: "\n").last ?? "skipped")") }
+        #expect(status == 0, "\(output)")
+        print(output.split(separator: "\n").suffix(6).joined(separator: "\n"))
+    }
+}
+
+private enum Script {
+    /// Off the cooperative threads. - Returns: the exit status, and what it wrote on both outputs.
+    static func run(_ path: String, _ arguments: [String], environment: [String: String]) async throws -> (
+        Int32, String
+    ) {
+        try await withCheckedThrowingContinuation { continuation in
+            DispatchQueue.global().async {
+                continuation.resume(
+                    with: Result {
+                        let process = Process()
+                        process.executableURL = URL(filePath: path)
+                        process.arguments = arguments
+                        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+                        let pipe = Pipe()
+                        process.standardInput = FileHandle.nullDevice
+                        process.standardOutput = pipe
+                        process.standardError = pipe
+                        try process.run()
+                        let text = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+                        process.waitUntilExit()
+                        return (process.terminationStatus, text)
+                    })
+            }
+        }
+    }
+}
