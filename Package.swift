@@ -174,7 +174,7 @@ let package = Package(
             of: "Producer",
             [
                 "ChallengeModel", "ChallengeStore", "DeviceKit", "KafkaClient", "ServiceSupport", .asyncHTTPClient,
-                .coreMetrics, .crypto, .hummingbird, .nioCore, .nioHTTP1, .nioSSL, .serviceLifecycle,
+                .coreMetrics, .crypto, .hummingbird, .nioCore, .nioHTTP1, .nioPosix, .nioSSL, .serviceLifecycle,
             ]),
         tests(
             of: "DispatcherWorker",

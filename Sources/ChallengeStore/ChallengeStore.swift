@@ -5,12 +5,7 @@ public import ChallengeModel
 ///
 /// Every method takes the time as epoch milliseconds: there is no clock inside. Writes return after their commit is on disk.
 /// All throw ``StoreError``. A write whose task is cancelled is still carried out.
-public protocol ChallengeStore: CodeFactorStore, WebhookStore, Sendable {
-    // Accounts
-    func createAccount(nowMs: Int64) async throws -> AccountCredentials
-    /// True when the account exists and the token is its own; constant time in the token.
-    func authenticate(account: AccountSID, authToken: String) async throws -> Bool
-
+public protocol ChallengeStore: AccountStore, CodeFactorStore, WebhookStore {
     // Services
     func createService(_ new: NewService, nowMs: Int64) async throws -> Service
     func service(_ sid: ServiceSID, account: AccountSID) async throws -> Service?
@@ -18,7 +13,7 @@ public protocol ChallengeStore: CodeFactorStore, WebhookStore, Sendable {
     func updateService(
         _ sid: ServiceSID, account: AccountSID, _ change: ServiceChange, nowMs: Int64
     ) async throws -> Service
-    func deleteService(_ sid: ServiceSID, account: AccountSID) async throws -> Bool
+    func deleteService(_ sid: ServiceSID, account: AccountSID, nowMs: Int64) async throws -> Bool
 
     // Credentials
     /// Seals the secret at rest and writes it, sealed, to topic `configuration`.
@@ -126,7 +121,7 @@ public enum StoreError: Error, Sendable, Equatable {
     }
     public enum Limit: String, Sendable {
         case factors, notifications, codeFactors, factorCreations, factorAttempts, challengeAttempts, challengeCreations
-        case webhooks
+        case webhooks, keys
     }
 
     case notFound(Kind)
@@ -134,6 +129,8 @@ public enum StoreError: Error, Sendable, Equatable {
     case limit(Limit)
     /// Unknown, expired, for another service or identity, used up or spent.
     case accessTokenRefused
+    /// A device's token was used for another request that changed something.
+    case tokenReplayed
     case factorUnverified
     /// A one-time code is wrong, or was used.
     case codeRefused

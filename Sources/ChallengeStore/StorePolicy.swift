@@ -36,6 +36,14 @@ enum StorePolicy {
     /// Background pushes that one challenge reserves.
     static let backgroundPushesPerChallenge = 1
 
+    /// API keys per account that are not revoked.
+    static let keysPerAccount = 200
+    /// How long a login that was right is believed, and so how long a revocation by another process may go unseen.
+    static let loginCacheMs = 2000
+    /// The audit trail of settings, keys, factors, and that of challenges and access tokens.
+    static let auditKeptMs: Int64 = 400 * 24 * 3_600_000
+    static let auditTrafficKeptMs: Int64 = 30 * 24 * 3_600_000
+
     /// How many background pushes a new challenge may use on a device that was promised `used` within the window.
     static func backgroundBudget(used: Int) -> Int {
         min(backgroundPushesPerChallenge, max(0, backgroundPushesPerWindow - used))

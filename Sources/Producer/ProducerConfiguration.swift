@@ -15,6 +15,19 @@ public struct ProducerConfiguration: Sendable {
         }
     }
 
+    /// Where devices call, when that is not where backends call.
+    public struct DeviceAPI: Sendable {
+        public var host = "127.0.0.1"
+        /// 0: any free port, see ``ProducerService/boundDevicePort``.
+        public var port = 0
+        /// As ``ProducerConfiguration/publicURL``.
+        public var publicURL: String?
+        /// Nil: plain HTTP.
+        public var tls: TLSFiles?
+
+        public init() {}
+    }
+
     /// Address to listen on; default `127.0.0.1`.
     public var host = "127.0.0.1"
     /// 0 to 65,535; 0: any free port, see ``ProducerService/boundPort``. Default 8080.
@@ -25,6 +38,14 @@ public struct ProducerConfiguration: Sendable {
     /// Nil: plain HTTP, for loopback or behind a proxy.
     public var tls: TLSFiles?
     public var http = HTTPLimits()
+    /// How often the certificate's files are looked at for a renewal; default 5 s.
+    public var certificateInterval: Duration = .seconds(5)
+    /// A second address, which serves devices only and refuses account keys; nil: devices use the first.
+    public var deviceAPI: DeviceAPI?
+    /// Pages that may call from a browser, each as its `Origin`; none: no header of CORS is sent.
+    public var corsOrigins: [String] = []
+    /// Whose `X-Forwarded-Host` and `X-Forwarded-Proto` count.
+    public var trustedProxies = TrustedProxies()
 
     public var kafka: KafkaConfiguration
     public var topics: TopicNames

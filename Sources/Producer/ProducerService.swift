@@ -21,15 +21,11 @@ public final class ProducerService: ServiceLifecycle.Service {
     private let logger: Logger
     private let factory: any MetricsFactory
     private let clock: @Sendable () -> Int64
-    private let bound = Mutex<BoundPort>(.waiting([]))
-
-    private enum BoundPort {
-        case waiting([CheckedContinuation<Int?, Never>])
-        case known(Int?)
-    }
+    private let bound = BoundPort()
+    private let deviceBound = BoundPort()
 
     /// - Parameters:
-    ///   - readiness: checks `http`, `kafka`, `outbox-limit` and the relay's `outbox` are kept in it.
+    ///   - readiness: checks `http`, `http-devices`, `kafka`, `outbox-limit` and the relay's `outbox` are kept in it.
     ///   - clock: epoch milliseconds.
     public init(
         configuration: ProducerConfiguration, store: any ChallengeStore, readiness: Readiness, logger: Logger,
@@ -44,35 +40,18 @@ public final class ProducerService: ServiceLifecycle.Service {
     }
 
     /// The port that HTTP listens on, once it does; nil when ``run()`` ended before.
-    public var boundPort: Int? {
-        get async {
-            await withCheckedContinuation { continuation in
-                let known: Int?? = bound.withLock { bound in
-                    switch bound {
-                    case .known(let port): return .some(port)
-                    case .waiting(let waiting):
-                        bound = .waiting(waiting + [continuation])
-                        return nil
-                    }
-                }
-                if let known { continuation.resume(returning: known) }
-            }
-        }
-    }
+    public var boundPort: Int? { get async { await bound.value } }
 
-    private func resolve(port: Int?) {
-        let waiting = bound.withLock { bound -> [CheckedContinuation<Int?, Never>] in
-            guard case .waiting(let waiting) = bound else { return [] }
-            bound = .known(port)
-            return waiting
-        }
-        for continuation in waiting { continuation.resume(returning: port) }
-    }
+    /// The port of the address for devices; nil when there is none, or ``run()`` ended before.
+    public var boundDevicePort: Int? { get async { configuration.deviceAPI == nil ? nil : await deviceBound.value } }
 
     /// Until shut down gracefully or cancelled.
     /// - Throws: when the port cannot be bound, a TLS file cannot be read, or a librdkafka property is refused.
     public func run() async throws {
-        defer { resolve(port: nil) }
+        defer {
+            bound.resolve(nil)
+            deviceBound.resolve(nil)
+        }
         readiness.fail("http", "starting")
         readiness.fail("kafka", "starting")
         let metrics = ProducerMetrics(factory: factory)
@@ -81,13 +60,10 @@ public final class ProducerService: ServiceLifecycle.Service {
         let signer = RecordSigner(
             names: configuration.topics, authenticator: RecordAuthenticator(keys: configuration.recordKeys))
         let kafkaReady = Latch()
-        let responder = responder(metrics: metrics, pressure: pressure)
-        let application = try HTTPServer.application(
-            responder: responder, configuration: configuration, logger: logger
-        ) { [readiness] port in
-            readiness.pass("http")
-            self.resolve(port: port)
-        }
+        let api = API(
+            store: store, authenticator: Authenticator(store: store, metrics: metrics),
+            recordKeys: configuration.recordKeys, pressure: pressure, metrics: metrics, logger: logger)
+        let listeners = try listeners(api, metrics: metrics)
         // Shut down in reverse.
         var services: [any ServiceLifecycle.Service] = [
             closing(producer),
@@ -111,7 +87,7 @@ public final class ProducerService: ServiceLifecycle.Service {
         ]
         let deadLetters = DeadLetters(producer: producer, signer: signer, metrics: metrics, logger: logger)
         services += entrances(metrics: metrics, pressure: pressure, deadLetters: deadLetters, after: kafkaReady)
-        services.append(application)
+        services += listeners
         let group = ServiceGroup(configuration: .init(services: services, logger: logger))
         do {
             try await group.run()
@@ -122,15 +98,49 @@ public final class ProducerService: ServiceLifecycle.Service {
         await producer.close(deadline: configuration.flushDeadline)
     }
 
-    private func responder(metrics: ProducerMetrics, pressure: OutboxPressure) -> APIResponder {
-        let scheme = configuration.tls == nil ? "http" : "https"
-        return APIResponder(
-            api: API(
-                store: store, authenticator: Authenticator(store: store, metrics: metrics),
-                recordKeys: configuration.recordKeys, pressure: pressure, metrics: metrics, logger: logger),
-            limits: configuration.http, publicURL: configuration.publicURL,
-            fallbackURL: "\(scheme)://\(configuration.host):\(configuration.port)", scheme: scheme, clock: clock,
-            metrics: metrics, logger: logger)
+    /// One address or two, and what follows their certificates.
+    private func listeners(_ api: API, metrics: ProducerMetrics) throws -> [any ServiceLifecycle.Service] {
+        var services: [any ServiceLifecycle.Service] = []
+        func listen(
+            host: String, port: Int, tls: ProducerConfiguration.TLSFiles?, publicURL: String?, isForDevices: Bool,
+            onBound: @escaping @Sendable (Int) -> Void
+        ) throws {
+            let certificate = try tls.map { try ServerCertificate($0) }
+            let scheme = certificate == nil ? "http" : "https"
+            let view = ClientView(
+                publicURL: publicURL, scheme: scheme, fallbackURL: "\(scheme)://\(host):\(port)",
+                proxies: configuration.trustedProxies)
+            let responder = APIResponder(
+                api: api, limits: configuration.http, view: view, cors: CORS(origins: configuration.corsOrigins),
+                isForDevices: isForDevices, clock: clock, metrics: metrics, logger: logger)
+            if let certificate {
+                services.append(
+                    StoppableWork { [configuration, logger] in
+                        await certificate.follow(every: configuration.certificateInterval, logger: logger)
+                    })
+            }
+            services.append(
+                HTTPServer.application(
+                    responder: responder, listener: HTTPListener(host: host, port: port, certificate: certificate),
+                    limits: configuration.http, logger: logger, onBound: onBound))
+        }
+        if let device = configuration.deviceAPI {
+            readiness.fail("http-devices", "starting")
+            try listen(
+                host: device.host, port: device.port, tls: device.tls, publicURL: device.publicURL, isForDevices: true
+            ) { [readiness, deviceBound] port in
+                readiness.pass("http-devices")
+                deviceBound.resolve(port)
+            }
+        }
+        try listen(
+            host: configuration.host, port: configuration.port, tls: configuration.tls,
+            publicURL: configuration.publicURL, isForDevices: false
+        ) { [readiness, bound] port in
+            readiness.pass("http")
+            bound.resolve(port)
+        }
+        return services
     }
 
     /// The last to be shut down: what others have written on their way out is flushed here.

@@ -6,32 +6,190 @@ import ServiceSupport
 
 struct AccountCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "account", abstract: "Accounts: who may use the API.", subcommands: [Create.self])
+        commandName: "account", abstract: "Accounts: who may use the API.", subcommands: [Create.self, Rotate.self])
 
     struct Create: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "create", abstract: "Makes an account and prints its SID and auth token as one JSON line.",
-            discussion:
-                "The auth token is shown this once. Takes the producer's --store-path and its keys from the environment."
-        )
+            discussion: "The auth token is shown this once. " + OfflineStore.discussion)
 
-        @Argument(parsing: .captureForPassthrough, help: "The producer's settings: --store-path F.")
+        @Argument(parsing: .allUnrecognized, help: OfflineStore.help)
         var settings: [String] = []
 
         func run() async throws {
-            if settings.contains(where: { ["--help", "-h"].contains($0) }) {
-                print(Self.helpMessage())
-                return
-            }
-            let settings = try await Settings(role: .producer, arguments: settings)
-            let store = try SQLiteChallengeStore(
-                path: try settings(Settings.storePath),
-                keys: StoreKeys(
-                    store: try settings(Settings.storeKeys), configuration: try settings(Settings.configurationKeys)),
-                logger: RoleContext.logger("account", level: try settings(Settings.logLevel)))
-            let account = try await store.createAccount(nowMs: Timestamp.nowMs())
-            await store.close()
-            print("{\"account_sid\":\"\(account.sid)\",\"auth_token\":\"\(account.authToken)\"}")
+            let account = try await OfflineStore.with(settings) { try await $0.createAccount(nowMs: Timestamp.nowMs()) }
+            print(JSONLine([("account_sid", account.sid.rawValue), ("auth_token", account.authToken)]))
         }
+    }
+
+    struct Rotate: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "rotate", abstract: "Makes a new auth token; the former one stays good for a while.",
+            discussion:
+                "The auth token is shown this once. Webhooks are signed with the new one at once. To end the former one "
+                + "before its time, rotate again with --keep-former-hours 0. " + OfflineStore.discussion)
+
+        @Option(help: "The account's SID.") var account: String
+        @Option(help: "How long the former token stays good, 0 to 720.") var keepFormerHours = 24
+
+        @Argument(parsing: .allUnrecognized, help: OfflineStore.help)
+        var settings: [String] = []
+
+        func run() async throws {
+            guard (0...720).contains(keepFormerHours) else {
+                throw ValidationError("--keep-former-hours: expected 0 to 720")
+            }
+            let account = try sid(account, "--account", AccountSID.self)
+            let nowMs = Timestamp.nowMs()
+            let keepMs = Int64(keepFormerHours) * 3_600_000
+            let rotated = try await OfflineStore.with(settings) {
+                try await $0.rotateAuthToken(account, keepFormerMs: keepMs, nowMs: nowMs)
+            }
+            print(
+                JSONLine([
+                    ("account_sid", rotated.sid.rawValue), ("auth_token", rotated.authToken),
+                    ("former_valid_until", Timestamp.rfc3339Seconds(nowMs + keepMs)),
+                ]))
+        }
+    }
+}
+
+struct KeyCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "key", abstract: "API keys: callers that may do less than the account's auth token.",
+        subcommands: [Create.self, List.self, Revoke.self])
+
+    struct Create: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "create", abstract: "Makes an API key and prints its SID and secret as one JSON line.",
+            discussion: "The secret is shown this once: only its hash is kept. " + OfflineStore.discussion)
+
+        @Option(help: "The account's SID.") var account: String
+        @Option(help: "full: everything; send: challenges and access tokens; read: GET only.") var role: String
+        @Option(help: "At most 64 characters.") var name = ""
+
+        @Argument(parsing: .allUnrecognized, help: OfflineStore.help)
+        var settings: [String] = []
+
+        func run() async throws {
+            guard let role = AccountRole(rawValue: role) else {
+                throw ValidationError("--role: expected one of full, send, read")
+            }
+            guard name.unicodeScalars.count <= 64 else {
+                throw ValidationError("--name: expected at most 64 characters")
+            }
+            let account = try sid(account, "--account", AccountSID.self)
+            let (key, secret) = try await OfflineStore.with(settings) { [name] in
+                try await $0.createKey(account: account, role: role, friendlyName: name, nowMs: Timestamp.nowMs())
+            }
+            print(JSONLine(members(key) + [("secret", secret)]))
+        }
+    }
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "list", abstract: "Prints the account's API keys, one JSON line each, revoked ones too.",
+            discussion: OfflineStore.discussion)
+
+        @Option(help: "The account's SID.") var account: String
+
+        @Argument(parsing: .allUnrecognized, help: OfflineStore.help)
+        var settings: [String] = []
+
+        func run() async throws {
+            let account = try sid(account, "--account", AccountSID.self)
+            try await OfflineStore.with(settings) { store in
+                var request = PageRequest(size: 500)
+                while true {
+                    let page = try await store.keys(account: account, page: request)
+                    for key in page.items { print(JSONLine(members(key))) }
+                    guard let next = page.next else { return }
+                    request.after = next
+                }
+            }
+        }
+    }
+
+    struct Revoke: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "revoke", abstract: "Ends an API key: running producers refuse it within 2 seconds.",
+            discussion: OfflineStore.discussion)
+
+        @Option(help: "The account's SID.") var account: String
+        @Option(help: "The key's SID.") var key: String
+
+        @Argument(parsing: .allUnrecognized, help: OfflineStore.help)
+        var settings: [String] = []
+
+        func run() async throws {
+            let account = try sid(account, "--account", AccountSID.self)
+            let key = try sid(key, "--key", APIKeySID.self)
+            let isRevoked = try await OfflineStore.with(settings) {
+                try await $0.revokeKey(key, account: account, nowMs: Timestamp.nowMs())
+            }
+            guard isRevoked else {
+                throw ValidationError("--key: the account has no such key, or it was revoked before")
+            }
+            print(JSONLine([("sid", key.rawValue), ("revoked", "true")]))
+        }
+    }
+}
+
+private func members(_ key: APIKey) -> [(String, String?)] {
+    [
+        ("sid", key.sid.rawValue), ("account_sid", key.account.rawValue), ("role", key.role.rawValue),
+        ("friendly_name", key.friendlyName), ("date_created", Timestamp.rfc3339Seconds(key.createdAtMs)),
+        ("date_revoked", key.revokedAtMs.map { Timestamp.rfc3339Seconds($0) }),
+    ]
+}
+
+private func sid<Kind: SIDKind>(_ text: String, _ name: String, _ type: SID<Kind>.Type) throws -> SID<Kind> {
+    guard let sid = SID<Kind>(text) else {
+        throw ValidationError("\(name): expected \(Kind.prefix) and 32 hexadecimal digits")
+    }
+    return sid
+}
+
+/// The store's file, opened beside a producer that may be running.
+enum OfflineStore {
+    static let help: ArgumentHelp = "The producer's settings: --store-path F."
+    static let discussion =
+        "Takes the producer's --store-path and its keys from the environment; works while a producer runs."
+
+    static func with<Value: Sendable>(
+        _ arguments: [String], _ body: @Sendable (SQLiteChallengeStore) async throws -> Value
+    ) async throws -> Value {
+        let settings = try await Settings(role: .producer, arguments: arguments)
+        let store = try SQLiteChallengeStore(
+            path: try settings(Settings.storePath),
+            keys: StoreKeys(
+                store: try settings(Settings.storeKeys), configuration: try settings(Settings.configurationKeys)),
+            logger: RoleContext.logger("account", level: try settings(Settings.logLevel)))
+        do {
+            let value = try await ChangeContext.$current.withValue(ChangeContext(actor: "operator")) {
+                try await body(store)
+            }
+            await store.close()
+            return value
+        } catch {
+            await store.close()
+            throw error
+        }
+    }
+}
+
+/// One JSON object of strings on one line.
+struct JSONLine: CustomStringConvertible {
+    let members: [(String, String?)]
+
+    init(_ members: [(String, String?)]) { self.members = members }
+
+    var description: String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.withoutEscapingSlashes]
+        func text(_ value: String) -> String {
+            (try? encoder.encode(value)).map { String(decoding: $0, as: UTF8.self) } ?? "\"\""
+        }
+        return "{" + members.map { "\(text($0.0)):\($0.1.map(text) ?? "null")" }.joined(separator: ",") + "}"
     }
 }

@@ -16,7 +16,9 @@ struct Beckon: AsyncParsableCommand {
             CommandGroup(
                 name: "Stand-ins for development:",
                 subcommands: [BrokerCommand.self, SimulatorCommand.self, PhoneCommand.self]),
-            CommandGroup(name: "Tools:", subcommands: [AccountCommand.self, TrackerCommand.self, BenchCommand.self]),
+            CommandGroup(
+                name: "Tools:",
+                subcommands: [AccountCommand.self, KeyCommand.self, TrackerCommand.self, BenchCommand.self]),
         ])
 
     static func main() async {

@@ -56,7 +56,9 @@ struct SQLiteStoreTests {
             }
             // created, verified; dispatch and event of each; resolution and event of one.
             #expect(try await reopened.outboxState().rows == 2 + 600 + 2)
-            #expect(try await reopened.authenticate(account: world.account, authToken: world.authToken))
+            #expect(
+                try await reopened.authenticate(.account(world.account, authToken: world.authToken), nowMs: World.t0)
+                    != nil)
             await reopened.close()
             await store.close()
         }
@@ -107,7 +109,7 @@ struct SQLiteStoreTests {
             let other = try SQLiteChallengeStore(
                 path: path, keys: StoreKeys(store: .random(id: "x"), configuration: .random()), logger: quiet)
             let refusal = await storeError {
-                _ = try await other.authenticate(account: world.account, authToken: world.authToken)
+                _ = try await other.authenticate(.account(world.account, authToken: world.authToken), nowMs: World.t0)
             }
             #expect(refusal == .failed(#"a sealed value cannot be opened: unknownKey("store")"#))
             let republish = await storeError { try await other.republishConfiguration(nowMs: World.t0) }

@@ -27,12 +27,18 @@ final class ProducerHarness: Sendable {
     let metrics: MetricCounts
     let clock: TestClock
     let base: String
+    /// Of the address for devices.
+    let deviceBase: String?
+    let storePath: String
+    let storeKeys: StoreKeys
 
     var backend: Authorization { .basic(account.sid.rawValue, account.authToken) }
 
     private init(
         broker: EmbeddedBroker, kafka: KafkaConfiguration, names: TopicNames, store: any ChallengeStore, keys: KeyRing,
-        account: AccountCredentials, readiness: Readiness, metrics: MetricCounts, clock: TestClock, base: String
+        account: AccountCredentials, readiness: Readiness, metrics: MetricCounts, clock: TestClock, base: String,
+        deviceBase: String?,
+        storePath: String, storeKeys: StoreKeys
     ) {
         self.broker = broker
         self.kafka = kafka
@@ -44,6 +50,9 @@ final class ProducerHarness: Sendable {
         self.metrics = metrics
         self.clock = clock
         self.base = base
+        self.deviceBase = deviceBase
+        self.storePath = storePath
+        self.storeKeys = storeKeys
     }
 
     static let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
@@ -69,9 +78,9 @@ final class ProducerHarness: Sendable {
             } ?? SharedBroker.broker.get()
         let kafka = SharedBroker.configuration(broker)
         let clock = TestClock()
-        let store = try SQLiteChallengeStore(
-            path: folder.appending(path: "store.sqlite").path,
-            keys: StoreKeys(store: .random(), configuration: .random()), logger: logger)
+        let storePath = folder.appending(path: "store.sqlite").path
+        let storeKeys = StoreKeys(store: .random(), configuration: .random())
+        let store = try SQLiteChallengeStore(path: storePath, keys: storeKeys, logger: logger)
         let account = try await store.createAccount(nowMs: clock.nowMs)
         let keys = KeyRing.random()
         var configuration = ProducerConfiguration(
@@ -92,9 +101,13 @@ final class ProducerHarness: Sendable {
             try await withThrowingTaskGroup(of: Void.self) { tasks in
                 tasks.addTask { try await group.run() }
                 let port = try #require(await service.boundPort)
+                let devicePort = await service.boundDevicePort
+                let deviceScheme = configuration.deviceAPI?.tls == nil ? "http" : "https"
                 let harness = ProducerHarness(
                     broker: broker, kafka: kafka, names: names, store: store, keys: keys, account: account,
-                    readiness: readiness, metrics: metrics, clock: clock, base: "\(scheme)://localhost:\(port)")
+                    readiness: readiness, metrics: metrics, clock: clock, base: "\(scheme)://localhost:\(port)",
+                    deviceBase: devicePort.map { "\(deviceScheme)://localhost:\($0)" }, storePath: storePath,
+                    storeKeys: storeKeys)
                 do {
                     try await body(harness)
                 } catch {
@@ -117,7 +130,7 @@ final class ProducerHarness: Sendable {
 
     func send(
         _ method: String, _ path: String, body: String? = nil, as authorization: Authorization? = nil,
-        headers: [(String, String)] = [], client: HTTPClient = .shared
+        headers: [(String, String)] = [], client: HTTPClient = .shared, bytes: [UInt8]? = nil
     ) async throws -> HTTPAnswer {
         var request = HTTPClientRequest(url: path.hasPrefix("http") ? path : base + path)
         request.method = HTTPMethod(rawValue: method)
@@ -128,11 +141,12 @@ final class ProducerHarness: Sendable {
                 request.headers.add(name: "Content-Type", value: "application/x-www-form-urlencoded")
             }
         }
+        if let bytes { request.body = .bytes(bytes) }
         for (name, value) in headers { request.headers.add(name: name, value: value) }
         let response = try await client.execute(request, timeout: .seconds(20))
-        let bytes = try await response.body.collect(upTo: 4 << 20)
+        let collected = try await response.body.collect(upTo: 4 << 20)
         return HTTPAnswer(
-            status: Int(response.status.code), headers: response.headers, bytes: Array(bytes.readableBytesView))
+            status: Int(response.status.code), headers: response.headers, bytes: Array(collected.readableBytesView))
     }
 
     func post(

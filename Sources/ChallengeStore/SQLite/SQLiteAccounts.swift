@@ -2,36 +2,107 @@ public import ChallengeModel
 import Crypto
 import Foundation
 import GRDB
-import Synchronization
 
 extension SQLiteChallengeStore {
     public func createAccount(nowMs: Int64) async throws -> AccountCredentials {
         let sid = AccountSID.generate(nowMs: nowMs)
-        let token = SymmetricKey(size: .bits256).withUnsafeBytes { bytes in
-            bytes.map { byte in String(byte >> 4, radix: 16) + String(byte & 15, radix: 16) }.joined()
-        }
-        let (keyID, sealed) = try sealAtRest(Array(token.utf8), [sid.rawValue, "auth-token"])
+        let token = Self.newAuthToken()
+        let (keyID, sealed) = try sealAtRest(Array(token.utf8), Self.tokenContext(sid))
         try await write { database in
             try database.run(
                 "INSERT INTO accounts (sid, token_key_id, token_sealed, created_ms) VALUES (?, ?, ?, ?)",
                 [sid.rawValue, keyID, sealed, nowMs])
+            try database.audit("account.created", account: sid, subject: sid.rawValue, nowMs: nowMs)
         }
         return AccountCredentials(sid: sid, authToken: token)
     }
 
-    public func authenticate(account: AccountSID, authToken: String) async throws -> Bool {
-        let digest = Array(SHA256.hash(data: Data(authToken.utf8)))
-        if tokens.contains(account: account, digest: digest) { return true }
-        let row = try await read { database in
-            try database.row("SELECT token_key_id, token_sealed FROM accounts WHERE sid = ?", [account.rawValue])
-                .map { ($0[0] as String, $0[1] as Data) }
-        }
-        guard let (keyID, sealed) = row else { return false }
-        let token = try openAtRest(sealed, keyID: keyID, [account.rawValue, "auth-token"])
-        guard HMACComparison.equal(SHA256.hash(data: token).map { $0 }, digest) else { return false }
-        tokens.insert(account: account, digest: digest)
-        return true
+    public func authenticate(_ login: Login, nowMs: Int64) async throws -> Principal? {
+        let (subject, secret) =
+            switch login {
+            case .account(let sid, let authToken): (sid.rawValue, authToken)
+            case .key(let sid, let secret): (sid.rawValue, secret)
+            }
+        let digest = Array(SHA256.hash(data: Data(secret.utf8)))
+        if let known = logins.principal(subject, digest: digest) { return known }
+        let generation = logins.generation
+        let principal =
+            switch login {
+            case .account(let sid, _): try await principal(account: sid, digest: digest, nowMs: nowMs)
+            case .key(let sid, _): try await principal(key: sid, digest: digest)
+            }
+        if let principal { logins.insert(principal, subject, digest: digest, generation: generation) }
+        return principal
     }
+
+    private func principal(account: AccountSID, digest: [UInt8], nowMs: Int64) async throws -> Principal? {
+        let sealed = try await read { database -> [(String, Data)] in
+            guard
+                let row = try database.row(
+                    """
+                    SELECT token_key_id, token_sealed, former_key_id, former_sealed, former_until_ms FROM accounts \
+                    WHERE sid = ?
+                    """, [account.rawValue])
+            else { return [] }
+            var sealed = [(row[0] as String, row[1] as Data)]
+            if let keyID = row[2] as String?, let former = row[3] as Data?, row[4] as Int64 > nowMs {
+                sealed.append((keyID, former))
+            }
+            return sealed
+        }
+        for (keyID, sealed) in sealed {
+            let token = try openAtRest(sealed, keyID: keyID, Self.tokenContext(account))
+            if HMACComparison.equal(Array(SHA256.hash(data: token)), digest) {
+                return Principal(account: account, role: .full, key: nil)
+            }
+        }
+        return nil
+    }
+
+    private func principal(key sid: APIKeySID, digest: [UInt8]) async throws -> Principal? {
+        let found = try await read { database in
+            try database.row(
+                """
+                SELECT k.account_sid, k.role, k.secret_hash FROM api_keys k JOIN accounts a ON a.sid = k.account_sid \
+                WHERE k.sid = ? AND k.revoked_ms IS NULL
+                """, [sid.rawValue]
+            ).map { row in
+                var columns = Columns(row)
+                return (account: try columns.sid() as AccountSID, role: columns.text(), hash: columns.bytes())
+            }
+        }
+        guard let found, let role = AccountRole(rawValue: found.role), HMACComparison.equal(found.hash, digest) else {
+            return nil
+        }
+        return Principal(account: found.account, role: role, key: sid)
+    }
+
+    public func rotateAuthToken(
+        _ account: AccountSID, keepFormerMs: Int64, nowMs: Int64
+    ) async throws -> AccountCredentials {
+        let token = Self.newAuthToken()
+        let (keyID, sealed) = try sealAtRest(Array(token.utf8), Self.tokenContext(account))
+        try await write { database in
+            guard
+                try database.changes(
+                    """
+                    UPDATE accounts SET former_key_id = token_key_id, former_sealed = token_sealed, former_until_ms = ?, \
+                    token_key_id = ?, token_sealed = ? WHERE sid = ?
+                    """, [nowMs + max(0, keepFormerMs), keyID, sealed, account.rawValue])
+            else { throw StoreError.notFound(.account) }
+            try database.audit("account.token_rotated", account: account, subject: account.rawValue, nowMs: nowMs)
+        }
+        logins.forgetAll()
+        return AccountCredentials(sid: account, authToken: token)
+    }
+
+    private static func newAuthToken() -> String {
+        SymmetricKey(size: .bits256).withUnsafeBytes { bytes in
+            bytes.map { byte in String(byte >> 4, radix: 16) + String(byte & 15, radix: 16) }.joined()
+        }
+    }
+
+    private static func tokenContext(_ sid: AccountSID) -> [String] { [sid.rawValue, "auth-token"] }
 
     func sealAtRest(_ bytes: [UInt8], _ context: [String]) throws -> (keyID: String, sealed: Data) {
         do { return try keys.store.seal(bytes, context: context) } catch { throw Self.storeError(error) }
@@ -39,29 +110,5 @@ extension SQLiteChallengeStore {
 
     func openAtRest(_ sealed: Data, keyID: String, _ context: [String]) throws -> Data {
         do { return try keys.store.open(sealed, keyID: keyID, context: context) } catch { throw Self.storeError(error) }
-    }
-}
-
-/// Hashes of tokens that were right a moment ago, so that a busy backend is not decrypted for at every request. An entry
-/// lasts 30 s, because another process may rotate the token.
-final class VerifiedTokens: Sendable {
-    private struct Entry {
-        let digest: [UInt8]
-        let until: ContinuousClock.Instant
-    }
-
-    private static let bound = 1000
-    private let entries = Mutex<[AccountSID: Entry]>([:])
-
-    func contains(account: AccountSID, digest: [UInt8]) -> Bool {
-        guard let entry = entries.withLock({ $0[account] }), entry.until > .now else { return false }
-        return HMACComparison.equal(entry.digest, digest)
-    }
-
-    func insert(account: AccountSID, digest: [UInt8]) {
-        entries.withLock { entries in
-            if entries.count >= Self.bound { entries.removeAll(keepingCapacity: true) }
-            entries[account] = Entry(digest: digest, until: .now + .seconds(30))
-        }
     }
 }

@@ -86,6 +86,9 @@ extension SQLiteChallengeStore {
             try database.run(
                 "UPDATE challenges SET notifications = notifications + 1, updated_ms = ? WHERE sid = ?",
                 [nowMs, sid.rawValue])
+            try database.audit(
+                "notification.created", account: challenge.account, subject: notification.rawValue, isTraffic: true,
+                nowMs: nowMs)
             try database.dispatch(
                 challenge, .resend(notification), to: database.targetsNow(of: sid, service: service),
                 pushExpiresAtMs: ttlSeconds.map { min(nowMs + Int64($0) * 1000, challenge.expiresAtMs) },

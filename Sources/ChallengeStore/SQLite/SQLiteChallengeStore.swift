@@ -23,7 +23,7 @@ public final class SQLiteChallengeStore: ChallengeStore {
     let keys: StoreKeys
     /// Closed challenges are deleted when they are so old, in milliseconds.
     let retentionMs: Int64
-    let tokens = VerifiedTokens()
+    let logins = KnownLogins()
     private let pool: DatabasePool
     private let group: GroupCommit
     private let signal: OutboxSignal
@@ -111,8 +111,14 @@ public final class SQLiteChallengeStore: ChallengeStore {
 
     func write<Value: Sendable>(_ body: @escaping @Sendable (Database) throws -> Value) async throws -> Value {
         guard !isClosed.load(ordering: .acquiring) else { throw StoreError.closed }
+        let context = ChangeContext.current
         do {
-            return try await group.write(body)
+            return try await group.write { database in
+                try ChangeContext.$current.withValue(context) {
+                    if let request = context.deviceRequest { try database.claim(request) }
+                    return try body(database)
+                }
+            }
         } catch {
             throw Self.storeError(error)
         }

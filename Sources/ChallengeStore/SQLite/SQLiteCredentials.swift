@@ -34,6 +34,7 @@ extension SQLiteChallengeStore {
                 """,
                 [sid.rawValue, account.rawValue, type, friendlyName, sandbox, keyID, sealed, nowMs, nowMs])
             try database.enqueue(.configuration, key: sid.rawValue, value: record, nowMs: nowMs)
+            try database.audit("credential.created", account: account, subject: sid.rawValue, nowMs: nowMs)
             return Credential(
                 sid: sid, account: account, type: type, friendlyName: friendlyName, sandbox: sandbox,
                 createdAtMs: nowMs,
@@ -71,6 +72,7 @@ extension SQLiteChallengeStore {
                     [account.rawValue, sid.rawValue])
             }
             try database.enqueue(.configuration, key: sid.rawValue, value: [], nowMs: nowMs)
+            try database.audit("credential.deleted", account: account, subject: sid.rawValue, nowMs: nowMs)
             return true
         }
     }

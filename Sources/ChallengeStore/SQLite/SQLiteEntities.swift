@@ -68,6 +68,8 @@ extension SQLiteChallengeStore {
                     StorePolicy.identityKey(identity), new.factorFriendlyName, new.ttlSeconds, Self.hash(secret),
                     nowMs + Int64(new.ttlSeconds) * 1000, nowMs,
                 ])
+            try database.audit(
+                "access_token.created", account: new.account, subject: sid.rawValue, isTraffic: true, nowMs: nowMs)
             return AccessToken(
                 sid: sid, account: new.account, service: new.service, identity: identity,
                 factorFriendlyName: new.factorFriendlyName, ttlSeconds: new.ttlSeconds, createdAtMs: nowMs)
@@ -133,6 +135,7 @@ extension Database {
                 entity.sid.rawValue, account.rawValue, service.rawValue, identity, StorePolicy.identityKey(identity),
                 nowMs, nowMs,
             ])
+        try audit("entity.created", account: account, subject: entity.sid.rawValue, nowMs: nowMs)
         return entity
     }
 
@@ -147,6 +150,7 @@ extension Database {
         try deleteCodeFactors(of: entity.sid, nowMs: nowMs)
         try run("DELETE FROM entities WHERE sid = ?", [entity.sid.rawValue])
         try run("INSERT OR IGNORE INTO entity_purges (entity_sid) VALUES (?)", [entity.sid.rawValue])
+        try audit("entity.deleted", account: entity.account, subject: entity.sid.rawValue, nowMs: nowMs)
     }
 }
 

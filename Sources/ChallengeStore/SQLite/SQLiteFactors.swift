@@ -14,8 +14,10 @@ extension SQLiteChallengeStore {
             }
             let entity =
                 try existing
-                ?? database.insertEntity(
-                    account: new.account, service: new.service, identity: new.identity, nowMs: nowMs)
+                ?? ChangeContext.$current.withValue(.current.by(token)) {
+                    try database.insertEntity(
+                        account: new.account, service: new.service, identity: new.identity, nowMs: nowMs)
+                }
             try database.pruneUnverified(
                 "entity_sid = ?", [entity.sid.rawValue], createdBeforeMs: nowMs - StorePolicy.unverifiedLifeMs,
                 limit: 100, nowMs: nowMs)
@@ -37,7 +39,9 @@ extension SQLiteChallengeStore {
                 notificationsEnabled: new.notificationsEnabled,
                 metadata: new.metadata, registeredAtMs: nowMs, createdAtMs: nowMs, updatedAtMs: nowMs)
             try database.insert(factor, accessToken: token)
-            try database.emit(.factorCreated, factor, nowMs: nowMs)
+            try ChangeContext.$current.withValue(.current.by(token)) {
+                try database.emit(.factorCreated, factor, nowMs: nowMs)
+            }
             return factor
         }
     }
@@ -131,6 +135,15 @@ extension SQLiteChallengeStore {
             try database.delete(Factor(row: row), reason: .requested, nowMs: nowMs)
             return true
         }
+    }
+}
+
+extension ChangeContext {
+    /// On behalf of whoever holds the access token.
+    func by(_ accessToken: AccessTokenSID?) -> ChangeContext {
+        var context = self
+        if let accessToken { context.actor = accessToken.rawValue }
+        return context
     }
 }
 

@@ -31,6 +31,7 @@ extension Database {
         try enqueue(
             .events, key: subject, value: event.jsonBytes(), contentType: .cloudEvent, traceparent: traceparent,
             nowMs: nowMs)
+        try audit(type, account: account, subject: subject, nowMs: nowMs)
     }
 }
 

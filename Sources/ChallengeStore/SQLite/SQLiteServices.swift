@@ -19,6 +19,7 @@ extension SQLiteChallengeStore {
                     sid.rawValue, new.account.rawValue, new.friendlyName, new.includeDate, new.apnCredential?.rawValue,
                     new.fcmCredential?.rawValue, new.settings, nowMs, nowMs,
                 ])
+            try database.audit("service.created", account: new.account, subject: sid.rawValue, nowMs: nowMs)
             return Service(
                 sid: sid, account: new.account, friendlyName: new.friendlyName, includeDate: new.includeDate,
                 apnCredential: new.apnCredential, fcmCredential: new.fcmCredential, settings: new.settings,
@@ -63,16 +64,21 @@ extension SQLiteChallengeStore {
                     service.friendlyName, service.includeDate, service.apnCredential?.rawValue,
                     service.fcmCredential?.rawValue, service.settings, nowMs, sid.rawValue,
                 ])
+            try database.audit("service.updated", account: account, subject: sid.rawValue, nowMs: nowMs)
             return service
         }
     }
 
     /// The service reads as gone at once; the sweep takes its entities away, a bounded number at a time.
-    public func deleteService(_ sid: ServiceSID, account: AccountSID) async throws -> Bool {
+    public func deleteService(_ sid: ServiceSID, account: AccountSID, nowMs: Int64) async throws -> Bool {
         try await write { database in
-            try database.changes(
-                "UPDATE services SET deleted = 1 WHERE sid = ? AND account_sid = ? AND deleted = 0",
-                [sid.rawValue, account.rawValue])
+            guard
+                try database.changes(
+                    "UPDATE services SET deleted = 1 WHERE sid = ? AND account_sid = ? AND deleted = 0",
+                    [sid.rawValue, account.rawValue])
+            else { return false }
+            try database.audit("service.deleted", account: account, subject: sid.rawValue, nowMs: nowMs)
+            return true
         }
     }
 }

@@ -60,6 +60,11 @@ extension Database {
                 return true
             }
         }
+        if try exists("SELECT 1 FROM device_requests WHERE expires_ms <= ? LIMIT 1", [nowMs])
+            || hasOldAudit(nowMs: nowMs)
+        {
+            return true
+        }
         if try exists("SELECT 1 FROM services WHERE deleted = 1 LIMIT 1") { return true }
         if try exists("SELECT 1 FROM entity_purges LIMIT 1") { return true }
         return try !oldChallenges(keptMs: keptMs, nowMs: nowMs, limit: 1).isEmpty
@@ -78,6 +83,8 @@ extension Database {
             """, [nowMs - StorePolicy.accessTokenKeptMs, limit])
         try pruneUnverified(
             "1", [], createdBeforeMs: nowMs - StorePolicy.unverifiedLifeMs, limit: limit, nowMs: nowMs)
+        try deleteOldDeviceRequests(limit: limit, nowMs: nowMs)
+        try deleteOldAudit(limit: limit, nowMs: nowMs)
         try pruneUnverifiedCodes(
             "1", [], createdBeforeMs: nowMs - StorePolicy.unverifiedLifeMs, limit: limit, nowMs: nowMs)
         for (table, key) in [

@@ -45,7 +45,9 @@ struct RequestEntrance: Sendable {
     private func isDone(_ new: NewChallenge) async -> Bool {
         guard !pressure.isOver else { return false }
         do {
-            let (_, isNew) = try await store.createChallenge(new, nowMs: clock())
+            let (_, isNew) = try await ChangeContext.$current.withValue(ChangeContext(actor: "kafka")) {
+                try await store.createChallenge(new, nowMs: clock())
+            }
             if isNew { metrics.challengeCreated(source: "kafka") }
             metrics.entrance(Self.name, isNew ? .accepted : .repeated)
             return true

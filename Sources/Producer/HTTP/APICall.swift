@@ -1,4 +1,5 @@
 import ChallengeModel
+import Crypto
 
 /// A request, read: what handlers work on.
 struct APICall: Sendable {
@@ -14,8 +15,14 @@ struct APICall: Sendable {
     /// `scheme://host:port`, without a slash at its end.
     let baseURL: String
     let traceparent: String?
+    /// `RQ…`.
+    let requestID: String
     /// Epoch milliseconds.
     let nowMs: Int64
+    /// Who calls, once it is proven; nil: nobody said, or an access token or receipt token says it.
+    var caller: Caller?
+    /// A device has sent exactly this before, and it was done.
+    var isRepeat = false
 
     /// The parameters: of the query for a GET, of the body for a POST.
     /// - Throws: 20415 for a body of another type, or the first broken parameter.
@@ -27,6 +34,16 @@ struct APICall: Sendable {
             throw APIError(.mediaType, "Content-Type: expected application/x-www-form-urlencoded")
         }
         return ParameterReader(try Form(body))
+    }
+
+    /// SHA-256 over everything that a request asks for.
+    var fingerprint: [UInt8] {
+        var hash = SHA256()
+        for part in [Array(method.utf8), Array(path.utf8), Array(query.utf8), body] {
+            hash.update(data: withUnsafeBytes(of: UInt64(part.count).littleEndian) { Array($0) })
+            hash.update(data: part)
+        }
+        return Array(hash.finalize())
     }
 
     /// A path's SID; what is none is not found.

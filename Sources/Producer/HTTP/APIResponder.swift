@@ -7,19 +7,19 @@ import NIOCore
 
 /// Between Hummingbird and the resources: reads the request within its bounds, answers errors as the API words them, counts.
 struct APIResponder: HTTPResponder {
-    typealias Context = BasicRequestContext
+    typealias Context = APIContext
 
     let api: API
     let limits: HTTPLimits
-    let publicURL: String?
-    /// For a request without a usable `Host`.
-    let fallbackURL: String
-    let scheme: String
+    let view: ClientView
+    let cors: CORS
+    /// Account keys are refused, and what no device calls is not there.
+    let isForDevices: Bool
     let clock: @Sendable () -> Int64
     let metrics: ProducerMetrics
     let logger: Logger
 
-    func respond(to request: Request, context: BasicRequestContext) async -> Response {
+    func respond(to request: Request, context: APIContext) async -> Response {
         let start = ContinuousClock.now
         let target = request.head.path ?? "/"
         let mark = target.firstIndex(of: "?") ?? target.endIndex
@@ -27,21 +27,39 @@ struct APIResponder: HTTPResponder {
         let query = mark == target.endIndex ? "" : String(target[target.index(after: mark)...])
         let route = Route(path: path)
         let requestID = RequestIdentifier.make()
-        var reply: APIReply
+        let origin = request.headers[Self.origin]
+        let corsHeaders = cors.headers(origin: origin, isPreflight: request.method == .options)
+        if request.method == .options, route != nil, cors.allows(origin) {
+            return Self.response(.noContent, requestID: requestID, more: corsHeaders)
+        }
+        let reply: APIReply
         do {
             guard let route else { throw APIError.notFound }
+            guard !isForDevices || route.methods.contains(where: { route.access($0).device != .none }) else {
+                throw APIError.notFound
+            }
             guard route.methods.contains(request.method.rawValue) else {
                 throw APIError(
                     .methodNotAllowed, "Method not allowed: expected " + route.methods.joined(separator: " or "),
                     headers: ["Allow": route.methods.joined(separator: ", ")])
             }
             let body = try await body(of: request)
+            let credentials = PresentedCredentials(authorization: request.headers[.authorization])
+            if isForDevices {
+                guard route.access(request.method.rawValue).device != .none else { throw APIError.notFound }
+                // Right or wrong: nothing is learned here about an account's secrets.
+                if case .backend = credentials {
+                    throw APIError(.authentication, "Authenticate: this address serves devices only")
+                }
+            }
             let call = APICall(
                 route: route, method: request.method.rawValue, path: path, query: query, body: body,
                 contentType: request.headers[.contentType],
-                credentials: PresentedCredentials(authorization: request.headers[.authorization]),
-                baseURL: baseURL(of: request), traceparent: TraceParent.valid(request.headers[Self.traceparent]),
-                nowMs: clock())
+                credentials: credentials,
+                baseURL: view.baseURL(
+                    host: request.head.authority, forwardedHost: request.headers[Self.forwardedHost],
+                    forwardedProto: request.headers[Self.forwardedProto], peer: context.peer),
+                traceparent: TraceParent.valid(request.headers[Self.traceparent]), requestID: requestID, nowMs: clock())
             reply = try await api.answer(call)
         } catch {
             reply = Self.reply(to: error, logger: logger, requestID: requestID)
@@ -55,7 +73,7 @@ struct APIResponder: HTTPResponder {
             metadata: [
                 "route": "\(route?.template ?? "none")", "status": "\(reply.status)", "request-id": "\(requestID)",
             ])
-        let response = Self.response(reply, requestID: requestID)
+        let response = Self.response(reply, requestID: requestID, more: corsHeaders)
         // A body would be read as the start of the next reply.
         return request.method == .head ? response.createHeadResponse() : response
     }
@@ -84,25 +102,6 @@ struct APIResponder: HTTPResponder {
         return bytes
     }
 
-    /// As configured, or as the caller reached us.
-    private func baseURL(of request: Request) -> String {
-        if let publicURL { return publicURL }
-        guard let host = request.head.authority, !host.isEmpty, host.utf8.count <= 255,
-            host.utf8.allSatisfy({ Self.isHostByte($0) })
-        else { return fallbackURL }
-        return "\(scheme)://\(host)"
-    }
-
-    private static func isHostByte(_ byte: UInt8) -> Bool {
-        switch byte {
-        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "-"), UInt8(ascii: ":"),
-            UInt8(ascii: "["), UInt8(ascii: "]"), UInt8(ascii: "_"):
-            true
-        default: false
-        }
-    }
-
     private static func knownMethod(_ method: String) -> String {
         ["GET", "POST", "DELETE"].contains(method) ? method : "other"
     }
@@ -128,9 +127,14 @@ struct APIResponder: HTTPResponder {
         return APIReply(status: told.code.httpStatus, body: told.body, headers: told.headers)
     }
 
-    static func response(_ reply: APIReply, requestID: String) -> Response {
+    static func response(
+        _ reply: APIReply, requestID: String, more: [(name: String, value: String)] = []
+    ) -> Response {
         var headers = HTTPFields()
         headers[requestIDName] = requestID
+        for (name, value) in more {
+            if let name = HTTPField.Name(name) { headers[name] = value }
+        }
         for (name, value) in reply.headers {
             if let name = HTTPField.Name(name) { headers[name] = value }
         }
@@ -148,7 +152,21 @@ struct APIResponder: HTTPResponder {
     // Tokens of the HTTP grammar, so that these cannot be nil; a constant must still say what it does if they were.
     private static let requestIDName = HTTPField.Name("Twilio-Request-Id") ?? .via
     private static let ignoredName = HTTPField.Name("Beckon-Ignored") ?? .via
+    private static let origin = HTTPField.Name("Origin") ?? .via
+    private static let forwardedHost = HTTPField.Name("X-Forwarded-Host") ?? .via
+    private static let forwardedProto = HTTPField.Name("X-Forwarded-Proto") ?? .via
     private static let traceparent = HTTPField.Name("traceparent") ?? .via
+}
+
+/// A request's context: who is at the other end of the connection.
+struct APIContext: RequestContext {
+    var coreContext: CoreRequestContextStorage
+    let peer: SocketAddress?
+
+    init(source: ApplicationRequestContextSource) {
+        coreContext = .init(source: source)
+        peer = source.channel.remoteAddress
+    }
 }
 
 /// Bounds of one request and one connection.
@@ -157,6 +175,10 @@ public struct HTTPLimits: Sendable {
     public var maxBody = 64 * 1024
     /// From the head to the end of the body; default 10 s.
     public var bodyDeadline: Duration = .seconds(10)
+    /// From a connection, its TLS included, to the head of its first request; default 15 s.
+    public var headDeadline: Duration = .seconds(15)
+    /// From a reply's first byte to its last, taken by the socket; default 30 s.
+    public var responseDeadline: Duration = .seconds(30)
     /// A connection without a request, or in the middle of one, is closed after this; default 60 s.
     public var idleTimeout: Duration = .seconds(60)
     /// Bytes of all headers; default 32 KB.

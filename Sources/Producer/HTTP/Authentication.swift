@@ -4,11 +4,11 @@ import Foundation
 
 /// What the header `Authorization` brought.
 enum PresentedCredentials: Equatable, Sendable {
-    case backend(account: AccountSID, authToken: String)
+    case backend(Login)
     /// The user is the literal `token`: a device's JWT or an access token, by the route.
     case device(token: String)
 
-    /// Nil when there is no header, another scheme, no base64, or a user that is neither an account SID nor `token`.
+    /// Nil when there is no header, another scheme, no base64, or a user that is neither an account or key SID nor `token`.
     init?(authorization header: String?) {
         guard let header, header.utf8.count <= 24 * 1024 else { return nil }
         let parts = header.split(separator: " ", maxSplits: 1)
@@ -22,7 +22,9 @@ enum PresentedCredentials: Equatable, Sendable {
         if user == "token" {
             self = .device(token: password)
         } else if let account = AccountSID(user) {
-            self = .backend(account: account, authToken: password)
+            self = .backend(.account(account, authToken: password))
+        } else if let key = APIKeySID(user) {
+            self = .backend(.key(key, secret: password))
         } else {
             return nil
         }
@@ -45,12 +47,12 @@ enum AccessTokenText {
 
 /// Who calls, once it is proven.
 enum Caller: Sendable {
-    case backend(AccountSID)
+    case backend(Principal)
     case device(Factor)
 
     var account: AccountSID {
         switch self {
-        case .backend(let account): account
+        case .backend(let principal): principal.account
         case .device(let factor): factor.account
         }
     }
@@ -64,17 +66,29 @@ struct Authenticator: Sendable {
     let metrics: ProducerMetrics
 
     /// - Throws: 20003 (401).
-    func backend(_ call: APICall) async throws -> AccountSID {
-        guard case .backend(let account, let authToken) = call.credentials else {
+    func principal(_ login: Login, nowMs: Int64) async throws -> Principal {
+        guard let principal = try await store.authenticate(login, nowMs: nowMs) else {
             metrics.authenticationFailed(.backend)
             throw APIError(
-                .authentication, "Authenticate: expected Basic with the account SID and its auth token")
+                .authentication,
+                "Authenticate: the account SID and the auth token, or the API key and its secret, do not belong together"
+            )
         }
-        guard try await store.authenticate(account: account, authToken: authToken) else {
-            metrics.authenticationFailed(.backend)
-            throw APIError(.authentication, "Authenticate: the account SID and the auth token do not belong together")
-        }
-        return account
+        return principal
+    }
+
+    /// The account, when a backend calls.
+    /// - Throws: 20003 (401).
+    func backend(_ call: APICall) async throws -> AccountSID {
+        guard case .backend(let principal) = call.caller else { throw unidentified() }
+        return principal.account
+    }
+
+    private func unidentified() -> APIError {
+        metrics.authenticationFailed(.backend)
+        return APIError(
+            .authentication, "Authenticate: expected Basic with the account SID and its auth token, or an API key (SK…)"
+        )
     }
 
     /// - Parameters:
@@ -104,14 +118,8 @@ struct Authenticator: Sendable {
     }
 
     /// A backend, or a device under its own path.
-    func caller(
-        _ call: APICall, service: ServiceSID, identity: String, factor: FactorSID? = nil
-    ) async throws -> Caller {
-        if case .device(let token) = call.credentials {
-            let factor = try await device(
-                token, service: service, identity: identity, factor: factor, nowMs: call.nowMs)
-            return .device(factor)
-        }
-        return .backend(try await backend(call))
+    func caller(_ call: APICall) throws -> Caller {
+        guard let caller = call.caller else { throw unidentified() }
+        return caller
     }
 }

@@ -32,6 +32,14 @@ struct DeviceToken: Sendable {
         self.keyID = keyID
     }
 
+    /// A request that changes something, under this token. The token stands by what was signed and by its signature's numbers:
+    /// neither another spelling of base64 nor the twin that every ECDSA signature has makes it a new one.
+    func request(_ request: [UInt8]) -> DeviceRequest {
+        let now = Int64(1) << 40
+        let expiry = min(max(jwt.payload["exp"]?.integerValue ?? 0, 0), now)
+        return DeviceRequest(fingerprint: jwt.fingerprint, request: request, expiresAtMs: expiry * 1000)
+    }
+
     /// - Parameter factor: the one that ``keyID`` names.
     /// - Throws: 20159 signature, 20153 subject, 20154 claims missing, 20155 not yet valid, 20156 expired, 20157 life too long.
     func check(factor: Factor, nowMs: Int64) throws(APIError) {

@@ -1,38 +1,48 @@
 import Hummingbird
 import HummingbirdCore
-import HummingbirdTLS
 import Logging
 import NIOCore
-import NIOSSL
+
+/// One address that is listened on.
+struct HTTPListener: Sendable {
+    var host: String
+    var port: Int
+    /// Nil: plain HTTP.
+    var certificate: ServerCertificate?
+}
 
 /// The HTTP application around a responder.
 enum HTTPServer {
     static func application(
-        responder: APIResponder, configuration: ProducerConfiguration, logger: Logger,
+        responder: APIResponder, listener: HTTPListener, limits: HTTPLimits, logger: Logger,
         onBound: @escaping @Sendable (Int) -> Void
-    ) throws -> Application<APIResponder> {
+    ) -> Application<APIResponder> {
         var decoder = HTTP1Channel.Configuration.DecoderConfiguration()
-        decoder.maxHeaderFieldSize = configuration.http.maxHeaders
-        decoder.maxHeaderListSize = configuration.http.maxHeaders
+        decoder.maxHeaderFieldSize = limits.maxHeaders
+        decoder.maxHeaderListSize = limits.maxHeaders
         decoder.maxHeaderFieldCount = 100
-        let plain = HTTPServerBuilder.http1(
-            configuration: .init(
-                idleTimeout: TimeAmount(configuration.http.idleTimeout), httpDecoderConfiguration: decoder))
-        let server = try configuration.tls.map { try HTTPServerBuilder.tls(plain, tlsConfiguration: tls($0)) } ?? plain
+        // A body that trickles gets a 408 while its bytes come; one that stands still is closed a moment later.
+        let (head, body, response) = (
+            TimeAmount(limits.headDeadline), TimeAmount(limits.bodyDeadline + .seconds(2)),
+            TimeAmount(limits.responseDeadline)
+        )
+        let configuration = HTTP1Channel.Configuration(
+            additionalChannelHandlers: [ConnectionDeadlines(head: head, body: body, response: response)],
+            idleTimeout: TimeAmount(limits.idleTimeout), httpDecoderConfiguration: decoder)
+        let server: HTTPServerBuilder
+        if let certificate = listener.certificate {
+            server = HTTPServerBuilder { responder in
+                CertifiedChannel(
+                    base: HTTP1Channel(responder: responder, configuration: configuration), certificate: certificate)
+            }
+        } else {
+            server = .http1(configuration: configuration)
+        }
         return Application(
             responder: responder, server: server,
             configuration: ApplicationConfiguration(
-                address: .hostname(configuration.host, port: configuration.port),
-                availableConnectionsDelegate: MaximumAvailableConnections(configuration.http.maxConnections)),
-            onServerRunning: { channel in onBound(channel.localAddress?.port ?? configuration.port) }, logger: logger)
-    }
-
-    /// TLS 1.2 and later. Reads the files; an error names what cannot be read.
-    private static func tls(_ files: ProducerConfiguration.TLSFiles) throws -> TLSConfiguration {
-        var tls = TLSConfiguration.makeServerConfiguration(
-            certificateChain: try NIOSSLCertificate.fromPEMFile(files.certificateChain).map { .certificate($0) },
-            privateKey: .privateKey(try NIOSSLPrivateKey(file: files.privateKey, format: .pem)))
-        tls.minimumTLSVersion = .tlsv12
-        return tls
+                address: .hostname(listener.host, port: listener.port),
+                availableConnectionsDelegate: MaximumAvailableConnections(limits.maxConnections)),
+            onServerRunning: { channel in onBound(channel.localAddress?.port ?? listener.port) }, logger: logger)
     }
 }

@@ -15,6 +15,7 @@ enum Route: Equatable, Sendable {
     case notifications(service: String, identity: String, challenge: String)
     case challengeReceipts(service: String, identity: String, challenge: String)
     case receipts
+    case auditEvents
     case credentials
     case credential(String)
 
@@ -37,6 +38,10 @@ enum Route: Equatable, Sendable {
     }
 
     private init?(credentials parts: [String]) {
+        if parts == ["AuditEvents"] {
+            self = .auditEvents
+            return
+        }
         guard parts.first == "Credentials" else { return nil }
         switch parts.count {
         case 1: self = .credentials
@@ -94,6 +99,7 @@ enum Route: Equatable, Sendable {
         case .notifications: "/v2/Services/{sid}/Entities/{identity}/Challenges/{sid}/Notifications"
         case .challengeReceipts: "/v2/Services/{sid}/Entities/{identity}/Challenges/{sid}/Receipts"
         case .receipts: "/v2/Receipts"
+        case .auditEvents: "/v1/AuditEvents"
         case .credentials: "/v1/Credentials"
         case .credential: "/v1/Credentials/{sid}"
         }
@@ -106,7 +112,7 @@ enum Route: Equatable, Sendable {
         case .service, .factor, .webhook: ["GET", "POST", "DELETE"]
         case .challenge: ["GET", "POST"]
         case .entity, .credential: ["GET", "DELETE"]
-        case .accessToken: ["GET"]
+        case .accessToken, .auditEvents: ["GET"]
         case .accessTokens, .notifications, .challengeReceipts, .receipts: ["POST"]
         }
     }

@@ -28,6 +28,9 @@ extension APIError {
         case .limit(.webhooks):
             self.init(.invalidParameter, "The service has 100 webhooks, the most there may be: delete one first")
         case .codeRefused: self.init(.answerRefused, "Challenge verification failed: the code is wrong, or was used")
+        case .limit(.keys): self.init(.invalidParameter, "The account has 200 API keys, the most there may be")
+        case .tokenReplayed:
+            self.init(.invalidToken, "Invalid token: it was used for another request already, sign a new one")
         case .accessTokenRefused:
             self.init(
                 .factorCreationRefused,

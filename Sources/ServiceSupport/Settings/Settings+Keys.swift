@@ -81,9 +81,40 @@ extension Settings {
         "How clients reach the API, for the URLs in replies; without it the request's Host header counts.",
         check: { $0.hasPrefix("http://") || $0.hasPrefix("https://") })
     public static let apiCertificate = Setting.text(
-        "api.tlsCertificateFile", type: "path", roles: [.producer], "PEM chain; with it the API speaks TLS.")
+        "api.tlsCertificateFile", type: "path", roles: [.producer],
+        "PEM chain; with it the API speaks TLS. Read again when it changes.")
     public static let apiKey = Setting.text(
         "api.tlsKeyFile", type: "path", roles: [.producer], "PEM private key beside the chain.")
+    public static let apiCORSOrigins = Setting.text(
+        "api.corsOrigins", type: "origin,origin", roles: [.producer],
+        "Web pages that may call from a browser, `https://app.example.com`; none: no header of CORS is sent.",
+        check: { text in
+            text.split(separator: ",").allSatisfy { entry in
+                let origin = entry.trimming
+                return (origin.hasPrefix("https://") || origin.hasPrefix("http://")) && !origin.hasSuffix("/")
+            }
+        })
+    public static let apiTrustedProxies = Setting.text(
+        "api.trustedProxies", type: "address/bits,…", roles: [.producer],
+        "Proxies whose `X-Forwarded-Host` and `X-Forwarded-Proto` count, `10.0.0.0/8,fd00::/8`; none: nobody's.")
+    public static let deviceAPIHost = Setting.text(
+        "deviceApi.host", type: "address", default: "127.0.0.1", roles: [.producer],
+        "Address for devices, when `deviceApi.port` is set.")
+    public static let deviceAPIPort = Setting<Int>(
+        SettingDescription(
+            key: "deviceApi.port", type: "port", defaultText: nil, range: "0–65535", isSecret: false, isRequired: false,
+            roles: [.producer],
+            summary: "Opens a second address, which serves devices only and refuses account keys; 0: any free port."),
+        default: nil
+    ) { text in Int(text).flatMap { (0...65_535).contains($0) ? $0 : nil } }
+    public static let deviceAPIPublicURL = Setting.text(
+        "deviceApi.publicUrl", type: "URL", roles: [.producer], "As `api.publicUrl`, of the address for devices.",
+        check: { $0.hasPrefix("http://") || $0.hasPrefix("https://") })
+    public static let deviceAPICertificate = Setting.text(
+        "deviceApi.tlsCertificateFile", type: "path", roles: [.producer],
+        "PEM chain of the address for devices; without it that of the API counts.")
+    public static let deviceAPIKey = Setting.text(
+        "deviceApi.tlsKeyFile", type: "path", roles: [.producer], "PEM private key beside the chain.")
     public static let storePath = Setting.text(
         "store.path", type: "path", isRequired: true, roles: [.producer], "The SQLite file; made when missing.")
     public static let storeRetention = Setting.integer(
@@ -189,7 +220,9 @@ extension Settings {
         kafkaProperties.description,
         topicPrefix.description, recordKeys.description, storeKeys.description, configurationKeys.description,
         apiHost.description, apiPort.description, apiPublicURL.description, apiCertificate.description,
-        apiKey.description,
+        apiKey.description, apiCORSOrigins.description, apiTrustedProxies.description, deviceAPIHost.description,
+        deviceAPIPort.description, deviceAPIPublicURL.description, deviceAPICertificate.description,
+        deviceAPIKey.description,
         storePath.description, storeRetention.description, entranceAccount.description, outboxLimit.description, apnsURL.description,
         apnsSandboxURL.description, fcmURL.description, fcmTokenURL.description, providersCAFile.description,
         pushDeadline.description, pushMaxInFlight.description, pushMaxConnections.description, pushThreads.description,

@@ -1,6 +1,7 @@
 import AckTracker
 import ChallengeModel
 import DispatcherWorker
+import Foundation
 import Producer
 import PushGateway
 import ServiceSupport
@@ -17,14 +18,35 @@ extension ProducerConfiguration {
         port = try settings(Settings.apiPort)
         publicURL = try settings.optional(Settings.apiPublicURL)
         outboxLimit = try settings(Settings.outboxLimit)
-        let certificate = try settings.optional(Settings.apiCertificate)
-        let key = try settings.optional(Settings.apiKey)
-        switch (certificate, key) {
-        case (let certificate?, let key?): tls = TLSFiles(certificateChain: certificate, privateKey: key)
-        case (nil, nil): break
+        tls = try Self.files(settings, Settings.apiCertificate, Settings.apiKey)
+        corsOrigins = try (settings.optional(Settings.apiCORSOrigins) ?? "").split(separator: ",").map {
+            $0.trimmingCharacters(in: .whitespaces)
+        }
+        if let text = try settings.optional(Settings.apiTrustedProxies) {
+            guard let proxies = TrustedProxies(parsing: text) else {
+                throw SettingsError("api.trustedProxies: expected addresses or networks, 10.0.0.0/8,fd00::/8,192.0.2.7")
+            }
+            trustedProxies = proxies
+        }
+        if let port = try settings.optional(Settings.deviceAPIPort) {
+            var device = DeviceAPI()
+            device.host = try settings(Settings.deviceAPIHost)
+            device.port = port
+            device.publicURL = try settings.optional(Settings.deviceAPIPublicURL)
+            device.tls = try Self.files(settings, Settings.deviceAPICertificate, Settings.deviceAPIKey) ?? tls
+            deviceAPI = device
+        }
+    }
+
+    private static func files(
+        _ settings: Settings, _ certificate: Setting<String>, _ key: Setting<String>
+    ) throws -> TLSFiles? {
+        switch (try settings.optional(certificate), try settings.optional(key)) {
+        case (let certificate?, let key?): return TLSFiles(certificateChain: certificate, privateKey: key)
+        case (nil, nil): return nil
         default:
             throw SettingsError(
-                "api.tlsCertificateFile and api.tlsKeyFile belong together: set both for TLS, or none for plain HTTP")
+                "\(certificate.description.key) and \(key.description.key) belong together: set both for TLS, or none")
         }
     }
 }

@@ -20,13 +20,18 @@ struct ProducerCommand: AsyncParsableCommand {
             keys: StoreKeys(
                 store: try settings(Settings.storeKeys), configuration: try settings(Settings.configurationKeys)),
             retentionDays: try settings(Settings.storeRetention), logger: context.logger)
+        let configuration = try ProducerConfiguration(settings)
         let service = ProducerService(
-            configuration: try ProducerConfiguration(settings), store: store, readiness: context.readiness,
+            configuration: configuration, store: store, readiness: context.readiness,
             logger: context.logger, metrics: context.metrics)
         let scheme = try settings.optional(Settings.apiCertificate) == nil ? "http" : "https"
         let host = try settings(Settings.apiHost)
         try await context.run([StoreService(store: store), service]) {
-            ["api": "\(scheme)://\(host):\(await service.boundPort ?? 0)"]
+            var addresses = ["api": "\(scheme)://\(host):\(await service.boundPort ?? 0)"]
+            if let device = configuration.deviceAPI, let port = await service.boundDevicePort {
+                addresses["device_api"] = "\(device.tls == nil ? "http" : "https")://\(device.host):\(port)"
+            }
+            return addresses
         }
     }
 }

@@ -7,12 +7,21 @@ extension ConformanceCase {
         ConformanceCase("an account has a token of 64 digits, and no other opens it") { world in
             #expect(world.authToken.count == 64 && world.authToken.allSatisfy(\.isHexDigit))
             for _ in 0..<2 {
-                #expect(try await world.store.authenticate(account: world.account, authToken: world.authToken))
-                #expect(try await !world.store.authenticate(account: world.account, authToken: "x" + world.authToken))
+                #expect(
+                    try await world.store.authenticate(
+                        .account(world.account, authToken: world.authToken), nowMs: World.t0)
+                        == Principal(account: world.account, role: .full, key: nil))
+                #expect(
+                    try await world.store.authenticate(
+                        .account(world.account, authToken: "x" + world.authToken), nowMs: World.t0) == nil)
             }
             let other = try await world.store.createAccount(nowMs: World.t0)
-            #expect(try await !world.store.authenticate(account: other.sid, authToken: world.authToken))
-            #expect(try await !world.store.authenticate(account: .generate(nowMs: 0), authToken: world.authToken))
+            #expect(
+                try await world.store.authenticate(.account(other.sid, authToken: world.authToken), nowMs: World.t0)
+                    == nil)
+            #expect(
+                try await world.store.authenticate(
+                    .account(.generate(nowMs: 0), authToken: world.authToken), nowMs: World.t0) == nil)
         },
         ConformanceCase("a service is its account's only, changes what is given, and reads as gone once deleted") {
             world in
@@ -31,11 +40,11 @@ extension ConformanceCase {
                 await storeError {
                     _ = try await store.updateService(world.service, account: other, change, nowMs: 0)
                 } == .notFound(.service))
-            #expect(try await !store.deleteService(world.service, account: other))
+            #expect(try await !store.deleteService(world.service, account: other, nowMs: World.t0))
             let factor = try await world.factor()
             let challenge = try await world.challenge()
-            #expect(try await store.deleteService(world.service, account: world.account))
-            #expect(try await !store.deleteService(world.service, account: world.account))
+            #expect(try await store.deleteService(world.service, account: world.account, nowMs: World.t0))
+            #expect(try await !store.deleteService(world.service, account: world.account, nowMs: World.t0))
             #expect(try await store.service(world.service, account: world.account) == nil)
             #expect(try await store.services(account: world.account, page: PageRequest()).items.isEmpty)
             #expect(try await store.factor(keyID: factor.keyID.rawValue) == nil)

@@ -12,7 +12,7 @@ struct API: Sendable {
     let logger: Logger
 
     /// - Precondition: the route has the method.
-    func answer(_ call: APICall) async throws -> APIReply {
+    func handle(_ call: APICall) async throws -> APIReply {
         switch (call.route, call.method) {
         case (.services, "GET"): try await listServices(call)
         case (.services, _): try await createService(call)
@@ -48,6 +48,7 @@ struct API: Sendable {
         case (.challengeReceipts(let service, let identity, let sid), _):
             try await createReceipt(call, service, identity, sid)
         case (.receipts, _): try await redeemReceiptToken(call)
+        case (.auditEvents, _): try await listAuditEvents(call)
         case (.credentials, "GET"): try await listCredentials(call)
         case (.credentials, _): try await createCredential(call)
         case (.credential(let sid), "DELETE"): try await deleteCredential(call, sid)

@@ -86,7 +86,7 @@ extension API {
     /// A device's list holds what is addressed to it; reading a pending one is a receipt.
     func listChallenges(_ call: APICall, _ service: String, _ identity: String) async throws -> APIReply {
         let service: ServiceSID = try call.sid(service)
-        let caller = try await authenticator.caller(call, service: service, identity: identity)
+        let caller = try authenticator.caller(call)
         var parameters = try call.parameters()
         let factorText = try parameters.text("FactorSid")
         let statuses: KeyValuePairs<String, ChallengeStatus> = [
@@ -113,8 +113,8 @@ extension API {
             &parameters, call: call,
             filters: [("FactorSid", factorText), ("Status", statusText), ("Order", orderText)], keys: recordKeys)
         let page = try await store.challenges(filter, page: paging.request, nowMs: call.nowMs)
-        if page.items.isEmpty, case .backend(let account) = caller {
-            try await entity(identity, service: service, account: account)
+        if page.items.isEmpty, case .backend(let principal) = caller {
+            try await entity(identity, service: service, account: principal.account)
         }
         await polled(page.items, by: caller, call: call)
         let body = paging.body("challenges", page) {
@@ -207,7 +207,7 @@ extension API {
         _ call: APICall, _ service: String, _ identity: String, _ text: String
     ) async throws -> (Challenge, Caller) {
         let service: ServiceSID = try call.sid(service)
-        let caller = try await authenticator.caller(call, service: service, identity: identity)
+        let caller = try authenticator.caller(call)
         let found = try await store.challenge(
             call.sid(text), account: caller.account, service: service, identity: identity, factor: caller.factor?.sid)
         guard let found else { throw APIError.notFound }

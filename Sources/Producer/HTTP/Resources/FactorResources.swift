@@ -102,9 +102,9 @@ extension API {
                     .factorVerificationFailed,
                     "Factor verification failed: AuthPayload is no base64 of a DER signature over the factor's SID")
             }
-            factor = try await store.verifyFactor(factor.sid, nowMs: call.nowMs)
+            if !call.isRepeat { factor = try await store.verifyFactor(factor.sid, nowMs: call.nowMs) }
         }
-        if change != FactorChange() {
+        if change != FactorChange(), !call.isRepeat {
             factor = try await store.updateFactor(factor.sid, change, nowMs: call.nowMs)
         }
         return .ok(show(call).factor(factor), ignoring: parameters.unread)
@@ -143,10 +143,10 @@ extension API {
     ) async throws -> Factor {
         let service: ServiceSID = try call.sid(service)
         let sid: FactorSID = try call.sid(text)
-        switch try await authenticator.caller(call, service: service, identity: identity, factor: sid) {
+        switch try authenticator.caller(call) {
         case .device(let factor): return factor
-        case .backend(let account):
-            let factor = try await store.factor(sid, account: account, service: service, identity: identity)
+        case .backend(let principal):
+            let factor = try await store.factor(sid, account: principal.account, service: service, identity: identity)
             guard let factor else { throw APIError.notFound }
             return factor
         }

@@ -47,7 +47,9 @@ extension API {
 
     func deleteService(_ call: APICall, _ sid: String) async throws -> APIReply {
         let account = try await authenticator.backend(call)
-        guard try await store.deleteService(call.sid(sid), account: account) else { throw APIError.notFound }
+        guard try await store.deleteService(call.sid(sid), account: account, nowMs: call.nowMs) else {
+            throw APIError.notFound
+        }
         return .noContent
     }
 

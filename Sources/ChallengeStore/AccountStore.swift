@@ -1,0 +1,100 @@
+public import ChallengeModel
+
+/// Accounts, API keys, the audit trail, and the device requests that must not happen twice.
+public protocol AccountStore: Sendable {
+    func createAccount(nowMs: Int64) async throws -> AccountCredentials
+    /// Who calls, when what was sent is right; constant time in the secret. What another process changed is seen within
+    /// ``StorePolicy/loginCacheMs`` ms, what this one changed at once.
+    func authenticate(_ login: Login, nowMs: Int64) async throws -> Principal?
+    /// A new auth token. The former one stays good for `keepFormerMs`; one that was former already is gone.
+    /// - Throws: `notFound(.account)`.
+    func rotateAuthToken(_ account: AccountSID, keepFormerMs: Int64, nowMs: Int64) async throws -> AccountCredentials
+
+    /// - Returns: the key and its secret, 43 characters of base64url: 256 random bits, kept as a hash only.
+    /// - Throws: `notFound(.account)`, `limit(.keys)` at 200 that are not revoked.
+    func createKey(
+        account: AccountSID, role: AccountRole, friendlyName: String, nowMs: Int64
+    ) async throws -> (APIKey, secret: String)
+    /// Revoked ones too, by creation.
+    func keys(account: AccountSID, page: PageRequest) async throws -> Page<APIKey>
+    /// - Returns: false when the account has no such key, or it was revoked before.
+    func revokeKey(_ sid: APIKeySID, account: AccountSID, nowMs: Int64) async throws -> Bool
+
+    /// Who changed what and when, the newest first.
+    func auditEvents(_ filter: AuditFilter, page: PageRequest) async throws -> Page<AuditEvent>
+
+    /// What a device's token was used for; nil: nothing yet. See ``DeviceRequest``.
+    func useOfDeviceToken(_ fingerprint: [UInt8], nowMs: Int64) async throws -> [UInt8]?
+}
+
+/// What a backend sent to say who it is.
+public enum Login: Sendable, Hashable {
+    case account(AccountSID, authToken: String)
+    case key(APIKeySID, secret: String)
+}
+
+/// What a caller may do.
+public enum AccountRole: String, Sendable, Hashable, CaseIterable {
+    /// Everything.
+    case full
+    /// Create, fetch and resend challenges, make access tokens, read factors.
+    case send
+    /// GET only.
+    case read
+}
+
+/// A backend, proven.
+public struct Principal: Sendable, Hashable {
+    public let account: AccountSID
+    public let role: AccountRole
+    /// Nil: the account's auth token, whose role is `full`.
+    public let key: APIKeySID?
+
+    /// For the audit trail.
+    public var actor: String { key?.rawValue ?? account.rawValue }
+
+    public init(account: AccountSID, role: AccountRole, key: APIKeySID?) {
+        self.account = account
+        self.role = role
+        self.key = key
+    }
+}
+
+public struct APIKey: Sendable, Hashable {
+    public let sid: APIKeySID
+    public let account: AccountSID
+    public let role: AccountRole
+    public let friendlyName: String
+    public let createdAtMs: Int64
+    public let revokedAtMs: Int64?
+}
+
+/// One change. Holds SIDs and words of ours only: no secret, no identity, nothing that a caller wrote.
+public struct AuditEvent: Sendable, Hashable {
+    public let sid: AuditEventSID
+    public let account: AccountSID
+    public let atMs: Int64
+    /// `AC…` (auth token), `SK…`, `YF…` (a device), `YK…` (an access token), `kafka`, `operator` (command line), `system`.
+    public let actor: String
+    /// `service.created`, `key.revoked`, …
+    public let action: String
+    /// The SID of what was changed.
+    public let subject: String
+    /// `RQ…` of the HTTP request; nil: none.
+    public let requestID: String?
+}
+
+public struct AuditFilter: Sendable, Hashable {
+    public var account: AccountSID
+    public var actor: String?
+    public var subject: String?
+
+    public init(account: AccountSID, actor: String? = nil, subject: String? = nil) {
+        self.account = account
+        self.actor = actor
+        self.subject = subject
+    }
+}
+
+public enum AuditEventKind: SIDKind { public static let prefix = "AE" }
+public typealias AuditEventSID = SID<AuditEventKind>

@@ -1,0 +1,99 @@
+import Dispatch
+import Foundation
+import HummingbirdCore
+import Logging
+import NIOCore
+import NIOSSL
+import Synchronization
+
+/// The certificate that new connections get: read anew when its files change, so that a renewal needs no restart.
+final class ServerCertificate: Sendable {
+    private struct Version: Equatable {
+        let modified: [Date?]
+        let sizes: [UInt64]
+    }
+
+    private struct State {
+        var context: NIOSSLContext
+        var version: Version
+    }
+
+    private let files: ProducerConfiguration.TLSFiles
+    private let state: Mutex<State>
+
+    /// Reads the files; blocks for as long as that takes.
+    /// - Throws: an error that names what cannot be read.
+    init(_ files: ProducerConfiguration.TLSFiles) throws {
+        self.files = files
+        let version = Self.version(of: files)
+        state = Mutex(State(context: try Self.context(files), version: version))
+    }
+
+    var context: NIOSSLContext { state.withLock { $0.context } }
+
+    /// Looks at the files until cancelled. A pair that does not fit, as while it is being replaced, is tried again at the next
+    /// look; connections get the former one meanwhile.
+    func follow(every interval: Duration, logger: Logger) async {
+        while !Task.isCancelled {
+            try? await Task.sleep(for: interval)
+            do {
+                if try await reloaded() {
+                    logger.info("the certificate was read again", metadata: ["file": "\(files.certificateChain)"])
+                }
+            } catch {
+                logger.warning(
+                    "the certificate cannot be read again: the former one stays in use",
+                    metadata: ["file": "\(files.certificateChain)", "error": "\(error)"])
+            }
+        }
+    }
+
+    /// - Returns: whether there was something new.
+    func reloaded() async throws -> Bool {
+        try await withCheckedThrowingContinuation { continuation in
+            // Reading files blocks.
+            DispatchQueue.global().async { [self] in
+                continuation.resume(
+                    with: Result {
+                        let version = Self.version(of: files)
+                        guard state.withLock({ $0.version != version }) else { return false }
+                        let context = try Self.context(files)
+                        state.withLock { $0 = State(context: context, version: version) }
+                        return true
+                    })
+            }
+        }
+    }
+
+    private static func version(of files: ProducerConfiguration.TLSFiles) -> Version {
+        let attributes = [files.certificateChain, files.privateKey].map {
+            try? FileManager.default.attributesOfItem(atPath: $0)
+        }
+        return Version(
+            modified: attributes.map { $0?[.modificationDate] as? Date },
+            sizes: attributes.map { ($0?[.size] as? NSNumber)?.uint64Value ?? 0 })
+    }
+
+    /// TLS 1.2 and later.
+    private static func context(_ files: ProducerConfiguration.TLSFiles) throws -> NIOSSLContext {
+        var tls = TLSConfiguration.makeServerConfiguration(
+            certificateChain: try NIOSSLCertificate.fromPEMFile(files.certificateChain).map { .certificate($0) },
+            privateKey: .privateKey(try NIOSSLPrivateKey(file: files.privateKey, format: .pem)))
+        tls.minimumTLSVersion = .tlsv12
+        return try NIOSSLContext(configuration: tls)
+    }
+}
+
+/// TLS in front of another channel, with the certificate of the moment.
+struct CertifiedChannel<Base: ServerChildChannel>: ServerChildChannel {
+    let base: Base
+    let certificate: ServerCertificate
+
+    func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Base.Value> {
+        channel.eventLoop.makeCompletedFuture {
+            try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: certificate.context))
+        }.flatMap { base.setup(channel: channel, logger: logger) }
+    }
+
+    func handle(value: Base.Value, logger: Logger) async { await base.handle(value: value, logger: logger) }
+}

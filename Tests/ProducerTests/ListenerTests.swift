@@ -1,0 +1,212 @@
+import AsyncHTTPClient
+import ChallengeModel
+import ChallengeStore
+import Foundation
+import NIOCore
+import NIOPosix
+import NIOSSL
+import Testing
+
+@testable import Producer
+
+@Suite("Addresses, proxies, browsers, slow clients", .timeLimit(.minutes(2)))
+struct ListenerTests {
+    @Test("the address for devices serves devices, refuses account keys unseen, and has no backend's resources")
+    func devices() async throws {
+        try await ProducerHarness.run(adjust: { $0.deviceAPI = .init() }) { producer in
+            let base = try #require(producer.deviceBase)
+            let service = try await producer.makeService()
+            let token = try await producer.post(
+                "\(service)/AccessTokens", [("Identity", "user-0001"), ("FactorType", "push")], as: producer.backend)
+            let created = try await producer.post(
+                "\(base)\(service)/Entities/user-0001/Factors", TestDevice().enrolment,
+                as: .basic("token", token.text("token")))
+            #expect(created.status == 201)
+            #expect(try created.text("url").hasPrefix(base), "URLs as this address is reached")
+            let phone = try await producer.enroll("user-0001", service: service)
+            let challenge = try await producer.createChallenge(service, "user-0001", [("FactorSid", phone.factor)])
+            let path = "\(base)\(phone.challengesPath)/\(try challenge.text("sid"))"
+            let read = try await producer.get(path, as: phone.token(nowMs: producer.clock.nowMs))
+            #expect(read.status == 200)
+            let answered = try await producer.post(
+                path, [("AuthPayload", try phone.answer(read, "approved"))],
+                as: phone.token(nowMs: producer.clock.nowMs))
+            #expect(answered.status == 200)
+            for authorization in [producer.backend, .basic(producer.account.sid.rawValue, "wrong")] {
+                let refused = try await producer.get(path, as: authorization)
+                #expect(refused.status == 401)
+                #expect(try refused.text("message").contains("devices only"))
+            }
+            for hidden in ["/v2/Services", "/v1/Credentials", "/v1/AuditEvents", "\(service)/Entities", service] {
+                #expect(try await producer.get(base + hidden, as: producer.backend).status == 404, "\(hidden)")
+            }
+            let list = "\(base)\(service)/Entities/user-0001/Factors"
+            #expect(try await producer.get(list, as: producer.backend).status == 404, "a method that no device uses")
+        }
+    }
+
+    @Test("X-Forwarded-Host and -Proto count from trusted proxies only")
+    func forwarded() async throws {
+        let headers = [("X-Forwarded-Host", "evil.example, verify.example.com"), ("X-Forwarded-Proto", "https")]
+        try await ProducerHarness.run { producer in
+            let answer = try await producer.post(
+                "/v2/Services", [("FriendlyName", "Bank")], as: producer.backend, headers: headers)
+            #expect(try answer.text("url").hasPrefix(producer.base))
+        }
+        let proxies = try #require(TrustedProxies(parsing: "10.0.0.0/8, 127.0.0.0/8, ::1"))
+        try await ProducerHarness.run(adjust: { $0.trustedProxies = proxies }) { producer in
+            let answer = try await producer.post(
+                "/v2/Services", [("FriendlyName", "Bank")], as: producer.backend, headers: headers)
+            #expect(try answer.text("url").hasPrefix("https://verify.example.com/v2/Services/VA"))
+            let broken = try await producer.post(
+                "/v2/Services", [("FriendlyName", "Bank")], as: producer.backend,
+                headers: [("X-Forwarded-Host", "a/b?c"), ("X-Forwarded-Proto", "javascript")])
+            #expect(try broken.text("url").hasPrefix(producer.base))
+        }
+    }
+
+    @Test(
+        "networks hold the addresses of their prefix",
+        arguments: [
+            ("10.0.0.0/8", "10.200.3.4", true), ("10.0.0.0/8", "11.0.0.1", false), ("10.1.2.3", "10.1.2.3", true),
+            ("10.1.2.3", "10.1.2.4", false), ("10.1.2.0/23", "10.1.3.9", true), ("10.1.2.0/23", "10.1.4.0", false),
+            ("fd00::/8", "fd12::1", true), ("fd00::/8", "fe80::1", false), ("0.0.0.0/0", "::1", false),
+            ("127.0.0.1", "::ffff:127.0.0.1", true),
+        ])
+    func networks(network: String, peer: String, isInside: Bool) throws {
+        let proxies = try #require(TrustedProxies(parsing: network))
+        #expect(proxies.contains(try SocketAddress(ipAddress: peer, port: 1)) == isInside)
+        #expect(!TrustedProxies().contains(try SocketAddress(ipAddress: peer, port: 1)))
+    }
+
+    @Test("what is no network is refused", arguments: ["10.0.0.0/33", "10.0.0.0/x", "proxy", "10.0.0.0/8/8", "::/129"])
+    func noNetworks(text: String) {
+        #expect(TrustedProxies(parsing: text) == nil)
+    }
+
+    @Test("no header of CORS without an allow-list; with one, for its origins only")
+    func cors() async throws {
+        let page = ("Origin", "https://app.example.com")
+        try await ProducerHarness.run { producer in
+            let answer = try await producer.send("GET", "/v2/Services", as: producer.backend, headers: [page])
+            #expect(answer.headers.allSatisfy { !$0.name.lowercased().hasPrefix("access-control") })
+            #expect(try await producer.send("OPTIONS", "/v2/Services", headers: [page]).status == 405)
+        }
+        try await ProducerHarness.run(adjust: { $0.corsOrigins = ["https://app.example.com"] }) { producer in
+            let answer = try await producer.send("GET", "/v2/Services", as: producer.backend, headers: [page])
+            #expect(answer.header("Access-Control-Allow-Origin") == "https://app.example.com")
+            #expect(answer.header("Vary") == "Origin")
+            let preflight = try await producer.send("OPTIONS", "/v2/Services", headers: [page])
+            #expect(preflight.status == 204)
+            #expect(preflight.header("Access-Control-Allow-Methods") == "GET, POST, DELETE")
+            for origin in ["https://evil.example", "https://app.example.com.evil.example", "null"] {
+                let refused = try await producer.send(
+                    "GET", "/v2/Services", as: producer.backend, headers: [("Origin", origin)])
+                #expect(refused.header("Access-Control-Allow-Origin") == nil)
+            }
+        }
+    }
+
+    @Test("a connection that says nothing, and one whose body stands still, are closed; others are served meanwhile")
+    func slow() async throws {
+        try await ProducerHarness.run(adjust: {
+            $0.http.headDeadline = .milliseconds(300)
+            $0.http.bodyDeadline = .milliseconds(300)
+        }) { producer in
+            let port = try #require(URL(string: producer.base)?.port)
+            let start = ContinuousClock.now
+            async let silent: Void = Self.untilClosed(port: port, sending: "")
+            async let halfHead: Void = Self.untilClosed(
+                port: port, sending: "GET /v2/Services HTTP/1.1\r\nHost: x\r\nX-A: ")
+            async let halfBody: Void = Self.untilClosed(
+                port: port,
+                sending: "POST /v2/Services HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n"
+                    + "Content-Type: application/x-www-form-urlencoded\r\n\r\nFriendlyName=")
+            #expect(try await producer.get("/v2/Services", as: producer.backend).status == 200)
+            _ = try await (silent, halfHead, halfBody)
+            #expect(ContinuousClock.now - start < .seconds(10))
+        }
+    }
+
+    @Test("a thousand idle connections hinder nobody, and more than the limit are not taken")
+    func idle() async throws {
+        try await ProducerHarness.run(adjust: { $0.http.headDeadline = .seconds(3) }) { producer in
+            let port = try #require(URL(string: producer.base)?.port)
+            var idle: [any Channel] = []
+            for _ in 0..<1000 {
+                idle.append(try await Self.connect(port: port))
+            }
+            for _ in 0..<20 {
+                #expect(try await producer.get("/v2/Services", as: producer.backend).status == 200)
+            }
+            for channel in idle { try await channel.closeFuture.get() }
+        }
+    }
+
+    @Test("a renewed certificate is used without a restart; a pair that does not fit changes nothing")
+    func certificate() async throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "beckon-tls-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let (certificate, key) = (folder.appending(path: "cert.pem").path, folder.appending(path: "key.pem").path)
+        try Self.makeCertificate(certificate, key)
+        let files = ProducerConfiguration.TLSFiles(certificateChain: certificate, privateKey: key)
+        try await ProducerHarness.run(adjust: {
+            $0.tls = files
+            $0.certificateInterval = .milliseconds(50)
+        }) { producer in
+            #expect(try await Self.status(producer, trusting: certificate) == 200)
+            let former = folder.appending(path: "former.pem").path
+            try FileManager.default.copyItem(atPath: certificate, toPath: former)
+            let (newCertificate, newKey) = (
+                folder.appending(path: "c2.pem").path, folder.appending(path: "k2.pem").path
+            )
+            try Self.makeCertificate(newCertificate, newKey)
+            // Half of a renewal: the new chain beside the old key.
+            try Data(contentsOf: URL(filePath: newCertificate)).write(to: URL(filePath: certificate))
+            #expect(try await Self.status(producer, trusting: former) == 200)
+            try Data(contentsOf: URL(filePath: newKey)).write(to: URL(filePath: key))
+            try await becomesTrue("the new certificate") {
+                (try? await Self.status(producer, trusting: newCertificate)) == 200
+            }
+            await #expect(throws: (any Error).self) { try await Self.status(producer, trusting: former) }
+        }
+    }
+
+    private static func status(_ producer: ProducerHarness, trusting root: String) async throws -> Int {
+        var tls = TLSConfiguration.makeClientConfiguration()
+        tls.trustRoots = .file(root)
+        let client = HTTPClient(configuration: .init(tlsConfiguration: tls))
+        do {
+            let answer = try await producer.send("GET", "/v2/Services", as: producer.backend, client: client)
+            try await client.shutdown()
+            return answer.status
+        } catch {
+            try await client.shutdown()
+            throw error
+        }
+    }
+
+    private static func makeCertificate(_ certificate: String, _ key: String) throws {
+        let openssl = Process()
+        openssl.executableURL = URL(filePath: "/usr/bin/openssl")
+        openssl.arguments = [
+            "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1", "-subj",
+            "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate,
+        ]
+        openssl.standardError = FileHandle.nullDevice
+        try openssl.run()
+        openssl.waitUntilExit()
+    }
+
+    private static func connect(port: Int) async throws -> any Channel {
+        try await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup).connect(host: "127.0.0.1", port: port)
+            .get()
+    }
+
+    private static func untilClosed(port: Int, sending text: String) async throws {
+        let channel = try await connect(port: port)
+        if !text.isEmpty { try await channel.writeAndFlush(ByteBuffer(string: text)).get() }
+        try await channel.closeFuture.get()
+    }
+}
