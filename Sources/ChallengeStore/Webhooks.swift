@@ -10,7 +10,9 @@ public protocol WebhookStore: Sendable {
     func updateWebhook(
         _ sid: WebhookSID, account: AccountSID, service: ServiceSID, _ change: WebhookChange, nowMs: Int64
     ) async throws -> Webhook
-    func deleteWebhook(_ sid: WebhookSID, account: AccountSID, service: ServiceSID) async throws -> Bool
+    func deleteWebhook(
+        _ sid: WebhookSID, account: AccountSID, service: ServiceSID, nowMs: Int64
+    ) async throws -> Bool
 }
 
 public struct NewWebhook: Sendable, Hashable {

@@ -9,8 +9,8 @@ enum Migrations {
         migrator.registerMigration("2 entities, access tokens, factors") { try $0.execute(sql: people) }
         migrator.registerMigration("3 challenges") { try $0.execute(sql: challenges) }
         migrator.registerMigration("4 outbox") { try $0.execute(sql: outbox) }
-        registerCodes(in: &migrator)
         migrator.registerMigration("5 accounts and keys") { try $0.execute(sql: accountsAndKeys) }
+        registerCodes(in: &migrator)
         return migrator
     }
 

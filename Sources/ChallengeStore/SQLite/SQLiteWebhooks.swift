@@ -20,6 +20,8 @@ extension SQLiteChallengeStore {
                     webhook.sid.rawValue, webhook.account.rawValue, webhook.service.rawValue, webhook.friendlyName,
                     try webhook.eventTypesText, webhook.url, webhook.isEnabled, webhook.version, nowMs, nowMs,
                 ])
+            try database.audit(
+                "webhook.created", account: webhook.account, subject: webhook.sid.rawValue, nowMs: nowMs)
         }
         return webhook
     }
@@ -62,13 +64,17 @@ extension SQLiteChallengeStore {
                     webhook.friendlyName, try webhook.eventTypesText, webhook.url, webhook.isEnabled, webhook.version,
                     nowMs, sid.rawValue,
                 ])
+            try database.audit("webhook.updated", account: account, subject: sid.rawValue, nowMs: nowMs)
             return webhook
         }
     }
 
-    public func deleteWebhook(_ sid: WebhookSID, account: AccountSID, service: ServiceSID) async throws -> Bool {
+    public func deleteWebhook(
+        _ sid: WebhookSID, account: AccountSID, service: ServiceSID, nowMs: Int64
+    ) async throws -> Bool {
         try await write { database in
             guard try database.webhook(sid, account: account, service: service) != nil else { return false }
+            try database.audit("webhook.deleted", account: account, subject: sid.rawValue, nowMs: nowMs)
             return try database.changes("DELETE FROM webhooks WHERE sid = ?", [sid.rawValue])
         }
     }

@@ -227,9 +227,13 @@ extension ConformanceCase {
                 try await store.webhook(first.sid, account: world.account, service: world.service) == changed)
             let stranger = try await store.createAccount(nowMs: World.t0).sid
             #expect(try await store.webhook(first.sid, account: stranger, service: world.service) == nil)
-            #expect(try await store.deleteWebhook(first.sid, account: stranger, service: world.service) == false)
-            #expect(try await store.deleteWebhook(first.sid, account: world.account, service: world.service))
-            #expect(try await store.deleteService(world.service, account: world.account))
+            #expect(
+                try await store.deleteWebhook(first.sid, account: stranger, service: world.service, nowMs: World.t0)
+                    == false)
+            #expect(
+                try await store.deleteWebhook(
+                    first.sid, account: world.account, service: world.service, nowMs: World.t0))
+            #expect(try await store.deleteService(world.service, account: world.account, nowMs: World.t0))
             #expect(
                 try await store.webhook(page.items[1].sid, account: world.account, service: world.service) == nil)
             _ = try await store.expireDue(limit: 100, nowMs: World.t0)

@@ -76,7 +76,7 @@ extension API {
     ) async throws -> CodeFactor {
         let service: ServiceSID = try call.sid(service)
         // A device's token is another factor's, always: it is refused here.
-        let caller = try await authenticator.caller(call, service: service, identity: identity, factor: sid)
+        let caller = try authenticator.caller(call)
         let found = try await store.codeFactor(sid, account: caller.account, service: service, identity: identity)
         guard let factor = found else { throw APIError.notFound }
         return factor

@@ -50,7 +50,10 @@ extension API {
 
     func deleteWebhook(_ call: APICall, _ service: String, _ sid: String) async throws -> APIReply {
         let account = try await authenticator.backend(call)
-        guard try await store.deleteWebhook(call.sid(sid), account: account, service: call.sid(service)) else {
+        guard
+            try await store.deleteWebhook(
+                call.sid(sid), account: account, service: call.sid(service), nowMs: call.nowMs)
+        else {
             throw APIError.notFound
         }
         return .noContent
