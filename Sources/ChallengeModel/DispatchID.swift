@@ -21,6 +21,15 @@ public enum DispatchID: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// The same without the cost of a generic call.
+    public init?(_ text: String) {
+        if text == "c" {
+            self = .creation
+        } else {
+            self.init(text[...])
+        }
+    }
+
     public var description: String {
         switch self {
         case .creation: "c"

@@ -7,10 +7,23 @@ public struct KeyRing: Sendable {
         /// 1 to 16 letters, digits, `-` or `_`.
         public let id: String
         public let material: SymmetricKey
+        /// Has taken the key in; each code starts from a copy, for that is most of the work with a short message.
+        private let prepared: HMAC<SHA256>
+        /// One byte of the SHA-256 of the id, to find the key by; not a secret.
+        let hint: UInt8
 
         public init(id: String, material: SymmetricKey) {
             self.id = id
             self.material = material
+            prepared = HMAC<SHA256>(key: material)
+            hint = SHA256.hash(data: Array(id.utf8)).first { _ in true } ?? 0
+        }
+
+        /// HMAC-SHA256 under this key.
+        func code(over bytes: [UInt8]) -> HMAC<SHA256>.MAC {
+            var authenticator = prepared
+            authenticator.update(data: bytes)
+            return authenticator.finalize()
         }
     }
 

@@ -1,5 +1,4 @@
 import Crypto
-import Foundation
 
 /// What a push carries so that a device can say "received" without a key: bound to account, service, challenge, factor,
 /// dispatch and expiry by an HMAC, checked without the store, good for nothing else.
@@ -31,9 +30,15 @@ public struct ReceiptToken: Hashable, Sendable {
 
     /// The token as text, under the ring's first key.
     public func sealed(with keys: KeyRing) -> String {
-        var bytes = body(keyHint: Self.hint(of: keys.first))
-        bytes.append(contentsOf: Self.code(over: bytes, key: keys.first))
-        return Base64URL.encode(bytes)
+        let key = keys.first
+        // The name in front is authenticated and not sent: it keeps these codes apart from all others under the key.
+        var bytes = Self.name
+        bytes.reserveCapacity(Self.name.count + 103)
+        appendBody(keyHint: key.hint, to: &bytes)
+        key.code(over: bytes).withUnsafeBytes { bytes.append(contentsOf: $0.prefix(16)) }
+        return bytes.withUnsafeBytes { all in
+            Base64URL.encode(UnsafeRawBufferPointer(rebasing: all[Self.name.count...]))
+        }
     }
 
     /// Nil for every bad token alike: wrong form, wrong key, altered, or past its expiry and grace.
@@ -43,7 +48,10 @@ public struct ReceiptToken: Hashable, Sendable {
         }
         let body = bytes.dropLast(16)
         let matches = keys.keys.contains { key in
-            Self.hint(of: key) == bytes[1] && HMACComparison.equal(Self.code(over: body, key: key), bytes.suffix(16))
+            key.hint == bytes[1]
+                && key.code(over: Self.name + body).withUnsafeBytes {
+                    HMACComparison.equal($0.prefix(16), bytes.suffix(16))
+                }
         }
         guard matches else { return nil }
         let seconds = body[2..<6].reduce(Int64(0)) { $0 << 8 | Int64($1) }
@@ -62,31 +70,27 @@ public struct ReceiptToken: Hashable, Sendable {
         guard nowMs <= expiresAtMs + Self.graceMs else { return nil }
     }
 
-    private func body(keyHint: UInt8) -> [UInt8] {
+    private static let name = Array("beckon receipt token".utf8)
+
+    private func appendBody(keyHint: UInt8, to bytes: inout [UInt8]) {
         let seconds = UInt32(clamping: expiresAtMs / 1000)
-        var bytes: [UInt8] = [
-            1, keyHint, UInt8(truncatingIfNeeded: seconds >> 24), UInt8(truncatingIfNeeded: seconds >> 16),
-            UInt8(truncatingIfNeeded: seconds >> 8), UInt8(truncatingIfNeeded: seconds),
-        ]
-        bytes += account.bytes + service.bytes + challenge.bytes + factor.bytes
+        bytes.append(1)
+        bytes.append(keyHint)
+        for shift in [24, 16, 8, 0] as [UInt32] { bytes.append(UInt8(truncatingIfNeeded: seconds >> shift)) }
+        account.appendBytes(to: &bytes)
+        service.appendBytes(to: &bytes)
+        challenge.appendBytes(to: &bytes)
+        factor.appendBytes(to: &bytes)
         switch dispatch {
         case .creation: bytes.append(0)
-        case .attempt(let number): bytes += [1, UInt8(number >> 8), UInt8(number & 255)]
-        case .resend(let sid): bytes += [2] + sid.bytes
+        case .attempt(let number):
+            bytes.append(1)
+            bytes.append(UInt8(number >> 8))
+            bytes.append(UInt8(number & 255))
+        case .resend(let sid):
+            bytes.append(2)
+            sid.appendBytes(to: &bytes)
         }
-        return bytes
-    }
-
-    private static func code(over body: some Collection<UInt8>, key: KeyRing.Key) -> [UInt8] {
-        var authenticator = HMAC<SHA256>(key: key.material)
-        authenticator.update(data: Array("beckon receipt token".utf8))
-        authenticator.update(data: Array(body))
-        return Array(authenticator.finalize().prefix(16))
-    }
-
-    /// One byte of the key's id, to find the key; not a secret.
-    private static func hint(of key: KeyRing.Key) -> UInt8 {
-        SHA256.hash(data: Array(key.id.utf8)).first { _ in true } ?? 0
     }
 }
 
@@ -95,30 +99,5 @@ public enum HMACComparison {
     public static func equal(_ a: some Collection<UInt8>, _ b: some Collection<UInt8>) -> Bool {
         guard a.count == b.count else { return false }
         return zip(a, b).reduce(UInt8(0)) { $0 | ($1.0 ^ $1.1) } == 0
-    }
-}
-
-/// RFC 4648, section 5, without padding.
-public enum Base64URL {
-    public static func encode(_ bytes: some Sequence<UInt8>) -> String {
-        Data(bytes).base64EncodedString()
-            .replacingOccurrences(of: "+", with: "-").replacingOccurrences(of: "/", with: "_")
-            .replacingOccurrences(of: "=", with: "")
-    }
-
-    /// Nil when `text` has padding, another alphabet or a bad length.
-    public static func decode(_ text: some StringProtocol) -> [UInt8]? {
-        var standard = ""
-        standard.reserveCapacity(text.utf8.count + 3)
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "-": standard.unicodeScalars.append("+")
-            case "_": standard.unicodeScalars.append("/")
-            case "A"..."Z", "a"..."z", "0"..."9": standard.unicodeScalars.append(scalar)
-            default: return nil
-            }
-        }
-        while standard.utf8.count % 4 != 0 { standard.append("=") }
-        return Data(base64Encoded: standard).map(Array.init)
     }
 }

@@ -17,6 +17,12 @@ public struct SID<Kind: SIDKind>: Hashable, Sendable, Comparable, CustomStringCo
         rawValue = lowered
     }
 
+    /// The same without the cost of a generic call: this is the way of every record.
+    public init?(_ text: String) {
+        guard let lowered = SIDFormat.canonical(text, prefix: Kind.prefix) else { return nil }
+        rawValue = lowered
+    }
+
     /// Two letters and the digits of 16 bytes, as ``bytes`` gives them.
     public init(bytes: some Sequence<UInt8>) {
         var text = Kind.prefix
@@ -43,7 +49,14 @@ public struct SID<Kind: SIDKind>: Hashable, Sendable, Comparable, CustomStringCo
     }
 
     /// The 16 bytes that the digits spell.
-    public var bytes: [UInt8] { SIDFormat.bytes(of: rawValue) }
+    public var bytes: [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(16)
+        SIDFormat.appendBytes(of: rawValue, to: &bytes)
+        return bytes
+    }
+
+    func appendBytes(to bytes: inout [UInt8]) { SIDFormat.appendBytes(of: rawValue, to: &bytes) }
 
     public var description: String { rawValue }
 
@@ -67,6 +80,22 @@ public struct SID<Kind: SIDKind>: Hashable, Sendable, Comparable, CustomStringCo
 
 /// The form shared by all kinds.
 enum SIDFormat {
+    /// The text itself where it is canonical already, and then without a copy.
+    static func canonical(_ text: String, prefix: String) -> String? {
+        var text = text
+        let isCanonical = text.withUTF8 { bytes in
+            guard bytes.count == 34, bytes.prefix(2).elementsEqual(prefix.utf8) else { return false }
+            for byte in bytes.dropFirst(2) {
+                switch byte {
+                case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "f"): continue
+                default: return false
+                }
+            }
+            return true
+        }
+        return isCanonical ? text : canonical(Substring(text), prefix: prefix)
+    }
+
     static func canonical(_ text: some StringProtocol, prefix: String) -> String? {
         let utf8 = text.utf8
         guard utf8.count == 34, utf8.starts(with: prefix.utf8) else { return nil }
@@ -86,20 +115,17 @@ enum SIDFormat {
         text.unicodeScalars.append(digit(byte & 15))
     }
 
-    static func bytes(of text: String) -> [UInt8] {
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(16)
-        var high: UInt8?
-        for byte in text.utf8.dropFirst(2) {
-            let value = byte <= UInt8(ascii: "9") ? byte - UInt8(ascii: "0") : byte - UInt8(ascii: "a") + 10
-            if let first = high {
-                bytes.append(first << 4 | value)
-                high = nil
-            } else {
-                high = value
+    static func appendBytes(of text: String, to bytes: inout [UInt8]) {
+        var text = text
+        text.withUTF8 { digits in
+            func value(_ index: Int) -> UInt8 {
+                let digit = digits[index]
+                return digit <= UInt8(ascii: "9") ? digit - UInt8(ascii: "0") : digit - UInt8(ascii: "a") + 10
+            }
+            for index in stride(from: 2, to: digits.count, by: 2) {
+                bytes.append(value(index) << 4 | value(index + 1))
             }
         }
-        return bytes
     }
 
     private static func digit(_ value: UInt8) -> Unicode.Scalar {

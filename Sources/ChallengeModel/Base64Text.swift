@@ -1,0 +1,112 @@
+/// RFC 4648, section 5, without padding.
+public enum Base64URL {
+    public static func encode(_ bytes: some Sequence<UInt8>) -> String {
+        Array(bytes).withUnsafeBytes { encode($0) }
+    }
+
+    public static func encode(_ bytes: UnsafeRawBufferPointer) -> String {
+        String(unsafeUninitializedCapacity: (bytes.count + 2) / 3 * 4) { output in
+            Base64Text.write(bytes, alphabet: .url, isPadded: false, to: output)
+        }
+    }
+
+    /// Nil when `text` has padding, another alphabet or a bad length.
+    public static func decode(_ text: some StringProtocol) -> [UInt8]? {
+        Base64Text.bytes(of: Array(text.utf8)[...], alphabet: .url, isPadded: false)
+    }
+}
+
+/// Base64 by hand: Foundation's takes a `Data` in and gives a bridged `String` out, which costs more than the code that is
+/// encoded.
+enum Base64Text {
+    /// The two alphabets of RFC 4648, sections 4 and 5.
+    struct Alphabet: Sendable {
+        static let standard = Alphabet("+", "/")
+        static let url = Alphabet("-", "_")
+
+        fileprivate let digits: [UInt8]
+        /// The value of each byte; 255: not of the alphabet.
+        fileprivate let values: [UInt8]
+
+        private init(_ last: Unicode.Scalar, _ veryLast: Unicode.Scalar) {
+            var digits = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789".utf8)
+            digits.append(UInt8(ascii: last))
+            digits.append(UInt8(ascii: veryLast))
+            self.digits = digits
+            var values = [UInt8](repeating: 255, count: 256)
+            for (value, digit) in digits.enumerated() { values[Int(digit)] = UInt8(value) }
+            self.values = values
+        }
+    }
+
+    /// - Parameter output: of at least four bytes for each three begun.
+    /// - Returns: how many bytes were written.
+    static func write(
+        _ bytes: UnsafeRawBufferPointer, alphabet: Alphabet, isPadded: Bool,
+        to output: UnsafeMutableBufferPointer<UInt8>
+    ) -> Int {
+        alphabet.digits.withUnsafeBufferPointer { digits in
+            var written = 0
+            var index = 0
+            func put(_ value: UInt32, _ shift: UInt32) {
+                output[written] = digits[Int(value >> shift & 63)]
+                written += 1
+            }
+            while index + 2 < bytes.count {
+                let value = UInt32(bytes[index]) << 16 | UInt32(bytes[index + 1]) << 8 | UInt32(bytes[index + 2])
+                put(value, 18)
+                put(value, 12)
+                put(value, 6)
+                put(value, 0)
+                index += 3
+            }
+            let left = bytes.count - index
+            guard left > 0 else { return written }
+            let value = UInt32(bytes[index]) << 16 | (left == 2 ? UInt32(bytes[index + 1]) << 8 : 0)
+            put(value, 18)
+            put(value, 12)
+            if left == 2 { put(value, 6) }
+            if isPadded {
+                for _ in left..<3 {
+                    output[written] = UInt8(ascii: "=")
+                    written += 1
+                }
+            }
+            return written
+        }
+    }
+
+    static func append(_ bytes: UnsafeRawBufferPointer, alphabet: Alphabet, isPadded: Bool, to text: inout [UInt8]) {
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: (bytes.count + 2) / 3 * 4) { output in
+            let count = write(bytes, alphabet: alphabet, isPadded: isPadded, to: output)
+            text.append(contentsOf: output[..<count])
+        }
+    }
+
+    /// Nil when the text has another alphabet, a bad length, other padding than asked for, or bits set behind the last byte.
+    static func bytes(of text: ArraySlice<UInt8>, alphabet: Alphabet, isPadded: Bool) -> [UInt8]? {
+        var digits = text
+        if isPadded {
+            guard digits.count % 4 == 0 else { return nil }
+            if digits.last == UInt8(ascii: "=") { digits.removeLast() }
+            if digits.last == UInt8(ascii: "=") { digits.removeLast() }
+        }
+        guard digits.count % 4 != 1 else { return nil }
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(digits.count * 3 / 4)
+        var pending: UInt32 = 0
+        var bits: UInt32 = 0
+        for digit in digits {
+            let value = alphabet.values[Int(digit)]
+            guard value != 255 else { return nil }
+            pending = pending << 6 | UInt32(value)
+            bits += 6
+            if bits >= 8 {
+                bits -= 8
+                bytes.append(UInt8(truncatingIfNeeded: pending >> bits))
+                pending &= (1 << bits) - 1
+            }
+        }
+        return pending == 0 ? bytes : nil
+    }
+}
