@@ -4,8 +4,10 @@ import NIOCore
 /// One credential, ready to send with: its token and its lanes.
 final class CredentialRoute: Sendable {
     enum Provider: Sendable {
-        case apns(ProviderToken, production: ProviderLane, sandbox: ProviderLane, isSandbox: Bool)
-        case fcm(ServiceAccount, FCMAccessToken, ProviderLane)
+        /// Without a token the connections' certificate says who we are.
+        case apns(ProviderToken?, production: ProviderLane, sandbox: ProviderLane, isSandbox: Bool)
+        case fcm(ServiceAccount, OAuthToken, ProviderLane)
+        case hms(HMSApp, OAuthToken, ProviderLane)
         /// The key cannot be used: every push gets a credential fault with this reason.
         case faulty(reason: String)
     }
@@ -22,10 +24,12 @@ final class CredentialRoute: Sendable {
     private var lanes: [ProviderLane] {
         switch provider {
         case .apns(_, let production, let sandbox, _): [production, sandbox]
-        case .fcm(_, _, let lane): [lane]
+        case .fcm(_, _, let lane), .hms(_, _, let lane): [lane]
         case .faulty: []
         }
     }
+
+    var openCircuits: Int { lanes.count { $0.isKeptBack } }
 
     /// Ends when what is outstanding has ended.
     func drain() -> [EventLoopFuture<Void>] { lanes.flatMap { $0.drain() } }
@@ -36,6 +40,9 @@ final class CredentialRoute: Sendable {
     }
 
     func closeToken() {
-        if case .fcm(_, let token, _) = provider { token.close() }
+        switch provider {
+        case .fcm(_, let token, _), .hms(_, let token, _): token.close()
+        case .apns, .faulty: break
+        }
     }
 }

@@ -38,7 +38,7 @@ public final class PushGateway: Sendable {
     private let connector: Connector
     private let client: HTTPClient
     private let counters = TransportCounters()
-    private let endpoints: (apns: Endpoint, sandbox: Endpoint, fcm: Endpoint)
+    private let endpoints: (apns: Endpoint, sandbox: Endpoint, fcm: Endpoint, hms: Endpoint)
     private let hosts: [Endpoint: HostLimit]
 
     private let routes = Mutex(Routes())
@@ -56,14 +56,18 @@ public final class PushGateway: Sendable {
         endpoints = (
             try Endpoint(url: configuration.apnsURL, setting: "apnsURL"),
             try Endpoint(url: configuration.apnsSandboxURL, setting: "apnsSandboxURL"),
-            try Endpoint(url: configuration.fcmURL, setting: "fcmURL")
+            try Endpoint(url: configuration.fcmURL, setting: "fcmURL"),
+            try Endpoint(url: configuration.hmsURL, setting: "hmsURL")
         )
         var hosts: [Endpoint: HostLimit] = [:]
-        for endpoint in [endpoints.apns, endpoints.sandbox, endpoints.fcm] where hosts[endpoint] == nil {
+        for endpoint in [endpoints.apns, endpoints.sandbox, endpoints.fcm, endpoints.hms]
+        where hosts[endpoint] == nil {
             hosts[endpoint] = HostLimit(most: configuration.maxInFlight)
         }
         self.hosts = hosts
+        let proxy = try configuration.proxyURL.map { try ProxyAddress(url: $0) }
         var connector = try Connector(caFile: configuration.caFile)
+        connector.proxy = proxy
         if let resolve = tuning.resolve { connector.resolve = resolve }
         if let timeout = tuning.connectTimeout { connector.timeout = timeout }
         self.connector = connector
@@ -80,6 +84,7 @@ public final class PushGateway: Sendable {
             tls.additionalTrustRoots = [.certificates(try NIOSSLCertificate.fromPEMFile(caFile))]
             web.tlsConfiguration = tls
         }
+        web.proxy = proxy?.forWebClient
         web.timeout = .init(connect: .seconds(3), read: .seconds(5))
         client = HTTPClient(eventLoopGroupProvider: .shared(group), configuration: web)
     }
@@ -104,11 +109,12 @@ public final class PushGateway: Sendable {
         try require(
             configuration.deadline > .zero && configuration.deadline <= .seconds(3600),
             "deadline is \(configuration.deadline); it must be above 0 and at most an hour")
-        let url = configuration.fcmTokenURL
-        let isLoopback = ["http://127.0.0.1:", "http://localhost:", "http://[::1]:"].contains { url.hasPrefix($0) }
-        try require(
-            url.hasPrefix("https://") || isLoopback,
-            "fcmTokenURL is \"\(url)\"; it must be https, because an assertion is worth an access token")
+        for (name, url) in [("fcmTokenURL", configuration.fcmTokenURL), ("hmsTokenURL", configuration.hmsTokenURL)] {
+            let isLoopback = ["http://127.0.0.1:", "http://localhost:", "http://[::1]:"].contains { url.hasPrefix($0) }
+            try require(
+                url.hasPrefix("https://") || isLoopback,
+                "\(name) is \"\(url)\"; it must be https, because what is sent there is worth an access token")
+        }
     }
 
     // MARK: Credentials
@@ -157,18 +163,29 @@ public final class PushGateway: Sendable {
                     provider: .apns(
                         token, production: lane(endpoints.apns, firstStreamAlone: true),
                         sandbox: lane(endpoints.sandbox, firstStreamAlone: true), isSandbox: key.sandbox))
+            case .apnsCertificate(let certificate):
+                let identified = try connector.identified(
+                    certificatePEM: certificate.certificatePem, keyPEM: certificate.privateKeyPem)
+                // The handshake has said who we are: streams need not wait for a first answer.
+                return CredentialRoute(
+                    secret: credential,
+                    provider: .apns(
+                        nil, production: lane(endpoints.apns, firstStreamAlone: false, identified),
+                        sandbox: lane(endpoints.sandbox, firstStreamAlone: false, identified),
+                        isSandbox: certificate.sandbox))
             case .fcm(let secret):
                 let account = try ServiceAccount(secret)
-                let token = FCMAccessToken(
-                    account: account, url: configuration.fcmTokenURL, client: client, loop: loops[0], clock: clock,
-                    logger: logger)
                 return CredentialRoute(
-                    secret: credential, provider: .fcm(account, token, lane(endpoints.fcm, firstStreamAlone: false)))
-            case .apnsCertificate, .hms:
-                logger.warning(
-                    "credential of a kind that is not pushed with yet",
-                    metadata: ["credential": "\(credential.credentialSid)"])
-                return CredentialRoute(secret: credential, provider: .faulty(reason: "unsupported-credential"))
+                    secret: credential,
+                    provider: .fcm(
+                        account, accessToken(account, configuration.fcmTokenURL),
+                        lane(endpoints.fcm, firstStreamAlone: false)))
+            case .hms(let secret):
+                let app = try HMSApp(secret)
+                return CredentialRoute(
+                    secret: credential,
+                    provider: .hms(
+                        app, accessToken(app, configuration.hmsTokenURL), lane(endpoints.hms, firstStreamAlone: false)))
             case nil:
                 throw PushGatewayError(code: .credential, message: "it holds no secret")
             }
@@ -180,13 +197,19 @@ public final class PushGateway: Sendable {
         }
     }
 
-    private func lane(_ endpoint: Endpoint, firstStreamAlone: Bool) -> ProviderLane {
+    private func accessToken(_ account: any AccessTokenSource, _ url: String) -> OAuthToken {
+        OAuthToken(account: account, url: url, client: client, loop: loops[0], clock: clock, logger: logger)
+    }
+
+    private func lane(
+        _ endpoint: Endpoint, firstStreamAlone: Bool, _ identified: Connector? = nil
+    ) -> ProviderLane {
         var settings = tuning.pool
         settings.firstStreamAlone = firstStreamAlone
         settings.maxConnections = max(1, configuration.maxConnectionsPerHost / loops.count)
         let pools = loops.map { loop in
             ConnectionPool(
-                loop: loop, endpoint: endpoint, settings: settings, connector: connector, clock: clock,
+                loop: loop, endpoint: endpoint, settings: settings, connector: identified ?? connector, clock: clock,
                 counters: counters, logger: logger)
         }
         return ProviderLane(
@@ -200,13 +223,17 @@ public final class PushGateway: Sendable {
     public var inFlight: Int { outstanding.load(ordering: .sequentiallyConsistent) }
 
     public var statistics: PushGatewayStatistics {
-        PushGatewayStatistics(
-            inFlight: inFlight, connections: counters.connections.load(ordering: .relaxed),
-            connectionsOpened: counters.connectionsOpened.load(ordering: .relaxed),
-            connectionsLost: counters.connectionsLost.load(ordering: .relaxed),
-            connectFailures: counters.connectFailures.load(ordering: .relaxed),
-            goaways: counters.goaways.load(ordering: .relaxed), resends: counters.resends.load(ordering: .relaxed),
-            timeouts: counters.timeouts.load(ordering: .relaxed))
+        var statistics = PushGatewayStatistics()
+        statistics.inFlight = inFlight
+        statistics.connections = counters.connections.load(ordering: .relaxed)
+        statistics.connectionsOpened = counters.connectionsOpened.load(ordering: .relaxed)
+        statistics.connectionsLost = counters.connectionsLost.load(ordering: .relaxed)
+        statistics.connectFailures = counters.connectFailures.load(ordering: .relaxed)
+        statistics.goaways = counters.goaways.load(ordering: .relaxed)
+        statistics.resends = counters.resends.load(ordering: .relaxed)
+        statistics.timeouts = counters.timeouts.load(ordering: .relaxed)
+        statistics.openCircuits = routes.withLock { $0.bySID.values.reduce(0) { $0 + $1.openCircuits } }
+        return statistics
     }
 
     var isClosing: Bool { life.load(ordering: .sequentiallyConsistent) != 0 }

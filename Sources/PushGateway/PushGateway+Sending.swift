@@ -22,7 +22,19 @@ extension PushGateway {
             let useSandbox = push.environment == .environmentUnspecified ? isSandbox : push.environment == .sandbox
             sendAPNs(push, token, useSandbox ? sandbox : production, nowMs, once)
         case (.fcm, .fcm(let account, let token, let lane)):
-            sendFCM(push, account, token, lane, nowMs, once)
+            let way = OAuthWay(
+                token: token, lane: lane, classify: FCMClassification.verdict,
+                write: { push, nowMs, request throws(UnfitPush) in
+                    try FCMRequest.write(push, path: account.path, nowMs: nowMs, to: request)
+                })
+            sendWithAccessToken(push, way, nowMs, once)
+        case (.hms, .hms(let app, let token, let lane)):
+            let way = OAuthWay(
+                token: token, lane: lane, classify: HMSClassification.verdict,
+                write: { push, nowMs, request throws(UnfitPush) in
+                    try HMSRequest.write(push, path: app.path, nowMs: nowMs, to: request)
+                })
+            sendWithAccessToken(push, way, nowMs, once)
         case (_, .faulty(let reason)):
             once.call(PushAnswer(disposition: .credentialFault, reason: reason))
         default:
@@ -33,7 +45,7 @@ extension PushGateway {
     // MARK: APNs
 
     private func sendAPNs(
-        _ push: Push, _ token: ProviderToken, _ lane: ProviderLane, _ nowMs: Int64, _ once: Completion
+        _ push: Push, _ token: ProviderToken?, _ lane: ProviderLane, _ nowMs: Int64, _ once: Completion
     ) {
         guard let isProbe = enter(lane, nowMs, once) else { return }
         let pushID = push.pushID
@@ -42,14 +54,15 @@ extension PushGateway {
             let nowMs = clock.nowMs()
             guard end == .answered else { return finish(.withoutAnswer(end), request, lane, isProbe, nowMs, once) }
             let messageID = request.responseID.isEmpty ? pushID : String(decoding: request.responseID, as: UTF8.self)
-            let verdict = APNsClassification.verdict(
+            var verdict = APNsClassification.verdict(
                 status: request.status, body: request.responseBody, retryAfter: request.retryAfter,
                 messageID: messageID, registeredAtMs: registeredAtMs, nowMs: nowMs)
             if verdict.shouldReauthorize, !request.wasReauthorized, let refused = request.authorization,
-                let renewed = try? token.renewed(refused: refused, nowMs: nowMs)
+                let renewed = try? token?.renewed(refused: refused, nowMs: nowMs)
             {
                 return lane.submit(request.again(authorization: renewed))
             }
+            lane.weigh(&verdict)
             finish(verdict, request, lane, isProbe, nowMs, once)
         }
         do throws(UnfitPush) {
@@ -58,7 +71,7 @@ extension PushGateway {
             return refuse(error, lane, isProbe, nowMs, once)
         }
         do {
-            request.authorization = try token.bearer(nowMs: nowMs)
+            request.authorization = try token?.bearer(nowMs: nowMs)
         } catch {
             lane.leave(.credentialFault, isProbe: isProbe, nowMs: nowMs)
             return once.call(PushAnswer(disposition: .credentialFault, reason: "bad-key"))
@@ -66,32 +79,39 @@ extension PushGateway {
         lane.submit(request)
     }
 
-    // MARK: FCM
+    // MARK: FCM and HMS
 
-    private func sendFCM(
-        _ push: Push, _ account: ServiceAccount, _ token: FCMAccessToken, _ lane: ProviderLane, _ nowMs: Int64,
-        _ once: Completion
-    ) {
+    /// What differs between providers that take an OAuth access token.
+    private struct OAuthWay: Sendable {
+        let token: OAuthToken
+        let lane: ProviderLane
+        let classify: @Sendable (_ status: Int, _ body: [UInt8], _ retryAfter: [UInt8], _ nowMs: Int64) -> Verdict
+        let write: @Sendable (Push, Int64, OutboundRequest) throws(UnfitPush) -> Void
+    }
+
+    private func sendWithAccessToken(_ push: Push, _ way: OAuthWay, _ nowMs: Int64, _ once: Completion) {
+        let (token, lane) = (way.token, way.lane)
         guard let isProbe = enter(lane, nowMs, once) else { return }
         let request = request(push, capacity: 1280, nowMs) { [self] request, end in
             let nowMs = clock.nowMs()
             guard end == .answered else { return finish(.withoutAnswer(end), request, lane, isProbe, nowMs, once) }
-            let verdict = FCMClassification.verdict(
-                status: request.status, body: request.responseBody, retryAfter: request.retryAfter, nowMs: nowMs)
+            var verdict = way.classify(request.status, request.responseBody, request.retryAfter, nowMs)
             guard verdict.shouldReauthorize, !request.wasReauthorized, let refused = request.authorization else {
+                lane.weigh(&verdict)
                 return finish(verdict, request, lane, isProbe, nowMs, once)
             }
+            let refusal = verdict
             token.invalidate(refused)
             token.bearer { [self] outcome in
                 if case .bearer(let bearer) = outcome {
                     lane.submit(request.again(authorization: bearer))
                 } else {
-                    finish(verdict, request, lane, isProbe, clock.nowMs(), once)
+                    finish(refusal, request, lane, isProbe, clock.nowMs(), once)
                 }
             }
         }
         do throws(UnfitPush) {
-            try FCMRequest.write(push, path: account.path, nowMs: nowMs, to: request)
+            try way.write(push, nowMs, request)
         } catch {
             return refuse(error, lane, isProbe, nowMs, once)
         }

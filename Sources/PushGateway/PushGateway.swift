@@ -85,6 +85,11 @@ public struct PushGatewayConfiguration: Sendable {
     public var fcmURL = "https://fcm.googleapis.com:443"
     /// The only token endpoint that a service account's assertion is sent to.
     public var fcmTokenURL = "https://oauth2.googleapis.com/token"
+    public var hmsURL = "https://push-api.cloud.huawei.com:443"
+    /// The only token endpoint that an HMS app's secret is sent to.
+    public var hmsTokenURL = "https://oauth-login.cloud.huawei.com/oauth2/v3/token"
+    /// `http://[USER:PASSWORD@]HOST:PORT` of a proxy that takes CONNECT; TLS goes through it to the provider. Nil: none.
+    public var proxyURL: String?
     /// PEM file of extra roots (simulators, proxies); nil: the system's.
     public var caFile: String?
     /// Per push, from hand-over to answer; at most what is left of the challenge.
@@ -112,4 +117,9 @@ public struct PushGatewayStatistics: Sendable, Hashable {
     public var resends = 0
     /// Requests whose deadline came with the answer outstanding.
     public var timeouts = 0
+    /// Ways of a credential to a host whose circuit breaker keeps pushes back now.
+    public var openCircuits = 0
+
+    /// Nothing yet.
+    public init() {}
 }

@@ -1,10 +1,13 @@
+import AsyncHTTPClient
 import Foundation
+import NIOCore
+import NIOSSL
 import Testing
 
 @testable import PushGateway
 
 /// Servers that others wrote: the test's own server and the transport could share a mistake.
-@Suite("nginx and nghttpd as peers", .serialized, .timeLimit(.minutes(1)))
+@Suite("nginx, nghttpd and Node as peers", .serialized, .timeLimit(.minutes(1)))
 struct PeerTests {
     @Test(
         "nginx, which answers before it reads the body, takes every push",
@@ -39,6 +42,30 @@ struct PeerTests {
             #expect(report.errors == 2000)
             #expect(report.connections == 1)
             #expect(report.p99Ms < 9_000, "errors are answers, not deadlines")
+        }
+    }
+
+    @Test(
+        "Node's HTTP/2 server takes every push once, also when it ends its connections",
+        .enabled(if: Peer.path(of: "node") != nil, "node is not installed: apt-get install nodejs"),
+        arguments: [0, 150])
+    func node(goawayEvery: Int) async throws {
+        try await Peer.node(goawayEvery: goawayEvery) { peer in
+            let report = try await load(peer, count: 1500, connections: 2)
+            #expect(report.errors == 0)
+            var configuration = HTTPClient.Configuration()
+            var tls = TLSConfiguration.makeClientConfiguration()
+            tls.certificateVerification = .none
+            configuration.tlsConfiguration = tls
+            let client = HTTPClient(configuration: configuration)
+            let response = try await client.execute(
+                HTTPClientRequest(url: "https://localhost:\(peer.port)/seen"), timeout: .seconds(5))
+            let seen = String(buffer: try await response.body.collect(upTo: 1000)).split(separator: " ").compactMap {
+                Int($0)
+            }
+            try await client.shutdown()
+            #expect(seen.prefix(2) == [1500, 1500], "pushes seen, and different ids among them")
+            if goawayEvery > 0 { #expect(report.connections >= 10) }
         }
     }
 

@@ -21,7 +21,8 @@ enum APNsClassification {
     /// Every reason that Apple documents.
     ///
     /// `DeviceTokenNotForTopic` is `rejected`, not dead: the token lives, for another app. 410 is told apart by its time
-    /// in ``verdict(status:body:retryAfter:messageID:registeredAtMs:nowMs:)``.
+    /// in ``verdict(status:body:retryAfter:messageID:registeredAtMs:nowMs:)``. `BadDeviceToken` is dead only where
+    /// ``EnvironmentProof`` bears it out.
     static let meanings: [String: Meaning] = [
         "BadCollapseId": .rejected,
         "BadDeviceToken": .tokenDead,

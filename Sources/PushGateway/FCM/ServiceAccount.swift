@@ -4,7 +4,7 @@ import Foundation
 
 /// A Google service account's key, and the assertion that it signs: RFC 7523, and Google, "Using OAuth 2.0 for server to server
 /// applications".
-struct ServiceAccount: Sendable {
+struct ServiceAccount: AccessTokenSource {
     static let scope = "https://www.googleapis.com/auth/firebase.messaging"
     /// The longest life that Google allows.
     static let lifeSeconds: Int64 = 3600

@@ -65,7 +65,7 @@ struct AccessTokenState {
         retryAtMs = nowMs + whole / 2 + Int64(Double(whole / 2) * random)
     }
 
-    /// FCM did not take this one: it is not used again. At most one extra fetch a minute, so that a wrong account does not storm.
+    /// The provider did not take this one: it is not used again. At most one extra fetch a minute, so that a wrong account does not storm.
     mutating func invalidate(_ refusedBearer: SharedBytes, nowMs: Int64) {
         guard bearer === refusedBearer else { return }
         bearer = nil

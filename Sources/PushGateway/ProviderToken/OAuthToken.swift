@@ -5,9 +5,16 @@ import NIOCore
 import NIOHTTP1
 import Synchronization
 
-/// The OAuth access token of one service account, shared by all pushes: fetched when first needed, renewed before it ends by one
+/// Buys an access token: what a service account's assertion or an app's secret looks like in a token request.
+protocol AccessTokenSource: Sendable {
+    /// The form body.
+    /// - Parameter audience: the endpoint's URL.
+    func tokenRequest(audience: String, nowMs: Int64) throws -> String
+}
+
+/// The OAuth access token of one service account or app, shared by all pushes: fetched when first needed, renewed before it ends by one
 /// task on one event loop.
-final class FCMAccessToken: Sendable {
+final class OAuthToken: Sendable {
     enum Outcome: Sendable {
         case bearer(SharedBytes)
         case unavailable(retryAtMs: Int64, refused: String?)
@@ -24,7 +31,7 @@ final class FCMAccessToken: Sendable {
         var isClosed = false
     }
 
-    private let account: ServiceAccount
+    private let account: any AccessTokenSource
     /// The one endpoint that an assertion is sent to; what the key's file says is not asked.
     private let url: String
     private let client: HTTPClient
@@ -34,7 +41,7 @@ final class FCMAccessToken: Sendable {
     private let shared = Mutex(Shared())
 
     init(
-        account: ServiceAccount, url: String, client: HTTPClient, loop: any EventLoop, clock: GatewayClock,
+        account: any AccessTokenSource, url: String, client: HTTPClient, loop: any EventLoop, clock: GatewayClock,
         logger: Logger
     ) {
         self.account = account
@@ -64,7 +71,7 @@ final class FCMAccessToken: Sendable {
         if let outcome { body(outcome) }
     }
 
-    /// FCM answered that this token is not taken.
+    /// The provider answered that this token is not taken.
     func invalidate(_ bearer: SharedBytes) {
         let nowMs = clock.nowMs()
         shared.withLock { $0.state.invalidate(bearer, nowMs: nowMs) }
@@ -137,8 +144,11 @@ final class FCMAccessToken: Sendable {
             return (shared.waiters, shared.state.retryAtMs)
         }
         logger.warning(
-            "no access token for FCM",
-            metadata: ["error": "\(what)", "refused": "\(refused ?? "no")", "retry-in-ms": "\(retryAtMs - nowMs)"])
+            "no access token",
+            metadata: [
+                "endpoint": "\(url)", "error": "\(what)", "refused": "\(refused ?? "no")",
+                "retry-in-ms": "\(retryAtMs - nowMs)",
+            ])
         for waiter in waiters { waiter(.unavailable(retryAtMs: retryAtMs, refused: refused)) }
         schedule(inMs: retryAtMs - nowMs)
     }

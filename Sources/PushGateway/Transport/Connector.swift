@@ -12,6 +12,9 @@ struct Connector: Sendable {
     typealias Resolver = @Sendable (_ host: String, _ port: Int) throws -> [SocketAddress]
 
     var tls: NIOSSLContext
+    private var configuration: TLSConfiguration
+    /// TCP goes there, and TLS through it.
+    var proxy: ProxyAddress?
     /// TCP, TLS and SETTINGS of one address.
     var timeout = TimeAmount.seconds(3)
     /// Addresses tried before the attempt as a whole has failed.
@@ -32,6 +35,33 @@ struct Connector: Sendable {
             }
         }
         tls = try NIOSSLContext(configuration: configuration)
+        self.configuration = configuration
+    }
+
+    /// The same with a client certificate. - Throws: ``PushGatewayError`` that says which part is not usable.
+    func identified(certificatePEM: String, keyPEM: String) throws -> Connector {
+        var configuration = configuration
+        do {
+            let chain = try NIOSSLCertificate.fromPEMBytes(Array(certificatePEM.utf8))
+            configuration.certificateChain = chain.map { .certificate($0) }
+            if chain.isEmpty { throw NIOSSLError.failedToLoadCertificate }
+        } catch {
+            throw PushGatewayError(code: .credential, message: "certificate_pem is not a PEM chain of certificates")
+        }
+        do {
+            configuration.privateKey = .privateKey(try NIOSSLPrivateKey(bytes: Array(keyPEM.utf8), format: .pem))
+        } catch {
+            throw PushGatewayError(
+                code: .credential, message: "private_key_pem is not an unencrypted private key in PEM")
+        }
+        var connector = self
+        do {
+            connector.tls = try NIOSSLContext(configuration: configuration)
+        } catch {
+            throw PushGatewayError(code: .credential, message: "certificate_pem and private_key_pem are not a pair")
+        }
+        connector.configuration = configuration
+        return connector
     }
 
     /// getaddrinfo, which blocks: called on a thread of its own.
@@ -72,20 +102,25 @@ struct Connector: Sendable {
 
     func addresses(of endpoint: Endpoint, on loop: any EventLoop) -> EventLoopFuture<[SocketAddress]> {
         let resolve = self.resolve
-        return NIOThreadPool.singleton.runIfActive(eventLoop: loop) { try resolve(endpoint.host, endpoint.port) }
+        // A proxy resolves the provider's name itself.
+        let (host, port) = (proxy?.host ?? endpoint.host, proxy?.port ?? endpoint.port)
+        return NIOThreadPool.singleton.runIfActive(eventLoop: loop) { try resolve(host, port) }
     }
 
     /// TCP to one address; TLS and SETTINGS go on behind it and end in the handler.
     func connect(
         to address: SocketAddress, endpoint: Endpoint, on loop: any EventLoop, handler: HTTP2Connection
     ) -> EventLoopFuture<any Channel> {
-        let tls = self.tls
+        let (tls, proxy) = (self.tls, self.proxy)
         return ClientBootstrap(group: loop)
             .connectTimeout(timeout)
             .channelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 32_768))
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     let secured = try NIOSSLClientHandler(context: tls, serverHostname: endpoint.serverName)
+                    if let proxy {
+                        try channel.pipeline.syncOperations.addHandler(ProxyHandler(proxy: proxy, endpoint: endpoint))
+                    }
                     try channel.pipeline.syncOperations.addHandlers(secured, handler)
                 }
             }

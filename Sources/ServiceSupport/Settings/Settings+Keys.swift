@@ -146,6 +146,15 @@ extension Settings {
     public static let fcmTokenURL = Setting.text(
         "fcm.tokenUrl", type: "URL", default: "https://oauth2.googleapis.com/token", roles: [.dispatcher],
         "The only endpoint that a service account's assertion is sent to.", check: isHTTPS)
+    public static let hmsURL = Setting.text(
+        "hms.url", type: "URL", default: "https://push-api.cloud.huawei.com:443", roles: [.dispatcher],
+        "HMS Push Kit.", check: isHTTPS)
+    public static let hmsTokenURL = Setting.text(
+        "hms.tokenUrl", type: "URL", default: "https://oauth-login.cloud.huawei.com/oauth2/v3/token",
+        roles: [.dispatcher], "The only endpoint that an HMS app's secret is sent to.", check: isHTTPS)
+    public static let providersProxy = Setting.text(
+        "providers.proxy", type: "URL", range: "http://[USER:PASSWORD@]HOST:PORT", isSecret: true, roles: [.dispatcher],
+        "A proxy that takes CONNECT; TLS goes through it to the providers.", check: { $0.hasPrefix("http://") })
     public static let providersCAFile = Setting.text(
         "providers.caFile", type: "path", roles: [.dispatcher], "PEM roots for the providers instead of the system's.")
     public static let pushDeadline = Setting.milliseconds(
@@ -225,7 +234,8 @@ extension Settings {
         deviceAPIKey.description,
         storePath.description, storeRetention.description, entranceAccount.description, outboxLimit.description,
         apnsURL.description,
-        apnsSandboxURL.description, fcmURL.description, fcmTokenURL.description, providersCAFile.description,
+        apnsSandboxURL.description, fcmURL.description, fcmTokenURL.description, hmsURL.description,
+        hmsTokenURL.description, providersProxy.description, providersCAFile.description,
         pushDeadline.description, pushMaxInFlight.description, pushMaxConnections.description, pushThreads.description,
         trackerLatency.description, trackerAttempts.description, brokerPartitions.description,
         simulatorHost.description,

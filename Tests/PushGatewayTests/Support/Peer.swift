@@ -52,6 +52,38 @@ final class Peer: Sendable {
         return try await stopping(peer, body)
     }
 
+    /// Node's own HTTP/2 server: 100 streams at a time, answers with the push's `apns-id`, says GOAWAY after every
+    /// `goawayEvery` streams of a connection (0: never). `GET /seen` answers `<pushes> <different ids> <connections>`.
+    static func node<T>(goawayEvery: Int = 0, _ body: (Peer) async throws -> T) async throws -> T {
+        let peer = try await start("node") { folder, port in
+            let script = """
+                const fs = require('fs'), http2 = require('http2');
+                const ids = new Set(); let pushes = 0, connections = 0;
+                const server = http2.createSecureServer({
+                    cert: fs.readFileSync('\(folder.path)/cert.pem'), key: fs.readFileSync('\(folder.path)/key.pem'),
+                    settings: { maxConcurrentStreams: 100 } });
+                server.on('session', (session) => { connections++; session.count = 0; });
+                server.on('stream', (stream, headers) => {
+                    stream.on('error', () => {});
+                    if (headers[':path'] === '/seen') {
+                        stream.respond({ ':status': 200 });
+                        return stream.end(`${pushes} ${ids.size} ${connections}`);
+                    }
+                    pushes++; ids.add(headers['apns-id']);
+                    const session = stream.session;
+                    if (\(goawayEvery) > 0 && ++session.count === \(goawayEvery)) session.close();
+                    stream.resume();
+                    stream.on('end', () => { stream.respond({ ':status': 200, 'apns-id': headers['apns-id'] }); stream.end(); });
+                });
+                server.listen(\(port), '127.0.0.1');
+                """
+            let file = folder.appendingPathComponent("server.js")
+            try script.write(to: file, atomically: true, encoding: .utf8)
+            return [file.path]
+        }
+        return try await stopping(peer, body)
+    }
+
     private static func start(_ tool: String, arguments: (URL, Int) throws -> [String]) async throws -> Peer {
         let certificate = try TestCertificate.shared.get()
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent("peer-\(UUID())")

@@ -23,6 +23,8 @@ struct Rig: Sendable {
         configuration.apnsSandboxURL = url
         configuration.fcmURL = fcmURL ?? url
         configuration.fcmTokenURL = (fcmURL ?? url) + "/token"
+        configuration.hmsURL = url
+        configuration.hmsTokenURL = url + "/token"
         configuration.caFile = try TestCertificate.shared.get().caFile
         configure(&configuration)
         let gateway = try PushGateway(
@@ -30,6 +32,7 @@ struct Rig: Sendable {
             tuning: tuning)
         gateway.setCredential(apnsCredential())
         gateway.setCredential(try fcmCredential())
+        gateway.setCredential(hmsCredential())
         do {
             let value = try await body(Rig(gateway: gateway))
             await gateway.close(deadline: .seconds(1))
@@ -47,6 +50,14 @@ struct Rig: Sendable {
         credential.apnsToken.keyID = "KEY1234567"
         credential.apnsToken.privateKeyPem = apnsKey.pemRepresentation
         credential.apnsToken.sandbox = sandbox
+        return credential
+    }
+
+    static func hmsCredential(sid: String = "CR-hms") -> ProviderCredential {
+        var credential = ProviderCredential()
+        credential.credentialSid = sid
+        credential.hms.appID = "104567890"
+        credential.hms.appSecret = "s3cret+/=&"
         return credential
     }
 
@@ -75,8 +86,9 @@ struct Rig: Sendable {
             factorSID: "YF" + String(repeating: "1b", count: 16),
             dispatchID: "c", message: "Sign in from \"Linz\"?", expiresAtMs: nowMs() + lifeMs,
             receiptToken: "rt." + String(repeating: "z", count: 120), platform: platform,
-            pushToken: platform == .fcm ? "fcm:token_1" : String(repeating: "ab", count: 32), appID: "org.example.app",
-            credentialSID: platform == .fcm ? "CR-fcm" : "CR-apns", environment: .environmentUnspecified,
+            pushToken: platform == .apn ? String(repeating: "ab", count: 32) : "fcm:token_1", appID: "org.example.app",
+            credentialSID: platform == .fcm ? "CR-fcm" : platform == .hms ? "CR-hms" : "CR-apns",
+            environment: .environmentUnspecified,
             registeredAtMs: 1_000)
     }
 

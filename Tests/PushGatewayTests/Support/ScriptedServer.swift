@@ -39,11 +39,15 @@ final class ScriptedServer: Sendable {
         var initialWindow = 65_535
         /// Bytes of window granted at a time when a stream's is used up, after a moment; nil: never.
         var windowStep: Int?
+        /// The connection's window is widened only so long after its bytes were read; 0: at once.
+        var connectionWindowAfterMs: Int64 = 0
         /// After this many streams of a connection: GOAWAY with that stream's id; streams above it are not processed.
         var goawayEvery: Int?
         /// Say GOAWAY with the highest id first, as a graceful shutdown does.
         var warnsBeforeGoaway = false
         var protocols = ["h2"]
+        /// Only a client with the tests' own certificate gets through the handshake.
+        var asksForClient = false
         /// Called when the headers have come; nil: wait for the body.
         var early: @Sendable (Request) -> Reaction? = { _ in nil }
         /// Called when the whole request has come.
@@ -106,7 +110,8 @@ final class ScriptedServer: Sendable {
     static func start(_ script: Script, host: String = "127.0.0.1", port: Int = 0) async throws -> ScriptedServer {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let box = Box(script)
-        let tls = try TestCertificate.shared.get().serverContext(protocols: script.protocols)
+        let tls = try TestCertificate.shared.get().serverContext(
+            protocols: script.protocols, asksForClient: script.asksForClient)
         let channel = try await ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 256)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
@@ -169,6 +174,8 @@ private final class FrameHandler: ChannelInboundHandler, @unchecked Sendable {
     private var number = 0
     private var connection = 0
     private var lastProcessed: HTTP2StreamID?
+    /// Read, and not given back to the connection's window yet.
+    private var lateBytes = 0
 
     init(box: ScriptedServer.Box, mute: MuteHandler) {
         self.box = box
@@ -248,10 +255,21 @@ private final class FrameHandler: ChannelInboundHandler, @unchecked Sendable {
     }
 
     private func widen(_ id: HTTP2StreamID, _ bytes: Int, _ isEnd: Bool, _ context: ChannelHandlerContext) {
-        let step = box.script.withLock { $0.windowStep }
-        let connectionBytes = bytes
-        guard connectionBytes > 0 else { return }
-        write(.rootStream, .windowUpdate(windowSizeIncrement: connectionBytes), context)
+        let (step, lateMs) = box.script.withLock { ($0.windowStep, $0.connectionWindowAfterMs) }
+        guard bytes > 0 else { return }
+        if lateMs == 0 {
+            write(.rootStream, .windowUpdate(windowSizeIncrement: bytes), context)
+        } else {
+            if lateBytes == 0 {
+                let loopContext = NIOLoopBound(context, eventLoop: context.eventLoop)
+                context.eventLoop.scheduleTask(in: .milliseconds(lateMs)) { [self] in
+                    write(.rootStream, .windowUpdate(windowSizeIncrement: lateBytes), loopContext.value)
+                    lateBytes = 0
+                    loopContext.value.flush()
+                }
+            }
+            lateBytes += bytes
+        }
         if let step, !isEnd {
             let loopContext = NIOLoopBound(context, eventLoop: context.eventLoop)
             context.eventLoop.scheduleTask(in: .milliseconds(2)) { [self] in

@@ -33,11 +33,18 @@ struct TestCertificate: Sendable {
         try certificatePEM.write(toFile: caFile, atomically: true, encoding: .utf8)
     }
 
-    func serverContext(protocols: [String] = ["h2"]) throws -> NIOSSLContext {
+    /// - Parameter asksForClient: only a client with this very certificate gets through the handshake.
+    func serverContext(protocols: [String] = ["h2"], asksForClient: Bool = false) throws -> NIOSSLContext {
         var configuration = TLSConfiguration.makeServerConfiguration(
             certificateChain: [.certificate(try NIOSSLCertificate(bytes: Array(certificatePEM.utf8), format: .pem))],
             privateKey: .privateKey(try NIOSSLPrivateKey(bytes: Array(keyPEM.utf8), format: .pem)))
         configuration.applicationProtocols = protocols
+        if asksForClient {
+            configuration.certificateVerification = .noHostnameVerification
+            configuration.trustRoots = .certificates([
+                try NIOSSLCertificate(bytes: Array(certificatePEM.utf8), format: .pem)
+            ])
+        }
         return try NIOSSLContext(configuration: configuration)
     }
 }

@@ -1,0 +1,45 @@
+import ChallengeModel
+
+/// An app of HMS, and the request that buys an access token for it: Huawei, "OAuth 2.0-based Authentication", client
+/// credentials.
+struct HMSApp: AccessTokenSource {
+    let path: String
+    private let appID: String
+    private let secret: String
+
+    /// - Throws: ``PushGatewayError`` naming the field.
+    init(_ app: HmsAppSecret) throws(PushGatewayError) {
+        guard (1...32).contains(app.appID.utf8.count),
+            app.appID.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) })
+        else { throw PushGatewayError(code: .credential, message: "app_id is not a number of AppGallery Connect") }
+        guard (1...512).contains(app.appSecret.utf8.count) else {
+            throw PushGatewayError(code: .credential, message: "app_secret is missing, or longer than 512 bytes")
+        }
+        path = "/v1/\(app.appID)/messages:send"
+        appID = app.appID
+        secret = app.appSecret
+    }
+
+    func tokenRequest(audience: String, nowMs: Int64) throws -> String {
+        "grant_type=client_credentials&client_id=\(appID)&client_secret=\(Self.escaped(secret))"
+    }
+
+    /// Percent-encodes all but RFC 3986's unreserved characters.
+    static func escaped(_ text: String) -> String {
+        var result = ""
+        for byte in text.utf8 {
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"),
+                UInt8(ascii: "~"):
+                result.unicodeScalars.append(Unicode.Scalar(byte))
+            default:
+                let digits = Array("0123456789ABCDEF".unicodeScalars)
+                result.unicodeScalars.append("%")
+                result.unicodeScalars.append(digits[Int(byte >> 4)])
+                result.unicodeScalars.append(digits[Int(byte & 15)])
+            }
+        }
+        return result
+    }
+}

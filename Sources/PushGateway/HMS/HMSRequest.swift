@@ -1,0 +1,45 @@
+import ChallengeModel
+
+/// `POST /v1/<app id>/messages:send` with a data message of high urgency, which the app shows. Source: Huawei, "Sending
+/// Messages" of Push Kit's REST API.
+enum HMSRequest {
+    /// Bytes of the message body without tokens.
+    static let dataLimit = 4096
+    /// 15 days, HMS's most.
+    static let longestTTLSeconds: Int64 = 1_296_000
+
+    /// Writes fields and body; the authorization is added by the caller.
+    /// - Parameter path: `/v1/<app id>/messages:send`.
+    static func write(_ push: Push, path: String, nowMs: Int64, to request: OutboundRequest) throws(UnfitPush) {
+        guard push.kind != .background else { throw UnfitPush(reason: "no-background") }
+        guard !push.pushToken.isEmpty else { throw UnfitPush(reason: "80300010") }
+        guard request.field(.path, path), request.field(.contentType, "application/json") else {
+            throw UnfitPush(reason: "80100003")
+        }
+        request.beginBody()
+        let json = JSONWriter(request: request)
+        // `data` is a string that holds JSON, so what is in it is escaped twice.
+        let inner = OutboundRequest(capacity: 1024, expiresAtMs: 0, deadline: request.deadline) { _, _ in }
+        inner.beginBody()
+        let innerJSON = JSONWriter(request: inner)
+        innerJSON.raw("{")
+        PushPayload.writeMembers(of: push, with: innerJSON)
+        // The app's notification tag, so that a repeat replaces what is shown. Not a collapse key.
+        innerJSON.raw(",\"tag\":")
+        innerJSON.string(push.challengeSID)
+        innerJSON.raw("}")
+        json.raw("{\"validate_only\":false,\"message\":{\"data\":")
+        json.string(String(decoding: inner.body, as: UTF8.self))
+        json.raw(",\"android\":{\"collapse_key\":-1,\"urgency\":\"HIGH\",\"ttl\":\"")
+        // HMS takes no "now or never": a second is its least.
+        json.number(min(max((push.expiresAtMs - nowMs) / 1000, 1), longestTTLSeconds))
+        json.raw("s\",\"bi_tag\":")
+        // Comes back in HMS's delivery receipts.
+        json.string(push.pushID)
+        json.raw("}")
+        if request.bodyCount > dataLimit { throw UnfitPush(reason: "80300008") }
+        json.raw(",\"token\":[")
+        json.string(push.pushToken)
+        json.raw("]}}")
+    }
+}

@@ -1,0 +1,245 @@
+import ChallengeModel
+import Foundation
+import Synchronization
+import Testing
+
+@testable import PushGateway
+
+/// What APNs and FCM do on bad days, at the latencies of real ones.
+@Suite("providers on a bad day", .serialized, .timeLimit(.minutes(2)))
+struct ProviderFaultTests {
+    /// 20,000 with BECKON_TEST_LONG; the bounds are the same.
+    static let isLong = ProcessInfo.processInfo.environment["BECKON_TEST_LONG"] != nil
+
+    @Test(
+        "GOAWAY every 500 streams at 60 to 80 ms: nothing lost, nothing sent twice, no error", arguments: [100, 900])
+    func goaway(inFlight: Int) async throws {
+        let count = Self.isLong ? 20_000 : 3000
+        var script = ScriptedServer.Script()
+        script.goawayEvery = 500
+        script.react = { _ in .answer(status: 200, afterMs: .random(in: 60...80)) }
+        try await ScriptedServer.run(script) { server in
+            try await Rig.run(server.url, configure: { $0.deadline = .seconds(30) }) { rig in
+                let answers = await rig.volley(count, inFlight: inFlight)
+                #expect(answers.summary == ["accepted": count])
+                #expect(Set(server.seen.processed.keys) == Set(answers.keys), "lost")
+                #expect(server.seen.duplicates.isEmpty)
+                #expect(rig.gateway.statistics.goaways >= count / 500 - 1)
+                #expect(rig.gateway.statistics.timeouts == 0)
+            }
+        }
+    }
+
+    @Test("one stream in a hundred is never answered: the others are as fast as without, and the slots come back")
+    func silentShare() async throws {
+        let isSick = Atomic(false)
+        var script = ScriptedServer.Script()
+        script.react = { request in
+            isSick.load(ordering: .relaxed) && request.path.hasSuffix("dead")
+                ? .stall : .answer(status: 200, afterMs: 20)
+        }
+        try await ScriptedServer.run(script) { server in
+            try await Rig.run(server.url, configure: { $0.deadline = .milliseconds(400) }) { rig in
+                let make: @Sendable (Int) -> Push = { number in
+                    var push = Rig.push()
+                    if number % 100 == 7 { push.pushToken = "dead" }
+                    return push
+                }
+                _ = await rig.timed(200, inFlight: 50, make)
+                let well = await rig.timed(1500, inFlight: 50, make)
+                isSick.store(true, ordering: .relaxed)
+                let sick = await rig.timed(1500, inFlight: 50, make)
+                #expect(well.answers["accepted"] == 1500)
+                #expect(sick.answers == ["accepted": 1485, "unknown timeout": 15])
+                #expect(
+                    sick.p99Ms <= well.p99Ms * 1.5 + 20,
+                    "p99 of the accepted: \(well.p99Ms) ms before, \(sick.p99Ms) ms now")
+                #expect(await eventually { rig.gateway.inFlight == 0 })
+                #expect(await eventually { server.seen.resetsFromClient == 15 })
+                #expect(rig.gateway.statistics.connectionsLost == 0)
+            }
+        }
+    }
+
+    @Test("a window of 65,535 bytes that is widened late: no stall, no leaked stream")
+    func lateWindow() async throws {
+        var script = ScriptedServer.Script()
+        script.initialWindow = 65_535
+        script.connectionWindowAfterMs = 30
+        try await ScriptedServer.run(script) { server in
+            try await Rig.run(server.url, configure: { $0.maxConnectionsPerHost = 1 }) { rig in
+                let start = ContinuousClock.now
+                let answers = await rig.volley(1200, inFlight: 300)
+                let seconds = (ContinuousClock.now - start) / .seconds(1)
+                #expect(answers.summary == ["accepted": 1200])
+                #expect(server.seen.duplicates.isEmpty)
+                #expect(server.seen.resetsFromClient == 0)
+                #expect(server.seen.connections == 1)
+                let bytes = server.seen.requests.reduce(0) { $0 + $1.body.count }
+                // Each window's worth takes at least the wait, and not much more.
+                #expect(seconds < Double(bytes / 65_535 + 1) * 0.03 * 4 + 2)
+                #expect(await eventually { rig.gateway.inFlight == 0 })
+            }
+        }
+    }
+
+    @Test("503 for a while: requests never exceed what was asked for, and none come in a rush when it is over")
+    func outage() async throws {
+        let isOut = Atomic(false)
+        var script = ScriptedServer.Script()
+        script.react = { _ in
+            isOut.load(ordering: .relaxed) ? .answer(status: 503, body: #"{"reason":"ServiceUnavailable"}"#) : .accept
+        }
+        var tuning = GatewayTuning()
+        tuning.breaker.shortestMs = 200
+        tuning.breaker.longestMs = 400
+        try await ScriptedServer.run(script) { server in
+            try await Rig.run(server.url, tuning: tuning) { rig in
+                let sent = Mutex<[Int]>([])
+                let answers = Mutex<[String: [PushAnswer]]>([:])
+                var perStep: [(asked: Int, seen: Int)] = []
+                // Steps of 100 ms with 20 pushes each; out from the 5th to the 25th. What fails together counts once, so
+                // that the circuit opens with the 10th failing step.
+                for step in 0..<40 {
+                    isOut.store((5..<25).contains(step), ordering: .relaxed)
+                    let before = server.seen.requests.count
+                    for _ in 0..<20 {
+                        let push = Rig.push()
+                        rig.gateway.send(push) { answer in
+                            answers.withLock { $0[push.pushID, default: []].append(answer) }
+                        }
+                    }
+                    sent.withLock { $0.append(20) }
+                    try await Task.sleep(for: .milliseconds(100))
+                    perStep.append((20, server.seen.requests.count - before))
+                }
+                #expect(await eventually { answers.withLock { $0.count } == 800 })
+                #expect(perStep.allSatisfy { $0.seen <= $0.asked + 5 }, "more requests than pushes: \(perStep)")
+                let during = perStep[17..<25].reduce(0) { $0 + $1.seen }
+                #expect(during <= 20, "the circuit lets probes through, and no more: \(during) of 160")
+                let after = perStep[35...].reduce(0) { $0 + $1.seen }
+                #expect(after >= 95, "and everything flows again: \(after) of 100")
+                #expect(answers.withLock { $0.values.allSatisfy { $0.count == 1 } })
+                #expect(server.seen.duplicates.isEmpty)
+            }
+        }
+    }
+
+    @Test("APNs hangs: FCM's p99 is what it was, and APNs is back within seconds of its recovery")
+    func hanging() async throws {
+        let isHanging = Atomic(false)
+        var apns = ScriptedServer.Script()
+        apns.react = { _ in isHanging.load(ordering: .relaxed) ? .stall : .answer(status: 200, afterMs: 10) }
+        var fcm = ScriptedServer.Script()
+        fcm.react = { request in
+            request.path == "/token"
+                ? .answer(status: 200, body: #"{"access_token":"t","expires_in":3600}"#)
+                : .answer(status: 200, body: #"{"name":"projects/p/messages/1"}"#, afterMs: 10)
+        }
+        try await ScriptedServer.run(apns) { sick in
+            try await ScriptedServer.run(fcm) { well in
+                try await Rig.run(sick.url, fcmURL: well.url, configure: { $0.deadline = .milliseconds(600) }) { rig in
+                    _ = await rig.timed(100, inFlight: 20) { _ in Rig.push(.fcm) }
+                    _ = await rig.timed(20, inFlight: 20) { _ in Rig.push() }
+                    let before = await rig.timed(800, inFlight: 20) { _ in Rig.push(.fcm) }
+                    isHanging.store(true, ordering: .relaxed)
+                    async let stuck = rig.timed(300, inFlight: 200) { _ in Rig.push() }
+                    let during = await rig.timed(800, inFlight: 20) { _ in Rig.push(.fcm) }
+                    #expect(before.answers == ["accepted": 800] && during.answers == ["accepted": 800])
+                    #expect(
+                        during.p99Ms <= before.p99Ms * 1.5 + 15,
+                        "p99 of FCM: \(before.p99Ms) ms before, \(during.p99Ms) ms while APNs hangs")
+                    let lost = await stuck
+                    #expect(lost.answers["accepted"] == nil)
+                    // What has expired costs no request, however many come.
+                    let requests = sick.seen.processed.count
+                    #expect(
+                        await rig.volley(50, inFlight: 50) { _ in Rig.push(lifeMs: 0) }.summary == [
+                            "dropped expired": 50
+                        ])
+                    #expect(sick.seen.processed.count == requests)
+                    isHanging.store(false, ordering: .relaxed)
+                    let recovered = ContinuousClock.now
+                    while await rig.send(Rig.push()).disposition != .accepted, .now - recovered < .seconds(20) {
+                        try await Task.sleep(for: .milliseconds(50))
+                    }
+                    #expect(ContinuousClock.now - recovered < .seconds(6))
+                    #expect(await rig.timed(100, inFlight: 20) { _ in Rig.push() }.answers == ["accepted": 100])
+                }
+            }
+        }
+    }
+
+    static let badToken = #"{"reason":"BadDeviceToken"}"#
+
+    @Test("every token is refused, as with a wrong environment: rejected, and no token dies of it")
+    func allTokensBad() async throws {
+        var script = ScriptedServer.Script()
+        script.react = { _ in .answer(status: 400, body: Self.badToken) }
+        try await ScriptedServer.run(script) { server in
+            try await Rig.run(server.url) { rig in
+                #expect(await rig.volley(200, inFlight: 20).summary == ["rejected BadDeviceToken": 200])
+            }
+        }
+    }
+
+    @Test("a token that is refused between others that are taken is dead; a row of them is the environment again")
+    func oneTokenBad() async throws {
+        var script = ScriptedServer.Script()
+        script.react = { $0.path.hasSuffix("dead") ? .answer(status: 400, body: Self.badToken) : .accept }
+        try await ScriptedServer.run(script) { server in
+            try await Rig.run(server.url) { rig in
+                var bad = Rig.push()
+                bad.pushToken = "dead"
+                #expect(await rig.send(bad).disposition == .rejected, "nothing has been taken yet")
+                #expect(await rig.send(Rig.push()).disposition == .accepted)
+                #expect(await rig.send(bad).disposition == .tokenDead)
+                var dispositions: [Disposition] = []
+                for _ in 0..<10 { dispositions.append(await rig.send(bad).disposition) }
+                #expect(dispositions.count { $0 == .tokenDead } == EnvironmentProof.mostInARow - 1)
+                #expect(dispositions.last == .rejected)
+                #expect(await rig.send(Rig.push()).disposition == .accepted)
+                #expect(await rig.send(bad).disposition == .tokenDead)
+            }
+        }
+    }
+}
+
+extension Rig {
+    struct Timed: Sendable {
+        /// How many of each disposition and reason.
+        var answers: [String: Int] = [:]
+        /// From hand-over to answer, of those that were accepted.
+        var p99Ms = 0.0
+    }
+
+    private final class Tally: Sendable {
+        let next = Atomic(0)
+        let found = Mutex<(answers: [String: Int], times: [Double])>(([:], []))
+    }
+
+    func timed(_ count: Int, inFlight: Int, _ make: @escaping @Sendable (Int) -> Push) async -> Timed {
+        let tally = Tally()
+        let rig = self
+        await withTaskGroup(of: Void.self) { group in
+            for _ in 0..<inFlight {
+                group.addTask { @Sendable in
+                    while case let number = tally.next.add(1, ordering: .relaxed).oldValue, number < count {
+                        let start = ContinuousClock.now
+                        let answer = await rig.send(make(number))
+                        let ms = (ContinuousClock.now - start) / .milliseconds(1)
+                        let name = "\(answer.disposition)" + (answer.reason.isEmpty ? "" : " \(answer.reason)")
+                        tally.found.withLock {
+                            $0.answers[name, default: 0] += 1
+                            if answer.disposition == .accepted { $0.times.append(ms) }
+                        }
+                    }
+                }
+            }
+        }
+        return tally.found.withLock { found in
+            let sorted = found.times.sorted()
+            return Timed(answers: found.answers, p99Ms: sorted.isEmpty ? 0 : sorted[sorted.count * 99 / 100])
+        }
+    }
+}
