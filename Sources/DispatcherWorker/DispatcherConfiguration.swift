@@ -55,6 +55,23 @@ public struct DispatcherConfiguration: Sendable {
         drainBound = kafka.drainBound
     }
 
+    /// Smaller fetches than librdkafka's: a response stays in memory while any record of it is in our hands, and there are four
+    /// topics' partitions to read. What an operator has set counts more.
+    var consumerKafka: KafkaConfiguration {
+        var kafka = kafka
+        kafka.properties.merge(["fetch.message.max.bytes": "131072", "queued.max.messages.kbytes": "256"]) { set, _ in
+            set
+        }
+        return kafka
+    }
+
+    /// Outcomes come out of the lanes in bursts: a millisecond makes one request of a burst.
+    var producerKafka: KafkaConfiguration {
+        var kafka = kafka
+        kafka.properties.merge(["linger.ms": kafka.isEmbedded ? "1" : "2"]) { set, _ in set }
+        return kafka
+    }
+
     /// No push starts when the last acknowledged commit is older.
     var commitFreshness: Duration { kafka.sessionTimeout / 2 }
 }

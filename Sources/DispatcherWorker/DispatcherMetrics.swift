@@ -1,5 +1,6 @@
 import ChallengeModel
 import Metrics
+import PushGateway
 import Synchronization
 
 /// The dispatcher's metrics. Labels come from closed sets; `partition` is bounded by the number of partitions.
@@ -37,6 +38,22 @@ public enum DispatcherMetricName: String, CaseIterable, Sendable {
     case rebalances = "beckon_dispatcher_rebalances_total"
     /// Gauge. Provider credentials opened from `configuration`.
     case credentials = "beckon_dispatcher_credentials"
+    /// Gauge. Connections to providers open now.
+    case connections = "beckon_dispatcher_connections"
+    /// Counter. Connections to providers opened.
+    case connectionsOpened = "beckon_dispatcher_connections_opened_total"
+    /// Counter. Connections that ended by a fault: neither by GOAWAY nor by us.
+    case connectionsLost = "beckon_dispatcher_connections_lost_total"
+    /// Counter. Attempts to connect to a provider that failed.
+    case connectFailures = "beckon_dispatcher_connect_failures_total"
+    /// Counter. GOAWAYs received.
+    case goaways = "beckon_dispatcher_goaways_total"
+    /// Counter. Requests handed to another connection because the provider had not processed them.
+    case resends = "beckon_dispatcher_resends_total"
+    /// Counter. Requests whose deadline came with the answer outstanding.
+    case timeouts = "beckon_dispatcher_push_timeouts_total"
+    /// Gauge. Ways (credential and host) whose circuit breaker keeps pushes back now.
+    case openCircuits = "beckon_dispatcher_open_circuits"
     /// Timer. From the record's time stamp to the hand-over to the gateway.
     case waited = "beckon_dispatcher_wait_seconds"
 }
@@ -78,6 +95,19 @@ final class DispatcherMetrics: Sendable {
                 }()
         }
         gauge.record(value)
+    }
+
+    /// What the push gateway did since it was made; `before` is what was told last.
+    func transport(_ now: PushGatewayStatistics, since before: PushGatewayStatistics) {
+        set(.connections, Double(now.connections))
+        set(.openCircuits, Double(now.openCircuits))
+        let counters: [(DispatcherMetricName, KeyPath<PushGatewayStatistics, Int>)] = [
+            (.connectionsOpened, \.connectionsOpened), (.connectionsLost, \.connectionsLost),
+            (.connectFailures, \.connectFailures), (.goaways, \.goaways), (.resends, \.resends),
+            (.timeouts, \.timeouts),
+        ]
+        // Also when nothing happened: a counter that is not there cannot be told from a worker that is not.
+        for (name, field) in counters { count(name, by: max(0, now[keyPath: field] - before[keyPath: field])) }
     }
 
     /// On the hot path: no text is made.

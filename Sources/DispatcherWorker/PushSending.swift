@@ -9,7 +9,14 @@ public protocol PushSending: Sendable {
     func removeCredential(sid: String)
     /// Pushes handed over and not answered.
     var inFlight: Int { get }
+    /// What the connections did so far; for metrics.
+    var statistics: PushGatewayStatistics { get }
     func close(deadline: Duration) async
+}
+
+extension PushSending {
+    /// Of a sender without connections.
+    public var statistics: PushGatewayStatistics { PushGatewayStatistics() }
 }
 
 extension PushGateway: PushSending {}

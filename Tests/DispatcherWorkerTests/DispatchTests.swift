@@ -83,7 +83,7 @@ struct DispatchTests {
                 Samples.dispatch(1, expiresAtMs: Moment.now().epochMs - 1), Samples.dispatch(2),
                 Samples.dispatch(3, targets: [Samples.target(1), Samples.target(2)]), Samples.dispatch(4),
                 Samples.dispatch(5, targets: [Samples.target(platform: .noPush, token: "")]),
-                Samples.dispatch(6, targets: [Samples.target(platform: .hms)]),
+                Samples.dispatch(6, targets: [Samples.target(platform: .webpush)]),
             ])
             let sender = ScriptedSender()
             let running = try rig.service(sender)

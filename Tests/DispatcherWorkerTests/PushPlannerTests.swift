@@ -89,7 +89,7 @@ struct PushPlannerTests {
         arguments: [
             (Platform.apn, "t", PlannedPush.Decision.push), (.fcm, "t", .push), (.noPush, "", .drop(.noPushChannel)),
             (.apn, "", .drop(.noPushChannel)), (.fcm, "", .drop(.noPushChannel)),
-            (.hms, "t", .reject("unsupported-platform")), (.webpush, "t", .reject("unsupported-platform")),
+            (.hms, "t", .push), (.hms, "", .drop(.noPushChannel)), (.webpush, "t", .reject("unsupported-platform")),
             (.unspecified, "t", .reject("unsupported-platform")),
             (.UNRECOGNIZED(99), "t", .reject("unsupported-platform")),
         ])

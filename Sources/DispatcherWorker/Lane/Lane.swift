@@ -23,6 +23,7 @@ struct LaneEnvironment: Sendable {
     let window: ProcessWindow
     let gate: CommitGate
     let shares: CredentialShares
+    let beat: Beat
     let logger: Logger
     let maxPushes: Int
     let maxBytes: Int
@@ -136,8 +137,8 @@ final class Lane: Sendable {
             change(&inbox)
             return wasEmpty
         }
-        // What lies in the inbox has been signalled.
-        if wasEmpty { signal.fire() }
+        // What lies in the inbox has been signalled, or will be with the next beat.
+        if wasEmpty { environment.beat.fire(signal) }
     }
 
     func empty() -> Inbox {

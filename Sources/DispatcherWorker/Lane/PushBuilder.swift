@@ -7,13 +7,41 @@ struct PushUnit: Sendable {
     let record: Int64
     let fingerprint: UInt64
     let device: UInt64
-    let dispatch: CheckedDispatch
-    var push: Push
+    private var content: Content
     var attempts = 0
     /// When it was handed to the gateway; nil while it waits for its retry.
     var sentAtSteadyMs: Int64?
     /// A later dispatch to the device was read while this one waited.
     var isOvertaken = false
+
+    /// In one box: a unit is moved in and out of dictionaries, and would take two dozen strings along each time.
+    private final class Content: Sendable {
+        let dispatch: CheckedDispatch
+        let push: Push
+
+        init(dispatch: CheckedDispatch, push: Push) {
+            self.dispatch = dispatch
+            self.push = push
+        }
+    }
+
+    init(
+        record: Int64, fingerprint: UInt64, device: UInt64, dispatch: CheckedDispatch, push: Push, attempts: Int = 0,
+        sentAtSteadyMs: Int64? = nil
+    ) {
+        self.record = record
+        self.fingerprint = fingerprint
+        self.device = device
+        content = Content(dispatch: dispatch, push: push)
+        self.attempts = attempts
+        self.sentAtSteadyMs = sentAtSteadyMs
+    }
+
+    var dispatch: CheckedDispatch { content.dispatch }
+    var push: Push {
+        get { content.push }
+        set { content = Content(dispatch: content.dispatch, push: newValue) }
+    }
 }
 
 /// Makes pushes and outcomes of a dispatch.

@@ -14,8 +14,9 @@ enum Intake: Sendable {
     case bad(reason: String, detail: String)
 }
 
-/// A dispatch whose identifiers are what they say.
-struct CheckedDispatch: Sendable {
+/// A dispatch whose identifiers are what they say. A class, because it goes through a batch, a record's pushes and their
+/// outcomes, and a copy of it would take a dozen strings along each time.
+final class CheckedDispatch: Sendable {
     let dispatch: ChallengeDispatch
     let id: DispatchID
     let account: AccountSID
@@ -24,6 +25,19 @@ struct CheckedDispatch: Sendable {
     /// One per target, in order.
     let factors: [FactorSID]
     let traceparent: String?
+
+    init(
+        dispatch: ChallengeDispatch, id: DispatchID, account: AccountSID, service: ServiceSID, challenge: ChallengeSID,
+        factors: [FactorSID], traceparent: String?
+    ) {
+        self.dispatch = dispatch
+        self.id = id
+        self.account = account
+        self.service = service
+        self.challenge = challenge
+        self.factors = factors
+        self.traceparent = traceparent
+    }
 }
 
 /// Checks records: authentic, in the right partition, readable, and what they say they are.

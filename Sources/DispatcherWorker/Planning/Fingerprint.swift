@@ -17,10 +17,14 @@ enum Fingerprint {
     /// "The device has had this many background pushes of the challenge."
     static func background(device: UInt64, count: Int) -> UInt64 { derive(device, 5, count) }
 
-    private static func make(_ tag: UInt8, _ parts: String...) -> UInt64 {
+    /// A string's hash ends with a byte of its own, so that ("a", "bc") is not ("ab", "c"). No variadic parameter: this is asked
+    /// several times per push, and each would be an array.
+    private static func make(_ tag: UInt8, _ first: String, _ second: String? = nil, _ third: String? = nil) -> UInt64 {
         var hasher = Hasher()
         hasher.combine(tag)
-        for part in parts { hasher.combine(part) }
+        hasher.combine(first)
+        if let second { hasher.combine(second) }
+        if let third { hasher.combine(third) }
         return UInt64(bitPattern: Int64(hasher.finalize()))
     }
 

@@ -93,10 +93,10 @@ enum PushPlanner {
         switch target.platform {
         case .noPush:
             return PlannedPush(kind: .visible, target: target, decision: .drop(.noPushChannel))
-        case .apn, .fcm:
+        case .apn, .fcm, .hms:
             guard target.pushToken.isEmpty else { return nil }
             return PlannedPush(kind: .visible, target: target, decision: .drop(.noPushChannel))
-        case .hms, .webpush, .unspecified, .UNRECOGNIZED:
+        case .webpush, .unspecified, .UNRECOGNIZED:
             return PlannedPush(kind: .visible, target: target, decision: .reject("unsupported-platform"))
         }
     }

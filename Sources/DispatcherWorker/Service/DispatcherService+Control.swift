@@ -35,7 +35,7 @@ extension DispatcherService {
 
         let topics = Topic.copartitioned.map { configuration.topics[$0] }
         let consumer = try KafkaConsumer(
-            configuration: configuration.kafka, groupID: configuration.groupID, topics: topics, logger: logger)
+            configuration: configuration.consumerKafka, groupID: configuration.groupID, topics: topics, logger: logger)
         self.consumer.withLock { $0 = consumer }
         tasks.addTask { await self.collect(consumer) }
         tasks.addTask { await self.askForEnds(consumer) }

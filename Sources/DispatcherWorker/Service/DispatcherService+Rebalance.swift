@@ -79,7 +79,8 @@ extension DispatcherService {
         let readers = try await accept(assignment, from: starts)
         let environment = LaneEnvironment(
             sender: sender, producer: producer, intake: control.intake, names: configuration.topics, metrics: metrics,
-            window: window, gate: gate, shares: shares, logger: logger, maxPushes: configuration.maxPushesPerLane,
+            window: window, gate: gate, shares: shares, beat: beat, logger: logger,
+            maxPushes: configuration.maxPushesPerLane,
             maxBytes: configuration.maxBytesPerLane)
         for (state, writer) in states {
             guard let challenges = readers[partition(.challenges, state.partition)],

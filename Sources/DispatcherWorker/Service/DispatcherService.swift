@@ -3,6 +3,7 @@ import Foundation
 import KafkaClient
 public import Logging
 public import Metrics
+import PushGateway
 public import ServiceLifecycle
 public import ServiceSupport
 import Synchronization
@@ -22,6 +23,7 @@ public final class DispatcherService: Service {
     let producer: KafkaProducer
     let window: ProcessWindow
     let gate: CommitGate
+    let beat = Beat()
     let shares: CredentialShares
     /// Names our outcomes' writers: this and a number per lane.
     let instance = UUID().uuidString.lowercased().prefix(8)
@@ -69,7 +71,7 @@ public final class DispatcherService: Service {
         self.metrics = DispatcherMetrics(factory: metrics)
         signer = RecordSigner(
             names: configuration.topics, authenticator: RecordAuthenticator(keys: configuration.recordKeys))
-        producer = try KafkaProducer(configuration: configuration.kafka, logger: logger)
+        producer = try KafkaProducer(configuration: configuration.producerKafka, logger: logger)
         window = ProcessWindow(
             maxPushes: configuration.maxPushesPerProcess, maxBytes: configuration.maxBytesPerProcess)
         shares = CredentialShares(
@@ -119,11 +121,17 @@ public final class DispatcherService: Service {
     /// Wakes everybody ten times a second: timers are looked at then.
     private func tick() async {
         var count = 0
+        var told = PushGatewayStatistics()
         while (try? await Task.sleep(for: .milliseconds(100))) != nil {
             for lane in lanes.withLock({ Array($0.values) }) { lane.tick() }
             signal.fire()
             count += 1
-            if count % 10 == 0 { show() }
+            if count % 10 == 0 {
+                show()
+                let statistics = sender.statistics
+                metrics.transport(statistics, since: told)
+                told = statistics
+            }
         }
     }
 
