@@ -7,8 +7,9 @@ import PushGateway
 struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Measurements; each prints one JSON line.",
-        subcommands: [BenchSendCommand.self, BenchTrackerCommand.self, BenchRedeliveryCommand.self]
-    )
+        subcommands: [
+            BenchSendCommand.self, BenchPipelineCommand.self, BenchTrackerCommand.self, BenchRedeliveryCommand.self,
+        ])
 }
 
 /// `beckon bench send`: the push transport against any HTTP/2 server.

@@ -35,7 +35,7 @@ struct Playground: Sendable {
         pool = PhonePool(backend: backend, devices: devices, reception: reception)
     }
 
-    private static func post(_ url: String, _ client: HTTPClient) async throws -> Data {
+    static func post(_ url: String, _ client: HTTPClient) async throws -> Data {
         var request = HTTPClientRequest(url: url)
         request.method = .POST
         let response = try await client.execute(request, timeout: .seconds(10))

@@ -1,0 +1,49 @@
+import ArgumentParser
+import Foundation
+
+/// `beckon bench pipeline`: records through a dispatcher of its own process, to outcomes.
+struct BenchPipelineCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "pipeline",
+        abstract:
+            "Records through a real dispatcher, a process of its own, to a provider; outcomes written and counted.",
+        discussion: """
+            Without --kafka the stand-in broker serves; with it a real cluster does, whose topics have to exist. Without
+            --provider the APNs look-alike serves, with it any HTTP/2 server does.
+
+            Prints: pushes (asked for), seconds (first record to last outcome), per_second, cpu_us_per_push and rss_mb (of the
+            dispatcher alone; the highest), rss_end_mb, lost (pushes without an outcome), duplicates (accepted more than
+            once), refused (with an outcome that is not accepted), p50_ms and p99_ms (record written to outcome made).
+            """)
+
+    @Option(help: "Pushes; one record each.") var count = 100_000
+    @Option(help: "HOST:PORT of a real cluster.") var kafka: String?
+    @Option(help: "Prefix of the topics there.") var topicPrefix = "beckon."
+    @Option(help: "https://HOST:PORT of an HTTP/2 server in place of the APNs look-alike.") var provider: String?
+    @Option(help: "PEM file of roots for --provider.") var caFile: String?
+    @Option(help: "Partitions of the stand-in broker.") var partitions = 12
+    @Option(help: "Records per second; 0: as fast as they are taken.") var rate = 0
+    @Option(help: "Where the dispatcher's log goes; thrown away by default.") var log: String?
+
+    func validate() throws {
+        guard count > 0, (1...64).contains(partitions), rate >= 0 else {
+            throw ValidationError("--count must be 1 or more, --partitions 1 to 64, --rate 0 or more")
+        }
+        guard provider != nil || caFile == nil else {
+            throw ValidationError("--ca-file belongs to --provider; the look-alike brings its own")
+        }
+    }
+
+    func run() async throws {
+        let report = try await PipelineRun(options: self).run()
+        func rounded(_ value: Double) -> Double { (value * 1000).rounded() / 1000 }
+        print(
+            "{\"pushes\":\(count),\"seconds\":\(rounded(report.seconds)),"
+                + "\"per_second\":\(rounded(Double(count) / report.seconds)),"
+                + "\"cpu_us_per_push\":\(rounded(report.cpuSeconds * 1e6 / Double(count))),"
+                + "\"rss_mb\":\(rounded(report.highestMB)),\"rss_end_mb\":\(rounded(report.endMB)),"
+                + "\"lost\":\(report.lost),\"duplicates\":\(report.duplicates),\"refused\":\(report.refused),"
+                + "\"p50_ms\":\(report.p50Ms),\"p99_ms\":\(report.p99Ms)}")
+        if report.lost > 0 { throw ExitCode.failure }
+    }
+}
