@@ -61,15 +61,10 @@ public struct OneTimeCode: Sendable, Hashable {
         let now = step(atMs: nowMs)
         var accepted: Int64?
         for step in (now - Int64(skew))...(now + Int64(skew)) where step >= 0 {
-            let isEqual = Self.equal(self.code(step: step, secret: secret), code)
+            let isEqual = HMACComparison.equal(self.code(step: step, secret: secret).utf8, code.utf8)
             if isEqual, step > used, accepted == nil { accepted = step }
         }
         return accepted
-    }
-
-    private static func equal(_ lhs: String, _ rhs: String) -> Bool {
-        guard lhs.utf8.count == rhs.utf8.count else { return false }
-        return zip(lhs.utf8, rhs.utf8).reduce(UInt8(0)) { $0 | $1.0 ^ $1.1 } == 0
     }
 }
 

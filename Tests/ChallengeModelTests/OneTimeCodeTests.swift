@@ -47,6 +47,20 @@ struct OneTimeCodeTests {
         }
     }
 
+    @Test("of all codes of four digits only those of the steps within the skew are good", arguments: [0, 1, 2])
+    func everyCode(skew: Int) {
+        let rule = OneTimeCode(codeLength: 4, skew: skew)
+        for number in 0..<5 {
+            let now = 1_800_000_000_000 + Int64(number) * 30_000
+            let secret = Self.seed(20 + number)
+            let current = rule.step(atMs: now)
+            let good = Set((-skew...skew).map { rule.code(step: current + Int64($0), secret: secret) })
+            let accepted = (0..<10_000).map { String(String(10_000 + $0).dropFirst()) }
+                .filter { rule.acceptedStep(of: $0, secret: secret, used: -1, nowMs: now) != nil }
+            #expect(Set(accepted) == good)
+        }
+    }
+
     /// RFC 4648, section 10, without its padding.
     @Test(
         "base32",

@@ -81,7 +81,7 @@ struct SQLiteStoreTests {
         }
     }
 
-    @Test("the file holds no auth token, access token or credential in clear")
+    @Test("the file holds no auth token, access token, credential, one-time secret or code in clear")
     func secretsAtRest() async throws {
         try await withTemporaryFolder { folder in
             let path = folder.appending(path: "store.db").path
@@ -90,12 +90,36 @@ struct SQLiteStoreTests {
             let (_, secret) = try await store.createAccessToken(
                 NewAccessToken(account: world.account, service: world.service, identity: world.identity),
                 nowMs: World.t0)
+            let factor = try await world.codeFactor()
+            let code = world.code(atMs: World.t0 + 30_000)
+            _ = try await store.createCodeChallenge(
+                world.newChallenge(factor: factor.sid), code: code, nowMs: World.t0 + 30_000)
             await store.close()
             let bytes = try Data(contentsOf: URL(filePath: path))
             #expect(bytes.range(of: Data(world.account.rawValue.utf8)) != nil)
-            for clear in [world.authToken, secret, "BEGIN PRIVATE KEY"] {
+            let seed = String(decoding: World.seed, as: UTF8.self)
+            for clear in [world.authToken, secret, "BEGIN PRIVATE KEY", seed, Base32.encode(World.seed), code] {
                 #expect(bytes.range(of: Data(clear.utf8)) == nil)
             }
+        }
+    }
+
+    @Test("a finished challenge is kept for as many days as configured, a factor until it is deleted")
+    func retention() async throws {
+        try await withTemporaryFolder { folder in
+            let store = try SQLiteChallengeStore(
+                path: folder.appending(path: "store.db").path, keys: TestKeys.both, retentionDays: 2, logger: quiet)
+            let world = try await World(store)
+            let factor = try await world.factor()
+            let challenge = try await world.challenge(factor: factor.sid)
+            _ = try await store.answer(world.answer(challenge.sid, factor.sid), nowMs: World.t0 + 1)
+            let twoDays = World.t0 + 2 * 24 * 3_600_000
+            _ = try await store.expireDue(limit: 10, nowMs: twoDays - 1)
+            #expect(try await world.stored(challenge.sid)?.hiddenDetails != nil)
+            _ = try await store.expireDue(limit: 10, nowMs: twoDays)
+            #expect(try await world.stored(challenge.sid) == nil)
+            #expect(try await store.factor(keyID: factor.keyID.rawValue) == factor)
+            await store.close()
         }
     }
 

@@ -14,7 +14,7 @@ struct ConformanceCase: Sendable, CustomTestStringConvertible {
 
     var testDescription: String { sentence }
 
-    static let all = accounts + keys + people + challenges + answers + sweeps + codes + outbox
+    static let all = accounts + keys + people + challenges + answers + sweeps + races + codes + outbox
 }
 
 /// Keys that every store under test gets, so that what it seals can be opened.

@@ -1,3 +1,4 @@
+import random
 import time
 from datetime import datetime, timedelta, timezone
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -112,6 +113,18 @@ class Totp(Case):
             self.refused(60311, 403, lambda: update(auth_payload=codes.wrong()))
         self.refused(60310, 429, lambda: update(auth_payload=codes.fresh()))
         self.assertEqual(str(self.entity(identity).factors(factor.sid).fetch().status), "unverified")
+
+    def test_no_wrong_code_is_good(self):
+        identity, factor, codes = self.factor(config_code_length=8)
+        challenges = self.entity(identity).challenges
+        for _ in range(20):
+            made = challenges.create(factor_sid=factor.sid, auth_payload=str(random.randrange(10**8)).zfill(8))
+            self.assertEqual(str(made.status), "pending")
+            for _ in range(4):
+                # Near misses: the right code but for one digit.
+                near, place = list(codes.at(codes.now())), random.randrange(8)
+                near[place] = str((int(near[place]) + random.randrange(1, 10)) % 10)
+                self.refused(60324, 403, lambda: challenges(made.sid).update(auth_payload="".join(near)))
 
     def test_challenges_are_counted(self):
         identity, factor, codes = self.factor(config_code_length=4)
