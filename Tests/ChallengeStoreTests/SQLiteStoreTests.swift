@@ -39,6 +39,10 @@ struct SQLiteStoreTests {
             }
             let approved = try await store.answer(world.answer(made[0].sid, factor.sid), nowMs: World.t0 + 1)
             _ = try await store.claimOutbox(owner: "dead", limit: 10, leaseMs: 1000, nowMs: World.t0)
+            for suffix in ["", "-wal", "-shm"] {
+                let attributes = try FileManager.default.attributesOfItem(atPath: path + suffix)
+                #expect(attributes[.posixPermissions] as? Int == 0o600, "nobody else on the machine reads it")
+            }
             // What a kill leaves: the files, copied while the store is open and nobody has checkpointed.
             let image = folder.appending(path: "image")
             try FileManager.default.createDirectory(at: image, withIntermediateDirectories: true)

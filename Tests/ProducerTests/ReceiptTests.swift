@@ -36,11 +36,15 @@ struct ReceiptTests {
             let form = [
                 ("ReceiptToken", good), ("Channel", "background"), ("Shown", "no"), ("DeviceTime", "1700000000123"),
             ]
-            for _ in 0..<2 {
+            for _ in 0..<20 {
                 let answer = try await producer.post("/v2/Receipts", form)
                 #expect(answer.status == 204)
                 #expect(answer.bytes.isEmpty)
             }
+            // What says nothing new fills no outbox; what says more is told.
+            let shown = form.map { $0.0 == "Shown" ? ("Shown", "yes") : $0 }
+            #expect(try await producer.post("/v2/Receipts", shown).status == 204)
+            #expect(producer.metrics.count(.receipts, [("source", "token")]) == 21)
             #expect(
                 try await producer.post("/v2/Receipts", [("ReceiptToken", good), ("Shown", "maybe")]).status == 400)
             var bodies: Set<String> = []
@@ -59,12 +63,12 @@ struct ReceiptTests {
             #expect(bodies.count == 1, "\(bodies)")
 
             let written = try await receipts(2, producer)
+            #expect(written.map(\.shown) == [.no, .yes])
             for receipt in written {
                 #expect(receipt.challengeSid == token.challenge.rawValue)
                 #expect(receipt.factorSid == phone.factor)
                 #expect(receipt.dispatchID == "t2")
                 #expect(receipt.channel == .backgroundPush)
-                #expect(receipt.shown == .no)
                 #expect(receipt.deviceTimeMs == 1_700_000_000_123)
                 #expect(receipt.receiptToken.isEmpty)
             }

@@ -1,5 +1,6 @@
 public import ChallengeModel
 import Dispatch
+import Foundation
 import GRDB
 public import Logging
 import Synchronization
@@ -48,6 +49,11 @@ public final class SQLiteChallengeStore: ChallengeStore {
         configuration.maximumReaderCount = 4
         configuration.label = "beckon.store"
         configure(&configuration)
+        // SQLite would make it readable for everybody; its log and index get the file's own mode. Whoever else opens the file
+        // beside us finds it made.
+        if !FileManager.default.fileExists(atPath: path) {
+            _ = FileManager.default.createFile(atPath: path, contents: nil, attributes: [.posixPermissions: 0o600])
+        }
         let lastOutboxID: Int64
         do {
             pool = try DatabasePool(path: path, configuration: configuration)

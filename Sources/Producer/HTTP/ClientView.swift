@@ -40,13 +40,10 @@ public struct TrustedProxies: Sendable {
 
     /// 4 or 16 bytes. An IPv4 address in IPv6 clothes counts as IPv4: that is how a dual-stack socket names its peer.
     private static func bytes(_ text: String) -> [UInt8]? {
-        func parsed(_ family: Int32, _ count: Int) -> [UInt8]? {
-            withUnsafeTemporaryAllocation(byteCount: count, alignment: 8) { bytes in
-                inet_pton(family, text, bytes.baseAddress) == 1 ? Array(bytes) : nil
-            }
-        }
-        if let four = parsed(AF_INET, 4) { return four }
-        guard let bytes = parsed(AF_INET6, 16) else { return nil }
+        var four = [UInt8](repeating: 0, count: 4)
+        if inet_pton(AF_INET, text, &four) == 1 { return four }
+        var bytes = [UInt8](repeating: 0, count: 16)
+        guard inet_pton(AF_INET6, text, &bytes) == 1 else { return nil }
         let isMapped = bytes.prefix(10).allSatisfy { $0 == 0 } && bytes[10] == 0xFF && bytes[11] == 0xFF
         return isMapped ? Array(bytes.suffix(4)) : bytes
     }

@@ -8,6 +8,7 @@ struct API: Sendable {
     let authenticator: Authenticator
     let recordKeys: KeyRing
     let pressure: OutboxPressure
+    let recentReceipts = RecentReceipts()
     let metrics: ProducerMetrics
     let logger: Logger
 

@@ -16,7 +16,7 @@ extension API {
         receipt.serviceSid = challenge.service.rawValue
         receipt.challengeSid = challenge.sid.rawValue
         receipt.factorSid = factor.sid.rawValue
-        try await store.recordReceipt(receipt)
+        try await record(receipt)
         metrics.receipt(.device)
         return .noContent(ignoring: parameters.unread)
     }
@@ -32,9 +32,15 @@ extension API {
         }
         var receipt = try receipt(&parameters, call)
         receipt.take(token)
-        try await store.recordReceipt(receipt)
+        try await record(receipt)
         metrics.receipt(.token)
         return .noContent(ignoring: parameters.unread)
+    }
+
+    private func record(_ receipt: Receipt) async throws {
+        guard !recentReceipts.contains(receipt) else { return }
+        try await store.recordReceipt(receipt)
+        recentReceipts.insert(receipt)
     }
 
     private func receipt(_ parameters: inout ParameterReader, _ call: APICall) throws(RuleViolation) -> Receipt {
