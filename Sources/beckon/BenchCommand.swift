@@ -8,7 +8,8 @@ struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Measurements; each prints one JSON line.",
         subcommands: [
-            BenchSendCommand.self, BenchPipelineCommand.self, BenchTrackerCommand.self, BenchRedeliveryCommand.self,
+            BenchSendCommand.self, BenchPipelineCommand.self, BenchTrackerCommand.self, BenchAPICommand.self,
+            BenchRedeliveryCommand.self,
         ])
 }
 
