@@ -137,7 +137,7 @@ struct TrackerServiceTests {
             let startMs = Timestamp.nowMs()
             try await rig.tracking(configuration) { readiness in
                 try await eventually("attempts", within: .seconds(60)) { try rig.attempts().count >= open - confirmed }
-                try await eventually("confirmed", within: .seconds(60)) {
+                try await eventually("confirmed", within: .seconds(120)) {
                     rig.tail.count(of: rig.topics[.events]) >= open + confirmed
                 }
                 try await rig.ready(readiness)
