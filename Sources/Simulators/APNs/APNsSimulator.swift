@@ -16,6 +16,7 @@ struct APNsSimulator: ProviderResponder {
     let nowMs: @Sendable () -> Int64
     let limits: ConnectionLimits
 
+    var faults: ProviderFaults { injector.faults }
     func streamOpened(count: Int) -> StreamFate { injector.streamOpened(count: count) }
     func note(_ happening: ConnectionHappening) { network.note(happening, provider: .apn) }
 

@@ -17,6 +17,7 @@ struct FCMSimulator: ProviderResponder {
     /// Known when the port is.
     let ownTokenURL: SettableText
 
+    var faults: ProviderFaults { injector.faults }
     func streamOpened(count: Int) -> StreamFate { injector.streamOpened(count: count) }
     func note(_ happening: ConnectionHappening) { network.note(happening, provider: .fcm) }
 

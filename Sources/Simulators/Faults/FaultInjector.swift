@@ -68,6 +68,7 @@ final class FaultInjector: Sendable {
                 decision.delayMs =
                     faults.latencyMs + Int.random(in: 0...max(faults.latencyJitterMs, 0), using: &state.random)
             }
+            if state.random.hits(faults.latencyTailShare) { decision.delayMs += faults.latencyTailMs }
             decision.retryAfterSeconds = faults.retryAfterSeconds
             if state.unavailableUntilMs > 0, nowMs() < state.unavailableUntilMs {
                 decision.harm = .outage

@@ -11,6 +11,9 @@ public struct ProviderFaults: Sendable, Codable, Hashable {
     public var latencyMs = 0
     /// Up to so much more, evenly spread.
     public var latencyJitterMs = 0
+    /// Share of answers that take ``latencyTailMs`` more: the slow ones of a real distribution.
+    public var latencyTailShare = 0.0
+    public var latencyTailMs = 0
     /// Share of requests that never get an answer; their streams stay open until the client resets them.
     public var neverAnswerShare = 0.0
     /// True: what is never answered is delivered all the same.
@@ -23,6 +26,16 @@ public struct ProviderFaults: Sendable, Codable, Hashable {
     public var goAwayEveryStreams = 0
     /// Each connection is cut without a word when so many streams were opened; 0: never.
     public var cutEveryStreams = 0
+    /// New connections are closed before TLS.
+    public var refusesConnections = false
+    /// New connections: so long, in milliseconds, until TLS begins.
+    public var slowTLSMs = 0
+    /// New connections: MAX_CONCURRENT_STREAMS; 0: as configured.
+    public var maxStreams = 0
+    /// New connections: bytes of a stream's window, widened as they are read; 0: HTTP/2's 65,535.
+    public var streamWindow = 0
+    /// … and so long after they are read, milliseconds.
+    public var windowDelayMs = 0
     /// From now on every push is answered 503 for so long, milliseconds.
     public var unavailableForMs: Int64 = 0
     /// FCM's token endpoint answers 503 instead of granting.
@@ -33,7 +46,9 @@ public struct ProviderFaults: Sendable, Codable, Hashable {
     private enum CodingKeys: String, CodingKey, CaseIterable {
         case errorShare, errorReason, retryAfterSeconds, latencyMs, latencyJitterMs, neverAnswerShare
         case neverAnswerDelivers, dropShare, resetShare, goAwayEveryStreams, cutEveryStreams, unavailableForMs
-        case tokenEndpointFails
+        case tokenEndpointFails, latencyTailShare, latencyTailMs, refusesConnections, slowTLSMs, maxStreams,
+            streamWindow
+        case windowDelayMs
     }
 
     private struct AnyKey: CodingKey {
@@ -82,5 +97,12 @@ public struct ProviderFaults: Sendable, Codable, Hashable {
         cutEveryStreams = try count(.cutEveryStreams)
         unavailableForMs = Int64(try count(.unavailableForMs))
         tokenEndpointFails = try container.decodeIfPresent(Bool.self, forKey: .tokenEndpointFails) ?? false
+        latencyTailShare = try share(.latencyTailShare)
+        latencyTailMs = try count(.latencyTailMs)
+        refusesConnections = try container.decodeIfPresent(Bool.self, forKey: .refusesConnections) ?? false
+        slowTLSMs = try count(.slowTLSMs)
+        maxStreams = try count(.maxStreams)
+        streamWindow = try count(.streamWindow)
+        windowDelayMs = try count(.windowDelayMs)
     }
 }

@@ -65,17 +65,28 @@ final class HTTP2Connection: ChannelDuplexHandler {
     /// The connection's window is widened by this much at first and whenever half of it is used: it never holds a push up.
     private static let window = 1 << 30
 
-    init(responder: any ProviderResponder) {
+    /// Zero: HTTP/2's own, never widened.
+    private let streamWindow: Int
+    private let windowDelayMs: Int
+
+    init(responder: any ProviderResponder, limits: ConnectionLimits, faults: ProviderFaults) {
         self.responder = responder
-        limits = responder.limits
+        self.limits = limits
+        streamWindow = faults.streamWindow
+        windowDelayMs = faults.windowDelayMs
     }
 
-    static func http2Handler(limits: ConnectionLimits) -> NIOHTTP2Handler {
+    /// - Parameter window: bytes of a stream's window; 0: HTTP/2's own.
+    static func http2Handler(limits: ConnectionLimits, window: Int = 0) -> NIOHTTP2Handler {
         var connection = NIOHTTP2Handler.ConnectionConfiguration()
         connection.initialSettings = [
             HTTP2Setting(parameter: .maxConcurrentStreams, value: limits.firstStreams),
             HTTP2Setting(parameter: .maxHeaderListSize, value: 16_384),
         ]
+        if window > 0 {
+            connection.initialSettings.append(
+                HTTP2Setting(parameter: .initialWindowSize, value: min(window, 2_147_483_647)))
+        }
         // Clients reset streams at their deadlines, and open some above a GOAWAY: neither is an attack here.
         connection.maximumConnectionGlitches = .max
         // DATA of a stream that was refused is on its way already; NIOHTTP2 forgives it for so many streams only.
@@ -182,8 +193,11 @@ final class HTTP2Connection: ChannelDuplexHandler {
             }
         }
         streams[id] = incoming
-        // The stream's own window is never widened: past it the client would wait for ever.
-        if incoming.bodyLength >= 65_535 { complete(id, context) }
+        if streamWindow > 0, !incoming.isComplete, bytes.readableBytes > 0 {
+            widenStream(id, bytes.readableBytes, context)
+        }
+        // Past it the stream's own window is not widened: the client would wait for ever.
+        if incoming.bodyLength >= max(65_535, streamWindow) { complete(id, context) }
     }
 
     private func complete(_ id: HTTP2StreamID, _ context: ChannelHandlerContext) {
@@ -243,6 +257,16 @@ final class HTTP2Connection: ChannelDuplexHandler {
         context.write(
             wrapOutboundOut(HTTP2Frame(streamID: .rootStream, payload: .windowUpdate(windowSizeIncrement: bytes))),
             promise: nil)
+    }
+
+    private func widenStream(_ id: HTTP2StreamID, _ bytes: Int, _ context: ChannelHandlerContext) {
+        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        context.eventLoop.scheduleTask(in: .milliseconds(Int64(windowDelayMs))) {
+            let (connection, context) = bound.value
+            guard let incoming = connection.streams[id], !incoming.isComplete else { return }
+            let update = HTTP2Frame(streamID: id, payload: .windowUpdate(windowSizeIncrement: bytes))
+            context.writeAndFlush(connection.wrapOutboundOut(update), promise: nil)
+        }
     }
 
     private func goAway(_ context: ChannelHandlerContext) {

@@ -42,10 +42,16 @@ struct ConnectionLimits: Sendable {
 /// A look-alike: decides, at once and without blocking, on an event loop.
 protocol ProviderResponder: Sendable {
     var limits: ConnectionLimits { get }
+    /// As they are switched now; a connection is made with them.
+    var faults: ProviderFaults { get }
     /// - Parameter count: streams that this connection has opened, this one included.
     func streamOpened(count: Int) -> StreamFate
     func respond(to request: ProviderRequest) -> ProviderAction
     func note(_ happening: ConnectionHappening)
+}
+
+extension ProviderResponder {
+    var faults: ProviderFaults { ProviderFaults() }
 }
 
 /// What connections do, for counters.

@@ -51,6 +51,8 @@ final class ProviderListener: Sendable {
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
+                    let faults = responder.faults
+                    if faults.refusesConnections { throw SimulatorError("connections are refused") }
                     guard connections.add(channel) else { throw SimulatorError("too many connections") }
                     responder.note(.opened)
                     channel.closeFuture.whenComplete { _ in
@@ -59,6 +61,7 @@ final class ProviderListener: Sendable {
                     }
                     let pipeline = channel.pipeline.syncOperations
                     try pipeline.addHandler(AbruptEnd(responder: responder))
+                    if faults.slowTLSMs > 0 { try pipeline.addHandler(LateReader(milliseconds: faults.slowTLSMs)) }
                     try pipeline.addHandler(NIOSSLServerHandler(context: tls))
                     try pipeline.addHandler(
                         ApplicationProtocolNegotiationHandler { result, channel in
@@ -80,8 +83,14 @@ final class ProviderListener: Sendable {
         switch result {
         case .negotiated("h2"):
             try pipeline.addHandler(GoAwayWriter())
-            try pipeline.addHandler(HTTP2Connection.http2Handler(limits: responder.limits))
-            try pipeline.addHandler(HTTP2Connection(responder: responder))
+            let faults = responder.faults
+            var limits = responder.limits
+            if faults.maxStreams > 0 {
+                limits.streams = faults.maxStreams
+                limits.firstStreams = min(limits.firstStreams, faults.maxStreams)
+            }
+            try pipeline.addHandler(HTTP2Connection.http2Handler(limits: limits, window: faults.streamWindow))
+            try pipeline.addHandler(HTTP2Connection(responder: responder, limits: limits, faults: faults))
         case .negotiated("http/1.1") where allowsHTTP1, .fallback where allowsHTTP1:
             try pipeline.configureHTTPServerPipeline(withPipeliningAssistance: true)
             try pipeline.addHandler(HTTP1Connection(responder: responder))
@@ -119,6 +128,36 @@ private final class AbruptEnd: ChannelOutboundHandler {
             context.close(promise: promise)
         } else {
             context.triggerUserOutboundEvent(event, promise: promise)
+        }
+    }
+}
+
+/// Lets nothing in for a while: a server that is slow to begin with TLS.
+private final class LateReader: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+    typealias InboundOut = ByteBuffer
+    private let milliseconds: Int
+    private var kept: [ByteBuffer]? = []
+
+    init(milliseconds: Int) { self.milliseconds = milliseconds }
+
+    func channelActive(context: ChannelHandlerContext) {
+        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        context.eventLoop.scheduleTask(in: .milliseconds(Int64(milliseconds))) {
+            let (reader, context) = bound.value
+            let kept = reader.kept ?? []
+            reader.kept = nil
+            for buffer in kept { context.fireChannelRead(reader.wrapInboundOut(buffer)) }
+            context.fireChannelReadComplete()
+        }
+        context.fireChannelActive()
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        if kept == nil {
+            context.fireChannelRead(data)
+        } else {
+            kept?.append(unwrapInboundIn(data))
         }
     }
 }

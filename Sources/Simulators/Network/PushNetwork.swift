@@ -177,6 +177,9 @@ public final class PushNetwork: PushReception {
         state.withLock { state in
             let isDuplicate = !state.accepted.insert(unit).inserted
             if isDuplicate { state.counters[push.provider]?.duplicates += 1 }
+            if let expiry = push.expiresAtMs, expiry > 0, nowMs >= expiry {
+                state.counters[push.provider]?.afterExpiry += 1
+            }
             if state.accepted.count > unitBound {
                 state.accepted.removeAll(keepingCapacity: true)
                 for provider in SimulatedProvider.allCases { state.counters[provider]?.duplicatesAreExact = false }

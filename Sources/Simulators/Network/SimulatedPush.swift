@@ -100,6 +100,8 @@ public struct PushCounters: Sendable, Codable, Hashable {
     public var duplicates = 0
     /// False when so many units were accepted that some were forgotten; then ``duplicates`` may be too low.
     public var duplicatesAreExact = true
+    /// Accepted at or after the time that the push itself says it is good until; "now or never" counts as none.
+    public var afterExpiry = 0
     public var connections = 0
     public var connectionsOpen = 0
     public var goAways = 0

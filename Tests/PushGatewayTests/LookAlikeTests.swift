@@ -1,0 +1,92 @@
+import ChallengeModel
+import Foundation
+import Simulators
+import Testing
+
+@testable import PushGateway
+
+@Suite("against the look-alike of APNs, with its switches", .serialized, .timeLimit(.minutes(1)))
+struct LookAlikeTests {
+    private func run(
+        _ change: (inout ProviderFaults) -> Void,
+        configure: @escaping (inout PushGatewayConfiguration) -> Void = { _ in },
+        _ body: (Rig, SimulatedProviders) async throws -> Void
+    ) async throws {
+        try await SimulatedProviders.withRunning(logger: Rig.logger) { providers, addresses in
+            var faults = ProviderFaults()
+            change(&faults)
+            providers.setFaults(faults, .apn)
+            let caFile = FileManager.default.temporaryDirectory.appending(path: "look-alike-\(UUID()).pem").path
+            try providers.certificates.writePEM(to: caFile)
+            defer { try? FileManager.default.removeItem(atPath: caFile) }
+            let key = try providers.makeAPNsKey()
+            try await Rig.run(
+                addresses.apnsURL, fcmURL: addresses.fcmURL,
+                configure: {
+                    $0.caFile = caFile
+                    configure(&$0)
+                }
+            ) { rig in
+                var credential = Rig.apnsCredential()
+                credential.apnsToken.teamID = key.teamID
+                credential.apnsToken.keyID = key.keyID
+                credential.apnsToken.privateKeyPem = key.privateKeyPEM
+                rig.gateway.setCredential(credential)
+                try await body(rig, providers)
+            }
+        }
+    }
+
+    @Test("few streams, tiny windows that are widened late, and a slow start of TLS: every push arrives once")
+    func narrow() async throws {
+        try await run {
+            $0.maxStreams = 5
+            $0.streamWindow = 200
+            $0.windowDelayMs = 2
+            $0.slowTLSMs = 300
+        } _: { rig, providers in
+            // A challenge of its own each: the look-alike counts repeats by (device, challenge, dispatch, kind).
+            let answers = await rig.volley(150, inFlight: 50) { number in
+                var push = Rig.push()
+                push.challengeSID = "YC" + String(repeating: "0", count: 29) + String(100 + number)
+                return push
+            }
+            #expect(answers.summary == ["accepted": 150])
+            let seen = providers.network.counters(.apn)
+            #expect(seen.accepted == 150 && seen.duplicates == 0 && seen.afterExpiry == 0)
+        }
+    }
+
+    @Test("refused connections defer pushes; when they are taken again pushes flow")
+    func refused() async throws {
+        try await run {
+            $0.refusesConnections = true
+        } configure: {
+            $0.deadline = .seconds(2)
+        } _: { rig, providers in
+            let answer = await rig.send(Rig.push())
+            #expect(answer.disposition == .deferred && answer.reason == "connection")
+            providers.setFaults(ProviderFaults(), .apn)
+            let end = ContinuousClock.now + .seconds(10)
+            while await rig.send(Rig.push()).disposition != .accepted, .now < end {
+                try await Task.sleep(for: .milliseconds(100))
+            }
+            #expect(await rig.volley(50, inFlight: 10).summary == ["accepted": 50])
+        }
+    }
+
+    @Test("the slow ones of a distribution are slow, and only they")
+    func tail() async throws {
+        try await run {
+            $0.latencyMs = 5
+            $0.latencyTailShare = 0.05
+            $0.latencyTailMs = 400
+        } _: { rig, _ in
+            let start = ContinuousClock.now
+            let timed = await rig.timed(400, inFlight: 40) { _ in Rig.push() }
+            #expect(timed.answers == ["accepted": 400])
+            #expect(timed.p99Ms >= 400)
+            #expect(ContinuousClock.now - start < .seconds(10))
+        }
+    }
+}
