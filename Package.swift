@@ -204,8 +204,8 @@ let package = Package(
         .testTarget(
             name: "Faults",
             dependencies: [
-                "ChallengeModel", "DeviceKit", "KafkaClient", "Simulators", "TestSupport", .asyncHTTPClient, .logging,
-                .nioHTTP1,
+                "ChallengeModel", "DeviceKit", "KafkaClient", "ServiceSupport", "Simulators", "TestSupport", .asyncHTTPClient,
+                .logging, .nioCore, .nioHTTP1,
             ],
             swiftSettings: swiftSettings),
     ]
