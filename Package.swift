@@ -204,7 +204,8 @@ let package = Package(
         .testTarget(
             name: "Faults",
             dependencies: [
-                "ChallengeModel", "DeviceKit", "KafkaClient", "ServiceSupport", "Simulators", "TestSupport", .asyncHTTPClient,
+                "ChallengeModel", "DeviceKit", "KafkaClient", "ServiceSupport", "Simulators", "TestSupport",
+                .asyncHTTPClient,
                 .logging, .nioCore, .nioHTTP1,
             ],
             swiftSettings: swiftSettings),

@@ -284,7 +284,9 @@ extension KafkaConsumer {
             let error = KafkaError(rd_kafka_event_error(event), reason)
             logger.debug("kafka", metadata: ["error": "\(error)"])
             let isDue = lastFault.withLock { last in
-                guard error.isFatal || last.map({ ContinuousClock.now - $0 >= .seconds(1) }) ?? true else { return false }
+                guard error.isFatal || last.map({ ContinuousClock.now - $0 >= .seconds(1) }) ?? true else {
+                    return false
+                }
                 last = .now
                 return true
             }
