@@ -166,8 +166,10 @@ struct TrackerServiceTests {
             let running = Task { try await tracker.run() }
             try await rig.ready(first)
             let challenges = try await rig.accepted(open) {
-                $0.latencyMs = isLong ? 45_000 : 9_000
-                $0.lifeMs = isLong ? 300_000 : 60_000
+                // Longer than a busy machine needs for the hand-over and the receipts: what is not confirmed by then is
+                // rightly pushed again.
+                $0.latencyMs = isLong ? 45_000 : 20_000
+                $0.lifeMs = isLong ? 300_000 : 120_000
             }
             try await rig.tracking(configuration) { second in
                 try await rig.confirm(challenges[..<(confirmed / 2)])
