@@ -136,7 +136,10 @@ struct TrackerServiceTests {
             }
             let startMs = Timestamp.nowMs()
             try await rig.tracking(configuration) { readiness in
-                try await eventually("attempts", within: .seconds(60)) { try rig.attempts().count >= open - confirmed }
+                // Counted, not decoded: a poll that decodes every record would take the processor that the tracker needs.
+                try await eventually("attempts", within: .seconds(180)) {
+                    rig.tail.count(of: rig.topics[.challenges]) >= open + open - confirmed
+                }
                 try await eventually("confirmed", within: .seconds(120)) {
                     rig.tail.count(of: rig.topics[.events]) >= open + confirmed
                 }
@@ -177,10 +180,13 @@ struct TrackerServiceTests {
                 running.cancel()
                 try await rig.confirm(challenges[(confirmed / 2)..<confirmed])
                 try await running.value
-                try await eventually("attempts", within: .seconds(90)) { try rig.attempts().count >= open - confirmed }
+                try await eventually("attempts", within: .seconds(180)) {
+                    rig.tail.count(of: rig.topics[.challenges]) >= open + open - confirmed
+                }
                 try await rig.ready(second)
-                try await eventually("confirmed", within: .seconds(60)) {
-                    try rig.events(.challengeConfirmed).count >= confirmed
+                try await eventually("confirmed", within: .seconds(120)) {
+                    guard rig.tail.count(of: rig.topics[.events]) >= open + confirmed else { return false }
+                    return try rig.events(.challengeConfirmed).count >= confirmed
                 }
             }
             try rig.expectOnly(challenges[confirmed...], isSpread: false)
