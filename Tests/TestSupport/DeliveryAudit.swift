@@ -21,6 +21,8 @@ public struct DeliveryAudit: Sendable, CustomStringConvertible {
     public private(set) var mostAttempts = 0
     /// Dispatched units without any outcome.
     public private(set) var withoutOutcome: [String] = []
+    /// Challenges without a receipt, by the number of their dispatches that a provider accepted.
+    public private(set) var unconfirmedByAttempts: [Int: Int] = [:]
 
     public init(
         challenges: [ConsumedRecord], outcomes: [ConsumedRecord], receipts: [ConsumedRecord],
@@ -75,6 +77,12 @@ public struct DeliveryAudit: Sendable, CustomStringConvertible {
         duplicatedUnits = accepted.filter { $0.value > 1 }.keys.sorted()
         mostAttempts = attempts.values.map(\.count).max() ?? 0
         withoutOutcome = dispatched.subtracting(withOutcome).sorted()
+        var most: [String: Int] = [:]
+        for (device, dispatches) in attempts {
+            let challenge = String(device.prefix { $0 != " " })
+            most[challenge] = max(most[challenge] ?? 0, dispatches.count)
+        }
+        for challenge in created.subtracting(confirmed) { unconfirmedByAttempts[most[challenge] ?? 0, default: 0] += 1 }
     }
 
     public var description: String {
@@ -82,7 +90,8 @@ public struct DeliveryAudit: Sendable, CustomStringConvertible {
         created \(created.count), pushed \(pushed.count), confirmed \(confirmed.count), resolved \(resolved.count), \
         escalated \(escalated.count), lost \(created.subtracting(pushed).subtracting(escalated).count), \
         duplicated \(duplicatedUnits.count), after expiry \(afterExpiry.count), after receipt \(afterReceipt.count), \
-        most attempts \(mostAttempts), dispatches without outcome \(withoutOutcome.count)
+        most attempts \(mostAttempts), dispatches without outcome \(withoutOutcome.count), not confirmed after so many \
+        attempts \(unconfirmedByAttempts.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)" })
         """
     }
 }
