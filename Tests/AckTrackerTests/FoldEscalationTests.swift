@@ -1,0 +1,131 @@
+import ChallengeModel
+import Testing
+
+@testable import AckTracker
+
+@Suite("Fold: escalation")
+struct FoldEscalationTests {
+    @Test("nobody confirmed when 40 % of the life is left: the backend is told")
+    func latest() throws {
+        var story = FoldStory()
+        story.at(0, story.dispatch())
+        story.at(10, story.outcome(.deferred, retryAtMs: 200_000, reason: "UNAVAILABLE"))
+        #expect(story.escalateAt == 180_000)
+        let escalation = try #require(story.escalates(180_000))
+        #expect(escalation.devices.map(\.reason) == ["provider-down"])
+        #expect(escalation.devices[0].detail == "UNAVAILABLE")
+    }
+
+    @Test("without any outcome at half of the remaining life, and nothing is pushed again")
+    func noOutcome() throws {
+        var story = FoldStory()
+        story.at(20_000, story.dispatch())
+        #expect(story.escalateAt == 160_000)
+        #expect(story.escalates(160_000)?.devices.map(\.reason) == ["no-outcome"])
+        #expect(story.pushes(299_000) == nil)
+    }
+
+    @Test(
+        "no device can be reached: at once",
+        arguments: [
+            (Disposition.tokenDead, "token-dead"), (.rejected, "refused"), (.credentialFault, "refused"),
+        ])
+    func unreachable(disposition: Disposition, reason: String) throws {
+        var story = FoldStory(devices: 2)
+        story.at(0, story.dispatch())
+        story.at(10, story.outcome(disposition, reason: "word"))
+        #expect(story.escalateAt == 150_000, "the other device may be reached")
+        story.at(20, story.gone(device: 1))
+        let escalation = try #require(story.escalates(21))
+        #expect(Set(escalation.devices.map(\.reason)) == [reason, "no-device"])
+        #expect(escalation.devices.first { $0.reason == reason }?.detail == "word")
+    }
+
+    @Test("a faulty credential is tried again, for it may be mended, and uses up no attempt")
+    func credential() throws {
+        var story = FoldStory()
+        story.redelivery.maxAttempts = 1
+        story.at(0, story.dispatch())
+        story.at(10, story.outcome(.credentialFault))
+        let due = try #require(story.pushAt)
+        #expect(due >= 8_010)
+        story.at(due, story.dispatch("t1"), story.outcome(.accepted, "t1"))
+        #expect(story.pushAt == nil)
+    }
+
+    @Test("a device without pushes gets the time of a poll, then the backend is told")
+    func noPush() throws {
+        var story = FoldStory()
+        story.platform = .noPush
+        story.at(0, story.dispatch())
+        story.at(5, story.outcome(.dropped, drop: .noPushChannel))
+        #expect(story.pushAt == nil)
+        #expect(story.escalates(8_000)?.devices.map(\.reason) == ["no-device"])
+        story.at(6_000, story.receipt(channel: .poll))
+        #expect(story.escalateAt == nil)
+    }
+
+    @Test("hidden: it arrived where the person cannot see it, with no poll and no answer")
+    func hidden() throws {
+        var story = FoldStory()
+        story.at(0, story.dispatch())
+        story.at(10, story.outcome(.accepted))
+        story.at(500, story.receipt(channel: .backgroundPush, shown: .no))
+        #expect(story.pushAt == nil, "never again to a device that confirmed")
+        #expect(story.escalateAt == 8_500)
+        let escalation = try #require(story.escalates(8_500))
+        #expect(escalation.devices.map(\.reason) == ["hidden"])
+        #expect(escalation.advice == "ask the person to open the app")
+        story.at(600, story.receipt(channel: .poll))
+        #expect(story.escalateAt == nil)
+    }
+
+    @Test("a device known to show nothing is pushed once, then hidden")
+    func silenced() throws {
+        var story = FoldStory()
+        story.isSilenced = true
+        story.at(0, story.dispatch())
+        story.at(10, story.outcome(.accepted))
+        #expect(story.pushAt == nil)
+        #expect(story.escalates(8_010)?.devices.map(\.reason) == ["hidden"])
+        story.at(20, story.receipt(channel: .backgroundPush, shown: .unknown))
+        #expect(story.escalateAt == 8_020, "it arrived, but is not shown")
+        story.at(30, story.receipt(channel: .visiblePush, shown: .yes))
+        #expect(story.escalateAt == nil)
+    }
+
+    @Test("once per challenge, and pushing goes on after it while attempts are left")
+    func once() throws {
+        var story = FoldStory()
+        story.at(0, story.dispatch())
+        story.at(10, story.outcome(.deferred, retryAtMs: 190_000))
+        let news = story.at(180_000, story.escalation())
+        #expect(news.count == 1)
+        #expect(story.at(180_001, story.escalation()).isEmpty)
+        #expect(story.escalateAt == nil)
+        #expect(story.pushes(190_000)?.dispatchID == "t1")
+    }
+
+    @Test("a receipt or an answer after it counts")
+    func after() {
+        var story = FoldStory()
+        story.at(0, story.dispatch(), story.outcome(.accepted), story.escalation())
+        story.at(10, story.receipt())
+        #expect(story.pushAt == nil)
+    }
+
+    @Test("nothing is pushed or escalated from the expiry on, and the hold ends 60 s later")
+    func expiry() {
+        var story = FoldStory()
+        story.at(0, story.dispatch())
+        story.at(10, story.outcome(.accepted))
+        #expect(!story.decide(299_999).isEmpty)
+        #expect(story.decide(300_000).isEmpty)
+        _ = story.fold.due(at: FoldStory.time(359_000))
+        #expect(story.fold.count == 1)
+        _ = story.fold.due(at: FoldStory.time(360_100))
+        #expect(story.fold.count == 0)
+        story.at(360_200, story.dispatch("t9"))
+        #expect(story.fold.count == 0, "a zombie's record is not something new")
+    }
+}

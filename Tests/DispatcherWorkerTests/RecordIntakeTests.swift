@@ -1,0 +1,107 @@
+import ChallengeModel
+import KafkaClient
+import PushGateway
+import ServiceSupport
+import Testing
+
+@testable import DispatcherWorker
+
+@Suite("What is accepted as a record")
+struct RecordIntakeTests {
+    let signer = RecordSigner(names: TopicNames(), authenticator: RecordAuthenticator(keys: Samples.keys))
+    var intake: RecordIntake { RecordIntake(signer: signer, partitions: 1) }
+
+    func consumed(_ dispatch: ChallengeDispatch, key: String? = nil) -> ConsumedRecord {
+        Samples.consumed(
+            signer.record(.challenges, key: key ?? dispatch.challengeSid, value: Samples.value(dispatch)), offset: 0)
+    }
+
+    func reason(_ record: ConsumedRecord) -> String? {
+        if case .bad(let reason, _) = intake.challenge(record) { return reason }
+        return nil
+    }
+
+    @Test("a dispatch of ours is taken, with its traceparent")
+    func good() {
+        let record = signer.record(
+            .challenges, key: Samples.challenge(1), value: Samples.value(Samples.dispatch(1)), traceparent: "00-a")
+        guard case .dispatch(let checked) = intake.challenge(Samples.consumed(record, offset: 0)) else {
+            Issue.record("expected a dispatch")
+            return
+        }
+        #expect(checked.traceparent == "00-a")
+        #expect(checked.factors.map(\.rawValue) == [Samples.factor()])
+    }
+
+    @Test("a dispatch in JSON is taken too")
+    func json() {
+        let text = """
+            {"dispatch": {"accountSid": "\(Samples.account)", "serviceSid": "\(Samples.service)", "dispatchId": "c",
+            "challengeSid": "\(Samples.challenge(1))", "targets": [{"factorSid": "\(Samples.factor())"}]}}
+            """
+        let record = signer.record(
+            .challenges, key: Samples.challenge(1), value: Array(text.utf8), contentType: .json)
+        guard case .dispatch = intake.challenge(Samples.consumed(record, offset: 0)) else {
+            Issue.record("expected a dispatch")
+            return
+        }
+    }
+
+    @Test("what is not what it says is refused with a stable word")
+    func bad() {
+        let good = signer.record(
+            .challenges, key: Samples.challenge(1), value: Samples.value(Samples.dispatch(1)))
+        var altered = good
+        altered.value[altered.value.count - 1] ^= 1
+        #expect(reason(Samples.consumed(altered, offset: 0)) == "mac")
+        var bare = good
+        bare.headers = []
+        #expect(reason(Samples.consumed(bare, offset: 0)) == "mac")
+        let other = RecordSigner(names: TopicNames(), authenticator: RecordAuthenticator(keys: .random()))
+        #expect(
+            reason(
+                Samples.consumed(
+                    other.record(.challenges, key: Samples.challenge(1), value: good.value), offset: 0)) == "mac")
+        #expect(
+            reason(
+                Samples.consumed(
+                    signer.record(.challenges, key: Samples.challenge(1), value: [0xff, 0xff, 0xff]), offset: 0))
+                == "protobuf")
+        #expect(
+            reason(Samples.consumed(signer.record(.challenges, key: Samples.challenge(1), value: []), offset: 0))
+                == "field")
+        #expect(reason(consumed(Samples.dispatch(1), key: Samples.challenge(2))) == "field")
+        var changes: [(inout ChallengeDispatch) -> Void] = []
+        changes.append { $0.accountSid = "AC1" }
+        changes.append { $0.serviceSid = "" }
+        changes.append { $0.dispatchID = "t0" }
+        changes.append { $0.targets = [] }
+        changes.append { $0.targets = [Samples.target(), Samples.target()] }
+        changes.append { $0.targets[0].factorSid = Samples.factor(0xabc).uppercased() }
+        changes.append { $0.challengeSid = Samples.challenge(0xabc).uppercased() }
+        for change in changes {
+            var dispatch = Samples.dispatch(1)
+            change(&dispatch)
+            #expect(reason(consumed(dispatch)) == "field")
+        }
+    }
+
+    @Test("a record whose key belongs elsewhere is misplaced, unless it is forged")
+    func misplaced() {
+        let intake = RecordIntake(signer: signer, partitions: 4)
+        let record = signer.record(
+            .challenges, key: Samples.challenge(1), value: Samples.value(Samples.dispatch(1)))
+        let home = Murmur2.partition(key: record.key, partitions: 4)
+        for partition in Int32(0)..<4 {
+            let result = intake.challenge(Samples.consumed(record, partition: partition, offset: 0))
+            if case .misplaced = result { #expect(partition != home) } else { #expect(partition == home) }
+        }
+        var forged = record
+        forged.headers = []
+        guard case .bad("mac", _) = intake.challenge(Samples.consumed(forged, partition: (home + 1) % 4, offset: 0))
+        else {
+            Issue.record("a forged record is not written to its right place")
+            return
+        }
+    }
+}
