@@ -67,7 +67,7 @@ struct LookAlikeTests {
             let answer = await rig.send(Rig.push())
             #expect(answer.disposition == .deferred && answer.reason == "connection")
             providers.setFaults(ProviderFaults(), .apn)
-            let end = ContinuousClock.now + .seconds(10)
+            let end = ContinuousClock.now + .seconds(30)
             while await rig.send(Rig.push()).disposition != .accepted, .now < end {
                 try await Task.sleep(for: .milliseconds(100))
             }
@@ -86,7 +86,7 @@ struct LookAlikeTests {
             let timed = await rig.timed(400, inFlight: 40) { _ in Rig.push() }
             #expect(timed.answers == ["accepted": 400])
             #expect(timed.p99Ms >= 400)
-            #expect(ContinuousClock.now - start < .seconds(10))
+            #expect(ContinuousClock.now - start < .seconds(30))
         }
     }
 }

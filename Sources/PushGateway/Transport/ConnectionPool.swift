@@ -32,6 +32,9 @@ final class ConnectionPool: @unchecked Sendable {
     /// nothing may leave at or after its expiry.
     static let expiryMarginMs: Int64 = 50
 
+    /// A tick that comes this late finds sockets that were not read for as long.
+    static let standstill = TimeAmount.milliseconds(250)
+
     let loop: any EventLoop
     let endpoint: Endpoint
     let settings: Settings
@@ -58,6 +61,7 @@ final class ConnectionPool: @unchecked Sendable {
     private var lastLifeCheck = NIODeadline.now()
     private var lastArrival = NIODeadline.uptimeNanoseconds(0)
     private var tick: (task: Scheduled<Void>, isSlow: Bool)?
+    private var hasStoodStill = false
     private var isPumping = false
     private var isClosing = false
     private var isAborted = false
@@ -299,17 +303,21 @@ final class ConnectionPool: @unchecked Sendable {
         } else if !isBusy, connections.isEmpty {
             return
         }
-        let task = loop.scheduleTask(in: isBusy ? .milliseconds(25) : .seconds(1)) { self.ticked() }
-        tick = (task, !isBusy)
+        let due = NIODeadline.now() + (isBusy ? .milliseconds(25) : .seconds(1))
+        tick = (loop.scheduleTask(deadline: due) { self.ticked(due) }, !isBusy)
     }
 
-    private func ticked() {
+    private func ticked(_ due: NIODeadline) {
         tick = nil
         let now = NIODeadline.now()
+        // The loop, or the whole process, stood still: answers that came meanwhile wait in the sockets, and are read before the
+        // next tick. Once: a loop that is always late keeps its deadlines all the same.
+        hasStoodStill = !hasStoodStill && now - due > Self.standstill
+        guard !hasStoodStill else { return scheduleTick() }
         if now >= nextDeadline { expire(now) }
         if now - lastLifeCheck >= .milliseconds(250) {
+            for connection in connections { connection.checkLife(after: now - lastLifeCheck) }
             lastLifeCheck = now
-            for connection in connections { connection.checkLife(now) }
         }
         pump()
     }

@@ -48,8 +48,7 @@ final class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
     /// token-based connection to APNs").
     private(set) var isProven: Bool
     private var timeoutsInARow = 0
-    private var lastReceived = NIODeadline.now()
-    private var ping: (sentAt: NIODeadline, pongs: Int)?
+    private var life = ConnectionLife()
     private var needsFlush = false
 
     init(pool: ConnectionPool) {
@@ -132,21 +131,15 @@ final class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
     }
 
     /// PING where silence is suspicious or long, and the end of a connection that does not answer one.
-    func checkLife(_ now: NIODeadline) {
+    func checkLife(after elapsed: TimeAmount) {
         guard phase == .ready || phase == .draining, let session else { return }
-        if let ping {
-            if session.pongs > ping.pongs || lastReceived > ping.sentAt {
-                self.ping = nil
-            } else if now - ping.sentAt > settings.pingDeadline {
-                fail(ConnectionFault.pingUnanswered)
-            }
-            return
-        }
-        let silence = now - lastReceived
-        if silence > (session.openStreams > 0 ? settings.pingAfterSilence : settings.pingAfterIdle) {
-            ping = (now, session.pongs)
+        let patience = session.openStreams > 0 ? settings.pingAfterSilence : settings.pingAfterIdle
+        switch life.look(after: elapsed, patience: patience, deadline: settings.pingDeadline) {
+        case .alive: break
+        case .ask:
             session.ping()
             write()
+        case .dead: fail(ConnectionFault.pingUnanswered)
         }
     }
 
@@ -165,7 +158,6 @@ final class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
             do {
                 session = try HTTP2Session(authority: pool.endpoint.authority)
                 phase = .settling
-                lastReceived = .now()
                 write()
             } catch { fail(error) }
         }
@@ -185,7 +177,7 @@ final class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
 
     func channelReadComplete(context: ChannelHandlerContext) {
         guard let session, phase != .closed else { return }
-        lastReceived = .now()
+        life.received()
         if phase == .settling, session.hasSettings {
             phase = .ready
             pool.becameReady(self)

@@ -42,7 +42,6 @@ final class HTTP2Session {
     fileprivate(set) var hasSettings = false
     /// Of the last GOAWAY.
     fileprivate(set) var goaway: (lastStreamID: Int32, code: UInt32)?
-    fileprivate(set) var pongs = 0
     fileprivate var sendTimeMs: Int64 = 0
 
     /// - Parameter authority: `host:port`, or `host` for port 443.
@@ -201,8 +200,6 @@ final class HTTP2Session {
             if request.bodySent < request.bodyCount { cancel(request) }
         case NGHTTP2_SETTINGS.rawValue:
             if flags & NGHTTP2_FLAG_ACK.rawValue == 0 { hasSettings = true }
-        case NGHTTP2_PING.rawValue:
-            if flags & NGHTTP2_FLAG_ACK.rawValue != 0 { pongs += 1 }
         case NGHTTP2_GOAWAY.rawValue:
             goaway = (frame.pointee.goaway.last_stream_id, frame.pointee.goaway.error_code)
         default:

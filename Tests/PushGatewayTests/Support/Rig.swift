@@ -3,6 +3,7 @@ import Crypto
 import CryptoExtras
 import Foundation
 import Logging
+import NIOCore
 import Synchronization
 
 @testable import PushGateway
@@ -27,9 +28,10 @@ struct Rig: Sendable {
         configuration.hmsTokenURL = url + "/token"
         configuration.caFile = try TestCertificate.shared.get().caFile
         configure(&configuration)
-        let gateway = try PushGateway(
-            configuration: configuration, logger: Self.logger,
-            tuning: tuning)
+        var tuning = tuning
+        // A handshake on a busy machine takes its time.
+        tuning.connectTimeout = tuning.connectTimeout ?? .seconds(20)
+        let gateway = try PushGateway(configuration: configuration, logger: Self.logger, tuning: tuning)
         gateway.setCredential(apnsCredential())
         gateway.setCredential(try fcmCredential())
         gateway.setCredential(hmsCredential())
@@ -168,7 +170,7 @@ extension [String: [PushAnswer]] {
 }
 
 /// Waits until a condition holds, at most `seconds`. - Returns: whether it did.
-func eventually(seconds: Double = 5, _ condition: () -> Bool) async -> Bool {
+func eventually(seconds: Double = 20, _ condition: () -> Bool) async -> Bool {
     let end = ContinuousClock.now + .seconds(seconds)
     while ContinuousClock.now < end {
         if condition() { return true }

@@ -63,6 +63,8 @@ final class ScriptedServer: Sendable {
         var openConnections = 0
         /// Most streams open at a time on one connection.
         var mostStreams = 0
+        /// Answers handed to the socket.
+        var answers = 0
         var resetsFromClient = 0
         var pings = 0
         var duplicates: [String] { processed.filter { $0.value > 1 }.map(\.key) }
@@ -124,16 +126,20 @@ final class ScriptedServer: Sendable {
                     if let most = script.maxConcurrentStreams {
                         settings.append(HTTP2Setting(parameter: .maxConcurrentStreams, value: most))
                     }
-                    let mute = MuteHandler()
+                    let wire = WireHandler()
                     var connection = NIOHTTP2Handler.ConnectionConfiguration()
                     connection.initialSettings = settings
+                    // Streams that are reset at their deadline are what is tested here, not an attack.
+                    connection.maximumConnectionGlitches = .max
+                    connection.maximumRecentlyResetStreams = 4096
                     var stream = NIOHTTP2Handler.StreamConfiguration()
                     stream.streamResetFrameRateLimit.maximumCount = 100_000
+                    stream.streamErrorRateLimit.maximumCount = 100_000
                     try channel.pipeline.syncOperations.addHandlers(
-                        NIOSSLServerHandler(context: tls), mute,
+                        NIOSSLServerHandler(context: tls), wire,
                         NIOHTTP2Handler(
                             mode: .server, connectionConfiguration: connection, streamConfiguration: stream),
-                        FrameHandler(box: box, mute: mute))
+                        FrameHandler(box: box, wire: wire))
                 }
             }
             .bind(host: host, port: port).get()
@@ -147,18 +153,35 @@ final class ScriptedServer: Sendable {
     }
 }
 
-/// Swallows everything once told to.
-private final class MuteHandler: ChannelDuplexHandler, @unchecked Sendable {
+/// Between TLS and `NIOHTTP2Handler`: swallows everything once told to, and writes GOAWAY past that handler.
+///
+/// NIOHTTP2 (1.46) takes the DATA of a stream above its own GOAWAY, which a peer cannot help sending, for a connection error, and
+/// then parses one frame per read: DATA of streams below it, and PING, wait behind that until the peer gives the connection up.
+private final class WireHandler: ChannelDuplexHandler, @unchecked Sendable {
     // Guarantee: touched on its channel's event loop only.
     typealias InboundIn = ByteBuffer
     typealias OutboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
     var isMute = false
+    private var context: ChannelHandlerContext?
+
+    func handlerAdded(context: ChannelHandlerContext) { self.context = context }
+    func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         if !isMute { context.fireChannelRead(data) }
     }
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
         if isMute { promise?.succeed() } else { context.write(data, promise: promise) }
+    }
+
+    func goAway(_ lastStream: HTTP2StreamID, _ code: HTTP2ErrorCode) {
+        guard let context, !isMute else { return }
+        // Length 8, type 7, no flags, stream 0; last stream, code (RFC 9113, 6.8).
+        var frame = ByteBuffer(bytes: [0, 0, 8, 7, 0, 0, 0, 0, 0])
+        frame.writeInteger(UInt32(Int(lastStream)))
+        frame.writeInteger(UInt32(http2ErrorCode: code))
+        context.writeAndFlush(wrapOutboundOut(frame), promise: nil)
     }
 }
 
@@ -168,7 +191,7 @@ private final class FrameHandler: ChannelInboundHandler, @unchecked Sendable {
     typealias OutboundOut = HTTP2Frame
 
     private let box: ScriptedServer.Box
-    private let mute: MuteHandler
+    private let wire: WireHandler
     private var open: [HTTP2StreamID: ScriptedServer.Request] = [:]
     private var replied: Set<HTTP2StreamID> = []
     private var number = 0
@@ -177,9 +200,9 @@ private final class FrameHandler: ChannelInboundHandler, @unchecked Sendable {
     /// Read, and not given back to the connection's window yet.
     private var lateBytes = 0
 
-    init(box: ScriptedServer.Box, mute: MuteHandler) {
+    init(box: ScriptedServer.Box, wire: WireHandler) {
         self.box = box
-        self.mute = mute
+        self.wire = wire
     }
 
     func channelActive(context: ChannelHandlerContext) {
@@ -199,13 +222,6 @@ private final class FrameHandler: ChannelInboundHandler, @unchecked Sendable {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        // After GOAWAY NIOHTTP2 ignores the HEADERS of a stream above the last id, and then takes its DATA for a connection
-        // error, and its own second GOAWAY for another: no fault of the client.
-        if lastProcessed != nil,
-            error is NIOHTTP2Errors.NoSuchStream || error is NIOHTTP2Errors.RaisedGoawayLastStreamID
-        {
-            return
-        }
         if error is NIOHTTP2Errors.StreamClosed { return }
         context.close(promise: nil)
     }
@@ -244,11 +260,10 @@ private final class FrameHandler: ChannelInboundHandler, @unchecked Sendable {
         }
         if let every = script.goawayEvery, number == every {
             if script.warnsBeforeGoaway {
-                write(.rootStream, .goAway(lastStreamID: .maxID, errorCode: .noError, opaqueData: nil), context)
+                wire.goAway(.maxID, .noError)
             }
             lastProcessed = id
-            write(.rootStream, .goAway(lastStreamID: id, errorCode: .noError, opaqueData: nil), context)
-            context.flush()
+            wire.goAway(id, .noError)
         }
         if let reaction = script.early(request) { perform(reaction, id, context) }
         if headers.endStream { complete(id, context) }
@@ -309,11 +324,10 @@ private final class FrameHandler: ChannelInboundHandler, @unchecked Sendable {
             context.flush()
         case .stall: break
         case .cut: context.close(promise: nil)
-        case .mute: mute.isMute = true
+        case .mute: wire.isMute = true
         case .goaway(let code):
             lastProcessed = id
-            write(.rootStream, .goAway(lastStreamID: id, errorCode: code, opaqueData: nil), context)
-            context.flush()
+            wire.goAway(id, code)
         }
     }
 
@@ -328,6 +342,7 @@ private final class FrameHandler: ChannelInboundHandler, @unchecked Sendable {
             write(id, .data(.init(data: .byteBuffer(ByteBuffer(string: body)), endStream: true)), context)
         }
         context.flush()
+        box.seen.withLock { $0.answers += 1 }
     }
 
     private func write(_ id: HTTP2StreamID, _ payload: HTTP2Frame.FramePayload, _ context: ChannelHandlerContext) {
