@@ -134,7 +134,10 @@ public enum StoreError: Error, Sendable, Equatable {
     case factorUnverified
     /// A one-time code is wrong, or was used.
     case codeRefused
-    case noVerifiedFactor
+    /// - Parameter fallbacks: the challenge's, or the service's.
+    case noVerifiedFactor(fallbacks: [String])
+    /// The service allows no fan-out.
+    case factorRequired
     case alreadyResponded
     case alreadyExpired
     /// More writes wait than the bound allows.

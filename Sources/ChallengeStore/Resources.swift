@@ -12,8 +12,11 @@ public struct NewService: Sendable, Hashable {
     public var includeDate = false
     public var apnCredential: CredentialSID?
     public var fcmCredential: CredentialSID?
+    public var hmsCredential: CredentialSID?
+    public var webPushCredential: CredentialSID?
     /// The other settings of the resource as one JSON object.
     public var settings = "{}"
+    public var policy = ServicePolicy()
 
     public init(account: AccountSID, friendlyName: String) {
         self.account = account
@@ -21,13 +24,16 @@ public struct NewService: Sendable, Hashable {
     }
 }
 
-/// What is nil stays.
+/// What is nil stays. A credential that is `.some(nil)` goes.
 public struct ServiceChange: Sendable, Hashable {
     public var friendlyName: String?
     public var includeDate: Bool?
-    public var apnCredential: CredentialSID?
-    public var fcmCredential: CredentialSID?
+    public var apnCredential: CredentialSID??
+    public var fcmCredential: CredentialSID??
+    public var hmsCredential: CredentialSID??
+    public var webPushCredential: CredentialSID??
     public var settings: String?
+    public var policy: [ServicePolicy.Change] = []
     public init() {}
 }
 
@@ -41,6 +47,9 @@ public struct Service: Sendable, Hashable {
     public var settings: String
     public let createdAtMs: Int64
     public var updatedAtMs: Int64
+    public var hmsCredential: CredentialSID?
+    public var webPushCredential: CredentialSID?
+    public var policy = ServicePolicy()
 }
 
 /// A provider credential without its secret.

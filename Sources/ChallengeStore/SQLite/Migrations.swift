@@ -11,6 +11,7 @@ enum Migrations {
         migrator.registerMigration("4 outbox") { try $0.execute(sql: outbox) }
         migrator.registerMigration("5 accounts and keys") { try $0.execute(sql: accountsAndKeys) }
         registerCodes(in: &migrator)
+        registerPolicies(in: &migrator)
         return migrator
     }
 

@@ -15,13 +15,16 @@ extension SQLiteChallengeStore {
                 let entity = try database.entity(
                     account: new.account, service: new.service, identity: new.identity)
             else { throw StoreError.notFound(.entity) }
-            let factors = try database.resolveTargets(of: entity.sid, named: new.factor)
+            let policy = service.policy
+            guard new.factor != nil || policy.isFanOutAllowed else { throw StoreError.factorRequired }
+            let fallbacks = new.fallbacks.isEmpty ? policy.fallbacks : new.fallbacks
+            let factors = try database.resolveTargets(of: entity.sid, named: new.factor, fallbacks: fallbacks)
             let challenge = Challenge(
                 sid: sid, account: new.account, service: new.service, entity: entity.sid, identity: entity.identity,
                 factor: new.factor, message: new.message, fields: new.fields, hiddenDetails: new.hiddenDetails,
                 includesDate: service.includeDate, expiresAtMs: new.expiresAtMs, createdAtMs: nowMs, updatedAtMs: nowMs,
                 respondedAtMs: nil, status: .pending, responder: nil, signedAnswer: nil, metadata: nil,
-                fallbacks: new.fallbacks, redelivery: StorePolicy.completed(new.redelivery), requestID: new.requestID,
+                fallbacks: fallbacks, redelivery: policy.redelivery(over: new.redelivery), requestID: new.requestID,
                 notifications: 0)
             try database.insert(challenge, traceparent: new.traceparent)
             var targets: [DispatchTarget] = []

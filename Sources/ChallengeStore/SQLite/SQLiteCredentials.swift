@@ -66,7 +66,9 @@ extension SQLiteChallengeStore {
                 try database.changes(
                     "DELETE FROM credentials WHERE sid = ? AND account_sid = ?", [sid.rawValue, account.rawValue])
             else { return false }
-            for column in ["apn_credential_sid", "fcm_credential_sid"] {
+            for column in [
+                "apn_credential_sid", "fcm_credential_sid", "hms_credential_sid", "webpush_credential_sid",
+            ] {
                 try database.run(
                     "UPDATE services SET \(column) = NULL WHERE account_sid = ? AND \(column) = ?",
                     [account.rawValue, sid.rawValue])

@@ -10,20 +10,23 @@ extension SQLiteChallengeStore {
             }
             try database.requireCredential(new.apnCredential, type: "apn", account: new.account)
             try database.requireCredential(new.fcmCredential, type: "fcm", account: new.account)
+            try database.requireCredential(new.hmsCredential, type: "hms", account: new.account)
+            try database.requireCredential(new.webPushCredential, type: "webpush", account: new.account)
             try database.run(
                 """
-                INSERT INTO services (sid, account_sid, friendly_name, include_date, apn_credential_sid, \
-                fcm_credential_sid, settings, created_ms, updated_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                INSERT INTO services (\(Service.columns)) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 """,
                 [
                     sid.rawValue, new.account.rawValue, new.friendlyName, new.includeDate, new.apnCredential?.rawValue,
-                    new.fcmCredential?.rawValue, new.settings, nowMs, nowMs,
+                    new.fcmCredential?.rawValue, new.settings, nowMs, nowMs, new.hmsCredential?.rawValue,
+                    new.webPushCredential?.rawValue, try new.policy.stored,
                 ])
             try database.audit("service.created", account: new.account, subject: sid.rawValue, nowMs: nowMs)
             return Service(
                 sid: sid, account: new.account, friendlyName: new.friendlyName, includeDate: new.includeDate,
                 apnCredential: new.apnCredential, fcmCredential: new.fcmCredential, settings: new.settings,
-                createdAtMs: nowMs, updatedAtMs: nowMs)
+                createdAtMs: nowMs, updatedAtMs: nowMs, hmsCredential: new.hmsCredential,
+                webPushCredential: new.webPushCredential, policy: new.policy)
         }
     }
 
@@ -47,22 +50,29 @@ extension SQLiteChallengeStore {
     ) async throws -> Service {
         try await write { database in
             guard var service = try database.service(sid, account: account) else { throw StoreError.notFound(.service) }
-            try database.requireCredential(change.apnCredential, type: "apn", account: account)
-            try database.requireCredential(change.fcmCredential, type: "fcm", account: account)
+            try database.requireCredential(change.apnCredential ?? nil, type: "apn", account: account)
+            try database.requireCredential(change.fcmCredential ?? nil, type: "fcm", account: account)
+            try database.requireCredential(change.hmsCredential ?? nil, type: "hms", account: account)
+            try database.requireCredential(change.webPushCredential ?? nil, type: "webpush", account: account)
             service.friendlyName = change.friendlyName ?? service.friendlyName
             service.includeDate = change.includeDate ?? service.includeDate
             service.apnCredential = change.apnCredential ?? service.apnCredential
             service.fcmCredential = change.fcmCredential ?? service.fcmCredential
+            service.hmsCredential = change.hmsCredential ?? service.hmsCredential
+            service.webPushCredential = change.webPushCredential ?? service.webPushCredential
             service.settings = change.settings ?? service.settings
+            for setting in change.policy { service.policy.apply(setting) }
             service.updatedAtMs = nowMs
             try database.run(
                 """
                 UPDATE services SET friendly_name = ?, include_date = ?, apn_credential_sid = ?, fcm_credential_sid = ?, \
-                settings = ?, updated_ms = ? WHERE sid = ?
+                hms_credential_sid = ?, webpush_credential_sid = ?, settings = ?, policy = ?, updated_ms = ? WHERE sid = ?
                 """,
                 [
                     service.friendlyName, service.includeDate, service.apnCredential?.rawValue,
-                    service.fcmCredential?.rawValue, service.settings, nowMs, sid.rawValue,
+                    service.fcmCredential?.rawValue, service.hmsCredential?.rawValue,
+                    service.webPushCredential?.rawValue, service.settings, try service.policy.stored, nowMs,
+                    sid.rawValue,
                 ])
             try database.audit("service.updated", account: account, subject: sid.rawValue, nowMs: nowMs)
             return service
@@ -105,7 +115,7 @@ extension Database {
 extension Service {
     static let columns = """
         sid, account_sid, friendly_name, include_date, apn_credential_sid, fcm_credential_sid, settings, created_ms, \
-        updated_ms
+        updated_ms, hms_credential_sid, webpush_credential_sid, policy
         """
 
     init(row: Row) throws {
@@ -115,7 +125,8 @@ extension Service {
             includeDate: columns.flag(),
             apnCredential: try columns.optionalSID(), fcmCredential: try columns.optionalSID(),
             settings: columns.text(),
-            createdAtMs: columns.int64(), updatedAtMs: columns.int64())
+            createdAtMs: columns.int64(), updatedAtMs: columns.int64(), hmsCredential: try columns.optionalSID(),
+            webPushCredential: try columns.optionalSID(), policy: try ServicePolicy(stored: columns.optionalText()))
     }
 
     /// The credential that pushes for a platform; nil: there is none.
@@ -123,6 +134,8 @@ extension Service {
         switch platform {
         case .apn: apnCredential
         case .fcm: fcmCredential
+        case .hms: hmsCredential
+        case .webpush: webPushCredential
         default: nil
         }
     }

@@ -23,7 +23,7 @@ extension Factor {
 extension Database {
     /// The devices of a new challenge, oldest first.
     /// - Throws: `notFound(.factor)`, `factorUnverified`, `noVerifiedFactor`.
-    func resolveTargets(of entity: EntitySID, named factor: FactorSID?) throws -> [Factor] {
+    func resolveTargets(of entity: EntitySID, named factor: FactorSID?, fallbacks: [String]) throws -> [Factor] {
         if let factor {
             guard
                 let row = try row(
@@ -38,7 +38,7 @@ extension Database {
             "SELECT \(Factor.columns) FROM factors WHERE entity_sid = ? AND verified = 1 ORDER BY sid",
             [entity.rawValue]
         ).map(Factor.init(row:))
-        guard !found.isEmpty else { throw StoreError.noVerifiedFactor }
+        guard !found.isEmpty else { throw StoreError.noVerifiedFactor(fallbacks: fallbacks) }
         return found
     }
 

@@ -116,7 +116,7 @@ struct RequestRejection: Error, Sendable, Equatable {
         code = told.code
         reason = told.message
         parameter = nil
-        fallbacks = new.fallbacks
+        if case .noVerifiedFactor(let named) = error { fallbacks = named } else { fallbacks = new.fallbacks }
     }
 
     /// The same for every redelivery of the record.

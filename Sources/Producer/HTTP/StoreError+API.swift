@@ -38,8 +38,12 @@ extension APIError {
                     + "service or identity")
         case .factorUnverified:
             self.init(.factorUnverified, "The factor is not verified: the device must verify it first")
-        case .noVerifiedFactor:
-            self.init(.factorUnverified, "The identity has no verified push factor")
+        case .noVerifiedFactor(let fallbacks):
+            let instead = fallbacks.isEmpty ? "" : "; fall back to " + fallbacks.joined(separator: ", ")
+            self.init(.factorUnverified, "The identity has no verified push factor\(instead)")
+        case .factorRequired:
+            self.init(
+                RuleViolation("FactorSid", "the SID of a factor, it is required: the service has Push.FanOut=false"))
         case .alreadyResponded: self.init(.alreadyResponded, "The challenge was answered already")
         case .alreadyExpired: self.init(.alreadyExpired, "The challenge has expired")
         case .busy, .closed:

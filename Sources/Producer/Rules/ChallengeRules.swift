@@ -39,6 +39,8 @@ enum ChallengeRules {
     static let maxLifeMs: Int64 = 60 * 60_000
     /// A backend that adds 60 minutes by a clock a little ahead of ours is not refused for it.
     static let clockSlackMs: Int64 = 5_000
+    /// Of number matching.
+    static let numberDigits = 2...6
 
     static func message(_ text: String) throws(RuleViolation) -> String {
         let count = text.unicodeScalars.count
@@ -116,6 +118,24 @@ enum ChallengeRules {
             }
         }
         return names
+    }
+
+    enum Latency: Equatable {
+        case unset
+        case fixed(Int)
+        case adaptive
+
+        var milliseconds: Int? { if case .fixed(let latencyMs) = self { latencyMs } else { nil } }
+    }
+
+    /// Nil when it was not sent.
+    static func latency(_ parameters: inout ParameterReader, _ name: String) throws(RuleViolation) -> Latency? {
+        guard let text = try parameters.text(name) else { return nil }
+        if text == "adaptive" { return .adaptive }
+        guard let latencyMs = UInt32(text), (500...60_000).contains(latencyMs) else {
+            throw RuleViolation(name, "milliseconds from 500 to 60000, or adaptive")
+        }
+        return .fixed(Int(latencyMs))
     }
 
     /// Zeros stand for the defaults.

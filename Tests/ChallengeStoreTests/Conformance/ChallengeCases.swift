@@ -65,7 +65,7 @@ extension ConformanceCase {
             #expect(await refusal(world.newChallenge()) == .notFound(.entity))
             let factor = try await world.factor(isVerified: false)
             _ = try await world.drain()
-            #expect(await refusal(world.newChallenge()) == .noVerifiedFactor)
+            #expect(await refusal(world.newChallenge()) == .noVerifiedFactor(fallbacks: []))
             #expect(await refusal(world.newChallenge(factor: factor.sid)) == .factorUnverified)
             let other = try await world.factor(identity: "other-0001")
             _ = try await world.drain()

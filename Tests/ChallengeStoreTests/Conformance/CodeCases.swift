@@ -182,7 +182,7 @@ extension ConformanceCase {
         },
         ConformanceCase("a fan-out goes to push factors only") { world in
             _ = try await world.codeFactor()
-            #expect(await storeError { _ = try await world.challenge() } == .noVerifiedFactor)
+            #expect(await storeError { _ = try await world.challenge() } == .noVerifiedFactor(fallbacks: []))
             let phone = try await world.factor()
             _ = try await world.drain()
             _ = try await world.challenge()

@@ -11,16 +11,9 @@ extension API {
         let new = try newChallenge(
             &parameters, account: account, service: service, identity: identity, call: call)
         if new.factor?.isCodeFactor == true { return try await createCodeChallenge(call, new, &parameters) }
-        do {
-            let (challenge, _) = try await store.createChallenge(new, nowMs: call.nowMs)
-            metrics.challengeCreated(source: "http")
-            return .created(
-                show(call).challenge(challenge, device: nil, nowMs: call.nowMs), ignoring: parameters.unread)
-        } catch StoreError.noVerifiedFactor {
-            let fallbacks =
-                new.fallbacks.isEmpty ? "" : "; fall back to " + new.fallbacks.joined(separator: ", ")
-            throw APIError(.factorUnverified, "The identity has no verified push factor\(fallbacks)")
-        }
+        let (challenge, _) = try await store.createChallenge(new, nowMs: call.nowMs)
+        metrics.challengeCreated(source: "http")
+        return .created(show(call).challenge(challenge, device: nil, nowMs: call.nowMs), ignoring: parameters.unread)
     }
 
     private func newChallenge(
@@ -65,15 +58,10 @@ extension API {
         if let attempts = try parameters.integer(ChallengeField.maxAttempts.rawValue, in: 1...10) {
             redelivery.maxAttempts = UInt32(attempts)
         }
-        if let text = try parameters.text(ChallengeField.expectedLatency.rawValue) {
-            if text == "adaptive" {
-                redelivery.adaptive = true
-            } else {
-                guard let latency = UInt32(text), (500...60_000).contains(latency) else {
-                    throw ChallengeRules.violation(.expectedLatency, "milliseconds from 500 to 60000, or adaptive")
-                }
-                redelivery.expectedLatencyMs = latency
-            }
+        switch try ChallengeRules.latency(&parameters, ChallengeField.expectedLatency.rawValue) {
+        case .adaptive: redelivery.adaptive = true
+        case .fixed(let latencyMs): redelivery.expectedLatencyMs = UInt32(latencyMs)
+        case .unset, nil: break
         }
         if let confirm = try parameters.choice(
             ChallengeField.confirm.rawValue, ["each": Confirmation.each, "any": Confirmation.any])

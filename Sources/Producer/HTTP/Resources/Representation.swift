@@ -25,7 +25,7 @@ struct Representation: Sendable {
     func service(_ service: Service) -> JSONValue {
         let settings = ServiceSettings(stored: service.settings)
         let url = url(service.sid)
-        return .object([
+        let value = JSONValue.object([
             ("sid", .string(service.sid.rawValue)), ("account_sid", .string(service.account.rawValue)),
             ("friendly_name", .string(service.friendlyName)),
             ("code_length", settings.value("CodeLength", unset: .integer(6))),
@@ -83,6 +83,7 @@ struct Representation: Sendable {
                 ])
             ),
         ])
+        return BeckonObject.service(service).map { value.adding("beckon", $0) } ?? value
     }
 
     private func passkeys(_ settings: ServiceSettings) -> JSONValue {
@@ -249,33 +250,8 @@ struct Representation: Sendable {
             ("factor_type", .string(challenge.factorType)), ("url", .string(url)),
             ("links", .object([("notifications", .string("\(url)/Notifications"))])),
         ])
-        guard device == nil, let extensions = extensions(of: challenge) else { return value }
+        guard device == nil, let extensions = BeckonObject.challenge(challenge) else { return value }
         return value.adding("beckon", extensions)
-    }
-
-    /// The settings in effect, when one of them is an extension's.
-    private func extensions(of challenge: Challenge) -> JSONValue? {
-        let redelivery = challenge.redelivery
-        let isFanOut = challenge.factor == nil
-        let attempts = redelivery.maxAttempts == 0 ? 4 : Int64(redelivery.maxAttempts)
-        let latency = redelivery.expectedLatencyMs == 0 ? 8000 : Int64(redelivery.expectedLatencyMs)
-        let isRedeliverySet =
-            attempts != 4 || latency != 8000 || redelivery.adaptive || redelivery.confirm == .any
-        guard isFanOut || isRedeliverySet || !challenge.fallbacks.isEmpty || challenge.requestID != nil else {
-            return nil
-        }
-        return .object([
-            ("fan_out", .boolean(isFanOut)), ("fallbacks", .array(challenge.fallbacks.map { .string($0) })),
-            (
-                "redelivery",
-                .object([
-                    ("max_attempts", .integer(attempts)), ("expected_latency", .integer(latency)),
-                    ("adaptive", .boolean(redelivery.adaptive)),
-                    ("confirm", .string(redelivery.confirm == .any ? "any" : "each")),
-                ])
-            ),
-            ("request_id", .optional(challenge.requestID)),
-        ])
     }
 
     func notification(_ sid: NotificationSID, of challenge: Challenge, ttl: Int, nowMs: Int64) -> JSONValue {

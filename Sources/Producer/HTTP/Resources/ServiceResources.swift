@@ -8,11 +8,14 @@ extension API {
         var new = NewService(
             account: account, friendlyName: try parameters.required("FriendlyName", length: 1...32))
         new.includeDate = try parameters.boolean("Push.IncludeDate") ?? false
-        new.apnCredential = try await credential("Push.ApnCredentialSid", type: "apn", account, &parameters)
-        new.fcmCredential = try await credential("Push.FcmCredentialSid", type: "fcm", account, &parameters)
+        new.apnCredential = try await credential(.apn, account, &parameters) ?? nil
+        new.fcmCredential = try await credential(.fcm, account, &parameters) ?? nil
+        new.hmsCredential = try await credential(.hms, account, &parameters) ?? nil
+        new.webPushCredential = try await credential(.webpush, account, &parameters) ?? nil
         var settings = ServiceSettings()
         _ = try settings.read(&parameters)
         new.settings = settings.stored
+        for change in try PolicySettings.read(&parameters) { new.policy.apply(change) }
         let service = try await store.createService(new, nowMs: call.nowMs)
         return .created(show(call).service(service), ignoring: parameters.unread)
     }
@@ -37,10 +40,13 @@ extension API {
         var change = ServiceChange()
         change.friendlyName = try parameters.text("FriendlyName", length: 1...32)
         change.includeDate = try parameters.boolean("Push.IncludeDate")
-        change.apnCredential = try await credential("Push.ApnCredentialSid", type: "apn", account, &parameters)
-        change.fcmCredential = try await credential("Push.FcmCredentialSid", type: "fcm", account, &parameters)
+        change.apnCredential = try await credential(.apn, account, &parameters)
+        change.fcmCredential = try await credential(.fcm, account, &parameters)
+        change.hmsCredential = try await credential(.hms, account, &parameters)
+        change.webPushCredential = try await credential(.webpush, account, &parameters)
         var settings = ServiceSettings(stored: current.settings)
         if try settings.read(&parameters) { change.settings = settings.stored }
+        change.policy = try PolicySettings.read(&parameters)
         let service = try await store.updateService(current.sid, account: account, change, nowMs: call.nowMs)
         return .ok(show(call).service(service), ignoring: parameters.unread)
     }
@@ -53,15 +59,32 @@ extension API {
         return .noContent
     }
 
+    /// Which credential a parameter names; the value is the credential's type.
+    private enum CredentialKind: String {
+        case apn, fcm, hms, webpush
+
+        var parameter: String {
+            switch self {
+            case .apn: "Push.ApnCredentialSid"
+            case .fcm: "Push.FcmCredentialSid"
+            case .hms: "Push.HmsCredentialSid"
+            case .webpush: "Push.WebPushCredentialSid"
+            }
+        }
+    }
+
     /// A credential that the account has, of the right provider: a wrong one would only show when a push fails.
+    /// - Returns: nil when it was not sent, `.some(nil)` for an empty value.
     private func credential(
-        _ name: String, type: String, _ account: AccountSID, _ parameters: inout ParameterReader
-    ) async throws -> CredentialSID? {
+        _ kind: CredentialKind, _ account: AccountSID, _ parameters: inout ParameterReader
+    ) async throws -> CredentialSID?? {
+        let (name, type) = (kind.parameter, kind.rawValue)
         guard let text = try parameters.text(name) else { return nil }
+        guard !text.isEmpty else { return .some(nil) }
         guard let sid = CredentialSID(text), let credential = try await store.credential(sid, account: account),
             credential.type == type
         else {
-            throw RuleViolation(name, "the SID (CR…) of a credential of type \(type) of this account")
+            throw RuleViolation(name, "the SID (CR…) of a credential of type \(type) of this account, or nothing")
         }
         return sid
     }

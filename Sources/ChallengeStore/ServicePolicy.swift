@@ -1,0 +1,116 @@
+import Synchronization
+
+/// What a service decides for its challenges and devices beyond the original API. Everything has a default; an unset policy is
+/// the API as it was.
+public struct ServicePolicy: Sendable, Hashable {
+    /// What happens when a person enrols one device more than ``maxFactors``.
+    public enum WhenFull: String, Sendable, Hashable, Codable {
+        /// 60315.
+        case refuse
+        /// The oldest push factor goes when the new one is verified.
+        case replaceOldest = "replace-oldest"
+    }
+
+    /// When a factor goes whose push token is dead.
+    public enum UnreachableFactors: String, Sendable, Hashable, Codable {
+        /// 30 days after its last signed request.
+        case after30Days = "after-30-days"
+        case atOnce = "at-once"
+        case never
+    }
+
+    /// Whether a challenge may be addressed to all devices of a person.
+    public var isFanOutAllowed = true
+    /// An approval needs the number that the backend shows.
+    public var requiresNumber = false
+    /// Digits of that number, 2 to 6.
+    public var numberDigits = 2
+    /// An approval needs a session token.
+    public var requiresSession = false
+    /// Dispatches that a provider accepted, the first included, 1 to 10; nil: 4.
+    public var maxAttempts: Int?
+    /// From the provider's acceptance to the next attempt, 500 to 60,000 ms; nil: 8,000.
+    public var expectedLatencyMs: Int?
+    /// Learn that latency instead.
+    public var isLatencyAdaptive = false
+    /// One device's receipt ends redelivery to all.
+    public var confirmsByAny = false
+    /// In order; told when pushing cannot help.
+    public var fallbacks: [String] = []
+    /// Push factors per person, 1 to 20.
+    public var maxFactors = 20
+    public var whenFull = WhenFull.refuse
+    public var unreachableFactors = UnreachableFactors.after30Days
+
+    public init() {}
+
+    /// One setting, to be changed in the transaction that reads the others.
+    public enum Change: Sendable, Hashable {
+        case fanOut(Bool)
+        case numberRequired(Bool)
+        case numberDigits(Int)
+        case sessionRequired(Bool)
+        case maxAttempts(Int?)
+        case expectedLatency(Int?, isAdaptive: Bool)
+        case confirmsByAny(Bool)
+        case fallbacks([String])
+        case maxFactors(Int)
+        case whenFull(WhenFull)
+        case unreachableFactors(UnreachableFactors)
+    }
+
+    public mutating func apply(_ change: Change) {
+        switch change {
+        case .fanOut(let isAllowed): isFanOutAllowed = isAllowed
+        case .numberRequired(let isRequired): requiresNumber = isRequired
+        case .numberDigits(let digits): numberDigits = digits
+        case .sessionRequired(let isRequired): requiresSession = isRequired
+        case .maxAttempts(let attempts): maxAttempts = attempts
+        case .expectedLatency(let latencyMs, let isAdaptive):
+            expectedLatencyMs = latencyMs
+            isLatencyAdaptive = isAdaptive
+        case .confirmsByAny(let isAny): confirmsByAny = isAny
+        case .fallbacks(let names): fallbacks = names
+        case .maxFactors(let count): maxFactors = count
+        case .whenFull(let choice): whenFull = choice
+        case .unreachableFactors(let choice): unreachableFactors = choice
+        }
+    }
+}
+
+extension ServicePolicy: Codable {
+    private enum CodingKeys: String, CodingKey {
+        case isFanOutAllowed = "fan_out"
+        case requiresNumber = "number_required"
+        case numberDigits = "number_digits"
+        case requiresSession = "session_required"
+        case maxAttempts = "max_attempts"
+        case expectedLatencyMs = "expected_latency_ms"
+        case isLatencyAdaptive = "adaptive"
+        case confirmsByAny = "confirm_any"
+        case fallbacks
+        case maxFactors = "max_factors"
+        case whenFull = "when_full"
+        case unreachableFactors = "unreachable_factors"
+    }
+
+    /// What is missing has its default: a policy may have been written before a setting was known.
+    public init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        func value<Value: Decodable>(_ key: CodingKeys, _ unset: Value) throws -> Value {
+            try values.decodeIfPresent(Value.self, forKey: key) ?? unset
+        }
+        isFanOutAllowed = try value(.isFanOutAllowed, true)
+        requiresNumber = try value(.requiresNumber, false)
+        numberDigits = try value(.numberDigits, 2)
+        requiresSession = try value(.requiresSession, false)
+        maxAttempts = try values.decodeIfPresent(Int.self, forKey: .maxAttempts)
+        expectedLatencyMs = try values.decodeIfPresent(Int.self, forKey: .expectedLatencyMs)
+        isLatencyAdaptive = try value(.isLatencyAdaptive, false)
+        confirmsByAny = try value(.confirmsByAny, false)
+        fallbacks = try value(.fallbacks, [])
+        maxFactors = try value(.maxFactors, 20)
+        whenFull = try value(.whenFull, .refuse)
+        unreachableFactors = try value(.unreachableFactors, .after30Days)
+    }
+}
