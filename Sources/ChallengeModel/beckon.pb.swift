@@ -509,50 +509,104 @@ public nonisolated struct DetailField: Sendable {
 }
 
 /// A backend asks for a challenge over Kafka. Same limits as the HTTP parameters of the same names.
-public nonisolated struct ChallengeRequest: Sendable {
+public nonisolated struct ChallengeRequest: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// At most 64 characters, unique per account and service for 25 h. Required.
-  public var requestID: String = String()
+  public var requestID: String {
+    get {_storage._requestID}
+    set {_uniqueStorage()._requestID = newValue}
+  }
 
   /// Optional; must be the account that the topic is bound to.
-  public var accountSid: String = String()
+  public var accountSid: String {
+    get {_storage._accountSid}
+    set {_uniqueStorage()._accountSid = newValue}
+  }
 
-  public var serviceSid: String = String()
+  public var serviceSid: String {
+    get {_storage._serviceSid}
+    set {_uniqueStorage()._serviceSid = newValue}
+  }
 
-  public var identity: String = String()
+  public var identity: String {
+    get {_storage._identity}
+    set {_uniqueStorage()._identity = newValue}
+  }
 
   /// Empty: all verified push factors of the identity.
-  public var factorSid: String = String()
+  public var factorSid: String {
+    get {_storage._factorSid}
+    set {_uniqueStorage()._factorSid = newValue}
+  }
 
-  public var message: String = String()
+  public var message: String {
+    get {_storage._message}
+    set {_uniqueStorage()._message = newValue}
+  }
 
-  public var fields: [DetailField] = []
+  public var fields: [DetailField] {
+    get {_storage._fields}
+    set {_uniqueStorage()._fields = newValue}
+  }
 
-  public var hiddenDetails: Dictionary<String,String> = [:]
+  public var hiddenDetails: Dictionary<String,String> {
+    get {_storage._hiddenDetails}
+    set {_uniqueStorage()._hiddenDetails = newValue}
+  }
 
   /// Life from the record's timestamp; 0: 300. At most 3,600.
-  public var ttlSeconds: UInt32 = 0
+  public var ttlSeconds: UInt32 {
+    get {_storage._ttlSeconds}
+    set {_uniqueStorage()._ttlSeconds = newValue}
+  }
 
   public var redelivery: Redelivery {
-    get {_redelivery ?? Redelivery()}
-    set {_redelivery = newValue}
+    get {_storage._redelivery ?? Redelivery()}
+    set {_uniqueStorage()._redelivery = newValue}
   }
   /// Returns true if `redelivery` has been explicitly set.
-  public var hasRedelivery: Bool {self._redelivery != nil}
+  public var hasRedelivery: Bool {_storage._redelivery != nil}
   /// Clears the value of `redelivery`. Subsequent reads from it will return its default value.
-  public mutating func clearRedelivery() {self._redelivery = nil}
+  public mutating func clearRedelivery() {_uniqueStorage()._redelivery = nil}
 
   /// In order: sms, voice, email, totp, …
-  public var fallbacks: [String] = []
+  public var fallbacks: [String] {
+    get {_storage._fallbacks}
+    set {_uniqueStorage()._fallbacks = newValue}
+  }
+
+  /// Names one attempt of the person; at most 128 characters. Empty: the challenge stands for itself.
+  public var actionKey: String {
+    get {_storage._actionKey}
+    set {_uniqueStorage()._actionKey = newValue}
+  }
+
+  /// An approval needs a number, which the backend fetches over HTTP: no record ever holds it. False: as the service says.
+  public var numberMatching: Bool {
+    get {_storage._numberMatching}
+    set {_uniqueStorage()._numberMatching = newValue}
+  }
+
+  /// 2 to 6; 0: as the service says.
+  public var numberDigits: UInt32 {
+    get {_storage._numberDigits}
+    set {_uniqueStorage()._numberDigits = newValue}
+  }
+
+  /// An approval needs a session token. False: as the service says.
+  public var requireSession: Bool {
+    get {_storage._requireSession}
+    set {_uniqueStorage()._requireSession = newValue}
+  }
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
-  fileprivate var _redelivery: Redelivery? = nil
+  fileprivate var _storage = _StorageClass.defaultInstance
 }
 
 /// Value of topic `challenges`.
@@ -1347,83 +1401,167 @@ nonisolated extension DetailField: SwiftProtobuf.Message, SwiftProtobuf._Message
 
 nonisolated extension ChallengeRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ChallengeRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}request_id\0\u{3}account_sid\0\u{3}service_sid\0\u{1}identity\0\u{3}factor_sid\0\u{1}message\0\u{1}fields\0\u{3}hidden_details\0\u{3}ttl_seconds\0\u{1}redelivery\0\u{1}fallbacks\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}request_id\0\u{3}account_sid\0\u{3}service_sid\0\u{1}identity\0\u{3}factor_sid\0\u{1}message\0\u{1}fields\0\u{3}hidden_details\0\u{3}ttl_seconds\0\u{1}redelivery\0\u{1}fallbacks\0\u{3}action_key\0\u{3}number_matching\0\u{3}number_digits\0\u{3}require_session\0")
+
+  fileprivate class _StorageClass {
+    var _requestID: String = String()
+    var _accountSid: String = String()
+    var _serviceSid: String = String()
+    var _identity: String = String()
+    var _factorSid: String = String()
+    var _message: String = String()
+    var _fields: [DetailField] = []
+    var _hiddenDetails: Dictionary<String,String> = [:]
+    var _ttlSeconds: UInt32 = 0
+    var _redelivery: Redelivery? = nil
+    var _fallbacks: [String] = []
+    var _actionKey: String = String()
+    var _numberMatching: Bool = false
+    var _numberDigits: UInt32 = 0
+    var _requireSession: Bool = false
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _requestID = source._requestID
+      _accountSid = source._accountSid
+      _serviceSid = source._serviceSid
+      _identity = source._identity
+      _factorSid = source._factorSid
+      _message = source._message
+      _fields = source._fields
+      _hiddenDetails = source._hiddenDetails
+      _ttlSeconds = source._ttlSeconds
+      _redelivery = source._redelivery
+      _fallbacks = source._fallbacks
+      _actionKey = source._actionKey
+      _numberMatching = source._numberMatching
+      _numberDigits = source._numberDigits
+      _requireSession = source._requireSession
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.requestID) }()
-      case 2: try { try decoder.decodeSingularStringField(value: &self.accountSid) }()
-      case 3: try { try decoder.decodeSingularStringField(value: &self.serviceSid) }()
-      case 4: try { try decoder.decodeSingularStringField(value: &self.identity) }()
-      case 5: try { try decoder.decodeSingularStringField(value: &self.factorSid) }()
-      case 6: try { try decoder.decodeSingularStringField(value: &self.message) }()
-      case 7: try { try decoder.decodeRepeatedMessageField(value: &self.fields) }()
-      case 8: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.hiddenDetails) }()
-      case 9: try { try decoder.decodeSingularUInt32Field(value: &self.ttlSeconds) }()
-      case 10: try { try decoder.decodeSingularMessageField(value: &self._redelivery) }()
-      case 11: try { try decoder.decodeRepeatedStringField(value: &self.fallbacks) }()
-      default: break
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._requestID) }()
+        case 2: try { try decoder.decodeSingularStringField(value: &_storage._accountSid) }()
+        case 3: try { try decoder.decodeSingularStringField(value: &_storage._serviceSid) }()
+        case 4: try { try decoder.decodeSingularStringField(value: &_storage._identity) }()
+        case 5: try { try decoder.decodeSingularStringField(value: &_storage._factorSid) }()
+        case 6: try { try decoder.decodeSingularStringField(value: &_storage._message) }()
+        case 7: try { try decoder.decodeRepeatedMessageField(value: &_storage._fields) }()
+        case 8: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &_storage._hiddenDetails) }()
+        case 9: try { try decoder.decodeSingularUInt32Field(value: &_storage._ttlSeconds) }()
+        case 10: try { try decoder.decodeSingularMessageField(value: &_storage._redelivery) }()
+        case 11: try { try decoder.decodeRepeatedStringField(value: &_storage._fallbacks) }()
+        case 12: try { try decoder.decodeSingularStringField(value: &_storage._actionKey) }()
+        case 13: try { try decoder.decodeSingularBoolField(value: &_storage._numberMatching) }()
+        case 14: try { try decoder.decodeSingularUInt32Field(value: &_storage._numberDigits) }()
+        case 15: try { try decoder.decodeSingularBoolField(value: &_storage._requireSession) }()
+        default: break
+        }
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    if !self.requestID.isEmpty {
-      try visitor.visitSingularStringField(value: self.requestID, fieldNumber: 1)
-    }
-    if !self.accountSid.isEmpty {
-      try visitor.visitSingularStringField(value: self.accountSid, fieldNumber: 2)
-    }
-    if !self.serviceSid.isEmpty {
-      try visitor.visitSingularStringField(value: self.serviceSid, fieldNumber: 3)
-    }
-    if !self.identity.isEmpty {
-      try visitor.visitSingularStringField(value: self.identity, fieldNumber: 4)
-    }
-    if !self.factorSid.isEmpty {
-      try visitor.visitSingularStringField(value: self.factorSid, fieldNumber: 5)
-    }
-    if !self.message.isEmpty {
-      try visitor.visitSingularStringField(value: self.message, fieldNumber: 6)
-    }
-    if !self.fields.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.fields, fieldNumber: 7)
-    }
-    if !self.hiddenDetails.isEmpty {
-      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: self.hiddenDetails, fieldNumber: 8)
-    }
-    if self.ttlSeconds != 0 {
-      try visitor.visitSingularUInt32Field(value: self.ttlSeconds, fieldNumber: 9)
-    }
-    try { if let v = self._redelivery {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 10)
-    } }()
-    if !self.fallbacks.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.fallbacks, fieldNumber: 11)
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._requestID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._requestID, fieldNumber: 1)
+      }
+      if !_storage._accountSid.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._accountSid, fieldNumber: 2)
+      }
+      if !_storage._serviceSid.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._serviceSid, fieldNumber: 3)
+      }
+      if !_storage._identity.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._identity, fieldNumber: 4)
+      }
+      if !_storage._factorSid.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._factorSid, fieldNumber: 5)
+      }
+      if !_storage._message.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._message, fieldNumber: 6)
+      }
+      if !_storage._fields.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._fields, fieldNumber: 7)
+      }
+      if !_storage._hiddenDetails.isEmpty {
+        try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: _storage._hiddenDetails, fieldNumber: 8)
+      }
+      if _storage._ttlSeconds != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._ttlSeconds, fieldNumber: 9)
+      }
+      try { if let v = _storage._redelivery {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 10)
+      } }()
+      if !_storage._fallbacks.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._fallbacks, fieldNumber: 11)
+      }
+      if !_storage._actionKey.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._actionKey, fieldNumber: 12)
+      }
+      if _storage._numberMatching != false {
+        try visitor.visitSingularBoolField(value: _storage._numberMatching, fieldNumber: 13)
+      }
+      if _storage._numberDigits != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._numberDigits, fieldNumber: 14)
+      }
+      if _storage._requireSession != false {
+        try visitor.visitSingularBoolField(value: _storage._requireSession, fieldNumber: 15)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: ChallengeRequest, rhs: ChallengeRequest) -> Bool {
-    if lhs.requestID != rhs.requestID {return false}
-    if lhs.accountSid != rhs.accountSid {return false}
-    if lhs.serviceSid != rhs.serviceSid {return false}
-    if lhs.identity != rhs.identity {return false}
-    if lhs.factorSid != rhs.factorSid {return false}
-    if lhs.message != rhs.message {return false}
-    if lhs.fields != rhs.fields {return false}
-    if lhs.hiddenDetails != rhs.hiddenDetails {return false}
-    if lhs.ttlSeconds != rhs.ttlSeconds {return false}
-    if lhs._redelivery != rhs._redelivery {return false}
-    if lhs.fallbacks != rhs.fallbacks {return false}
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._requestID != rhs_storage._requestID {return false}
+        if _storage._accountSid != rhs_storage._accountSid {return false}
+        if _storage._serviceSid != rhs_storage._serviceSid {return false}
+        if _storage._identity != rhs_storage._identity {return false}
+        if _storage._factorSid != rhs_storage._factorSid {return false}
+        if _storage._message != rhs_storage._message {return false}
+        if _storage._fields != rhs_storage._fields {return false}
+        if _storage._hiddenDetails != rhs_storage._hiddenDetails {return false}
+        if _storage._ttlSeconds != rhs_storage._ttlSeconds {return false}
+        if _storage._redelivery != rhs_storage._redelivery {return false}
+        if _storage._fallbacks != rhs_storage._fallbacks {return false}
+        if _storage._actionKey != rhs_storage._actionKey {return false}
+        if _storage._numberMatching != rhs_storage._numberMatching {return false}
+        if _storage._numberDigits != rhs_storage._numberDigits {return false}
+        if _storage._requireSession != rhs_storage._requireSession {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -5,7 +5,7 @@ public import ChallengeModel
 ///
 /// Every method takes the time as epoch milliseconds: there is no clock inside. Writes return after their commit is on disk.
 /// All throw ``StoreError``. A write whose task is cancelled is still carried out.
-public protocol ChallengeStore: AccountStore, CodeFactorStore, WebhookStore {
+public protocol ChallengeStore: AccountStore, CodeFactorStore, WebhookStore, PolicyStore {
     // Services
     func createService(_ new: NewService, nowMs: Int64) async throws -> Service
     func service(_ sid: ServiceSID, account: AccountSID) async throws -> Service?
@@ -58,19 +58,15 @@ public protocol ChallengeStore: AccountStore, CodeFactorStore, WebhookStore {
     func updateFactor(_ sid: FactorSID, _ change: FactorChange, nowMs: Int64) async throws -> Factor
     func deleteFactor(_ sid: FactorSID, nowMs: Int64) async throws -> Bool
 
-    // Challenges
-    /// Resolves the targets, stores, and writes dispatch `c` and `challenge.created`.
-    /// - Returns: `isNew` false when the request id was used within 25 h: the challenge it made then, nothing written.
-    /// - Throws: `notFound(.factor)`, `factorUnverified`, `noVerifiedFactor`; `alreadyExpired` when it has a request id that
-    ///   made nothing before, and its expiry has come.
-    func createChallenge(_ new: NewChallenge, nowMs: Int64) async throws -> (Challenge, isNew: Bool)
+    // Challenges, which ``PolicyStore`` makes
     /// - Parameter factor: when given, only a challenge that is addressed to it.
     func challenge(
         _ sid: ChallengeSID, account: AccountSID, service: ServiceSID, identity: String, factor: FactorSID?
     ) async throws -> Challenge?
     func challenges(_ filter: ChallengeFilter, page: PageRequest, nowMs: Int64) async throws -> Page<Challenge>
     /// The one compare-and-set. The winner's transaction writes the `Resolution` and its event.
-    /// - Throws: `alreadyResponded`, `alreadyExpired`, `notFound(.challenge)`.
+    /// - Throws: `alreadyResponded`, `alreadyExpired`, `notFound(.challenge)`; `approvalRefused`, and the challenge stays pending, or
+    ///   is denied at the third wrong number.
     func answer(_ answer: Answer, nowMs: Int64) async throws -> Challenge
     /// Expires up to `limit` challenges whose time has come. - Returns: how many.
     func expireDue(limit: Int, nowMs: Int64) async throws -> Int
@@ -78,7 +74,7 @@ public protocol ChallengeStore: AccountStore, CodeFactorStore, WebhookStore {
     func recordPoll(_ challenges: [ChallengeSID], factor: FactorSID, nowMs: Int64) async throws
     /// Writes a checked receipt to topic `receipts`.
     func recordReceipt(_ receipt: Receipt) async throws
-    /// Writes dispatch `n:<NT>`. - Throws: `limit(.notifications)` at 3, `alreadyResponded`, `alreadyExpired`.
+    /// Writes dispatch `n:<NT>`. - Throws: `limit(.notifications)` at 3, `alreadyResponded`, `alreadyExpired`, `limited`.
     /// - Parameter ttlSeconds: how long a provider may hold the push, at most until the challenge expires; 0: now or never;
     ///   nil: until it expires.
     func createNotification(challenge: ChallengeSID, ttlSeconds: Int?, nowMs: Int64) async throws -> NotificationSID
@@ -138,6 +134,15 @@ public enum StoreError: Error, Sendable, Equatable {
     case noVerifiedFactor(fallbacks: [String])
     /// The service allows no fan-out.
     case factorRequired
+    /// A challenge asks for less than its service demands.
+    case loosened(ApprovalRule)
+    /// A signed approval lacks what the challenge needs beside it.
+    case approvalRefused(ApprovalRefusal)
+    case limited(LimitRefusal)
+    /// An idempotency key was used for another request.
+    case idempotencyConflict
+    /// An idempotency key made this before: where the caller asks for it first, and another was quicker.
+    case repeated
     case alreadyResponded
     case alreadyExpired
     /// More writes wait than the bound allows.

@@ -7,6 +7,8 @@ public struct ChangeContext: Sendable {
     public var requestID: String?
     /// When a device asked for the change.
     public var deviceRequest: DeviceRequest?
+    /// The device has sent this very request before.
+    var isRepeated = false
 
     public init(actor: String = "system", requestID: String? = nil, deviceRequest: DeviceRequest? = nil) {
         self.actor = actor

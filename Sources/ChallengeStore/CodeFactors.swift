@@ -20,7 +20,8 @@ public protocol CodeFactorStore: Sendable {
     ) async throws -> Page<AnyFactor>
 
     /// - Parameter code: when given, it is tried at once; a wrong one leaves the challenge pending and counts as a try.
-    /// - Throws: `notFound(.factor)`, `factorUnverified`, `limit(.challengeCreations)`.
+    /// - Throws: `notFound(.factor)`, `factorUnverified`, `limit(.challengeCreations)`, `idempotencyConflict`; `repeated` when its
+    ///   idempotency key made one before.
     func createCodeChallenge(_ new: NewChallenge, code: String?, nowMs: Int64) async throws -> Challenge
     /// - Throws: `codeRefused`, `limit(.challengeAttempts)` after 5 wrong ones, `alreadyResponded`, `alreadyExpired`,
     ///   `notFound(.challenge)`, `notFound(.factor)` when its factor is gone.

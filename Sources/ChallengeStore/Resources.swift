@@ -188,6 +188,15 @@ public struct NewChallenge: Sendable, Hashable {
     public var redelivery = Redelivery()
     public var requestID: String?
     public var traceparent: String?
+    /// Names one attempt of a person, 1 to 128 characters. Nil: the challenge stands for itself.
+    public var actionKey: String?
+    /// Nil: as the service says.
+    public var requiresNumber: Bool?
+    /// 2 to 6; nil: as the service says.
+    public var numberDigits: Int?
+    /// Nil: as the service says.
+    public var requiresSession: Bool?
+    public var idempotency: IdempotencyKey?
 
     public init(
         account: AccountSID, service: ServiceSID, identity: String, factor: FactorSID?, message: String,
@@ -229,6 +238,19 @@ public struct Challenge: Sendable, Hashable {
     public let redelivery: Redelivery
     public let requestID: String?
     public var notifications: Int
+    public var actionKey: String?
+    /// What a device knows the action by: random, the same for the challenges that follow each other in it. Nil: no action.
+    public var actionID: String?
+    /// Digits of the number that an approval needs; 0: it needs none.
+    public var numberDigits = 0
+    /// Nil when it needs none, and once it is closed.
+    public var sealedNumber: SealedNumber?
+    /// An approval needs a session token.
+    public var requiresSession = false
+    /// It was not pushed when it was made, because nothing is pushed to the identity before this. Epoch milliseconds.
+    public var quietUntilMs: Int64?
+    /// SubjectPublicKeyInfo, DER: what ``signedAnswer`` is good under. The factor may be gone.
+    public var responderKey: [UInt8]?
 }
 
 public struct ChallengeFilter: Sendable, Hashable {
@@ -256,6 +278,9 @@ public struct Answer: Sendable, Hashable {
     public var signedAnswer: String
     /// JSON text, at most 1,024 bytes.
     public var metadata: String?
+    /// As the person typed it.
+    public var number: String?
+    public var sessionToken: String?
 
     public init(
         challenge: ChallengeSID, factor: FactorSID, isApproval: Bool, signedAnswer: String, metadata: String? = nil

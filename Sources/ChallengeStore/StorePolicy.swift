@@ -28,6 +28,14 @@ enum StorePolicy {
     }
     /// Unverified factors that one access token makes: a phone whose answer was lost tries again.
     static let factorsPerAccessToken = 3
+    /// An idempotency key names one challenge for this long.
+    static let idempotencyKeyLifeMs: Int64 = 24 * 3_600_000
+    /// What a challenge must have left to stand for a new one of its action, or a quarter of its life when that is more.
+    static let leastLifeMs: Int64 = 30_000
+    /// Wrong numbers until a challenge is denied.
+    static let numberTries = 3
+    /// How often a reached limit of an identity is told at most.
+    static let limitTellingMs: Int64 = 60_000
     /// Resends per challenge (60309).
     static let notificationsPerChallenge = 3
     /// Background pushes per APNs device and window; Apple: "don't try to send more than two or three per hour".

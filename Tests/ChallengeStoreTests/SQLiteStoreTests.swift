@@ -20,7 +20,8 @@ struct SQLiteStoreTests {
     func conformance(promise: ConformanceCase) async throws {
         try await withTemporaryFolder { folder in
             let store = try SQLiteChallengeStore(
-                path: folder.appending(path: "store.db").path, keys: TestKeys.both, logger: quiet)
+                path: folder.appending(path: "store.db").path, keys: TestKeys.both, limits: promise.limits,
+                logger: quiet)
             try await promise.check(World(store))
             await store.close()
         }
@@ -30,7 +31,7 @@ struct SQLiteStoreTests {
     func crash() async throws {
         try await withTemporaryFolder { folder in
             let path = folder.appending(path: "store.db").path
-            let store = try SQLiteChallengeStore(path: path, keys: TestKeys.both, logger: quiet)
+            let store = try SQLiteChallengeStore(path: path, keys: TestKeys.both, limits: .none, logger: quiet)
             let world = try await World(store)
             let factor = try await world.factor()
             let made = try await withThrowingTaskGroup(of: Challenge.self) { group in
@@ -51,7 +52,7 @@ struct SQLiteStoreTests {
                     atPath: path + suffix, toPath: image.appending(path: "store.db").path + suffix)
             }
             let reopened = try SQLiteChallengeStore(
-                path: image.appending(path: "store.db").path, keys: TestKeys.both, logger: quiet)
+                path: image.appending(path: "store.db").path, keys: TestKeys.both, limits: .none, logger: quiet)
             for challenge in made {
                 let found = try await reopened.challenge(
                     challenge.sid, account: world.account, service: world.service, identity: world.identity,
@@ -72,7 +73,7 @@ struct SQLiteStoreTests {
     func sharedCommits() async throws {
         try await withTemporaryFolder { folder in
             let store = try SQLiteChallengeStore(
-                path: folder.appending(path: "store.db").path, keys: TestKeys.both, logger: quiet)
+                path: folder.appending(path: "store.db").path, keys: TestKeys.both, limits: .none, logger: quiet)
             let world = try await World(store)
             _ = try await world.factor()
             let before = store.commits
@@ -89,7 +90,7 @@ struct SQLiteStoreTests {
     func secretsAtRest() async throws {
         try await withTemporaryFolder { folder in
             let path = folder.appending(path: "store.db").path
-            let store = try SQLiteChallengeStore(path: path, keys: TestKeys.both, logger: quiet)
+            let store = try SQLiteChallengeStore(path: path, keys: TestKeys.both, limits: .none, logger: quiet)
             let world = try await World(store)
             let (_, secret) = try await store.createAccessToken(
                 NewAccessToken(account: world.account, service: world.service, identity: world.identity),
@@ -131,7 +132,7 @@ struct SQLiteStoreTests {
     func otherKeys() async throws {
         try await withTemporaryFolder { folder in
             let path = folder.appending(path: "store.db").path
-            let store = try SQLiteChallengeStore(path: path, keys: TestKeys.both, logger: quiet)
+            let store = try SQLiteChallengeStore(path: path, keys: TestKeys.both, limits: .none, logger: quiet)
             let world = try await World(store)
             await store.close()
             let other = try SQLiteChallengeStore(
@@ -153,7 +154,7 @@ struct SQLiteStoreTests {
     @Test("a path that cannot be opened is named")
     func badPath() {
         #expect {
-            try SQLiteChallengeStore(path: "/nonexistent/store.db", keys: TestKeys.both, logger: quiet)
+            try SQLiteChallengeStore(path: "/nonexistent/store.db", keys: TestKeys.both, limits: .none, logger: quiet)
         } throws: { error in
             if case .failed(let text) = error as? StoreError { text.contains("/nonexistent/store.db") } else { false }
         }
@@ -165,7 +166,7 @@ struct SQLiteStoreTests {
     func measure() async throws {
         try await withTemporaryFolder { folder in
             let store = try SQLiteChallengeStore(
-                path: folder.appending(path: "store.db").path, keys: TestKeys.both, logger: quiet)
+                path: folder.appending(path: "store.db").path, keys: TestKeys.both, limits: .none, logger: quiet)
             let world = try await World(store)
             for person in 0..<1000 { _ = try await world.factor(identity: "person-\(person)") }
             let (tasks, each) = (64, 500)

@@ -35,7 +35,8 @@ struct StatementTests {
             let seen = Seen()
             for (index, promise) in ConformanceCase.all.enumerated() {
                 let store = try SQLiteChallengeStore(
-                    path: folder.appending(path: "\(index).db").path, keys: TestKeys.both, logger: quiet
+                    path: folder.appending(path: "\(index).db").path, keys: TestKeys.both, limits: promise.limits,
+                    logger: quiet
                 ) { configuration in
                     configuration.prepareDatabase { database in
                         database.trace { event in

@@ -53,7 +53,8 @@ struct AccessTests {
     static let samples: [String] = {
         let entity = "/v2/Services/VA/Entities/user-0001"
         return [
-            "/v2/Services", "/v2/Services/VA", "/v2/Services/VA/AccessTokens", "/v2/Services/VA/AccessTokens/YK",
+            "/v2/Services", "/v2/Services/VA", "/v2/Services/VA/SessionTokens", "/v2/Services/VA/AccessTokens",
+            "/v2/Services/VA/AccessTokens/YK",
             "/v2/Services/VA/Entities", entity, "\(entity)/Factors", "\(entity)/Factors/YF", "\(entity)/Challenges",
             "\(entity)/Challenges/YC", "\(entity)/Challenges/YC/Notifications", "\(entity)/Challenges/YC/Receipts",
             "/v2/Receipts", "/v1/Credentials", "/v1/Credentials/CR", "/v1/AuditEvents",
@@ -181,6 +182,7 @@ struct AccessTests {
             switch line.template.split(separator: "/").suffix(2).joined(separator: "/") {
             case "v2/Services", "Services/{sid}": form = [("FriendlyName", "Shop")]
             case "{sid}/AccessTokens": form = [("Identity", identity), ("FactorType", "push")]
+            case "{sid}/SessionTokens": form = [("Identity", identity)]
             case "{sid}/Entities": form = [("Identity", "new-\(identity)")]
             case "{identity}/Factors": form = TestDevice().enrolment
             case "Factors/{sid}": form = [("FriendlyName", "new name")]

@@ -50,7 +50,7 @@ struct EntranceTests {
     @Test(
         "protobuf, JSON and JSON without a header make challenges; a repeated id none; rules and poison are told apart")
     func requests() async throws {
-        try await ProducerHarness.run(entrances: true) { producer in
+        try await ProducerHarness.run(entrances: true, limits: .none) { producer in
             let service = try await producer.makeService()
             let phone = try await producer.enroll("user-0001", service: service)
             let sid = service.components(separatedBy: "/").last ?? ""
@@ -126,7 +126,7 @@ struct EntranceTests {
 
     @Test("a request that is read too late is rejected as expired, but not a repeat of one that was in time")
     func late() async throws {
-        try await ProducerHarness.run(entrances: true) { producer in
+        try await ProducerHarness.run(entrances: true, limits: .none) { producer in
             let service = try await producer.makeService()
             let phone = try await producer.enroll("user-0001", service: service)
             try await withWriter(producer) { writer in
@@ -156,7 +156,7 @@ struct EntranceTests {
 
     @Test("receipts by token become receipts; a bad token goes to the dead letters")
     func receipts() async throws {
-        try await ProducerHarness.run(entrances: true) { producer in
+        try await ProducerHarness.run(entrances: true, limits: .none) { producer in
             let service = try await producer.makeService()
             let phone = try await producer.enroll("user-0001", service: service)
             let created = try await producer.createChallenge(service, "user-0001")

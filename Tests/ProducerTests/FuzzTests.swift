@@ -34,7 +34,7 @@ struct FuzzTests {
     @Test("no crash, no 5xx but the documented 503, always a body of the API's form")
     func random() async throws {
         print("fuzz: seed \(Self.seed), \(Self.seconds) s")
-        try await ProducerHarness.run { producer in
+        try await ProducerHarness.run(limits: .none) { producer in
             let service = try await producer.makeService()
             let phone = try await producer.enroll("user-0001", service: service)
             let created = try await producer.createChallenge(service, "user-0001", [("FactorSid", phone.factor)])

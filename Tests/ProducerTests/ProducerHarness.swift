@@ -60,11 +60,12 @@ final class ProducerHarness: Sendable {
     /// Runs a Producer beside `body`, and shuts it down gracefully afterwards.
     /// - Parameters:
     ///   - entrances: binds the entrance topics to the test's account.
+    ///   - limits: `.none` where one identity is asked often.
     ///   - ownBroker: for tests that break it, or want other partitions than four; else one serves all tests, with a
     ///     prefix for each. The stand-in takes up to a second to make a topic.
     static func run(
-        entrances: Bool = false, ownBroker partitions: [Topic: Int]? = nil,
-        adjust: @Sendable (inout ProducerConfiguration) -> Void = { _ in },
+        entrances: Bool = false, ownBroker partitions: [Topic: Int]? = nil, limits: ChallengeLimits = .init(),
+        logger: Logger = ProducerHarness.logger, adjust: @Sendable (inout ProducerConfiguration) -> Void = { _ in },
         _ body: @Sendable @escaping (ProducerHarness) async throws -> Void
     ) async throws {
         let folder = FileManager.default.temporaryDirectory.appending(path: "beckon-\(UUID().uuidString)")
@@ -80,7 +81,7 @@ final class ProducerHarness: Sendable {
         let clock = TestClock()
         let storePath = folder.appending(path: "store.sqlite").path
         let storeKeys = StoreKeys(store: .random(), configuration: .random())
-        let store = try SQLiteChallengeStore(path: storePath, keys: storeKeys, logger: logger)
+        let store = try SQLiteChallengeStore(path: storePath, keys: storeKeys, limits: limits, logger: logger)
         let account = try await store.createAccount(nowMs: clock.nowMs)
         let keys = KeyRing.random()
         var configuration = ProducerConfiguration(

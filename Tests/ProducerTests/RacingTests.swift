@@ -79,7 +79,7 @@ struct RacingTests {
     @Test("two devices answer 1,000 challenges at once: one wins each, and is told once")
     func twoDevices() async throws {
         // Different partition counts keep the relay from starting, so that the outbox keeps what happened.
-        try await ProducerHarness.run(ownBroker: [.receipts: 5]) { producer in
+        try await ProducerHarness.run(ownBroker: [.receipts: 5], limits: .none) { producer in
             let (service, devices) = try await Self.scene(producer)
             try await withThrowingTaskGroup(of: [Int].self) { group in
                 for index in 0..<1000 {
@@ -99,7 +99,7 @@ struct RacingTests {
 
     @Test("1,000 answers within 50 ms of the expiry, with the sweep at work: one status and one final event each")
     func atExpiry() async throws {
-        try await ProducerHarness.run(ownBroker: [.receipts: 5]) { producer in
+        try await ProducerHarness.run(ownBroker: [.receipts: 5], limits: .none) { producer in
             let (service, devices) = try await Self.scene(producer)
             var challenges: [ChallengeSID] = []
             for _ in 0..<1000 { challenges.append(try await Self.create(producer, service, expiresInMs: 60_000)) }

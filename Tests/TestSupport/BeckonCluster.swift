@@ -46,6 +46,8 @@ public final class BeckonCluster: Sendable {
             "BECKON_RECORD_KEYS": recordKeys.text, "BECKON_STORE_KEYS": KeyRing.random().text,
             "BECKON_CONFIGURATION_KEYS": KeyRing.random().text,
             "BECKON_STORE_PATH": folder.appending(path: "beckon.sqlite").path, "BECKON_ADMIN_PORT": "0",
+            // One identity is asked as often as a test likes.
+            "BECKON_LIMITS_BURST": "0", "BECKON_LIMITS_PENDING": "0", "BECKON_LIMITS_DENIALS": "0",
         ]
         let made = try await BeckonProcess.output(of: ["account", "create"], environment: environment)
         account = try JSONDecoder().decode(Account.self, from: Data(made.utf8))

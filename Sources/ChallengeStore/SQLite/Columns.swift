@@ -39,9 +39,13 @@ extension Database {
 /// strings per column.
 struct Columns {
     private let row: Row
-    private var index = 0
+    private var index: Int
 
-    init(_ row: Row) { self.row = row }
+    /// - Parameter index: of the first column to read.
+    init(_ row: Row, from index: Int = 0) {
+        self.row = row
+        self.index = index
+    }
 
     mutating func text() -> String { row[take()] }
     mutating func optionalText() -> String? { row[take()] }
@@ -52,6 +56,8 @@ struct Columns {
     mutating func optionalFlag() -> Bool? { row[take()] }
     mutating func data() -> Data { row[take()] }
     mutating func bytes() -> [UInt8] { [UInt8](data()) }
+    mutating func optionalBytes() -> [UInt8]? { (row[take()] as Data?).map { [UInt8]($0) } }
+    mutating func skip() { _ = take() }
 
     mutating func sid<Kind>() throws -> SID<Kind> {
         let text = text()

@@ -29,7 +29,9 @@ extension Migrations {
         ALTER TABLE challenges ADD COLUMN quiet_until_ms INTEGER;
         -- The public key that the signed answer is good under: the factor may go, the evidence stays.
         ALTER TABLE challenges ADD COLUMN responder_key BLOB;
-        CREATE INDEX challenges_by_action ON challenges (entity_sid, action_key, sid) WHERE action_key IS NOT NULL;
+        -- One live challenge per action, whatever the code does.
+        CREATE UNIQUE INDEX challenges_by_action ON challenges (entity_sid, action_key)
+            WHERE status = 'pending' AND action_key IS NOT NULL;
         -- Committed with the challenge that the request made.
         CREATE TABLE idempotency_keys (
             key_hash BLOB PRIMARY KEY, request_hash BLOB NOT NULL, challenge_sid TEXT NOT NULL, created_ms INTEGER NOT NULL

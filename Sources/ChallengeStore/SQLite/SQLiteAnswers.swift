@@ -4,20 +4,39 @@ import GRDB
 
 extension SQLiteChallengeStore {
     public func answer(_ answer: Answer, nowMs: Int64) async throws -> Challenge {
-        try await write { database in
+        // A wrong number is counted: its refusal is committed.
+        let result: Result<Challenge, StoreError> = try await write { database in
             guard let stored = try database.challenge(answer.challenge),
                 try database.isTarget(answer.factor, of: answer.challenge)
             else { throw StoreError.notFound(.challenge) }
             // The phone whose reply was lost sends the same bytes again.
             if stored.challenge.responder == answer.factor, stored.challenge.signedAnswer == answer.signedAnswer {
-                return stored.challenge
+                return .success(stored.challenge)
             }
             // A factor that was deleted while its request was on the way answers nothing any more.
             guard
-                try database.exists(
-                    "SELECT 1 FROM factors WHERE sid = ? AND verified = 1", [answer.factor.rawValue])
+                let factor = try database.row(
+                    "SELECT public_key FROM factors WHERE sid = ? AND verified = 1", [answer.factor.rawValue])
             else { throw StoreError.notFound(.challenge) }
-            return try database.close(stored, answer.isApproval ? .approve : .deny, by: answer, nowMs: nowMs)
+            if answer.isApproval {
+                try database.requireOpen(stored.challenge, nowMs: nowMs)
+                if let refusal = try self.refusal(of: answer, to: stored, in: database, nowMs: nowMs) {
+                    return .failure(.approvalRefused(refusal))
+                }
+            }
+            let closed = try database.close(
+                stored, answer.isApproval ? .approve : .deny, by: answer, key: factor[0], nowMs: nowMs)
+            if !answer.isApproval { try database.countDenial(of: closed, limits: self.limits, nowMs: nowMs) }
+            return .success(closed)
+        }
+        return try result.get()
+    }
+
+    public func cancelChallenge(_ sid: ChallengeSID, nowMs: Int64) async throws -> Challenge {
+        try await write { database in
+            guard let stored = try database.challenge(sid) else { throw StoreError.notFound(.challenge) }
+            if stored.challenge.status == .canceled { return stored.challenge }
+            return try database.close(stored, .cancel, nowMs: nowMs)
         }
     }
 
@@ -70,40 +89,49 @@ extension SQLiteChallengeStore {
             guard let stored = try database.challenge(sid) else { throw StoreError.notFound(.challenge) }
             let challenge = stored.challenge
             // The rule that decides answers decides here too: what can still be approved can be pushed again.
-            switch ChallengeLifecycle.decide(
-                .approve, status: challenge.status, expiresAtMs: challenge.expiresAtMs, nowMs: nowMs)
-            {
-            case .alreadyResponded: throw StoreError.alreadyResponded
-            case .alreadyExpired, .unchanged: throw StoreError.alreadyExpired
-            case .become: break
-            }
+            try database.requireOpen(challenge, nowMs: nowMs)
             guard challenge.notifications < StorePolicy.notificationsPerChallenge else {
                 throw StoreError.limit(.notifications)
             }
             guard let service = try database.service(challenge.service, account: challenge.account) else {
                 throw StoreError.notFound(.service)
             }
-            try database.run(
-                "UPDATE challenges SET notifications = notifications + 1, updated_ms = ? WHERE sid = ?",
-                [nowMs, sid.rawValue])
-            try database.audit(
-                "notification.created", account: challenge.account, subject: notification.rawValue, isTraffic: true,
-                nowMs: nowMs)
-            try database.dispatch(
-                challenge, .resend(notification), to: database.targetsNow(of: sid, service: service),
+            if let quietUntilMs = try database.quietUntilMs(of: challenge.entity, limits: self.limits, nowMs: nowMs) {
+                throw StoreError.limited(
+                    LimitRefusal(
+                        kind: .quiet, retryAfterSeconds: Int((quietUntilMs - nowMs + 999) / 1000), allowance: nil,
+                        fallbacks: challenge.fallbacks))
+            }
+            try database.resend(
+                stored, as: notification,
                 pushExpiresAtMs: ttlSeconds.map { min(nowMs + Int64($0) * 1000, challenge.expiresAtMs) },
-                traceparent: stored.traceparent, nowMs: nowMs)
+                service: service, nowMs: nowMs)
         }
         return notification
     }
 }
 
 extension Database {
+    /// - Throws: `alreadyResponded`, `alreadyExpired` for what cannot be approved any more.
+    func requireOpen(_ challenge: Challenge, nowMs: Int64) throws(StoreError) {
+        switch ChallengeLifecycle.decide(
+            .approve, status: challenge.status, expiresAtMs: challenge.expiresAtMs, nowMs: nowMs)
+        {
+        case .alreadyResponded: throw .alreadyResponded
+        case .alreadyExpired, .unchanged: throw .alreadyExpired
+        case .become: return
+        }
+    }
+
     /// The one compare-and-set from `pending`. Only the transaction that wins it writes the `Resolution` and the event.
+    /// - Parameters:
+    ///   - key: the public key that the signed answer is good under.
+    ///   - reason: of the event.
     /// - Throws: `alreadyResponded`, `alreadyExpired`.
     @discardableResult
     func close(
-        _ stored: StoredChallenge, _ command: ChallengeCommand, by answer: Answer? = nil, nowMs: Int64
+        _ stored: StoredChallenge, _ command: ChallengeCommand, by answer: Answer? = nil, key: Data? = nil,
+        reason: String? = nil, nowMs: Int64
     ) throws -> Challenge {
         var challenge = stored.challenge
         switch ChallengeLifecycle.decide(
@@ -121,22 +149,28 @@ extension Database {
             // A one-time code is no signature and is not kept.
             challenge.signedAnswer = answer.signedAnswer.isEmpty ? nil : answer.signedAnswer
             challenge.metadata = answer.metadata
+            challenge.responderKey = challenge.signedAnswer == nil ? nil : key.map { [UInt8]($0) }
         }
+        challenge.sealedNumber = nil
         let isWinner = try changes(
             """
             UPDATE challenges SET status = ?, updated_ms = ?, responded_ms = ?, responder_sid = ?, signed_answer = ?, \
-            metadata = ? WHERE sid = ? AND status = 'pending' AND \(command == .expire ? "expires_ms <= ?" : "expires_ms > ?")
+            metadata = ?, responder_key = ?, number_key_id = NULL, number_sealed = NULL WHERE sid = ? AND status = 'pending' AND \(command == .expire ? "expires_ms <= ?" : "expires_ms > ?")
             """,
             [
                 challenge.status.rawValue, nowMs, challenge.respondedAtMs, challenge.responder?.rawValue,
-                challenge.signedAnswer, challenge.metadata, challenge.sid.rawValue, nowMs,
+                challenge.signedAnswer, challenge.metadata, challenge.responderKey.map { blob($0) },
+                challenge.sid.rawValue, nowMs,
             ])
         guard isWinner else { throw StoreError.alreadyResponded }
-        try publishResolution(of: challenge, traceparent: stored.traceparent, nowMs: nowMs)
+        try publishResolution(of: challenge, reason: reason, traceparent: stored.traceparent, nowMs: nowMs)
         return challenge
     }
 
-    private func publishResolution(of challenge: Challenge, traceparent: String?, nowMs: Int64) throws {
+    private func publishResolution(
+        of challenge: Challenge, reason: String?, traceparent: String?, nowMs: Int64
+    ) throws {
+        let more: [String: EventValue] = reason.map { ["reason": .string($0)] } ?? [:]
         let type: EventType
         switch challenge.status {
         case .pending: throw StoreError.failed("a pending challenge has no resolution")
@@ -148,7 +182,7 @@ extension Database {
         }
         // Of what was never dispatched nobody waits for the end.
         guard !challenge.isCodeChallenge else {
-            return try emit(type, challenge, traceparent: traceparent, nowMs: nowMs)
+            return try emit(type, challenge, more, traceparent: traceparent, nowMs: nowMs)
         }
         var resolution = Resolution()
         resolution.accountSid = challenge.account.rawValue
@@ -160,7 +194,7 @@ extension Database {
         try enqueue(
             .resolutions, key: challenge.sid.rawValue, value: resolution.protobufBytes(), traceparent: traceparent,
             nowMs: nowMs)
-        try emit(type, challenge, traceparent: traceparent, nowMs: nowMs)
+        try emit(type, challenge, more, traceparent: traceparent, nowMs: nowMs)
     }
 
     /// Pending, addressed to the factor, and not polled by it before.

@@ -14,12 +14,13 @@ extension Challenge {
         c.sid, c.account_sid, c.service_sid, c.entity_sid, c.identity, c.factor_sid, c.message, c.fields, \
         c.hidden_details, c.include_date, c.expires_ms, c.created_ms, c.updated_ms, c.responded_ms, c.status, \
         c.responder_sid, c.signed_answer, c.metadata, c.fallbacks, c.redelivery, c.request_id, c.notifications, \
-        c.traceparent
+        c.traceparent, c.action_key, c.action_id, c.number_digits, c.number_key_id, c.number_sealed, \
+        c.session_required, c.quiet_until_ms, c.responder_key
         """
 
     static func read(_ row: Row) throws -> StoredChallenge {
         var columns = Columns(row)
-        let challenge = Challenge(
+        var challenge = Challenge(
             sid: try columns.sid(), account: try columns.sid(), service: try columns.sid(), entity: try columns.sid(),
             identity: columns.text(), factor: try columns.optionalSID(), message: columns.text(),
             fields: columns.text(), hiddenDetails: columns.optionalText(), includesDate: columns.flag(),
@@ -29,7 +30,19 @@ extension Challenge {
             metadata: columns.optionalText(), fallbacks: try list(columns.text()),
             redelivery: try Redelivery(value: columns.bytes(), contentType: ContentType.protobuf.rawValue),
             requestID: columns.optionalText(), notifications: columns.integer())
-        return StoredChallenge(challenge: challenge, traceparent: columns.optionalText())
+        let traceparent = columns.optionalText()
+        challenge.actionKey = columns.optionalText()
+        challenge.actionID = columns.optionalText()
+        challenge.numberDigits = columns.integer()
+        if let keyID = columns.optionalText() {
+            challenge.sealedNumber = SealedNumber(keyID: keyID, sealed: columns.bytes())
+        } else {
+            columns.skip()
+        }
+        challenge.requiresSession = columns.flag()
+        challenge.quietUntilMs = columns.optionalInt64()
+        challenge.responderKey = columns.optionalBytes()
+        return StoredChallenge(challenge: challenge, traceparent: traceparent)
     }
 
     private static func status(_ text: String) throws -> ChallengeStatus {
@@ -66,7 +79,8 @@ extension Database {
             """
             INSERT INTO challenges (sid, account_sid, service_sid, entity_sid, identity, factor_sid, message, fields, \
             hidden_details, include_date, expires_ms, created_ms, updated_ms, status, fallbacks, redelivery, request_id, \
-            traceparent) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?)
+            traceparent, action_key, action_id, number_digits, number_key_id, number_sealed, session_required, \
+            quiet_until_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
             [
                 challenge.sid.rawValue, challenge.account.rawValue, challenge.service.rawValue,
@@ -74,6 +88,8 @@ extension Database {
                 challenge.fields, challenge.hiddenDetails, challenge.includesDate, challenge.expiresAtMs,
                 challenge.createdAtMs, challenge.updatedAtMs, try challenge.fallbacksText,
                 blob(challenge.redelivery.protobufBytes()), challenge.requestID, traceparent,
+                challenge.actionKey, challenge.actionID, challenge.numberDigits, challenge.sealedNumber?.keyID,
+                challenge.sealedNumber.map { blob($0.sealed) }, challenge.requiresSession, challenge.quietUntilMs,
             ])
     }
 }

@@ -24,6 +24,7 @@ public final class SQLiteChallengeStore: ChallengeStore {
     let keys: StoreKeys
     /// Closed challenges are deleted when they are so old, in milliseconds.
     let retentionMs: Int64
+    let limits: ChallengeLimits
     let logins = KnownLogins()
     private let pool: DatabasePool
     private let group: GroupCommit
@@ -34,14 +35,17 @@ public final class SQLiteChallengeStore: ChallengeStore {
     /// Opens the file, makes it when missing, and brings the schema up to date. Blocks for as long as that takes.
     /// - Parameter retentionDays: how long a finished challenge is kept, with the identity and the details in it, counted from
     ///   its creation; 30 is the API's own span for personal data.
+    /// - Parameter limits: against push bombing.
     /// - Throws: ``StoreError/failed(_:)`` that names the file.
-    public convenience init(path: String, keys: StoreKeys, retentionDays: Int = 30, logger: Logger) throws {
-        try self.init(path: path, keys: keys, retentionDays: retentionDays, logger: logger) { _ in }
+    public convenience init(
+        path: String, keys: StoreKeys, retentionDays: Int = 30, limits: ChallengeLimits = .init(), logger: Logger
+    ) throws {
+        try self.init(path: path, keys: keys, retentionDays: retentionDays, limits: limits, logger: logger) { _ in }
     }
 
     /// - Parameter configure: last changes to the connections, for tests that watch the statements.
     init(
-        path: String, keys: StoreKeys, retentionDays: Int = 30, logger: Logger,
+        path: String, keys: StoreKeys, retentionDays: Int = 30, limits: ChallengeLimits = .init(), logger: Logger,
         configure: (inout Configuration) -> Void
     ) throws {
         var configuration = Configuration()
@@ -79,6 +83,7 @@ public final class SQLiteChallengeStore: ChallengeStore {
         }
         self.keys = keys
         retentionMs = Int64(retentionDays) * StorePolicy.dayMs
+        self.limits = limits
         self.logger = logger
         let signal = OutboxSignal(last: lastOutboxID)
         self.signal = signal
@@ -117,13 +122,12 @@ public final class SQLiteChallengeStore: ChallengeStore {
 
     func write<Value: Sendable>(_ body: @escaping @Sendable (Database) throws -> Value) async throws -> Value {
         guard !isClosed.load(ordering: .acquiring) else { throw StoreError.closed }
-        let context = ChangeContext.current
+        let caller = ChangeContext.current
         do {
             return try await group.write { database in
-                try ChangeContext.$current.withValue(context) {
-                    if let request = context.deviceRequest { try database.claim(request) }
-                    return try body(database)
-                }
+                var context = caller
+                if let request = context.deviceRequest { context.isRepeated = try database.claim(request) }
+                return try ChangeContext.$current.withValue(context) { try body(database) }
             }
         } catch {
             throw Self.storeError(error)

@@ -1,58 +1,78 @@
 public import ChallengeModel
+import Crypto
 import Foundation
 import GRDB
 
 extension SQLiteChallengeStore {
-    public func createChallenge(_ new: NewChallenge, nowMs: Int64) async throws -> (Challenge, isNew: Bool) {
+    public func create(_ new: NewChallenge, nowMs: Int64) async throws -> ChallengeCreation {
         let sid = ChallengeSID.generate(variant: 0x03, nowMs: nowMs)
-        return try await write { database in
-            guard let service = try database.service(new.service, account: new.account) else {
-                throw StoreError.notFound(.service)
-            }
-            if let known = try database.challenge(madeFor: new, nowMs: nowMs) { return (known, false) }
-            guard new.requestID == nil || new.expiresAtMs > nowMs else { throw StoreError.alreadyExpired }
-            guard
-                let entity = try database.entity(
-                    account: new.account, service: new.service, identity: new.identity)
-            else { throw StoreError.notFound(.entity) }
-            let policy = service.policy
-            guard new.factor != nil || policy.isFanOutAllowed else { throw StoreError.factorRequired }
-            let fallbacks = new.fallbacks.isEmpty ? policy.fallbacks : new.fallbacks
-            let factors = try database.resolveTargets(of: entity.sid, named: new.factor, fallbacks: fallbacks)
-            let challenge = Challenge(
-                sid: sid, account: new.account, service: new.service, entity: entity.sid, identity: entity.identity,
-                factor: new.factor, message: new.message, fields: new.fields, hiddenDetails: new.hiddenDetails,
-                includesDate: service.includeDate, expiresAtMs: new.expiresAtMs, createdAtMs: nowMs, updatedAtMs: nowMs,
-                respondedAtMs: nil, status: .pending, responder: nil, signedAnswer: nil, metadata: nil,
-                fallbacks: fallbacks, redelivery: policy.redelivery(over: new.redelivery), requestID: new.requestID,
-                notifications: 0)
-            try database.insert(challenge, traceparent: new.traceparent)
-            var targets: [DispatchTarget] = []
-            for factor in factors {
-                let budget = try database.grantBackgroundPushes(to: factor, challenge: sid, nowMs: nowMs)
-                try database.run(
-                    "INSERT INTO challenge_targets (challenge_sid, factor_sid, background_budget) VALUES (?, ?, ?)",
-                    [sid.rawValue, factor.sid.rawValue, budget])
-                targets.append(factor.dispatchTarget(of: service, backgroundBudget: budget))
-            }
-            if let requestID = new.requestID {
-                try database.run(
-                    """
-                    INSERT OR REPLACE INTO request_ids (account_sid, service_sid, request_id, challenge_sid, created_ms) \
-                    VALUES (?, ?, ?, ?, ?)
-                    """,
-                    [new.account.rawValue, new.service.rawValue, requestID, sid.rawValue, nowMs])
-            }
-            try database.dispatch(
-                challenge, .creation, to: targets, traceparent: new.traceparent, nowMs: nowMs)
-            try database.emit(
-                .challengeCreated, challenge,
-                [
-                    "factor_sids": .list(factors.map { .string($0.sid.rawValue) }),
-                    "expiration_date": .string(Timestamp.rfc3339Seconds(new.expiresAtMs)),
-                ], traceparent: new.traceparent, nowMs: nowMs)
-            return (challenge, true)
+        // A limit's refusal is counted and told: it is committed.
+        let result: Result<ChallengeCreation, StoreError> = try await write { database in
+            try self.create(new, as: sid, in: database, nowMs: nowMs)
         }
+        return try result.get()
+    }
+
+    private func create(
+        _ new: NewChallenge, as sid: ChallengeSID, in database: Database, nowMs: Int64
+    ) throws -> Result<ChallengeCreation, StoreError> {
+        guard let service = try database.service(new.service, account: new.account) else {
+            throw StoreError.notFound(.service)
+        }
+        if let known = try database.challenge(madeFor: new, nowMs: nowMs) {
+            return .success(ChallengeCreation(challenge: known, outcome: .repeated))
+        }
+        if let known = try database.challenge(madeWith: new.idempotency, nowMs: nowMs) {
+            return .success(ChallengeCreation(challenge: known, outcome: .replayed))
+        }
+        guard new.requestID == nil || new.expiresAtMs > nowMs else { throw StoreError.alreadyExpired }
+        guard let entity = try database.entity(account: new.account, service: new.service, identity: new.identity)
+        else { throw StoreError.notFound(.entity) }
+        let policy = service.policy
+        guard new.factor != nil || policy.isFanOutAllowed else { throw StoreError.factorRequired }
+        let rules = try ApprovalRules(new, under: policy)
+        let fallbacks = new.fallbacks.isEmpty ? policy.fallbacks : new.fallbacks
+        let factors = try database.resolveTargets(of: entity.sid, named: new.factor, fallbacks: fallbacks)
+        let former = try database.pendingChallenge(ofAction: new.actionKey, entity: entity.sid)
+        if let former, former.challenge.stands(for: new, under: rules, nowMs: nowMs) {
+            let challenge = try database.pushAgain(former, service: service, limits: limits, nowMs: nowMs)
+            try database.remember(new.idempotency, made: challenge.sid, nowMs: nowMs)
+            return .success(ChallengeCreation(challenge: challenge, outcome: .reused))
+        }
+        let isFormerLive = former.map { $0.challenge.expiresAtMs > nowMs } ?? false
+        let admission = try database.admit(
+            entity, isReplacing: isFormerLive, limits: limits, fallbacks: fallbacks, nowMs: nowMs)
+        guard case .admitted(let allowance, let quietUntilMs) = admission else {
+            guard case .refused(let refusal) = admission else { throw StoreError.failed("no admission") }
+            return .failure(.limited(refusal))
+        }
+        if let former { try database.close(former, isFormerLive ? .supersede : .expire, nowMs: nowMs) }
+        var challenge = Challenge(
+            sid: sid, account: new.account, service: new.service, entity: entity.sid, identity: entity.identity,
+            factor: new.factor, message: new.message, fields: new.fields, hiddenDetails: new.hiddenDetails,
+            includesDate: service.includeDate, expiresAtMs: new.expiresAtMs, createdAtMs: nowMs, updatedAtMs: nowMs,
+            respondedAtMs: nil, status: .pending, responder: nil, signedAnswer: nil, metadata: nil,
+            fallbacks: fallbacks, redelivery: policy.redelivery(over: new.redelivery), requestID: new.requestID,
+            notifications: 0)
+        if let actionKey = new.actionKey {
+            challenge.actionKey = actionKey
+            challenge.actionID = isFormerLive ? former?.challenge.actionID : Self.newActionID()
+        }
+        challenge.numberDigits = rules.numberDigits
+        if rules.numberDigits > 0 {
+            challenge.sealedNumber = try newNumber(digits: rules.numberDigits, account: new.account, challenge: sid)
+        }
+        challenge.requiresSession = rules.requiresSession
+        challenge.quietUntilMs = quietUntilMs
+        try database.insert(challenge, traceparent: new.traceparent)
+        try database.remember(new.idempotency, made: sid, nowMs: nowMs)
+        try database.address(challenge, to: factors, of: service, entity: entity, traceparent: new.traceparent)
+        return .success(ChallengeCreation(challenge: challenge, outcome: .created, allowance: allowance))
+    }
+
+    /// 22 characters that say nothing.
+    private static func newActionID() -> String {
+        SymmetricKey(size: .bits128).withUnsafeBytes { Base64URL.encode($0) }
     }
 
     public func challenge(
@@ -117,6 +137,43 @@ extension SQLiteChallengeStore {
 }
 
 extension Database {
+    /// Writes a new challenge's targets, dispatch and event.
+    fileprivate func address(
+        _ challenge: Challenge, to factors: [Factor], of service: Service, entity: Entity, traceparent: String?
+    ) throws {
+        let nowMs = challenge.createdAtMs
+        let isPushed = challenge.quietUntilMs == nil
+        var targets: [DispatchTarget] = []
+        for factor in factors {
+            let budget =
+                isPushed ? try grantBackgroundPushes(to: factor, challenge: challenge.sid, nowMs: nowMs) : 0
+            try run(
+                "INSERT INTO challenge_targets (challenge_sid, factor_sid, background_budget) VALUES (?, ?, ?)",
+                [challenge.sid.rawValue, factor.sid.rawValue, budget])
+            targets.append(factor.dispatchTarget(of: service, backgroundBudget: budget))
+        }
+        if let requestID = challenge.requestID {
+            try run(
+                """
+                INSERT OR REPLACE INTO request_ids (account_sid, service_sid, request_id, challenge_sid, created_ms) \
+                VALUES (?, ?, ?, ?, ?)
+                """,
+                [challenge.account.rawValue, challenge.service.rawValue, requestID, challenge.sid.rawValue, nowMs])
+        }
+        if isPushed { try dispatch(challenge, .creation, to: targets, traceparent: traceparent, nowMs: nowMs) }
+        try emit(
+            .challengeCreated, challenge,
+            [
+                "factor_sids": .list(factors.map { .string($0.sid.rawValue) }),
+                "expiration_date": .string(Timestamp.rfc3339Seconds(challenge.expiresAtMs)),
+            ], traceparent: traceparent, nowMs: nowMs)
+        if let quietUntilMs = challenge.quietUntilMs {
+            try emitLimit(
+                .quiet, of: entity, id: challenge.sid.rawValue, challenge: challenge.sid,
+                fallbacks: challenge.fallbacks, untilMs: quietUntilMs, nowMs: nowMs)
+        }
+    }
+
     /// What a request id made within its life; nil: it is free.
     func challenge(madeFor new: NewChallenge, nowMs: Int64) throws -> Challenge? {
         guard let requestID = new.requestID else { return nil }

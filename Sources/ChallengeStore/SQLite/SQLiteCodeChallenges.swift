@@ -16,6 +16,9 @@ extension SQLiteChallengeStore {
                 throw StoreError.notFound(.factor)
             }
             guard factor.isVerified else { throw StoreError.factorUnverified }
+            guard try database.challenge(madeWith: new.idempotency, nowMs: nowMs) == nil else {
+                throw StoreError.repeated
+            }
             try database.countCodeChallenge(sid, of: factor, nowMs: nowMs)
             let challenge = Challenge(
                 sid: sid, account: new.account, service: new.service, entity: entity.sid, identity: entity.identity,
@@ -24,6 +27,7 @@ extension SQLiteChallengeStore {
                 respondedAtMs: nil, status: .pending, responder: nil, signedAnswer: nil, metadata: nil, fallbacks: [],
                 redelivery: StorePolicy.completed(new.redelivery), requestID: nil, notifications: 0)
             try database.insert(challenge, traceparent: new.traceparent)
+            try database.remember(new.idempotency, made: sid, nowMs: nowMs)
             // What lists are filtered by. Nothing is pushed to it.
             try database.run(
                 "INSERT INTO challenge_targets (challenge_sid, factor_sid, background_budget) VALUES (?, ?, 0)",

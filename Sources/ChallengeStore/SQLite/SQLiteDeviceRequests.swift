@@ -14,17 +14,19 @@ extension SQLiteChallengeStore {
 
 extension Database {
     /// The token is the request's from now on.
+    /// - Returns: whether it was before.
     /// - Throws: `tokenReplayed` when it was used for another.
-    func claim(_ request: DeviceRequest) throws {
+    func claim(_ request: DeviceRequest) throws -> Bool {
         let fingerprint = blob(request.fingerprint)
         if try changes(
             "INSERT OR IGNORE INTO device_requests (fingerprint, request, expires_ms) VALUES (?, ?, ?)",
             [fingerprint, blob(request.request), request.expiresAtMs])
         {
-            return
+            return false
         }
         let used = try row("SELECT request FROM device_requests WHERE fingerprint = ?", [fingerprint])?[0] as Data?
         guard let used, [UInt8](used) == request.request else { throw StoreError.tokenReplayed }
+        return true
     }
 
     func deleteOldDeviceRequests(limit: Int, nowMs: Int64) throws {

@@ -61,7 +61,7 @@ extension Database {
             }
         }
         if try exists("SELECT 1 FROM device_requests WHERE expires_ms <= ? LIMIT 1", [nowMs])
-            || hasOldAudit(nowMs: nowMs)
+            || hasOldAudit(nowMs: nowMs) || hasOldPolicyRows(nowMs: nowMs)
         {
             return true
         }
@@ -85,6 +85,7 @@ extension Database {
             "1", [], createdBeforeMs: nowMs - StorePolicy.unverifiedLifeMs, limit: limit, nowMs: nowMs)
         try deleteOldDeviceRequests(limit: limit, nowMs: nowMs)
         try deleteOldAudit(limit: limit, nowMs: nowMs)
+        try deleteOldPolicyRows(limit: limit, nowMs: nowMs)
         try pruneUnverifiedCodes(
             "1", [], createdBeforeMs: nowMs - StorePolicy.unverifiedLifeMs, limit: limit, nowMs: nowMs)
         for (table, key) in [

@@ -84,6 +84,16 @@ enum RequestReading: Sendable, Equatable {
         new.fallbacks = try ChallengeRules.fallbacks(request.fallbacks)
         new.redelivery = try ChallengeRules.redelivery(request.redelivery)
         new.requestID = request.requestID
+        if !request.actionKey.isEmpty { new.actionKey = try ChallengeRules.actionKey(request.actionKey) }
+        if request.numberMatching { new.requiresNumber = true }
+        if request.numberDigits != 0 {
+            guard let digits = Int(exactly: request.numberDigits), ChallengeRules.numberDigits.contains(digits) else {
+                throw ChallengeRules.violation(.numberDigits, "a whole number from 2 to 6")
+            }
+            new.numberDigits = digits
+        }
+        if request.requireSession { new.requiresSession = true }
+        try ChallengeRules.completeNumber(&new)
         new.traceparent = traceparent
         return new
     }
@@ -116,7 +126,11 @@ struct RequestRejection: Error, Sendable, Equatable {
         code = told.code
         reason = told.message
         parameter = nil
-        if case .noVerifiedFactor(let named) = error { fallbacks = named } else { fallbacks = new.fallbacks }
+        switch error {
+        case .noVerifiedFactor(let named): fallbacks = named
+        case .limited(let refusal): fallbacks = refusal.fallbacks
+        default: fallbacks = new.fallbacks
+        }
     }
 
     /// The same for every redelivery of the record.

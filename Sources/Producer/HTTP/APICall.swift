@@ -15,6 +15,8 @@ struct APICall: Sendable {
     /// `scheme://host:port`, without a slash at its end.
     let baseURL: String
     let traceparent: String?
+    /// As it was sent.
+    let idempotencyKey: String?
     /// `RQ…`.
     let requestID: String
     /// Epoch milliseconds.

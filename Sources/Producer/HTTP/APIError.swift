@@ -17,6 +17,8 @@ enum APICode: Int, CaseIterable, Sendable {
     case requestTimeout = 20408
     case tooLarge = 20413
     case mediaType = 20415
+    case idempotencyKeyUsed = 20422
+    case tooManyRequests = 20429
     case internalError = 20500
     case unavailable = 20503
     case invalidParameter = 60200
@@ -54,7 +56,10 @@ enum APICode: Int, CaseIterable, Sendable {
         case .entityExists, .factorExists: 409
         case .tooLarge: 413
         case .mediaType: 415
-        case .challengeAttempts, .notificationLimit, .factorAttempts, .challengeCreations, .factorCreations: 429
+        case .idempotencyKeyUsed: 422
+        case .tooManyRequests, .challengeAttempts, .notificationLimit, .factorAttempts, .challengeCreations,
+            .factorCreations:
+            429
         case .internalError: 500
         case .unavailable: 503
         case .invalidParameter, .accessTokenParameters, .noPushPlatform, .publicKeyInvalid, .factorLimit, .pageSize,

@@ -59,7 +59,8 @@ struct APIResponder: HTTPResponder {
                 baseURL: view.baseURL(
                     host: request.head.authority, forwardedHost: request.headers[Self.forwardedHost],
                     forwardedProto: request.headers[Self.forwardedProto], peer: context.peer),
-                traceparent: TraceParent.valid(request.headers[Self.traceparent]), requestID: requestID, nowMs: clock())
+                traceparent: TraceParent.valid(request.headers[Self.traceparent]),
+                idempotencyKey: request.headers[Self.idempotencyKey], requestID: requestID, nowMs: clock())
             reply = try await api.answer(call)
         } catch {
             reply = Self.reply(to: error, logger: logger, requestID: requestID)
@@ -156,6 +157,7 @@ struct APIResponder: HTTPResponder {
     private static let forwardedHost = HTTPField.Name("X-Forwarded-Host") ?? .via
     private static let forwardedProto = HTTPField.Name("X-Forwarded-Proto") ?? .via
     private static let traceparent = HTTPField.Name("traceparent") ?? .via
+    private static let idempotencyKey = HTTPField.Name(IdempotencyRules.header) ?? .via
 }
 
 /// A request's context: who is at the other end of the connection.

@@ -34,7 +34,7 @@ extension Route {
         case .factors:
             return isRead ? Access(roles: [.full, .send, .read]) : Access(roles: [.full], device: .accessToken)
         case .factor: return Access(roles: isRead ? [.full, .send, .read] : [.full], device: .token)
-        case .accessTokens: return Access(roles: [.full, .send])
+        case .accessTokens, .sessionTokens: return Access(roles: [.full, .send])
         case .accessToken: return Access(roles: [.full, .send, .read])
         case .receipts: return Access(roles: [], device: .receiptToken)
         case .auditEvents: return Access(roles: [.full])

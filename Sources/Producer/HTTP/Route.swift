@@ -4,6 +4,7 @@ enum Route: Equatable, Sendable {
     case service(String)
     case accessTokens(service: String)
     case accessToken(service: String, String)
+    case sessionTokens(service: String)
     case webhooks(service: String)
     case webhook(service: String, String)
     case entities(service: String)
@@ -62,6 +63,7 @@ enum Route: Equatable, Sendable {
         case (2, _): self = .service(service)
         case (3, "AccessTokens"): self = .accessTokens(service: service)
         case (4, "AccessTokens"): self = .accessToken(service: service, parts[3])
+        case (3, "SessionTokens"): self = .sessionTokens(service: service)
         case (3, "Webhooks"): self = .webhooks(service: service)
         case (4, "Webhooks"): self = .webhook(service: service, parts[3])
         case (3, "Entities"): self = .entities(service: service)
@@ -88,6 +90,7 @@ enum Route: Equatable, Sendable {
         case .service: "/v2/Services/{sid}"
         case .accessTokens: "/v2/Services/{sid}/AccessTokens"
         case .accessToken: "/v2/Services/{sid}/AccessTokens/{sid}"
+        case .sessionTokens: "/v2/Services/{sid}/SessionTokens"
         case .webhooks: "/v2/Services/{sid}/Webhooks"
         case .webhook: "/v2/Services/{sid}/Webhooks/{sid}"
         case .entities: "/v2/Services/{sid}/Entities"
@@ -113,7 +116,7 @@ enum Route: Equatable, Sendable {
         case .challenge: ["GET", "POST"]
         case .entity, .credential: ["GET", "DELETE"]
         case .accessToken, .auditEvents: ["GET"]
-        case .accessTokens, .notifications, .challengeReceipts, .receipts: ["POST"]
+        case .accessTokens, .sessionTokens, .notifications, .challengeReceipts, .receipts: ["POST"]
         }
     }
 }

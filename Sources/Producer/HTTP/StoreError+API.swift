@@ -44,11 +44,39 @@ extension APIError {
         case .factorRequired:
             self.init(
                 RuleViolation("FactorSid", "the SID of a factor, it is required: the service has Push.FanOut=false"))
+        case .loosened(let rule):
+            self.init(RuleViolation(rule.parameter, rule.expectation))
+        case .approvalRefused(let refusal): self.init(refusal)
+        case .limited(let refusal): self.init(refusal)
+        case .idempotencyConflict:
+            self.init(
+                .idempotencyKeyUsed,
+                "\(IdempotencyRules.header): it was used for a request with other parameters within 24 hours")
+        case .repeated: self.init(.unavailable, "Busy: the same request is under way", headers: ["Retry-After": "1"])
         case .alreadyResponded: self.init(.alreadyResponded, "The challenge was answered already")
         case .alreadyExpired: self.init(.alreadyExpired, "The challenge has expired")
         case .busy, .closed:
             self.init(.unavailable, "Busy: nothing was done, try again", headers: ["Retry-After": "1"])
         case .failed: self.init(.internalError, "Internal error")
+        }
+    }
+}
+
+extension ApprovalRule {
+    /// Of a creation.
+    var parameter: String {
+        switch self {
+        case .number: ChallengeField.numberMatching.rawValue
+        case .numberDigits: ChallengeField.numberDigits.rawValue
+        case .session: ChallengeField.requireSession.rawValue
+        }
+    }
+
+    var expectation: String {
+        switch self {
+        case .number: "true, or nothing: the service has Push.NumberMatching=required"
+        case .numberDigits: "at least the service's Push.NumberDigits"
+        case .session: "true, or nothing: the service has Push.RequireSession=true"
         }
     }
 }

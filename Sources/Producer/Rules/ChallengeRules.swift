@@ -14,6 +14,10 @@ enum ChallengeField: String, CaseIterable {
     case maxAttempts = "Redelivery.MaxAttempts"
     case expectedLatency = "Redelivery.ExpectedLatency"
     case confirm = "Redelivery.Confirm"
+    case actionKey = "ActionKey"
+    case numberMatching = "NumberMatching"
+    case numberDigits = "NumberDigits"
+    case requireSession = "RequireSession"
 
     /// In `ChallengeRequest`.
     var recordField: String {
@@ -29,6 +33,10 @@ enum ChallengeField: String, CaseIterable {
         case .maxAttempts: "redelivery.max_attempts"
         case .expectedLatency: "redelivery.expected_latency_ms"
         case .confirm: "redelivery.confirm"
+        case .actionKey: "action_key"
+        case .numberMatching: "number_matching"
+        case .numberDigits: "number_digits"
+        case .requireSession: "require_session"
         }
     }
 }
@@ -136,6 +144,22 @@ enum ChallengeRules {
             throw RuleViolation(name, "milliseconds from 500 to 60000, or adaptive")
         }
         return .fixed(Int(latencyMs))
+    }
+
+    static func actionKey(_ text: String) throws(RuleViolation) -> String {
+        guard (1...128).contains(text.unicodeScalars.count) else {
+            throw violation(.actionKey, "1 to 128 characters that name one attempt, or nothing")
+        }
+        return text
+    }
+
+    /// Who asks for digits asks for a number.
+    static func completeNumber(_ new: inout NewChallenge) throws(RuleViolation) {
+        guard new.numberDigits != nil else { return }
+        guard new.requiresNumber != false else {
+            throw violation(.numberDigits, "nothing beside \(ChallengeField.numberMatching.rawValue)=false")
+        }
+        new.requiresNumber = true
     }
 
     /// Zeros stand for the defaults.

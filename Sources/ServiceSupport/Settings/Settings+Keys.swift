@@ -120,6 +120,24 @@ extension Settings {
     public static let storeRetention = Setting.integer(
         "store.retentionDays", type: "days", default: 30, range: 1...3650, roles: [.producer],
         "How long a finished challenge is kept, with the identity and the details in it, from its creation.")
+    public static let limitBurst = Setting.integer(
+        "limits.burst", type: "challenges", default: 20, range: 0...10_000, roles: [.producer],
+        "Challenges that an identity may be asked at once; 0: no limit.")
+    public static let limitInterval = Setting.milliseconds(
+        "limits.interval", default: 15_000, range: 100...3_600_000, roles: [.producer],
+        "From one more challenge of an identity to the next, once the burst is used up.")
+    public static let limitPending = Setting.integer(
+        "limits.pending", type: "challenges", default: 10, range: 0...10_000, roles: [.producer],
+        "Challenges of an identity pending at once; 0: no limit.")
+    public static let limitDenials = Setting.integer(
+        "limits.denials", type: "denials", default: 3, range: 0...20, roles: [.producer],
+        "Denials of an identity within `limits.denialWindow` after which nothing is pushed to it; 0: never.")
+    public static let limitDenialWindow = Setting.milliseconds(
+        "limits.denialWindow", default: 600_000, range: 1000...86_400_000, roles: [.producer],
+        "For how long a denial counts.")
+    public static let limitQuiet = Setting.milliseconds(
+        "limits.quiet", default: 900_000, range: 1000...86_400_000, roles: [.producer],
+        "For how long nothing is pushed; challenges are made all the same, and polling finds them.")
     public static let entranceAccount = Setting(
         SettingDescription(
             key: "entrance.account", type: "AC and 32 hexadecimal digits", defaultText: nil, range: "", isSecret: false,
@@ -232,7 +250,9 @@ extension Settings {
         apiKey.description, apiCORSOrigins.description, apiTrustedProxies.description, deviceAPIHost.description,
         deviceAPIPort.description, deviceAPIPublicURL.description, deviceAPICertificate.description,
         deviceAPIKey.description,
-        storePath.description, storeRetention.description, entranceAccount.description, outboxLimit.description,
+        storePath.description, storeRetention.description, limitBurst.description, limitInterval.description,
+        limitPending.description, limitDenials.description, limitDenialWindow.description, limitQuiet.description,
+        entranceAccount.description, outboxLimit.description,
         apnsURL.description,
         apnsSandboxURL.description, fcmURL.description, fcmTokenURL.description, hmsURL.description,
         hmsTokenURL.description, providersProxy.description, providersCAFile.description,

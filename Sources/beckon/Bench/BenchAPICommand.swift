@@ -41,7 +41,7 @@ struct BenchAPICommand: AsyncParsableCommand {
         let logger = Logger(label: "bench") { _ in SwiftLogNoOpLogHandler() }
         let hello = try await hello(logger)
         let store = try SQLiteChallengeStore(
-            path: path, keys: StoreKeys(store: .random(), configuration: .random()), logger: logger)
+            path: path, keys: StoreKeys(store: .random(), configuration: .random()), limits: .none, logger: logger)
         let (account, requests) = try await fill(store)
         let names = TopicNames()
         let broker = try EmbeddedBroker(

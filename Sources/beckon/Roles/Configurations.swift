@@ -1,5 +1,6 @@
 import AckTracker
 import ChallengeModel
+import ChallengeStore
 import DispatcherWorker
 import Foundation
 import Producer
@@ -51,6 +52,24 @@ extension ProducerConfiguration {
     }
 }
 
+extension ChallengeLimits {
+    init(_ settings: Settings) throws {
+        self.init()
+        burst = try settings(Settings.limitBurst)
+        intervalMs = try settings(Settings.limitInterval).wholeMilliseconds
+        pending = try settings(Settings.limitPending)
+        denials = try settings(Settings.limitDenials)
+        denialWindowMs = try settings(Settings.limitDenialWindow).wholeMilliseconds
+        quietMs = try settings(Settings.limitQuiet).wholeMilliseconds
+    }
+}
+
+extension Duration {
+    fileprivate var wholeMilliseconds: Int64 {
+        components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000
+    }
+}
+
 extension DispatcherConfiguration {
     init(_ settings: Settings) throws {
         self.init(
@@ -82,9 +101,7 @@ extension TrackerConfiguration {
         self.init(
             kafka: try settings.kafka(), topics: .init(prefix: try settings(Settings.topicPrefix)),
             recordKeys: try settings(Settings.recordKeys))
-        let latency = try settings(Settings.trackerLatency)
-        policy.expectedLatencyMs = UInt32(
-            latency.components.seconds * 1000 + latency.components.attoseconds / 1_000_000_000_000_000)
+        policy.expectedLatencyMs = UInt32(try settings(Settings.trackerLatency).wholeMilliseconds)
         policy.maxAttempts = UInt8(try settings(Settings.trackerAttempts))
     }
 }

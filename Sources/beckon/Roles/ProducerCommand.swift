@@ -19,7 +19,8 @@ struct ProducerCommand: AsyncParsableCommand {
             path: try settings(Settings.storePath),
             keys: StoreKeys(
                 store: try settings(Settings.storeKeys), configuration: try settings(Settings.configurationKeys)),
-            retentionDays: try settings(Settings.storeRetention), logger: context.logger)
+            retentionDays: try settings(Settings.storeRetention), limits: try ChallengeLimits(settings),
+            logger: context.logger)
         let configuration = try ProducerConfiguration(settings)
         let service = ProducerService(
             configuration: configuration, store: store, readiness: context.readiness,

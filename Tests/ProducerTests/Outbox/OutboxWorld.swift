@@ -41,7 +41,7 @@ struct OutboxWorld: Sendable {
         let producer = try KafkaProducer(configuration: writing, logger: logger)
         let store = try SQLiteChallengeStore(
             path: folder.appending(path: "store.db").path,
-            keys: StoreKeys(store: .random(), configuration: .random()), logger: logger)
+            keys: StoreKeys(store: .random(), configuration: .random()), limits: .none, logger: logger)
         let nowMs = Timestamp.nowMs()
         let account = try await store.createAccount(nowMs: nowMs).sid
         let service = try await store.createService(NewService(account: account, friendlyName: "s"), nowMs: nowMs).sid

@@ -22,6 +22,7 @@ struct API: Sendable {
         case (.service(let sid), _): try await updateService(call, sid)
         case (.accessTokens(let service), _): try await createAccessToken(call, service)
         case (.accessToken(let service, let sid), _): try await fetchAccessToken(call, service, sid)
+        case (.sessionTokens(let service), _): try await createSessionToken(call, service)
         case (.webhooks(let service), "GET"): try await listWebhooks(call, service)
         case (.webhooks(let service), _): try await createWebhook(call, service)
         case (.webhook(let service, let sid), "GET"): try await fetchWebhook(call, service, sid)

@@ -36,25 +36,73 @@ enum BeckonObject {
     }
 
     /// Of a challenge, for a backend: the settings in effect when one of them is an extension's; nil: none is.
-    static func challenge(_ challenge: Challenge) -> JSONValue? {
+    static func challenge(_ challenge: Challenge, secrets: ChallengeSecrets) -> JSONValue? {
+        let evidence = evidence(challenge, secrets.evidence)
+        guard isInEffect(challenge) || (evidence != nil && secrets.evidence == .always) else { return nil }
         let redelivery = challenge.redelivery
-        let isFanOut = challenge.factor == nil
-        let attempts = redelivery.maxAttempts == 0 ? 4 : Int(redelivery.maxAttempts)
-        let latency = redelivery.expectedLatencyMs == 0 ? 8000 : Int(redelivery.expectedLatencyMs)
-        let isRedeliverySet =
-            attempts != 4 || latency != 8000 || redelivery.adaptive || redelivery.confirm == .any
-        guard isFanOut || isRedeliverySet || !challenge.fallbacks.isEmpty || challenge.requestID != nil else {
-            return nil
-        }
-        return .object([
-            ("fan_out", .boolean(isFanOut)), ("fallbacks", .array(challenge.fallbacks.map { .string($0) })),
+        var members: [(name: String, value: JSONValue)] = [
+            ("fan_out", .boolean(challenge.factor == nil)),
+            ("fallbacks", .array(challenge.fallbacks.map { .string($0) })),
             (
                 "redelivery",
                 self.redelivery(
-                    attempts: attempts, latencyMs: latency, isAdaptive: redelivery.adaptive,
+                    attempts: attempts(redelivery), latencyMs: latencyMs(redelivery), isAdaptive: redelivery.adaptive,
                     isAny: redelivery.confirm == .any)
-            ),
-            ("request_id", .optional(challenge.requestID)),
+            ), ("request_id", .optional(challenge.requestID)),
+        ]
+        if let actionKey = challenge.actionKey { members.append(("action_key", .string(actionKey))) }
+        if challenge.numberDigits > 0 {
+            members.append(
+                (
+                    "number_matching",
+                    .object([
+                        ("digits", .integer(Int64(challenge.numberDigits))), ("number", .optional(secrets.number)),
+                    ])
+                ))
+        }
+        if challenge.requiresSession { members.append(("require_session", .boolean(true))) }
+        if let quietUntilMs = challenge.quietUntilMs {
+            members.append(("quiet_until", .string(Timestamp.rfc3339Seconds(quietUntilMs))))
+        }
+        if let evidence { members.append(("evidence", evidence)) }
+        return .object(members)
+    }
+
+    /// For a device: what the app needs to ask the person for, and what it knows an action by.
+    static func challenge(forDevice challenge: Challenge) -> JSONValue? {
+        var members: [(name: String, value: JSONValue)] = []
+        if let actionID = challenge.actionID { members.append(("action_id", .string(actionID))) }
+        if challenge.numberDigits > 0 { members.append(("number_digits", .integer(Int64(challenge.numberDigits)))) }
+        if challenge.requiresSession { members.append(("require_session", .boolean(true))) }
+        return members.isEmpty ? nil : .object(members)
+    }
+
+    private static func isInEffect(_ challenge: Challenge) -> Bool {
+        let redelivery = challenge.redelivery
+        let isRedeliverySet =
+            attempts(redelivery) != 4 || latencyMs(redelivery) != 8000 || redelivery.adaptive
+            || redelivery.confirm == .any
+        return challenge.factor == nil || isRedeliverySet || !challenge.fallbacks.isEmpty
+            || challenge.requestID != nil || challenge.actionKey != nil || challenge.numberDigits > 0
+            || challenge.requiresSession || challenge.quietUntilMs != nil
+    }
+
+    private static func attempts(_ redelivery: Redelivery) -> Int {
+        redelivery.maxAttempts == 0 ? 4 : Int(redelivery.maxAttempts)
+    }
+
+    private static func latencyMs(_ redelivery: Redelivery) -> Int {
+        redelivery.expectedLatencyMs == 0 ? 8000 : Int(redelivery.expectedLatencyMs)
+    }
+
+    /// The signed answer and the key that it is good under.
+    private static func evidence(_ challenge: Challenge, _ shown: ChallengeSecrets.Evidence) -> JSONValue? {
+        guard shown != .never, let answer = challenge.signedAnswer, let key = challenge.responderKey,
+            let factor = challenge.responder
+        else { return nil }
+        return .object([
+            ("factor_sid", .string(factor.rawValue)), ("signed_answer", .string(answer)),
+            ("public_key", .string(Base64.encode(key))),
         ])
     }
 }

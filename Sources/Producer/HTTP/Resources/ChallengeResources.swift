@@ -11,9 +11,7 @@ extension API {
         let new = try newChallenge(
             &parameters, account: account, service: service, identity: identity, call: call)
         if new.factor?.isCodeFactor == true { return try await createCodeChallenge(call, new, &parameters) }
-        let (challenge, _) = try await store.createChallenge(new, nowMs: call.nowMs)
-        metrics.challengeCreated(source: "http")
-        return .created(show(call).challenge(challenge, device: nil, nowMs: call.nowMs), ignoring: parameters.unread)
+        return try reply(call, to: try await store.create(new, nowMs: call.nowMs), ignoring: parameters.unread)
     }
 
     private func newChallenge(
@@ -47,8 +45,10 @@ extension API {
             new.hiddenDetails = try ChallengeRules.hiddenDetails(text)
         }
         new.traceparent = call.traceparent
+        new.idempotency = try IdempotencyRules.key(
+            call.idempotencyKey, account: account, method: call.method, path: call.path, parameters)
         guard !isCode else { return new }
-        new.fallbacks = try ChallengeRules.fallbacks(parameters.list(ChallengeField.fallback.rawValue))
+        try readPolicies(&parameters, into: &new)
         new.redelivery = try redelivery(&parameters)
         return new
     }
@@ -115,8 +115,12 @@ extension API {
         _ call: APICall, _ service: String, _ identity: String, _ sid: String
     ) async throws -> APIReply {
         let (challenge, caller) = try await challenge(call, service, identity, sid)
+        var parameters = try call.parameters()
+        let evidence = try parameters.boolean("Evidence")
         var reply = APIReply.ok(
-            show(call).challenge(challenge, device: caller.factor?.sid, nowMs: call.nowMs))
+            show(call).challenge(
+                challenge, device: caller.factor?.sid, nowMs: call.nowMs,
+                secrets: try secrets(of: challenge, for: call, evidence: evidence)), ignoring: parameters.unread)
         if isPending(challenge, call), !challenge.isCodeChallenge {
             reply.headers["Twilio-Verify-Signature-Fields"] = SignedAnswer.headerValue
         }
@@ -129,11 +133,16 @@ extension API {
         _ call: APICall, _ service: String, _ identity: String, _ sid: String
     ) async throws -> APIReply {
         let (challenge, caller) = try await challenge(call, service, identity, sid)
-        if challenge.isCodeChallenge, caller.factor == nil { return try await answerCodeChallenge(call, challenge) }
-        guard let factor = caller.factor else {
-            throw APIError(.accessDenied, "Access denied: only the device answers a challenge, with its own token")
-        }
         var parameters = try call.parameters()
+        guard let factor = caller.factor else {
+            if challenge.isCodeChallenge, try parameters.text("Status") == nil {
+                return try await answerCodeChallenge(call, challenge)
+            }
+            return try await cancelChallenge(call, challenge)
+        }
+        guard try parameters.text("Status") == nil else {
+            throw APIError(.accessDenied, "Access denied: a device answers, only a backend cancels")
+        }
         let payload = try parameters.required("AuthPayload", length: 1...CompactJWT.maxLength)
         let metadata = try metadata(&parameters)
         let shown = show(call).challenge(challenge, device: factor.sid, nowMs: call.nowMs)
@@ -147,9 +156,11 @@ extension API {
             metrics.answer(.refused)
             throw APIError(.answerRefused, "Challenge verification failed: \(reason)")
         }
-        let answer = Answer(
+        var answer = Answer(
             challenge: challenge.sid, factor: factor.sid, isApproval: isApproval, signedAnswer: payload,
             metadata: metadata)
+        answer.number = try parameters.text("Number", length: 0...16)
+        answer.sessionToken = try parameters.text("SessionToken", length: 0...256)
         do {
             let answered = try await store.answer(answer, nowMs: call.nowMs)
             metrics.answer(isApproval ? .approved : .denied)
@@ -158,6 +169,9 @@ extension API {
         } catch let error as StoreError where error == .alreadyResponded || error == .alreadyExpired {
             metrics.answer(.late)
             throw error
+        } catch StoreError.approvalRefused(let refusal) {
+            metrics.answer(refusal == .numberWrongDenied ? .denied : .refused)
+            throw APIError(refusal)
         }
     }
 

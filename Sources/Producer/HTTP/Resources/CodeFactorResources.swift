@@ -89,7 +89,19 @@ extension API {
         _ call: APICall, _ new: NewChallenge, _ parameters: inout ParameterReader
     ) async throws -> APIReply {
         let code = try parameters.text("AuthPayload").map { text throws(RuleViolation) in try CodeRules.payload(text) }
-        let challenge = try await store.createCodeChallenge(new, code: code, nowMs: call.nowMs)
+        let made: Challenge?
+        do {
+            made = try await store.createCodeChallenge(new, code: code, nowMs: call.nowMs)
+        } catch StoreError.repeated {
+            made = nil
+        }
+        guard let challenge = made else {
+            guard let key = new.idempotency,
+                let known = try await store.challenge(madeWith: key, nowMs: call.nowMs)
+            else { throw APIError.notFound }
+            return try reply(
+                call, to: ChallengeCreation(challenge: known, outcome: .replayed), ignoring: parameters.unread)
+        }
         metrics.challengeCreated(source: "http")
         if code != nil { metrics.answer(challenge.status == .approved ? .approved : .refused) }
         return .created(show(call).challenge(challenge, device: nil, nowMs: call.nowMs), ignoring: parameters.unread)

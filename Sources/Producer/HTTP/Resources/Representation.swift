@@ -225,8 +225,10 @@ struct Representation: Sendable {
     // MARK: - Challenges
 
     /// A challenge as a reader sees it. A device reads its own factor's SID, also in a fan-out: it signs that. A backend reads null in a
-    /// fan-out until someone answers, then the answerer's; only a backend reads `beckon`.
-    func challenge(_ challenge: Challenge, device: FactorSID?, nowMs: Int64) -> JSONValue {
+    /// fan-out until someone answers, then the answerer's; each reads its own `beckon`.
+    func challenge(
+        _ challenge: Challenge, device: FactorSID?, nowMs: Int64, secrets: ChallengeSecrets = .init()
+    ) -> JSONValue {
         let status = ChallengeLifecycle.status(
             stored: challenge.status, expiresAtMs: challenge.expiresAtMs, nowMs: nowMs)
         let factor = device ?? challenge.factor ?? challenge.responder
@@ -250,8 +252,18 @@ struct Representation: Sendable {
             ("factor_type", .string(challenge.factorType)), ("url", .string(url)),
             ("links", .object([("notifications", .string("\(url)/Notifications"))])),
         ])
-        guard device == nil, let extensions = BeckonObject.challenge(challenge) else { return value }
-        return value.adding("beckon", extensions)
+        let extensions =
+            device == nil
+            ? BeckonObject.challenge(challenge, secrets: secrets) : BeckonObject.challenge(forDevice: challenge)
+        return extensions.map { value.adding("beckon", $0) } ?? value
+    }
+
+    func sessionToken(_ new: NewSessionToken, token: String, nowMs: Int64) -> JSONValue {
+        .object([
+            ("account_sid", .string(new.account.rawValue)), ("service_sid", .string(new.service.rawValue)),
+            ("identity", .string(new.identity)), ("factor_sid", .optional(new.factor?.rawValue)),
+            ("token", .string(token)), ("ttl", .integer(Int64(new.ttlSeconds))), ("date_created", time(nowMs)),
+        ])
     }
 
     func notification(_ sid: NotificationSID, of challenge: Challenge, ttl: Int, nowMs: Int64) -> JSONValue {

@@ -13,6 +13,9 @@ struct ParameterReader {
         return form.pairs.map(\.name).filter { seen.insert($0).inserted }
     }
 
+    /// Everything that was sent, in order.
+    var pairs: [Form.Pair] { form.pairs }
+
     /// All values of a repeated parameter, in order.
     mutating func list(_ name: String) -> [String] {
         asked.insert(name)

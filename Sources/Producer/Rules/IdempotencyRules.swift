@@ -1,0 +1,35 @@
+import ChallengeModel
+import ChallengeStore
+import Crypto
+
+/// The header `Idempotency-Key`: what the store knows a request by.
+enum IdempotencyRules {
+    static let header = "Idempotency-Key"
+
+    /// Parameters are the same when each name has the same values in the same order, however the names are ordered.
+    /// - Throws: for a key that is empty, longer than 255 bytes, or not printable ASCII.
+    static func key(
+        _ text: String?, account: AccountSID, method: String, path: String, _ parameters: ParameterReader
+    ) throws(RuleViolation) -> IdempotencyKey? {
+        guard let text else { return nil }
+        guard (1...255).contains(text.utf8.count), text.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) else {
+            throw RuleViolation(header, "1 to 255 printable characters without spaces")
+        }
+        let pairs = parameters.pairs.enumerated().sorted {
+            ($0.element.name, $0.offset) < ($1.element.name, $1.offset)
+        }
+        return IdempotencyKey(
+            key: digest([account.rawValue, method, path, text]),
+            request: digest(pairs.flatMap { [$0.element.name, $0.element.value] }))
+    }
+
+    /// SHA-256 over the parts, each with its length.
+    private static func digest(_ parts: [String]) -> [UInt8] {
+        var hash = SHA256()
+        for part in parts {
+            withUnsafeBytes(of: UInt64(part.utf8.count).littleEndian) { hash.update(bufferPointer: $0) }
+            hash.update(data: Array(part.utf8))
+        }
+        return Array(hash.finalize())
+    }
+}

@@ -1,0 +1,191 @@
+import ChallengeModel
+import ChallengeStore
+import Foundation
+import Testing
+
+@testable import Producer
+
+@Suite("Limits against push bombing", .timeLimit(.minutes(3)))
+struct LimitTests {
+    @Test("over a limit: 429 with Retry-After and RateLimit headers, the fall-backs, and an event")
+    func refusals() async throws {
+        try await ProducerHarness.run(ownBroker: [.receipts: 5]) { producer in
+            let scene = try await PolicyScene(producer, [("Push.Fallback", "sms")])
+            _ = try await producer.drainOutbox()
+            for left in (10..<20).reversed() {
+                let created = try await scene.create()
+                #expect(created.status == 201)
+                #expect(created.header("RateLimit-Limit") == "20")
+                #expect(created.header("RateLimit-Remaining") == "\(left)")
+                #expect(created.header("RateLimit-Reset") == "\((20 - left) * 15)")
+            }
+            let pending = try await scene.create()
+            #expect(pending.status == 429)
+            #expect(try pending.code() == 20429)
+            #expect(try pending.text("message").contains("pending; fall back to sms"), "\(pending.text)")
+            #expect(Int(pending.header("Retry-After") ?? "").map { (290...301).contains($0) } == true)
+            let rows = try await producer.drainOutbox()
+            #expect(try rows.events.filter { $0 == "limit.reached" }.count == 1)
+            #expect(try rows.pushes.count == 10)
+            // Ended one by one, so that the burst is the limit that is reached.
+            for index in 0..<10 {
+                let list = try await producer.get(
+                    "\(scene.phone.challengesPath)?Status=pending&PageSize=1", as: producer.backend)
+                let oldest = try #require(try list.items("challenges").first?["sid"]?.stringValue)
+                #expect(try await scene.cancel(oldest).status == 200)
+                #expect(try await scene.create().status == 201, "\(index)")
+            }
+            let list = try await producer.get(
+                "\(scene.phone.challengesPath)?Status=pending&PageSize=1", as: producer.backend)
+            _ = try await scene.cancel(try #require(try list.items("challenges").first?["sid"]?.stringValue))
+            let spent = try await scene.create()
+            #expect(spent.status == 429)
+            #expect(spent.header("Retry-After") == "15" && spent.header("RateLimit-Remaining") == "0")
+            #expect(spent.header("RateLimit-Limit") == "20" && spent.header("RateLimit-Reset") == "300")
+            #expect(try spent.text("message").contains("sms"))
+            producer.clock.advance(.seconds(15))
+            #expect(try await scene.create().status == 201)
+            // Somebody else's is not touched.
+            _ = try await producer.enroll("user-0002", service: scene.service)
+            #expect(try await producer.createChallenge(scene.service, "user-0002").status == 201)
+        }
+    }
+
+    @Test("3 denials: nothing is pushed for 15 minutes, the reply and an event name the fall-backs, polling finds it")
+    func quiet() async throws {
+        try await ProducerHarness.run(ownBroker: [.receipts: 5]) { producer in
+            let scene = try await PolicyScene(producer)
+            for _ in 0..<3 {
+                #expect(try await scene.answer(try await scene.create().text("sid"), "denied").status == 200)
+            }
+            _ = try await producer.drainOutbox()
+            let quiet = try await scene.create([("FactorSid", scene.phone.factor), ("Fallback", "totp")])
+            #expect(quiet.status == 201)
+            let beckon = try #require(try quiet.json()["beckon"])
+            #expect(beckon["fallbacks"] == .array([.string("totp")]))
+            let until = try #require(Timestamp.epochMs(beckon["quiet_until"]?.stringValue ?? ""))
+            #expect(abs(until - producer.clock.nowMs - 900_000) < 5000)
+            let rows = try await producer.drainOutbox()
+            #expect(try rows.pushes.isEmpty)
+            #expect(try rows.events == ["challenge.created", "limit.reached"])
+            let event = try #require(
+                try rows.filter { $0.topic == .events }.map { try CloudEvent(json: $0.value) }.last)
+            #expect(event.data["fallbacks"] == .list(["totp"]) && event.data["limit"] == "quiet")
+            #expect(event.data["challenge_sid"] == .string(try quiet.text("sid")))
+            let resend = try await producer.post(
+                "\(scene.phone.challengesPath)/\(try quiet.text("sid"))/Notifications", as: producer.backend)
+            #expect(try resend.status == 429 && resend.code() == 20429)
+            #expect(Int(resend.header("Retry-After") ?? "") ?? 0 > 800)
+            let polled = try await producer.get(
+                "\(scene.phone.challengesPath)?Status=pending", as: scene.phone.token(nowMs: producer.clock.nowMs))
+            #expect(try polled.items("challenges").map { $0["sid"] } == [.string(try quiet.text("sid"))])
+            #expect(try await scene.answer(try quiet.text("sid")).text("status") == "approved")
+            producer.clock.advance(.seconds(901))
+            #expect(try await scene.create().status == 201)
+            #expect(try await producer.drainOutbox().pushes.count == 1)
+        }
+    }
+
+    @Test("limits hold across stores over one file: 40 creations at once through two of them, 20 are taken")
+    func twoProducers() async throws {
+        var limits = ChallengeLimits()
+        limits.pending = 0
+        let kept = limits
+        try await ProducerHarness.run(ownBroker: [.receipts: 5], limits: kept) { producer in
+            let scene = try await PolicyScene(producer)
+            let second = try SQLiteChallengeStore(
+                path: producer.storePath, keys: producer.storeKeys, limits: kept, logger: ProducerHarness.logger)
+            let (service, now) = (try scene.serviceSID, producer.clock.nowMs)
+            let taken = try await withThrowingTaskGroup(of: Bool.self) { group in
+                for index in 0..<40 {
+                    let store: any ChallengeStore = index % 2 == 0 ? producer.store : second
+                    group.addTask {
+                        do {
+                            _ = try await store.create(
+                                NewChallenge(
+                                    account: producer.account.sid, service: service, identity: PolicyScene.identity,
+                                    factor: nil, message: "Log in?", expiresAtMs: now + 300_000), nowMs: now)
+                            return true
+                        } catch StoreError.limited { return false }
+                    }
+                }
+                return try await group.reduce(into: 0) { $0 += $1 ? 1 : 0 }
+            }
+            #expect(taken == 20)
+            await second.close()
+        }
+    }
+
+    enum Person: String, CaseIterable {
+        /// Says no to everything, five seconds later.
+        case denies
+        /// Lets it ring.
+        case ignores
+    }
+
+    /// Somebody who knows the identity asks for challenges as fast as allowed for an hour, and asks for each to be sent again as
+    /// often as allowed. The phone is online and confirms, so that redelivery adds nothing.
+    @Test(
+        "an hour of push bombing: the rings are bounded, and the person can still sign in", arguments: Person.allCases)
+    func bombing(person: Person) async throws {
+        try await ProducerHarness.run(ownBroker: [.receipts: 5]) { producer in
+            let scene = try await PolicyScene(producer)
+            _ = try await producer.drainOutbox()
+            let start = producer.clock.nowMs
+            var (rings, asked, nextMs) = (0, 0, start)
+            var toDeny: [(atMs: Int64, sid: String)] = []
+            var resends: [(atMs: Int64, sid: String)] = []
+            while producer.clock.nowMs < start + 3_600_000 {
+                let now = producer.clock.nowMs
+                if now >= nextMs {
+                    let answer = try await scene.create()
+                    if answer.status == 201 {
+                        asked += 1
+                        let sid = try answer.text("sid")
+                        if person == .denies { toDeny.append((now + 5000, sid)) }
+                        resends += (1...3).map { (now + Int64($0) * 1000, sid) }
+                    } else {
+                        #expect(answer.status == 429)
+                        nextMs = now + Int64(try #require(Int(answer.header("Retry-After") ?? ""))) * 1000
+                    }
+                }
+                for resend in resends where resend.atMs <= now {
+                    _ = try await producer.post(
+                        "\(scene.phone.challengesPath)/\(resend.sid)/Notifications", as: producer.backend)
+                }
+                resends.removeAll { $0.atMs <= now }
+                for deny in toDeny where deny.atMs <= now { _ = try await scene.answer(deny.sid, "denied") }
+                toDeny.removeAll { $0.atMs <= now }
+                rings += try await producer.drainOutbox().pushes.values.reduce(0, +)
+                // The clock goes on by seconds while something happens, else to what is next.
+                let due = (toDeny.map(\.atMs) + resends.map(\.atMs) + [nextMs]).min() ?? now
+                producer.clock.advance(.seconds(max(1, (due - producer.clock.nowMs) / 1000)))
+            }
+            print("an hour of push bombing, the person \(person.rawValue): asked \(asked) times, rang \(rings) times")
+            switch person {
+            // Three or a few more until it is quiet, four times an hour, each with its resends.
+            case .denies: #expect(rings <= 100)
+            // Ten pending at once, each for five minutes: 120 and ten more in an hour, each with three resends.
+            case .ignores: #expect(rings <= 4 * 130)
+            }
+            // The person opens the app, says no to what is not theirs, signs in, and finds the challenge by polling.
+            let phone = scene.phone
+            func pending() async throws -> [String] {
+                try await producer.get(
+                    "\(phone.challengesPath)?Status=pending&PageSize=100", as: phone.token(nowMs: producer.clock.nowMs)
+                ).items("challenges").compactMap { $0["sid"]?.stringValue }
+            }
+            for sid in try await pending() { #expect(try await scene.answer(sid, "denied").status == 200) }
+            var own = try await scene.create()
+            if own.status == 429 {
+                let seconds = try #require(Int(own.header("Retry-After") ?? ""))
+                #expect(seconds <= 15)
+                producer.clock.advance(.seconds(seconds))
+                own = try await scene.create()
+            }
+            #expect(own.status == 201, "\(own.text)")
+            #expect(try await pending() == [try own.text("sid")])
+            #expect(try await scene.answer(try own.text("sid")).text("status") == "approved")
+        }
+    }
+}
