@@ -4,6 +4,8 @@ public enum PushPlatform: String, Sendable, Codable, Hashable {
     case apn
     /// FCM.
     case fcm
+    /// HMS Push Kit.
+    case hms
     /// No pushes: the app polls.
     case none
 }
@@ -19,7 +21,7 @@ public struct Enrolment: Sendable {
     /// Bundle id or package name; on APNs also the topic. At most 100 characters.
     public var appID: String
     public var platform: PushPlatform
-    /// APNs: the device token in hexadecimal; FCM: the registration token. Nil with platform `none`.
+    /// APNs: the device token in hexadecimal; FCM: the registration token; HMS: the push token. Nil with platform `none`.
     public var pushToken: String?
     /// Free text for the backend, at most 1024 characters as JSON.
     public var metadata: [String: String]

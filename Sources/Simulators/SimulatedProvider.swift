@@ -2,4 +2,5 @@
 public enum SimulatedProvider: String, Sendable, Codable, Hashable, CaseIterable {
     case apn
     case fcm
+    case hms
 }

@@ -17,6 +17,7 @@ public struct SimulatorConfiguration: Sendable {
     /// 0: any free port.
     public var apnsPort = 0
     public var fcmPort = 0
+    public var hmsPort = 0
     public var controlPort = 0
     /// Address of the control port, which has no authentication.
     public var controlHost = "127.0.0.1"
@@ -28,11 +29,15 @@ public struct SimulatorConfiguration: Sendable {
     public var apnsStreams = 1000
     /// Streams at once on an FCM connection.
     public var fcmStreams = 100
+    /// Streams at once on an HMS connection.
+    public var hmsStreams = 100
     /// Distinct APNs provider tokens per key in 20 minutes; the next one gets `TooManyProviderTokenUpdates`.
     /// Every process that pushes needs one, every start of it too.
     public var providerTokenUpdates = 20
     /// Of FCM's OAuth access tokens, seconds.
     public var accessTokenLifeSeconds: Int64 = 3599
+    /// Of HMS's, seconds.
+    public var hmsAccessTokenLifeSeconds: Int64 = 3600
     /// Tokens that nobody has registered: accepted and lead nowhere (false), or refused (true).
     public var refusesUnknownTokens = false
     /// Requests that the log still knows.
@@ -51,6 +56,9 @@ public struct SimulatorAddresses: Sendable, Codable, Hashable {
     public var fcmURL: String
     /// `…/token` on FCM's port.
     public var fcmTokenURL: String
+    public var hmsURL: String
+    /// `…/oauth2/v3/token` on HMS's port.
+    public var hmsTokenURL: String
     /// `http://127.0.0.1:PORT`: registers credentials and devices, switches faults, shows logs and counters.
     public var controlURL: String
 }
@@ -63,7 +71,13 @@ public struct APNsKey: Sendable, Codable, Hashable {
     public var privateKeyPEM: String
 }
 
-/// Look-alikes of APNs and FCM over TLS and HTTP/2, the network from them to simulated phones, and a control port.
+/// An app of HMS as AppGallery Connect shows it.
+public struct HMSAppSecret: Sendable, Codable, Hashable {
+    public var appID: String
+    public var appSecret: String
+}
+
+/// Look-alikes of APNs, FCM and HMS over TLS and HTTP/2, the network from them to simulated phones, and a control port.
 ///
 /// A `Service`: runs from ``run()`` to graceful shutdown or cancellation. ``addresses()`` waits until all ports are bound.
 public final class SimulatedProviders: Service {
@@ -75,6 +89,7 @@ public final class SimulatedProviders: Service {
     private let logger: Logger
     private let tokens: APNsProviderTokens
     private let accounts: FCMAccounts
+    private let apps: HMSApps
     private let injectors: [SimulatedProvider: FaultInjector]
     private let gate = StartGate<SimulatorAddresses>()
     private let listeners = StartGate<[SimulatedProvider: ProviderListener]>()
@@ -89,9 +104,11 @@ public final class SimulatedProviders: Service {
             nowMs: configuration.nowMs)
         tokens = APNsProviderTokens(mostUpdates: configuration.providerTokenUpdates)
         accounts = FCMAccounts(accessLifeSeconds: configuration.accessTokenLifeSeconds)
+        apps = HMSApps(accessLifeSeconds: configuration.hmsAccessTokenLifeSeconds)
         injectors = [
             .apn: FaultInjector(seed: configuration.seed, nowMs: configuration.nowMs),
             .fcm: FaultInjector(seed: configuration.seed &+ 1, nowMs: configuration.nowMs),
+            .hms: FaultInjector(seed: configuration.seed &+ 2, nowMs: configuration.nowMs),
         ]
     }
 
@@ -139,7 +156,9 @@ public final class SimulatedProviders: Service {
 
     private func serve(on group: any EventLoopGroup) async throws {
         let ownTokenURL = SettableText()
-        guard let apnsFaults = injectors[.apn], let fcmFaults = injectors[.fcm] else { return }
+        guard let apnsFaults = injectors[.apn], let fcmFaults = injectors[.fcm], let hmsFaults = injectors[.hms] else {
+            return
+        }
         let apns = try await ProviderListener.start(
             host: configuration.host, port: configuration.apnsPort, group: group, certificates: certificates,
             allowsHTTP1: false,
@@ -155,15 +174,29 @@ public final class SimulatedProviders: Service {
                 limits: ConnectionLimits(
                     firstStreams: configuration.fcmStreams, streams: configuration.fcmStreams, longestBody: 16_384),
                 ownTokenURL: ownTokenURL))
+        let hms = try await ProviderListener.start(
+            host: configuration.host, port: configuration.hmsPort, group: group, certificates: certificates,
+            allowsHTTP1: true,
+            responder: HMSSimulator(
+                network: network, apps: apps, receipts: network.receipts, injector: hmsFaults,
+                nowMs: configuration.nowMs,
+                // A thousand tokens beside the message.
+                limits: ConnectionLimits(
+                    firstStreams: configuration.hmsStreams, streams: configuration.hmsStreams, longestBody: 524_288)))
+        let hmsURL = "https://\(configuration.publicHost):\(hms.port)"
         let fcmURL = "https://\(configuration.publicHost):\(fcm.port)"
         let apnsURL = "https://\(configuration.publicHost):\(apns.port)"
         ownTokenURL.set("\(fcmURL)/token")
-        listeners.settle(.success([.apn: apns, .fcm: fcm]))
+        listeners.settle(.success([.apn: apns, .fcm: fcm, .hms: hms]))
         let control = SimulatorServer(
-            network: network, apns: .init(injector: apnsFaults, listener: apns),
-            fcm: .init(injector: fcmFaults, listener: fcm), register: { [self] in try register($0) },
+            network: network,
+            providers: [
+                .apn: .init(injector: apnsFaults, listener: apns), .fcm: .init(injector: fcmFaults, listener: fcm),
+                .hms: .init(injector: hmsFaults, listener: hms),
+            ], register: { [self] in try register($0) },
             makeAPNsKey: { [self] in try makeAPNsKey() },
-            makeServiceAccount: { [self] in try makeServiceAccount() })
+            makeServiceAccount: { [self] in try makeServiceAccount() }, makeHMSApp: { [self] in makeHMSApp() },
+            setCallback: { [self] in setReceiptCallback($0, appID: $1) })
         let application = Application(
             router: control.router(),
             configuration: .init(address: .hostname(configuration.controlHost, port: configuration.controlPort)),
@@ -172,22 +205,23 @@ public final class SimulatedProviders: Service {
                 gate.settle(
                     .success(
                         SimulatorAddresses(
-                            apnsURL: apnsURL, fcmURL: fcmURL, fcmTokenURL: "\(fcmURL)/token",
+                            apnsURL: apnsURL, fcmURL: fcmURL, fcmTokenURL: "\(fcmURL)/token", hmsURL: hmsURL,
+                            hmsTokenURL: hmsURL + HMSSimulator.tokenPath,
                             controlURL: "http://\(host):\(port)")))
                 logger.info(
                     "simulators listen",
-                    metadata: ["apns": "\(apnsURL)", "fcm": "\(fcmURL)", "control_port": "\(port)"])
+                    metadata: [
+                        "apns": "\(apnsURL)", "fcm": "\(fcmURL)", "hms": "\(hmsURL)", "control_port": "\(port)",
+                    ])
             },
             eventLoopGroupProvider: .shared(group), logger: logger)
-        do {
-            try await application.run()
-        } catch {
-            await apns.close()
-            await fcm.close()
-            throw error
+        let result: Result<Void, any Error> = await withTaskGroup { group in
+            group.addTask { [network] in await network.receipts.run() }
+            defer { group.cancelAll() }
+            do { return .success(try await application.run()) } catch { return .failure(error) }
         }
-        await apns.close()
-        await fcm.close()
+        for listener in [apns, fcm, hms] { await listener.close() }
+        try result.get()
     }
 
     // MARK: Senders
@@ -206,6 +240,7 @@ public final class SimulatedProviders: Service {
                 throw SimulatorError("public_key must be an RSA public key of at least 2,048 bits in PEM")
             }
             accounts.register(project: projectID, clientEmail: clientEmail, publicKey: key)
+        case .hms(let appID, let appSecret): apps.register(app: appID, secret: appSecret)
         }
     }
 
@@ -214,6 +249,21 @@ public final class SimulatedProviders: Service {
 
     /// The service account is known no more, and its access tokens are void.
     public func revokeServiceAccount(clientEmail: String) { accounts.revoke(clientEmail: clientEmail) }
+
+    /// The HMS app is known no more, and its access tokens are void.
+    public func revokeHMSApp(appID: String) { apps.revoke(app: appID) }
+
+    /// A fresh HMS app, registered, as AppGallery Connect would show it.
+    public func makeHMSApp() -> HMSAppSecret {
+        let app = HMSAppSecret(appID: "1\(Int.random(in: 10_000_000...99_999_999))", appSecret: Self.hex(64))
+        apps.register(app: app.appID, secret: app.appSecret)
+        return app
+    }
+
+    /// Where an HMS app's delivery receipts go; nil: it gets none, as before.
+    public func setReceiptCallback(_ callback: HMSCallback?, appID: String) {
+        network.receipts.setCallback(callback, app: appID)
+    }
 
     /// A fresh APNs signing key, registered, as Apple's portal would hand it out.
     /// - Parameter topics: bundle ids that it may push to; nil: all.
@@ -271,8 +321,11 @@ public final class SimulatedProviders: Service {
         tokens.distinctTokens(team: teamID, key: keyID)
     }
 
-    /// OAuth access tokens handed out.
+    /// OAuth access tokens of FCM handed out.
     public var accessTokensGranted: Int { accounts.granted }
+
+    /// … of HMS.
+    public var hmsAccessTokensGranted: Int { apps.granted }
 
     private static func word(_ count: Int) -> String {
         let letters = Array("ABCDEFGHJKLMNPQRSTUVWXYZ23456789".utf8)

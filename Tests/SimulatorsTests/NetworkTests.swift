@@ -156,7 +156,7 @@ struct ControlPortTests {
                 #expect(answer.status == 400 && answer.body.contains(word), "\(body): \(answer.body)")
             }
             #expect(lab.providers.faults(.apn).errorShare == 0.5, "a bad body changes nothing")
-            #expect(try await lab.send("GET", lab.addresses.controlURL + "/faults/hms", [], nil).status == 404)
+            #expect(try await lab.send("GET", lab.addresses.controlURL + "/faults/webpush", [], nil).status == 404)
         }
     }
 

@@ -10,21 +10,24 @@ import NIOCore
 ///
 /// | request | does |
 /// |---|---|
-/// | `POST /credentials` | registers an APNs key or a service account; the body is a ``CredentialRegistration`` |
-/// | `POST /keys/apn`, `/keys/fcm` | hands out a fresh, registered APNs key (``APNsKey``), or a service account's JSON |
+/// | `POST /credentials` | registers an APNs key, a service account or an HMS app; the body is a ``CredentialRegistration`` |
+/// | `POST /keys/apn`, `/keys/fcm`, `/keys/hms` | hands out a fresh, registered APNs key (``APNsKey``), a service account's JSON, or an HMS app (``HMSAppSecret``) |
+/// | `PUT`, `DELETE /receipts/{app id}` | where an HMS app's delivery receipts go (``HMSCallback``); no longer |
 /// | `GET`, `PUT /faults/{provider}` | reads, replaces ``ProviderFaults`` |
 /// | `POST /connections/{provider}/goaway`, `…/cut` | GOAWAY on, or end of, all connections |
 /// | `GET /counters` | ``PushCounters`` per provider |
 /// | `GET /pushes?after=N&limit=N` | the log, a ``PushRecord`` a line |
 /// | `PUT`, `DELETE /devices/{provider}/{token}` | registers (`?app=`), unregisters a push token |
 /// | `GET /devices/{provider}/{token}/pushes?app=` | long-lived: a ``SimulatedPush`` a line as it comes; an empty line every 2 s |
+/// | `POST /devices/hms/{token}/reports?message=&result=` | what the phone's system says became of a message |
 struct SimulatorServer {
     let network: PushNetwork
-    let apns: ProviderControl
-    let fcm: ProviderControl
+    let providers: [SimulatedProvider: ProviderControl]
     let register: @Sendable (CredentialRegistration) throws -> Void
     let makeAPNsKey: @Sendable () throws -> APNsKey
     let makeServiceAccount: @Sendable () throws -> String
+    let makeHMSApp: @Sendable () -> HMSAppSecret
+    let setCallback: @Sendable (HMSCallback?, _ appID: String) -> Void
 
     /// What can be done to one provider.
     struct ProviderControl: Sendable {
@@ -51,6 +54,21 @@ struct SimulatorServer {
                 status: .ok, headers: [.contentType: "application/json"],
                 body: .init(byteBuffer: ByteBuffer(string: try makeServiceAccount())))
         }
+        router.post("/keys/hms") { _, _ in try Self.json(makeHMSApp()) }
+        router.put("/receipts/{app}") { request, context in
+            let app = try context.parameters.require("app")
+            let body = try await request.body.collect(upTo: 65_536)
+            do {
+                setCallback(try JSONDecoder().decode(HMSCallback.self, from: Data(body.readableBytesView)), app)
+            } catch {
+                throw Self.badRequest(error)
+            }
+            return Response(status: .noContent)
+        }
+        router.delete("/receipts/{app}") { _, context in
+            setCallback(nil, try context.parameters.require("app"))
+            return Response(status: .noContent)
+        }
         router.get("/faults/{provider}") { _, context in
             try Self.json(try control(context).injector.faults)
         }
@@ -73,7 +91,9 @@ struct SimulatorServer {
             return Response(status: .noContent)
         }
         router.get("/counters") { _, _ in
-            try Self.json(["apn": network.counters(.apn), "fcm": network.counters(.fcm)])
+            try Self.json(
+                Dictionary(
+                    uniqueKeysWithValues: SimulatedProvider.allCases.map { ($0.rawValue, network.counters($0)) }))
         }
         router.get("/pushes") { request, _ in
             let after = request.uri.queryParameters["after"].flatMap { Int($0) }
@@ -101,6 +121,14 @@ struct SimulatorServer {
             return Response(
                 status: .ok, headers: [.contentType: "application/jsonl"],
                 body: ResponseBody(asyncSequence: Self.lines(of: pushes)))
+        }
+        router.post("/devices/{provider}/{token}/reports") { request, context in
+            let (provider, token) = try device(context)
+            let query = request.uri.queryParameters
+            guard let message = query["message"].map(String.init), let result = query["result"].flatMap({ Int($0) })
+            else { throw HTTPError(.badRequest, message: "message and result are required") }
+            network.report(provider, token: token, messageID: message, result: result)
+            return Response(status: .noContent)
         }
         return router
     }
@@ -136,15 +164,13 @@ struct SimulatorServer {
     }
 
     private func control(_ context: BasicRequestContext) throws -> ProviderControl {
-        switch try provider(context) {
-        case .apn: apns
-        case .fcm: fcm
-        }
+        guard let control = providers[try provider(context)] else { throw HTTPError(.notFound) }
+        return control
     }
 
     private func provider(_ context: BasicRequestContext) throws -> SimulatedProvider {
         guard let provider = SimulatedProvider(rawValue: try context.parameters.require("provider")) else {
-            throw HTTPError(.notFound, message: "providers are apn and fcm")
+            throw HTTPError(.notFound, message: "providers are apn, fcm and hms")
         }
         return provider
     }
@@ -184,6 +210,7 @@ public enum CredentialRegistration: Sendable, Codable, Hashable {
     /// - `topics`: bundle ids that the key may push to; nil: all.
     case apn(teamID: String, keyID: String, publicKeyPEM: String, topics: [String]?)
     case fcm(projectID: String, clientEmail: String, publicKeyPEM: String)
+    case hms(appID: String, appSecret: String)
 
     private enum CodingKeys: String, CodingKey {
         case provider
@@ -193,10 +220,12 @@ public enum CredentialRegistration: Sendable, Codable, Hashable {
         case topics
         case projectID = "project_id"
         case clientEmail = "client_email"
+        case appID = "app_id"
+        case appSecret = "app_secret"
     }
 
-    /// `{"provider":"apn","team_id","key_id","public_key","topics"?}` or
-    /// `{"provider":"fcm","project_id","client_email","public_key"}`.
+    /// `{"provider":"apn","team_id","key_id","public_key","topics"?}`,
+    /// `{"provider":"fcm","project_id","client_email","public_key"}` or `{"provider":"hms","app_id","app_secret"}`.
     public init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
         switch try container.decode(SimulatedProvider.self, forKey: .provider) {
@@ -211,6 +240,10 @@ public enum CredentialRegistration: Sendable, Codable, Hashable {
                 projectID: try container.decode(String.self, forKey: .projectID),
                 clientEmail: try container.decode(String.self, forKey: .clientEmail),
                 publicKeyPEM: try container.decode(String.self, forKey: .publicKeyPEM))
+        case .hms:
+            self = .hms(
+                appID: try container.decode(String.self, forKey: .appID),
+                appSecret: try container.decode(String.self, forKey: .appSecret))
         }
     }
 
@@ -228,6 +261,10 @@ public enum CredentialRegistration: Sendable, Codable, Hashable {
             try container.encode(projectID, forKey: .projectID)
             try container.encode(clientEmail, forKey: .clientEmail)
             try container.encode(publicKeyPEM, forKey: .publicKeyPEM)
+        case .hms(let appID, let appSecret):
+            try container.encode(SimulatedProvider.hms, forKey: .provider)
+            try container.encode(appID, forKey: .appID)
+            try container.encode(appSecret, forKey: .appSecret)
         }
     }
 }

@@ -2,7 +2,7 @@
 public struct ProviderFaults: Sendable, Codable, Hashable {
     /// Share of requests that are refused with ``errorReason`` before they are looked at.
     public var errorShare = 0.0
-    /// The provider's own word: `InternalServerError`, `TooManyRequests`, …; `INTERNAL`, `UNAVAILABLE`, ….
+    /// The provider's own word: `InternalServerError`, `TooManyRequests`, …; `INTERNAL`, `UNAVAILABLE`, …; `80300007`, `503`, ….
     /// Empty: its word for an error of its own.
     public var errorReason = ""
     /// `Retry-After` beside errors and outages, seconds; 0: none.
@@ -38,7 +38,7 @@ public struct ProviderFaults: Sendable, Codable, Hashable {
     public var windowDelayMs = 0
     /// From now on every push is answered 503 for so long, milliseconds.
     public var unavailableForMs: Int64 = 0
-    /// FCM's token endpoint answers 503 instead of granting.
+    /// The token endpoint of FCM or HMS answers 503 instead of granting.
     public var tokenEndpointFails = false
 
     public init() {}

@@ -2,7 +2,8 @@ import DequeModule
 
 /// What a provider keeps for one device while it is offline. The rules are the providers':
 /// APNs keeps one notification per app, the latest, until its `apns-expiration`, and none with 0;
-/// FCM keeps up to 100 messages until their ttl, one per collapse key, and none with ttl 0; past the bound it throws all away.
+/// FCM keeps up to 100 messages until their ttl, one per collapse key, and none with ttl 0; past the bound it throws all away;
+/// HMS keeps up to 120 until their ttl, one per collapse key, and past the bound the latest.
 struct OfflineStore: Sendable {
     enum Outcome: Sendable, Hashable {
         case stored
@@ -13,6 +14,9 @@ struct OfflineStore: Sendable {
 
     /// "There is a limit of 100 messages that can be stored without collapsing." (Firebase, lifetime of a message)
     static let mostFCM = 100
+
+    /// "A maximum of 120 offline messages are cached." (Huawei, receipt status 15)
+    static let mostHMS = 120
 
     private(set) var pushes: Deque<SimulatedPush> = []
 
@@ -36,6 +40,13 @@ struct OfflineStore: Sendable {
                 displaced += pushes.count
                 pushes.removeAll()
             }
+            pushes.append(push)
+            return displaced > 0 ? .displaced(displaced) : .stored
+        case .hms:
+            let others = pushes.count
+            if let key = push.collapseKey { pushes.removeAll { $0.collapseKey == key && $0.appID == push.appID } }
+            if pushes.count >= Self.mostHMS { pushes.removeFirst() }
+            let displaced = others - pushes.count
             pushes.append(push)
             return displaced > 0 ? .displaced(displaced) : .stored
         }

@@ -34,7 +34,9 @@ public final class PushNetwork: PushReception {
         var devices: [DeviceKey: Device] = [:]
         var log: Deque<PushRecord> = []
         var nextSequence = 0
-        var counters: [SimulatedProvider: PushCounters] = [.apn: PushCounters(), .fcm: PushCounters()]
+        var counters: [SimulatedProvider: PushCounters] = [
+            .apn: PushCounters(), .fcm: PushCounters(), .hms: PushCounters(),
+        ]
         var accepted: Set<Int> = []
         var isClosed = false
     }
@@ -49,6 +51,8 @@ public final class PushNetwork: PushReception {
     private let logBound: Int
     private let unitBound: Int
     let refusesUnknownTokens: Bool
+    /// HMS's, of what phones report.
+    let receipts: HMSReceipts
 
     /// - Parameters:
     ///   - logBound: requests that ``log(after:limit:)`` still knows; older ones go.
@@ -62,6 +66,7 @@ public final class PushNetwork: PushReception {
         self.unitBound = max(unitBound, 1)
         self.refusesUnknownTokens = refusesUnknownTokens
         self.nowMs = nowMs
+        receipts = HMSReceipts(nowMs: nowMs)
     }
 
     // MARK: Phones
@@ -115,6 +120,11 @@ public final class PushNetwork: PushReception {
             return old
         }
         old?.finish()
+    }
+
+    public func report(_ provider: SimulatedProvider, token: String, messageID: String, result: Int) {
+        guard provider == .hms else { return }
+        receipts.report(requestID: messageID, token: token, result: result)
     }
 
     /// Binds an FCM token to the project (sender) that it was handed out by; another project's messages are refused with
@@ -283,7 +293,9 @@ public final class PushNetwork: PushReception {
     }
 
     public func counters(_ provider: SimulatedProvider) -> PushCounters {
-        state.withLock { $0.counters[provider] ?? PushCounters() }
+        var counters = state.withLock { $0.counters[provider] ?? PushCounters() }
+        if provider == .hms { (counters.receiptsTaken, counters.receiptsRefused) = receipts.counts }
+        return counters
     }
 }
 

@@ -11,6 +11,10 @@ public protocol PushReception: Sendable {
     ///   iteration is cancelled the phone is offline again.
     func receive(_ provider: SimulatedProvider, token: String, appID: String) async throws -> AsyncStream<SimulatedPush>
 
+    /// What the phone's system says became of a push: HMS makes a receipt of it, the others have none.
+    /// - Parameter result: Huawei's receipt status: 0 arrived, 6 not shown, ….
+    func report(_ provider: SimulatedProvider, token: String, messageID: String, result: Int) async throws
+
     /// The app was deleted: from now on the provider says so.
     func unregister(_ provider: SimulatedProvider, token: String) async throws
 }

@@ -29,6 +29,12 @@ public struct RemotePushReception: PushReception {
         try await call(.DELETE, url(provider, token))
     }
 
+    public func report(_ provider: SimulatedProvider, token: String, messageID: String, result: Int) async throws {
+        guard provider == .hms else { return }
+        try await call(
+            .POST, url(provider, token) + "/reports?message=\(FormEncoding.escape(messageID))&result=\(result)")
+    }
+
     private func call(_ method: HTTPMethod, _ url: String) async throws {
         var request = HTTPClientRequest(url: url)
         request.method = method

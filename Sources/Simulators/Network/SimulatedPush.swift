@@ -1,20 +1,20 @@
 /// A push that a look-alike accepted, as its phone gets it.
 public struct SimulatedPush: Sendable, Codable, Hashable {
     public var provider: SimulatedProvider
-    /// `apns-id`, or FCM's `name`.
+    /// `apns-id`, FCM's `name`, or HMS's `requestId`.
     public var messageID: String
     public var pushToken: String
-    /// APNs: the topic; FCM: the app that the token was registered for, empty when it is not known.
+    /// APNs: the topic; FCM and HMS: the app that the token was registered for, empty when it is not known.
     public var appID: String
     /// `alert`, `background`; `data`, `notification`.
     public var pushType: String
-    /// APNs' figure; FCM: 10 is high, 5 normal.
+    /// APNs' figure; FCM and HMS: 10 is high, 5 normal.
     public var priority: Int
     /// `apns-collapse-id` or `collapse_key`.
     public var collapseKey: String?
     /// Epoch milliseconds until which it is stored for a phone that is offline; 0: not stored; nil: as long as it takes.
     public var expiresAtMs: Int64?
-    /// What APNs would show; nil with FCM and without an alert.
+    /// What APNs would show; nil with the others and without an alert.
     public var alert: String?
     /// Top-level strings beside `aps`, or `data`.
     public var values: [String: String]
@@ -64,7 +64,7 @@ public struct PushRecord: Sendable, Codable, Hashable {
     /// Epoch milliseconds.
     public var atMs: Int64
     public var provider: SimulatedProvider
-    /// `apns-id`, or FCM's `name`; empty for FCM's refusals.
+    /// `apns-id`, FCM's `name`, or HMS's `requestId`; empty for FCM's refusals.
     public var messageID: String
     public var pushToken: String
     public var challengeSID: String
@@ -108,6 +108,9 @@ public struct PushCounters: Sendable, Codable, Hashable {
     public var cuts = 0
     /// Streams refused because the connection had no authenticated answer yet.
     public var earlyStreams = 0
+    /// HMS: delivery receipts that a callback took, and that none took in the end.
+    public var receiptsTaken = 0
+    public var receiptsRefused = 0
 
     public init() {}
 

@@ -9,7 +9,7 @@ public enum PhoneBehaviour: Sendable, Hashable, Codable, CustomStringConvertible
     /// Loses the first so many visible pushes, and the background pushes beside them, without a trace; then as ``answers``.
     case drops(Int)
     /// Notifications are off. On APNs a visible push runs no code; a background push wakes the app, which confirms with
-    /// `shown=no`, fetches and answers. An FCM data message runs the app's code all the same.
+    /// `shown=no`, fetches and answers. A data message of FCM or HMS runs the app's code all the same.
     case notificationsOff
     /// The app is closed: a visible push runs its notification extension, which keeps the ids and confirms. The person
     /// answers only when the app is opened (``SimulatedPhone/open()``). Background pushes run nothing.

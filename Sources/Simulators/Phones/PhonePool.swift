@@ -53,7 +53,7 @@ public struct PhonePool: Sendable {
             accessToken: access,
             enrolment: Enrolment(
                 serviceSID: serviceSID, identity: identity, friendlyName: name, appID: profile.appID,
-                platform: profile.provider == .apn ? .apn : .fcm, pushToken: pushToken,
+                platform: PushPlatform(rawValue: profile.provider.rawValue) ?? .none, pushToken: pushToken,
                 notificationsEnabled: profile.behaviour == .notificationsOff ? false : nil),
             signer: SoftwareKey())
         try await device.verify()
@@ -105,12 +105,13 @@ public enum PushTokens {
         case .apn:
             let digits = Array("0123456789abcdef".utf8)
             return String(decoding: (0..<64).map { _ in digits[Int.random(in: 0..<16)] }, as: UTF8.self)
-        case .fcm:
-            let letters = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)
-            func random(_ count: Int) -> String {
-                String(decoding: (0..<count).map { _ in letters[Int.random(in: 0..<letters.count)] }, as: UTF8.self)
-            }
-            return random(22) + ":APA91b" + random(134)
+        case .fcm: return random(22) + ":APA91b" + random(134)
+        case .hms: return "IQAAAACy0" + random(121)
         }
+    }
+
+    private static func random(_ count: Int) -> String {
+        let letters = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)
+        return String(decoding: (0..<count).map { _ in letters[Int.random(in: 0..<letters.count)] }, as: UTF8.self)
     }
 }

@@ -149,7 +149,21 @@ public final class SimulatedPhone: Sendable {
         }
         let now = device.client.nowMs()
         let actions = state.withLock { $0.policy.receive(message, provider, nowMs: now) }
+        await report(push, actions)
         await perform(actions, challengeSID: message.challengeSID, push: message)
+    }
+
+    /// HMS's system part on the phone tells Huawei what became of a message, whatever the app does.
+    private func report(_ push: SimulatedPush, _ actions: [PhoneAction]) async {
+        guard provider == .hms else { return }
+        for case .lose in actions { return }
+        let isHidden = behaviour == .notificationsOff && push.pushType == "notification"
+        do {
+            try await reception.report(
+                .hms, token: push.pushToken, messageID: push.messageID, result: isHidden ? 6 : 0)
+        } catch {
+            if !Task.isCancelled { note(.failed, push.values["challenge_sid"], detail: "report: \(error)") }
+        }
     }
 
     private func poll() async {
