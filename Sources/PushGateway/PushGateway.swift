@@ -15,6 +15,8 @@ public struct Push: Sendable {
     /// Until when the provider may hold it for a device that is away, if not until the expiry; in the past: now or never.
     public var heldUntilMs: Int64?
     public var receiptToken: String
+    /// Comes back in the provider's own delivery receipts (HMS's `biTag`, at most 64 bytes); nil: it has none.
+    public var receiptTag: String?
     public var platform: Platform
     public var pushToken: String
     public var appID: String

@@ -23,7 +23,7 @@ struct HMSTests {
         HMSRow(code: "80100001", disposition: .rejected), HMSRow(code: "80100002", disposition: .rejected),
         HMSRow(code: "80100003", disposition: .rejected), HMSRow(code: "80100004", disposition: .rejected),
         HMSRow(code: "80100013", disposition: .rejected), HMSRow(code: "80100016", disposition: .rejected),
-        HMSRow(code: "80100017", disposition: .rejected),
+        HMSRow(code: "80100017", disposition: .rejected), HMSRow(code: "80100018", disposition: .rejected),
         HMSRow(code: "80200001", disposition: .credentialFault, reauthorizes: true),
         HMSRow(http: 401, code: "80200003", disposition: .credentialFault, reauthorizes: true),
         HMSRow(code: "80300002", disposition: .credentialFault),
@@ -65,6 +65,7 @@ struct HMSTests {
     func message() throws {
         var push = Rig.push(.hms)
         push.expiresAtMs = 1_800_000_057_900
+        push.receiptTag = "tag-1"
         push.message = "Say \"yes\"\n\\ to Köln?"
         let request = OutboundRequest(capacity: 64, expiresAtMs: 0, deadline: .now()) { _, _ in }
         try HMSRequest.write(push, path: "/v1/1/messages:send", nowMs: 1_800_000_000_000, to: request)
@@ -76,7 +77,7 @@ struct HMSTests {
         #expect(android["urgency"] as? String == "HIGH")
         #expect(android["ttl"] as? String == "57s")
         #expect(android["collapse_key"] as? Int == -1)
-        #expect(android["bi_tag"] as? String == push.pushID)
+        #expect(android["bi_tag"] as? String == push.receiptTag)
         let text = try #require(message["data"] as? String)
         let data = try #require(try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: String])
         #expect(data["message"] == push.message)

@@ -64,6 +64,10 @@ struct PushBuilder: Sendable {
             appID: target.appID, credentialSID: target.credentialSid, environment: target.environment,
             registeredAtMs: target.registeredAtMs)
         if dispatch.pushExpiresAtMs > 0 { push.heldUntilMs = dispatch.pushExpiresAtMs }
+        if target.platform == .hms {
+            push.receiptTag = ReceiptTag(challenge: checked.challenge, factor: factor, dispatch: checked.id)
+                .sealed(with: recordKeys)
+        }
         return push
     }
 

@@ -28,6 +28,8 @@ enum HMSClassification {
         "80100013": .rejected,
         "80100016": .rejected,
         "80100017": .rejected,
+        // The signature over the message body is wrong: we send none.
+        "80100018": .rejected,
         "80200001": .reauthorize,
         "80200003": .reauthorize,
         // The app may not send, or not to this token: the app's configuration.

@@ -5,6 +5,8 @@ import ChallengeModel
 enum HMSRequest {
     /// Bytes of the message body without tokens.
     static let dataLimit = 4096
+    /// Bytes behind the message that stand around the tokens.
+    private static let aroundTokens = 11
     /// 15 days, HMS's most.
     static let longestTTLSeconds: Int64 = 1_296_000
 
@@ -32,12 +34,14 @@ enum HMSRequest {
         json.string(String(decoding: inner.body, as: UTF8.self))
         json.raw(",\"android\":{\"collapse_key\":-1,\"urgency\":\"HIGH\",\"ttl\":\"")
         // HMS takes no "now or never": a second is its least.
-        json.number(min(max((push.expiresAtMs - nowMs) / 1000, 1), longestTTLSeconds))
-        json.raw("s\",\"bi_tag\":")
-        // Comes back in HMS's delivery receipts.
-        json.string(push.pushID)
+        json.number(min(max(((push.heldUntilMs ?? push.expiresAtMs) - nowMs) / 1000, 1), longestTTLSeconds))
+        json.raw("s\"")
+        if let tag = push.receiptTag {
+            json.raw(",\"bi_tag\":")
+            json.string(tag)
+        }
         json.raw("}")
-        if request.bodyCount > dataLimit { throw UnfitPush(reason: "80300008") }
+        if request.bodyCount + aroundTokens > dataLimit { throw UnfitPush(reason: "80300008") }
         json.raw(",\"token\":[")
         json.string(push.pushToken)
         json.raw("]}}")

@@ -20,8 +20,8 @@ final class OAuthToken: Sendable {
         case unavailable(retryAtMs: Int64, refused: String?)
     }
 
-    /// How long one fetch may take; pushes wait for it no longer.
-    static let fetchTimeout = TimeAmount.seconds(5)
+    /// How long one fetch may take; pushes wait for it no longer. Huawei's endpoint takes 3 to 5 s at times.
+    static let fetchTimeout = TimeAmount.seconds(8)
 
     private struct Shared {
         var state = AccessTokenState()
@@ -117,7 +117,7 @@ final class OAuthToken: Sendable {
         let status = Int(response.status.code)
         guard status == 200, let token = object["access_token"] as? String, Self.isSound(token) else {
             // 400 invalid_grant, 401 invalid_client: the key or the account. 5xx and 429: the endpoint.
-            let word = object["error"] as? String
+            let word = object["error"] as? String ?? (object["error"] as? NSNumber)?.stringValue
             let isRefusal = (400..<500).contains(status) && status != 429 && status != 408
             return failed(
                 "HTTP \(status)", refused: isRefusal ? word.map { String($0.prefix(64)) } ?? "HTTP \(status)" : nil)
