@@ -63,6 +63,8 @@ public protocol ChallengeStore: AccountStore, CodeFactorStore, WebhookStore, Pol
     func challenge(
         _ sid: ChallengeSID, account: AccountSID, service: ServiceSID, identity: String, factor: FactorSID?
     ) async throws -> Challenge?
+    /// Whose ever it is: for receipts that a provider signs, which name the challenge only.
+    func challenge(_ sid: ChallengeSID) async throws -> Challenge?
     func challenges(_ filter: ChallengeFilter, page: PageRequest, nowMs: Int64) async throws -> Page<Challenge>
     /// The one compare-and-set. The winner's transaction writes the `Resolution` and its event.
     /// - Throws: `alreadyResponded`, `alreadyExpired`, `notFound(.challenge)`; `approvalRefused`, and the challenge stays pending, or

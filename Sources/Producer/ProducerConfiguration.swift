@@ -51,6 +51,8 @@ public struct ProducerConfiguration: Sendable {
     public var topics: TopicNames
     /// `BECKON_RECORD_KEYS`: signs records, receipt tokens and page tokens.
     public var recordKeys: KeyRing
+    /// Who may post HMS's delivery receipts to `/v2/HmsReceipts`; nil: nobody.
+    public var hmsCallback: HMSCallbackKeys?
     /// The account that the entrance topics are bound to; nil: the entrances are not read.
     public var entranceAccount: AccountSID?
     /// Records of one entrance under way at once; default 256, so that they share commits.

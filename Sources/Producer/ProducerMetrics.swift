@@ -12,9 +12,11 @@ enum ProducerMetricName: String, CaseIterable {
     case challengesCreated = "beckon_challenges_created_total"
     /// Counter: answers, by `result` (`approved`, `denied`, `refused`, `late`).
     case answers = "beckon_answers_total"
-    /// Counter: receipts taken, by `source` (`device`, `token`, `kafka`).
+    /// Counter: receipts taken, by `source` (`device`, `token`, `kafka`, `provider`).
     case receipts = "beckon_receipts_total"
-    /// Counter: credentials refused, by `kind` (`backend`, `device`, `access-token`, `receipt-token`).
+    /// Counter: HMS's delivery receipts, by `status` (Huawei's number, `other`) and `ours` (`yes`; `no`: not a message of ours).
+    case hmsReceipts = "beckon_hms_receipts_total"
+    /// Counter: credentials refused, by `kind` (`backend`, `device`, `access-token`, `receipt-token`, `hms-callback`).
     case authenticationFailures = "beckon_auth_failures_total"
     /// Counter: records of an entrance done, by `entrance` and `result` (`accepted`, `repeated`, `rejected`, `dead-letter`).
     case entranceRecords = "beckon_entrance_records_total"
@@ -30,9 +32,14 @@ enum ProducerMetricName: String, CaseIterable {
 
 /// The Producer's metrics. Label sets are bounded: routes are templates, words come from enums.
 final class ProducerMetrics: Sendable {
-    enum CredentialKind: String { case backend, device, accessToken = "access-token", receiptToken = "receipt-token" }
+    enum CredentialKind: String {
+        case backend, device
+        case accessToken = "access-token"
+        case receiptToken = "receipt-token"
+        case hmsCallback = "hms-callback"
+    }
     enum AnswerResult: String { case approved, denied, refused, late }
-    enum ReceiptSource: String { case device, token, kafka }
+    enum ReceiptSource: String { case device, token, kafka, provider }
     enum EntranceResult: String { case accepted, repeated, rejected, deadLetter = "dead-letter" }
 
     private let factory: any MetricsFactory
@@ -51,6 +58,10 @@ final class ProducerMetrics: Sendable {
     func challengeCreated(source: String) { count(.challengesCreated, [("source", source)]) }
     func answer(_ result: AnswerResult) { count(.answers, [("result", result.rawValue)]) }
     func receipt(_ source: ReceiptSource) { count(.receipts, [("source", source.rawValue)]) }
+    func hmsReceipt(status: String, isOurs: Bool) {
+        count(.hmsReceipts, [("status", status), ("ours", isOurs ? "yes" : "no")])
+    }
+
     func authenticationFailed(_ kind: CredentialKind) { count(.authenticationFailures, [("kind", kind.rawValue)]) }
     func shed() { count(.shed, []) }
 

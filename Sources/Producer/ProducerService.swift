@@ -60,9 +60,10 @@ public final class ProducerService: ServiceLifecycle.Service {
         let signer = RecordSigner(
             names: configuration.topics, authenticator: RecordAuthenticator(keys: configuration.recordKeys))
         let kafkaReady = Latch()
-        let api = API(
+        var api = API(
             store: store, authenticator: Authenticator(store: store, metrics: metrics),
             recordKeys: configuration.recordKeys, pressure: pressure, metrics: metrics, logger: logger)
+        api.hmsCallback = configuration.hmsCallback
         let listeners = try listeners(api, metrics: metrics)
         // Shut down in reverse.
         var services: [any ServiceLifecycle.Service] = [

@@ -95,7 +95,8 @@ struct FormTests {
                 "/v2/Services/VA1/Entities/i/Challenges/YC1/Receipts",
                 .challengeReceipts(service: "VA1", identity: "i", challenge: "YC1")
             ),
-            ("/v2/Receipts", .receipts), ("/v1/Credentials/CR1", .credential("CR1")), ("/", nil), ("", nil),
+            ("/v2/Receipts", .receipts), ("/v2/HmsReceipts", .hmsReceipts), ("/v1/Credentials/CR1", .credential("CR1")),
+            ("/", nil), ("", nil),
             ("/v2/services", nil), ("/v2/Services/", nil), ("/v2//Services", nil), ("/v3/Services", nil),
             ("/v2/Services/VA1/Entities/i/Challenges/YC1/Receipts/x", nil), ("/v2/Services/%zz", nil),
             ("/v2/Services/VA1/Webhooks", .webhooks(service: "VA1")),

@@ -49,7 +49,7 @@ struct ReceiptTests {
                 try await producer.post("/v2/Receipts", [("ReceiptToken", good), ("Shown", "maybe")]).status == 400)
             var bodies: Set<String> = []
             let bad = [
-                "", "x", String(good.dropLast()) + "A", token.sealed(with: .random()),
+                "", "x", "B" + good.dropFirst(), token.sealed(with: .random()),
                 String(repeating: "A", count: 500),
             ]
             for text in bad {

@@ -90,6 +90,10 @@ extension SQLiteChallengeStore {
         }
     }
 
+    public func challenge(_ sid: ChallengeSID) async throws -> Challenge? {
+        try await read { database in try database.challenge(sid)?.challenge }
+    }
+
     public func challenges(
         _ filter: ChallengeFilter, page request: PageRequest, nowMs: Int64
     ) async throws -> Page<Challenge> {

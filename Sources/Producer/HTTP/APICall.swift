@@ -17,6 +17,8 @@ struct APICall: Sendable {
     let traceparent: String?
     /// As it was sent.
     let idempotencyKey: String?
+    /// Huawei's signature over a call of its own.
+    var callbackID: String?
     /// `RQ…`.
     let requestID: String
     /// Epoch milliseconds.

@@ -43,7 +43,9 @@ struct APIResponder: HTTPResponder {
                     .methodNotAllowed, "Method not allowed: expected " + route.methods.joined(separator: " or "),
                     headers: ["Allow": route.methods.joined(separator: ", ")])
             }
-            let body = try await body(of: request)
+            let callbackID = request.headers[Self.callbackID]
+            let isSigned = route == .hmsReceipts && api.hmsCallback?.accepts(callbackID, nowMs: clock()) == true
+            let body = try await body(of: request, atMost: isSigned ? limits.maxSignedBody : limits.maxBody)
             let credentials = PresentedCredentials(authorization: request.headers[.authorization])
             if isForDevices {
                 guard route.access(request.method.rawValue).device != .none else { throw APIError.notFound }
@@ -60,7 +62,8 @@ struct APIResponder: HTTPResponder {
                     host: request.head.authority, forwardedHost: request.headers[Self.forwardedHost],
                     forwardedProto: request.headers[Self.forwardedProto], peer: context.peer),
                 traceparent: TraceParent.valid(request.headers[Self.traceparent]),
-                idempotencyKey: request.headers[Self.idempotencyKey], requestID: requestID, nowMs: clock())
+                idempotencyKey: request.headers[Self.idempotencyKey], callbackID: callbackID, requestID: requestID,
+                nowMs: clock())
             reply = try await api.answer(call)
         } catch {
             reply = Self.reply(to: error, logger: logger, requestID: requestID)
@@ -83,17 +86,17 @@ struct APIResponder: HTTPResponder {
 
     /// The body of a POST. Others' bodies are left alone: Hummingbird reads past them.
     /// - Throws: 20413 over the limit, 20408 when it trickles in longer than the deadline.
-    private func body(of request: Request) async throws -> [UInt8] {
+    private func body(of request: Request, atMost most: Int) async throws -> [UInt8] {
         guard request.method == .post else { return [] }
         let tooLarge = APIError(
-            .tooLarge, "The body is too large: at most \(limits.maxBody) bytes", headers: ["Connection": "close"])
-        if let declared = request.headers[.contentLength].flatMap({ Int($0) }), declared > limits.maxBody {
+            .tooLarge, "The body is too large: at most \(most) bytes", headers: ["Connection": "close"])
+        if let declared = request.headers[.contentLength].flatMap({ Int($0) }), declared > most {
             throw tooLarge
         }
         let deadline = ContinuousClock.now + limits.bodyDeadline
         var bytes: [UInt8] = []
         for try await chunk in request.body {
-            guard bytes.count + chunk.readableBytes <= limits.maxBody else { throw tooLarge }
+            guard bytes.count + chunk.readableBytes <= most else { throw tooLarge }
             guard ContinuousClock.now < deadline else {
                 throw APIError(
                     .requestTimeout, "The body did not arrive in time", headers: ["Connection": "close"])
@@ -156,6 +159,7 @@ struct APIResponder: HTTPResponder {
     private static let origin = HTTPField.Name("Origin") ?? .via
     private static let forwardedHost = HTTPField.Name("X-Forwarded-Host") ?? .via
     private static let forwardedProto = HTTPField.Name("X-Forwarded-Proto") ?? .via
+    private static let callbackID = HTTPField.Name("X-HUAWEI-CALLBACK-ID") ?? .via
     private static let traceparent = HTTPField.Name("traceparent") ?? .via
     private static let idempotencyKey = HTTPField.Name(IdempotencyRules.header) ?? .via
 }
@@ -175,6 +179,8 @@ struct APIContext: RequestContext {
 public struct HTTPLimits: Sendable {
     /// Bytes; default 64 KB.
     public var maxBody = 64 * 1024
+    /// Of HMS's delivery receipts, once their header is proved; default 512 KB, for a thousand.
+    public var maxSignedBody = 512 * 1024
     /// From the head to the end of the body; default 10 s.
     public var bodyDeadline: Duration = .seconds(10)
     /// From a connection, its TLS included, to the head of its first request; default 15 s.

@@ -12,6 +12,8 @@ struct Access: Sendable, Equatable {
         case accessToken
         /// Nobody has to say who they are: the receipt token in the body says all.
         case receiptToken
+        /// A provider's server, which signs its call.
+        case signature
     }
 
     /// Roles of backends.
@@ -37,6 +39,7 @@ extension Route {
         case .accessTokens, .sessionTokens: return Access(roles: [.full, .send])
         case .accessToken: return Access(roles: [.full, .send, .read])
         case .receipts: return Access(roles: [], device: .receiptToken)
+        case .hmsReceipts: return Access(roles: [], device: .signature)
         case .auditEvents: return Access(roles: [.full])
         default: return Access(roles: isRead ? [.full, .read] : [.full])
         }
@@ -61,7 +64,7 @@ extension API {
         let access = call.route.access(call.method)
         var context = ChangeContext(actor: "anonymous", requestID: call.requestID)
         switch call.credentials {
-        case .backend(let login) where access.device != .receiptToken:
+        case .backend(let login) where ![.receiptToken, .signature].contains(access.device):
             let principal = try await authenticator.principal(login, nowMs: call.nowMs)
             guard access.roles.contains(principal.role) else {
                 throw APIError(.accessDenied, "Access denied: the API key's role is \(principal.role.rawValue)")

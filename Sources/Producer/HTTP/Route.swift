@@ -16,6 +16,7 @@ enum Route: Equatable, Sendable {
     case notifications(service: String, identity: String, challenge: String)
     case challengeReceipts(service: String, identity: String, challenge: String)
     case receipts
+    case hmsReceipts
     case auditEvents
     case credentials
     case credential(String)
@@ -54,6 +55,10 @@ enum Route: Equatable, Sendable {
     private init?(verify parts: [String]) {
         if parts == ["Receipts"] {
             self = .receipts
+            return
+        }
+        if parts == ["HmsReceipts"] {
+            self = .hmsReceipts
             return
         }
         guard parts.first == "Services" else { return nil }
@@ -102,6 +107,7 @@ enum Route: Equatable, Sendable {
         case .notifications: "/v2/Services/{sid}/Entities/{identity}/Challenges/{sid}/Notifications"
         case .challengeReceipts: "/v2/Services/{sid}/Entities/{identity}/Challenges/{sid}/Receipts"
         case .receipts: "/v2/Receipts"
+        case .hmsReceipts: "/v2/HmsReceipts"
         case .auditEvents: "/v1/AuditEvents"
         case .credentials: "/v1/Credentials"
         case .credential: "/v1/Credentials/{sid}"
@@ -116,7 +122,7 @@ enum Route: Equatable, Sendable {
         case .challenge: ["GET", "POST"]
         case .entity, .credential: ["GET", "DELETE"]
         case .accessToken, .auditEvents: ["GET"]
-        case .accessTokens, .sessionTokens, .notifications, .challengeReceipts, .receipts: ["POST"]
+        case .accessTokens, .sessionTokens, .notifications, .challengeReceipts, .receipts, .hmsReceipts: ["POST"]
         }
     }
 }

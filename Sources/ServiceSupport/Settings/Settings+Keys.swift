@@ -115,6 +115,11 @@ extension Settings {
         "PEM chain of the address for devices; without it that of the API counts.")
     public static let deviceAPIKey = Setting.text(
         "deviceApi.tlsKeyFile", type: "path", roles: [.producer], "PEM private key beside the chain.")
+    public static let hmsCallbackKeys = Setting.text(
+        "hms.callbackKeys", type: "user:key,user:key", range: "each key at least 16 characters", isSecret: true,
+        roles: [.producer],
+        "User names and keys of AppGallery Connect's receipt configurations: who may post HMS's delivery receipts to `/v2/HmsReceipts`; none: nobody."
+    )
     public static let storePath = Setting.text(
         "store.path", type: "path", isRequired: true, roles: [.producer], "The SQLite file; made when missing.")
     public static let storeRetention = Setting.integer(
@@ -250,7 +255,7 @@ extension Settings {
         apiKey.description, apiCORSOrigins.description, apiTrustedProxies.description, deviceAPIHost.description,
         deviceAPIPort.description, deviceAPIPublicURL.description, deviceAPICertificate.description,
         deviceAPIKey.description,
-        storePath.description, storeRetention.description, limitBurst.description, limitInterval.description,
+        hmsCallbackKeys.description, storePath.description, storeRetention.description, limitBurst.description, limitInterval.description,
         limitPending.description, limitDenials.description, limitDenialWindow.description, limitQuiet.description,
         entranceAccount.description, outboxLimit.description,
         apnsURL.description,

@@ -23,6 +23,13 @@ extension ProducerConfiguration {
         corsOrigins = try (settings.optional(Settings.apiCORSOrigins) ?? "").split(separator: ",").map {
             $0.trimmingCharacters(in: .whitespaces)
         }
+        if let text = try settings.optional(Settings.hmsCallbackKeys) {
+            guard let keys = HMSCallbackKeys(parsing: text) else {
+                throw SettingsError(
+                    "hms.callbackKeys: expected <user>:<key>,…, at most 32, each key of at least 16 characters")
+            }
+            hmsCallback = keys
+        }
         if let text = try settings.optional(Settings.apiTrustedProxies) {
             guard let proxies = TrustedProxies(parsing: text) else {
                 throw SettingsError("api.trustedProxies: expected addresses or networks, 10.0.0.0/8,fd00::/8,192.0.2.7")

@@ -9,6 +9,8 @@ struct API: Sendable {
     let recordKeys: KeyRing
     let pressure: OutboxPressure
     let recentReceipts = RecentReceipts()
+    /// Nil: nobody may post HMS's delivery receipts.
+    var hmsCallback: HMSCallbackKeys?
     let metrics: ProducerMetrics
     let logger: Logger
 
@@ -50,6 +52,7 @@ struct API: Sendable {
         case (.challengeReceipts(let service, let identity, let sid), _):
             try await createReceipt(call, service, identity, sid)
         case (.receipts, _): try await redeemReceiptToken(call)
+        case (.hmsReceipts, _): try await takeHMSReceipts(call)
         case (.auditEvents, _): try await listAuditEvents(call)
         case (.credentials, "GET"): try await listCredentials(call)
         case (.credentials, _): try await createCredential(call)

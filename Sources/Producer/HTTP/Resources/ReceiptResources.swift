@@ -37,7 +37,7 @@ extension API {
         return .noContent(ignoring: parameters.unread)
     }
 
-    private func record(_ receipt: Receipt) async throws {
+    func record(_ receipt: Receipt) async throws {
         guard !recentReceipts.contains(receipt) else { return }
         try await store.recordReceipt(receipt)
         recentReceipts.insert(receipt)

@@ -1,0 +1,69 @@
+import ChallengeModel
+import Crypto
+import Foundation
+
+/// Who may post HMS delivery receipts: user names and keys of the callbacks, as AppGallery Connect's receipt configuration has them.
+///
+/// Huawei signs time, nonce and user name, not the body: a header that someone saw would be good for any body until its time is up.
+/// So nothing in a body counts that does not carry a ``ReceiptTag`` of ours, which comes back unread from Huawei; a replay says
+/// again what was true, and no memory of nonces is needed. Source: Huawei, "Message Receipt", `X-HUAWEI-CALLBACK-ID`.
+public struct HMSCallbackKeys: Sendable {
+    private struct Entry {
+        var user: String
+        /// "Old receipt configurations use the UTF-8 bytes of the key, new ones what its base64 spells."
+        var keys: [SymmetricKey]
+    }
+
+    /// How far Huawei's clock may be from ours.
+    static let skewMs: Int64 = 300_000
+    private static let mostEntries = 32
+    private let entries: [Entry]
+
+    /// Reads `user:key,user:key`: at most 32, user names without a colon, keys without a comma, of at least 16 characters. Nil for
+    /// other text.
+    public init?(parsing text: String) {
+        var entries: [Entry] = []
+        for part in text.split(separator: ",") {
+            let pair = part.trimmingWhitespace().split(separator: ":", maxSplits: 1)
+            guard pair.count == 2, (1...128).contains(pair[0].utf8.count), (16...512).contains(pair[1].utf8.count)
+            else { return nil }
+            let key = String(pair[1])
+            var keys = [SymmetricKey(data: Data(key.utf8))]
+            if let decoded = Data(base64Encoded: key), !decoded.isEmpty { keys.append(SymmetricKey(data: decoded)) }
+            entries.append(Entry(user: String(pair[0]), keys: keys))
+        }
+        guard (1...Self.mostEntries).contains(entries.count) else { return nil }
+        self.entries = entries
+    }
+
+    /// True when the header was made with one of the keys, within 5 minutes of now.
+    /// - Parameter header: `timestamp=1563105451261; nonce=<UUID>; value=<base64 of HMAC-SHA256(key, timestamp + nonce + user)>`.
+    func accepts(_ header: String?, nowMs: Int64) -> Bool {
+        guard let header, header.utf8.count <= 512 else { return false }
+        var fields: [String: String] = [:]
+        for part in header.split(separator: ";") {
+            let pair = part.trimmingWhitespace().split(
+                separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            guard pair.count == 2, fields.updateValue(String(pair[1]), forKey: String(pair[0])) == nil else {
+                return false
+            }
+        }
+        guard let timestamp = fields["timestamp"], (1...15).contains(timestamp.utf8.count),
+            timestamp.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
+            let number = Int64(timestamp), let nonce = fields["nonce"], (1...128).contains(nonce.utf8.count),
+            let code = fields["value"].flatMap({ Data(base64Encoded: $0) })
+        else { return false }
+        // Milliseconds by today's page; "a standard Unix timestamp" by an older one.
+        let atMs = number < 100_000_000_000 ? number * 1000 : number
+        guard abs(nowMs - atMs) <= Self.skewMs else { return false }
+        // All of them, so that the time tells nothing of which one fits.
+        var isGood = false
+        for entry in entries {
+            let text = Data("\(timestamp)\(nonce)\(entry.user)".utf8)
+            for key in entry.keys where HMAC<SHA256>.isValidAuthenticationCode(code, authenticating: text, using: key) {
+                isGood = true
+            }
+        }
+        return isGood
+    }
+}

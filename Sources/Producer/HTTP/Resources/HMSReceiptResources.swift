@@ -1,0 +1,50 @@
+import ChallengeModel
+import ChallengeStore
+
+extension API {
+    /// `POST /v2/HmsReceipts`: HMS's own delivery receipts, to topic `receipts`. Whoever cannot sign as Huawei does gets one and the
+    /// same 401; whoever can gets one and the same success, whatever we know of the messages.
+    ///
+    /// Huawei wants an answer within 200 ms: the receipts of a request are written side by side and share a commit.
+    func takeHMSReceipts(_ call: APICall) async throws -> APIReply {
+        guard let hmsCallback, hmsCallback.accepts(call.callbackID, nowMs: call.nowMs) else {
+            metrics.authenticationFailed(.hmsCallback)
+            throw APIError(.invalidToken, "Invalid token: X-HUAWEI-CALLBACK-ID")
+        }
+        let statuses = try HMSReceiptStatus.read(call.body)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for (index, status) in statuses.enumerated() {
+                if index >= Self.hmsReceiptsAtOnce { try await group.next() }
+                group.addTask { try await take(status, nowMs: call.nowMs) }
+            }
+            try await group.waitForAll()
+        }
+        return .ok(.object([("code", .string("0")), ("message", .string("success"))]))
+    }
+
+    private static var hmsReceiptsAtOnce: Int { 64 }
+
+    private func take(_ status: HMSReceiptStatus, nowMs: Int64) async throws {
+        guard let tag = ReceiptTag(status.tag, keys: recordKeys) else {
+            // Another product's message of the same app, AppGallery Connect's test, or a forgery.
+            metrics.hmsReceipt(status: status.word, isOurs: false)
+            return
+        }
+        metrics.hmsReceipt(status: status.word, isOurs: true)
+        guard let shown = status.shown, let challenge = try await store.challenge(tag.challenge),
+            nowMs <= challenge.expiresAtMs + ReceiptToken.graceMs
+        else { return }
+        var receipt = Receipt()
+        receipt.accountSid = challenge.account.rawValue
+        receipt.serviceSid = challenge.service.rawValue
+        receipt.challengeSid = tag.challenge.rawValue
+        receipt.factorSid = tag.factor.rawValue
+        receipt.dispatchID = tag.dispatch?.description ?? ""
+        receipt.channel = .provider
+        receipt.shown = shown
+        receipt.receivedAtMs = nowMs
+        receipt.deviceTimeMs = status.timestampMs
+        try await record(receipt)
+        metrics.receipt(.provider)
+    }
+}
