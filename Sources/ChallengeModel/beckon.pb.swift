@@ -1179,7 +1179,6 @@ public nonisolated struct ProviderCredential: Sendable {
     set {secret = .fcm(newValue)}
   }
 
-  /// Kept and published; dispatchers answer `unsupported-credential` for these two until they can push with them.
   public var apnsCertificate: ApnsCertificate {
     get {
       if case .apnsCertificate(let v)? = secret {return v}
@@ -1201,8 +1200,7 @@ public nonisolated struct ProviderCredential: Sendable {
   public nonisolated enum OneOf_Secret: Equatable, Sendable {
     case apnsToken(ApnsTokenKey)
     case fcm(FcmServiceAccount)
-    /// Kept and published; dispatchers answer `unsupported-credential` for these two until they can push with them.
-    case apnsCertificate(ApnsCertificate)
+      case apnsCertificate(ApnsCertificate)
     case hms(HmsAppSecret)
 
   }

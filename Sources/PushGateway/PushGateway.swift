@@ -53,7 +53,7 @@ public struct PushAnswer: Sendable, Hashable {
     public var disposition: Disposition
     /// The provider's own word (`BadDeviceToken`, `UNREGISTERED`), or ours: `timeout`, `connection`, `expired`,
     /// `reset`, `busy` (more outstanding than allowed), `circuit-open`, `access-token`, `unknown-credential`,
-    /// `wrong-credential`, `unsupported-credential`, `bad-key`, `no-background`, `closing`.
+    /// `wrong-credential`, `bad-key`, `no-background`, `closing`.
     public var reason: String
     /// HTTP status; 0 when no answer came.
     public var status: Int

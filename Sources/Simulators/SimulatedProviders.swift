@@ -260,7 +260,7 @@ public final class SimulatedProviders: Service {
         return app
     }
 
-    /// Where an HMS app's delivery receipts go; nil: it gets none, as before.
+    /// Where an HMS app's delivery receipts go, with `*` every app's that has no callback of its own; nil: it gets none, as before.
     public func setReceiptCallback(_ callback: HMSCallback?, appID: String) {
         network.receipts.setCallback(callback, app: appID)
     }

@@ -97,7 +97,7 @@ struct PhonePolicyTests {
     func texts() throws {
         for text in [
             "answers", "denies", "ignores", "drops:3", "notifications-off", "closed", "polls", "deleted", "slow:250",
-            "offline", "forges",
+            "offline", "forges", "mute",
         ] {
             #expect(PhoneBehaviour(text)?.description == text)
         }

@@ -56,6 +56,7 @@ public final class BeckonCluster: Sendable {
             "BECKON_ENTRANCE_ACCOUNT": account.sid, "BECKON_API_PORT": "\(port)",
             "BECKON_APNS_URL": simulatorFacts["apns"] ?? "", "BECKON_APNS_SANDBOX_URL": simulatorFacts["apns"] ?? "",
             "BECKON_FCM_URL": simulatorFacts["fcm"] ?? "", "BECKON_FCM_TOKEN_URL": simulatorFacts["fcm_token"] ?? "",
+            "BECKON_HMS_URL": simulatorFacts["hms"] ?? "", "BECKON_HMS_TOKEN_URL": simulatorFacts["hms_token"] ?? "",
             "BECKON_PROVIDERS_CA_FILE": folder.appending(path: "ca.crt").path,
         ]) { $1 }
         self.folder = folder

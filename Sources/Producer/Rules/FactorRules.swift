@@ -5,7 +5,9 @@ import Foundation
 /// The rules of a push factor.
 enum FactorRules {
     /// `Config.NotificationPlatform`.
-    static let platforms: KeyValuePairs<String, Platform> = ["apn": .apn, "fcm": .fcm, "none": .noPush]
+    static let platforms: KeyValuePairs<String, Platform> = [
+        "apn": .apn, "fcm": .fcm, "hms": .hms, "none": .noPush,
+    ]
 
     static func name(of platform: Platform) -> String {
         switch platform {

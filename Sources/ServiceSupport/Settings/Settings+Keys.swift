@@ -213,6 +213,9 @@ extension Settings {
     public static let simulatorFCMPort = Setting.integer(
         "simulator.fcmPort", type: "port", default: 0, range: 0...65_535, roles: [.simulator],
         "FCM look-alike; 0: any free one.")
+    public static let simulatorHMSPort = Setting.integer(
+        "simulator.hmsPort", type: "port", default: 0, range: 0...65_535, roles: [.simulator],
+        "HMS look-alike; 0: any free one.")
     public static let simulatorControlPort = Setting.integer(
         "simulator.controlPort", type: "port", default: 0, range: 0...65_535, roles: [.simulator],
         "HTTP switches, logs and the phones' reception; 0: any free one.")
@@ -240,11 +243,11 @@ extension Settings {
         "Identities are the prefix and a number of 5 digits, from 1.")
     public static let phoneBehaviour = Setting.text(
         "phone.behaviour", type: "behaviour,behaviour", default: "answers", roles: [.phone],
-        "What the phones do, in turn: answers, denies, ignores, drops:<k>, notifications-off, closed, polls, deleted, slow:<ms>, offline, forges."
+        "What the phones do, in turn: answers, denies, ignores, drops:<k>, notifications-off, closed, polls, deleted, slow:<ms>, offline, forges, mute."
     )
     public static let phonePlatform = Setting.text(
-        "phone.platform", type: "platform", default: "apn", range: "apn, fcm, mixed", roles: [.phone],
-        "Which provider the phones register with.", check: { ["apn", "fcm", "mixed"].contains($0) })
+        "phone.platform", type: "platform", default: "apn", range: "apn, fcm, hms, mixed", roles: [.phone],
+        "Which provider the phones register with.", check: { ["apn", "fcm", "hms", "mixed"].contains($0) })
 
     public static let all: [SettingDescription] = [
         config.description, logLevel.description, readyFile.description, adminHost.description, adminPort.description,
@@ -264,7 +267,8 @@ extension Settings {
         pushDeadline.description, pushMaxInFlight.description, pushMaxConnections.description, pushThreads.description,
         trackerLatency.description, trackerAttempts.description, brokerPartitions.description,
         simulatorHost.description,
-        simulatorAPNsPort.description, simulatorFCMPort.description, simulatorControlPort.description,
+        simulatorAPNsPort.description, simulatorFCMPort.description, simulatorHMSPort.description,
+        simulatorControlPort.description,
         simulatorNames.description, simulatorCAFile.description, phoneAPI.description, phoneSimulator.description,
         phoneAccount.description,
         phoneAuthToken.description, phoneService.description, phoneCount.description, phoneIdentity.description,

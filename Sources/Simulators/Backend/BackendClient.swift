@@ -113,6 +113,16 @@ public struct BackendClient: Sendable {
                 form: [("FriendlyName", friendlyName), ("Type", "fcm"), ("ServiceAccount", serviceAccountJSON)]))
     }
 
+    /// Stores an HMS app's secret. - Returns: `CR…`.
+    public func createHMSCredential(friendlyName: String, appID: String, appSecret: String) async throws -> String {
+        try await sid(
+            of: call(
+                "POST", "/v1/Credentials",
+                form: [
+                    ("FriendlyName", friendlyName), ("Type", "hms"), ("AppId", appID), ("AppSecret", appSecret),
+                ]))
+    }
+
     /// - Returns: `VA…`.
     public func createService(
         friendlyName: String, apnCredentialSID: String? = nil, fcmCredentialSID: String? = nil,

@@ -12,7 +12,7 @@ import NIOCore
 /// |---|---|
 /// | `POST /credentials` | registers an APNs key, a service account or an HMS app; the body is a ``CredentialRegistration`` |
 /// | `POST /keys/apn`, `/keys/fcm`, `/keys/hms` | hands out a fresh, registered APNs key (``APNsKey``), a service account's JSON, or an HMS app (``HMSAppSecret``) |
-/// | `PUT`, `DELETE /receipts/{app id}` | where an HMS app's delivery receipts go (``HMSCallback``); no longer |
+/// | `PUT`, `DELETE /receipts/{app id}` | where an HMS app's delivery receipts go (``HMSCallback``), with `*` every other app's; no longer |
 /// | `GET`, `PUT /faults/{provider}` | reads, replaces ``ProviderFaults`` |
 /// | `POST /connections/{provider}/goaway`, `…/cut` | GOAWAY on, or end of, all connections |
 /// | `GET /counters` | ``PushCounters`` per provider |

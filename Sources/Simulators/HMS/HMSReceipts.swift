@@ -51,6 +51,8 @@ final class HMSReceipts: Sendable {
         var waiting: Deque<Status> = []
         var taken = 0
         var refused = 0
+
+        func callback(_ app: String) -> HMSCallback? { callbacks[app] ?? callbacks[HMSReceipts.anyApp] }
     }
 
     /// Messages whose report is still known; older ones get no receipt.
@@ -73,12 +75,15 @@ final class HMSReceipts: Sendable {
     /// Receipts that a callback took, and that none took in the end.
     var counts: (taken: Int, refused: Int) { state.withLock { ($0.taken, $0.refused) } }
 
-    /// Nil: the app gets no receipts.
+    /// - Parameter app: `*`: for every app without a callback of its own. Nil for a callback: no receipts.
     func setCallback(_ callback: HMSCallback?, app: String) { state.withLock { $0.callbacks[app] = callback } }
+
+    /// For apps without a callback of their own.
+    static let anyApp = "*"
 
     func sent(requestID: String, token: String, app: String, tag: String) {
         state.withLock { state in
-            guard state.callbacks[app] != nil else { return }
+            guard state.callback(app) != nil else { return }
             let unit = Unit(requestID: requestID, token: token)
             state.sent[unit] = (app, tag)
             state.order.append(unit)
@@ -111,7 +116,7 @@ final class HMSReceipts: Sendable {
     private func take() -> (HMSCallback, [Status])? {
         state.withLock { state in
             while let app = state.waiting.first?.app {
-                guard let callback = state.callbacks[app] else {
+                guard let callback = state.callback(app) else {
                     state.waiting.removeAll { $0.app == app }
                     continue
                 }

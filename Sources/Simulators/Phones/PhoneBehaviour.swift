@@ -20,13 +20,15 @@ public enum PhoneBehaviour: Sendable, Hashable, Codable, CustomStringConvertible
     case deleted
     /// As ``answers``, so many milliseconds later.
     case slow(Int)
+    /// Shows, and its app tells nobody: no receipt, no answer. With HMS the provider's own receipt says that it arrived.
+    case mute
     /// Not reachable; the provider stores what it stores.
     case offline
     /// Shows and confirms, and answers with a signature by another key.
     case forges
 
     /// `answers`, `denies`, `ignores`, `drops:<count>`, `notifications-off`, `closed`, `polls`, `deleted`,
-    /// `slow:<milliseconds>`, `offline`, `forges`; nil for anything else. Counts go up to 1,000, milliseconds to 600,000.
+    /// `slow:<milliseconds>`, `offline`, `forges`, `mute`; nil for anything else. Counts go up to 1,000, milliseconds to 600,000.
     public init?(_ text: String) {
         let parts = text.split(separator: ":", omittingEmptySubsequences: false)
         switch (parts.first, parts.count) {
@@ -39,6 +41,7 @@ public enum PhoneBehaviour: Sendable, Hashable, Codable, CustomStringConvertible
         case ("deleted", 1): self = .deleted
         case ("offline", 1): self = .offline
         case ("forges", 1): self = .forges
+        case ("mute", 1): self = .mute
         case ("drops", 2):
             guard let count = Int(parts[1]), 0...1000 ~= count else { return nil }
             self = .drops(count)
@@ -51,7 +54,7 @@ public enum PhoneBehaviour: Sendable, Hashable, Codable, CustomStringConvertible
 
     /// All forms, for messages to people.
     public static let forms =
-        "answers, denies, ignores, drops:<count>, notifications-off, closed, polls, deleted, slow:<ms>, offline, forges"
+        "answers, denies, ignores, drops:<count>, notifications-off, closed, polls, deleted, slow:<ms>, offline, forges, mute"
 
     public var description: String {
         switch self {
@@ -66,6 +69,7 @@ public enum PhoneBehaviour: Sendable, Hashable, Codable, CustomStringConvertible
         case .slow(let milliseconds): "slow:\(milliseconds)"
         case .offline: "offline"
         case .forges: "forges"
+        case .mute: "mute"
         }
     }
 

@@ -64,6 +64,7 @@ struct PhonePolicy: Sendable {
         if case .slow(let milliseconds) = behaviour { actions.append(.wait(milliseconds: milliseconds)) }
         let showsNothing = behaviour == .notificationsOff
         if !showsNothing, displayed.insert(push.challengeSID) { actions.append(.display) }
+        if behaviour == .mute { return actions }
         if behaviour == .closed { return actions + [.keep, .confirm(.visible, .yes)] }
         actions.append(.confirm(.visible, showsNothing ? .no : .yes))
         if behaviour == .ignores { return actions }
@@ -72,6 +73,7 @@ struct PhonePolicy: Sendable {
 
     private mutating func background(_ push: PushMessage) -> [PhoneAction] {
         switch behaviour {
+        case .mute: return [.ignore("mute")]
         case .notificationsOff: return [.confirm(.background, .no)] + answer(push.challengeSID)
         case .slow(let milliseconds):
             return [.wait(milliseconds: milliseconds), .confirm(.background, shown(push))]

@@ -21,6 +21,7 @@ struct DevCluster: Sendable {
         struct Simulated: Sendable, Codable {
             var apns: String
             var fcm: String
+            var hms: String
             var control: String
         }
 
@@ -65,6 +66,9 @@ struct DevCluster: Sendable {
     private let folder: URL
     private let account: AccountCredentials
     private let providers: SimulatedProviders
+    private static let callbackUser = "beckon-dev"
+    /// Of HMS's delivery receipts.
+    private let callbackKey = Data((0..<32).map { _ in UInt8.random(in: 0...255) }).base64EncodedString()
     private let producer: ProducerService
     private let client: HTTPClient
     private let readiness: Readiness
@@ -99,6 +103,7 @@ struct DevCluster: Sendable {
         var producerConfiguration = ProducerConfiguration(
             kafka: kafka, topics: names, recordKeys: recordKeys, entranceAccount: account.sid)
         producerConfiguration.port = apiPort
+        producerConfiguration.hmsCallback = HMSCallbackKeys(parsing: "\(Self.callbackUser):\(callbackKey)")
         producer = ProducerService(
             configuration: producerConfiguration, store: store, readiness: readiness, logger: logger, metrics: metrics)
         admin = AdminServer(host: "127.0.0.1", port: adminPort, readiness: readiness, metrics: metrics, logger: logger)
@@ -113,6 +118,8 @@ struct DevCluster: Sendable {
             configuration.apnsSandboxURL = addresses.apnsURL
             configuration.fcmURL = addresses.fcmURL
             configuration.fcmTokenURL = addresses.fcmTokenURL
+            configuration.hmsURL = addresses.hmsURL
+            configuration.hmsTokenURL = addresses.hmsTokenURL
             configuration.caFile = caFile
             let service = try DispatcherService(
                 configuration: dispatcherConfiguration,
@@ -134,6 +141,8 @@ struct DevCluster: Sendable {
         let api = try await apiURL()
         let simulators = try await providers.addresses()
         while !readiness.isReady { try await Task.sleep(for: .milliseconds(20)) }
+        providers.setReceiptCallback(
+            HMSCallback(url: api + "/v2/HmsReceipts", user: Self.callbackUser, key: callbackKey), appID: "*")
         return try await Playground(
             backend: BackendClient(
                 apiURL: api, accountSID: account.sid.rawValue, authToken: account.authToken, client: client),
@@ -147,7 +156,9 @@ struct DevCluster: Sendable {
             api: try await apiURL(), console: nil, metrics: "http://127.0.0.1:\(await admin.boundPort())/metrics",
             kafka: kafka.bootstrapServers, accountSID: account.sid.rawValue, authToken: account.authToken,
             serviceSID: serviceSID, identity: identity,
-            simulators: .init(apns: simulators.apnsURL, fcm: simulators.fcmURL, control: simulators.controlURL),
+            simulators: .init(
+                apns: simulators.apnsURL, fcm: simulators.fcmURL, hms: simulators.hmsURL,
+                control: simulators.controlURL),
             caFile: folder.appending(path: "ca.crt").path)
     }
 

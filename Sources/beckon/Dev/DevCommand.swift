@@ -8,7 +8,8 @@ import Simulators
 struct DevCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "dev", abstract: "Everything in one process, with a simulated phone that approves.",
-        discussion: "Broker, store, roles, look-alikes of APNs and FCM. Prints where everything is; ends with Ctrl-C.")
+        discussion:
+            "Broker, store, roles, look-alikes of APNs, FCM and HMS. Prints where everything is; ends with Ctrl-C.")
 
     @Option(help: "Port of the HTTP API; 0: any free one.")
     var apiPort = 0
@@ -59,7 +60,7 @@ struct DevCommand: AsyncParsableCommand {
               HTTP API    \(addresses.api)
               Kafka       \(addresses.kafka) (topics \(cluster.names.prefix)*)
               metrics     \(addresses.metrics)
-              simulators  APNs \(addresses.simulators.apns), FCM \(addresses.simulators.fcm)
+              simulators  APNs \(addresses.simulators.apns), FCM \(addresses.simulators.fcm), HMS \(addresses.simulators.hms)
               switches    \(addresses.simulators.control)
               phone       \(identity), which \(behaviour)
             """)

@@ -80,6 +80,7 @@ private final class PhoneService: Service {
                 let provider: SimulatedProvider =
                     switch platform {
                     case "fcm": .fcm
+                    case "hms": .hms
                     case "mixed": index % 2 == 0 ? .apn : .fcm
                     default: .apn
                     }

@@ -24,13 +24,22 @@ struct Playground: Sendable {
         } else {
             let key = try JSONDecoder().decode(APNsKey.self, from: try await Self.post(control + "/keys/apn", client))
             let account = String(decoding: try await Self.post(control + "/keys/fcm", client), as: UTF8.self)
+            let app = try JSONDecoder().decode(
+                HMSAppSecret.self, from: try await Self.post(control + "/keys/hms", client))
             self.serviceSID = try await backend.createService(
                 friendlyName: "Playground",
                 apnCredentialSID: try await backend.createAPNsCredential(
                     friendlyName: "Simulated APNs", teamID: key.teamID, keyID: key.keyID,
                     privateKeyPEM: key.privateKeyPEM),
                 fcmCredentialSID: try await backend.createFCMCredential(
-                    friendlyName: "Simulated FCM", serviceAccountJSON: account))
+                    friendlyName: "Simulated FCM", serviceAccountJSON: account),
+                more: [
+                    (
+                        "Push.HmsCredentialSid",
+                        try await backend.createHMSCredential(
+                            friendlyName: "Simulated HMS", appID: app.appID, appSecret: app.appSecret)
+                    )
+                ])
         }
         pool = PhonePool(backend: backend, devices: devices, reception: reception)
     }

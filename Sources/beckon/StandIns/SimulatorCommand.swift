@@ -5,7 +5,7 @@ import Simulators
 struct SimulatorCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "simulator",
-        abstract: "Strict look-alikes of APNs and FCM over TLS HTTP/2, with fault switches over HTTP.")
+        abstract: "Strict look-alikes of APNs, FCM and HMS over TLS HTTP/2, with fault switches over HTTP.")
 
     @Argument(parsing: .captureForPassthrough, help: "See beckon simulator --help.")
     var settings: [String] = []
@@ -18,6 +18,7 @@ struct SimulatorCommand: AsyncParsableCommand {
         configuration.controlHost = configuration.host
         configuration.apnsPort = try settings(Settings.simulatorAPNsPort)
         configuration.fcmPort = try settings(Settings.simulatorFCMPort)
+        configuration.hmsPort = try settings(Settings.simulatorHMSPort)
         configuration.controlPort = try settings(Settings.simulatorControlPort)
         let names = (try settings.optional(Settings.simulatorNames) ?? "").split(separator: ",").map(String.init)
         configuration.certificateHosts += names
@@ -30,7 +31,7 @@ struct SimulatorCommand: AsyncParsableCommand {
             guard let addresses = try? await providers.addresses() else { return [:] }
             var content = [
                 "apns": addresses.apnsURL, "fcm": addresses.fcmURL, "fcm_token": addresses.fcmTokenURL,
-                "control": addresses.controlURL,
+                "hms": addresses.hmsURL, "hms_token": addresses.hmsTokenURL, "control": addresses.controlURL,
             ]
             if let caFile { content["ca_file"] = caFile }
             return content
