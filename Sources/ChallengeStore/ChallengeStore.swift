@@ -5,7 +5,7 @@ public import ChallengeModel
 ///
 /// Every method takes the time as epoch milliseconds: there is no clock inside. Writes return after their commit is on disk.
 /// All throw ``StoreError``. A write whose task is cancelled is still carried out.
-public protocol ChallengeStore: AccountStore, CodeFactorStore, WebhookStore, PolicyStore {
+public protocol ChallengeStore: AccountStore, CodeFactorStore, DeliveryStore, PolicyStore, WebhookStore {
     // Services
     func createService(_ new: NewService, nowMs: Int64) async throws -> Service
     func service(_ sid: ServiceSID, account: AccountSID) async throws -> Service?

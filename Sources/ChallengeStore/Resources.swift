@@ -169,6 +169,10 @@ public struct Factor: Sendable, Hashable {
     public var registeredAtMs: Int64
     public let createdAtMs: Int64
     public var updatedAtMs: Int64
+    /// Since when its push token is known to be dead: it is not pushed to, and polls. Nil: it is pushed to.
+    public var unreachableAtMs: Int64?
+    /// The last request that the device signed, to twelve hours.
+    public var signedAtMs: Int64 = 0
 }
 
 public struct NewChallenge: Sendable, Hashable {

@@ -52,6 +52,16 @@ enum StorePolicy {
     static let auditKeptMs: Int64 = 400 * 24 * 3_600_000
     static let auditTrafficKeptMs: Int64 = 30 * 24 * 3_600_000
 
+    /// What is kept of one challenge's delivery: 20 devices with all their pushes and receipts are fewer.
+    static let factsPerChallenge: Int64 = 400
+    /// A factor whose push token is dead stays for so long without a signed request.
+    static let unreachableKeptMs: Int64 = 30 * dayMs
+    /// How exactly the last signed request of a device is known.
+    static let signedResolutionMs: Int64 = 12 * 3_600_000
+    /// A credential of which no token was known to its provider for so long has failed; and how long one that has failed
+    /// must be free of faults, with a push accepted, for the next fault to be news.
+    static let failureWindowMs: Int64 = 5 * 60_000
+
     /// How many background pushes a new challenge may use on a device that was promised `used` within the window.
     static func backgroundBudget(used: Int) -> Int {
         min(backgroundPushesPerChallenge, max(0, backgroundPushesPerWindow - used))

@@ -12,6 +12,7 @@ enum Migrations {
         migrator.registerMigration("5 accounts and keys") { try $0.execute(sql: accountsAndKeys) }
         registerCodes(in: &migrator)
         registerPolicies(in: &migrator)
+        registerDelivery(in: &migrator)
         return migrator
     }
 

@@ -25,6 +25,8 @@ public final class SQLiteChallengeStore: ChallengeStore {
     /// Closed challenges are deleted when they are so old, in milliseconds.
     let retentionMs: Int64
     let limits: ChallengeLimits
+    /// When dead push tokens are not believed.
+    let brake: TokenBrake
     let logins = KnownLogins()
     private let pool: DatabasePool
     private let group: GroupCommit
@@ -38,14 +40,18 @@ public final class SQLiteChallengeStore: ChallengeStore {
     /// - Parameter limits: against push bombing.
     /// - Throws: ``StoreError/failed(_:)`` that names the file.
     public convenience init(
-        path: String, keys: StoreKeys, retentionDays: Int = 30, limits: ChallengeLimits = .init(), logger: Logger
+        path: String, keys: StoreKeys, retentionDays: Int = 30, limits: ChallengeLimits = .init(),
+        brake: TokenBrake = TokenBrake(), logger: Logger
     ) throws {
-        try self.init(path: path, keys: keys, retentionDays: retentionDays, limits: limits, logger: logger) { _ in }
+        try self.init(
+            path: path, keys: keys, retentionDays: retentionDays, limits: limits, brake: brake, logger: logger
+        ) { _ in }
     }
 
     /// - Parameter configure: last changes to the connections, for tests that watch the statements.
     init(
-        path: String, keys: StoreKeys, retentionDays: Int = 30, limits: ChallengeLimits = .init(), logger: Logger,
+        path: String, keys: StoreKeys, retentionDays: Int = 30, limits: ChallengeLimits = .init(),
+        brake: TokenBrake = TokenBrake(), logger: Logger,
         configure: (inout Configuration) -> Void
     ) throws {
         var configuration = Configuration()
@@ -82,6 +88,7 @@ public final class SQLiteChallengeStore: ChallengeStore {
             throw StoreError.failed("database \(path): \(Self.storeError(error))")
         }
         self.keys = keys
+        self.brake = brake
         retentionMs = Int64(retentionDays) * StorePolicy.dayMs
         self.limits = limits
         self.logger = logger

@@ -5,7 +5,8 @@ import GRDB
 extension Factor {
     static let columns = """
         sid, account_sid, service_sid, entity_sid, identity, friendly_name, verified, public_key, key_id, platform, \
-        push_token, app_id, environment, sdk_version, notifications_enabled, metadata, registered_ms, created_ms, updated_ms
+        push_token, app_id, environment, sdk_version, notifications_enabled, metadata, registered_ms, created_ms, updated_ms, \
+        unreachable_ms, signed_ms
         """
 
     init(row: Row) throws {
@@ -19,7 +20,7 @@ extension Factor {
             environment: ProviderEnvironment(rawValue: columns.integer()) ?? .environmentUnspecified,
             sdkVersion: columns.optionalText(), notificationsEnabled: columns.optionalFlag(),
             metadata: columns.optionalText(), registeredAtMs: columns.int64(), createdAtMs: columns.int64(),
-            updatedAtMs: columns.int64())
+            updatedAtMs: columns.int64(), unreachableAtMs: columns.optionalInt64(), signedAtMs: columns.int64())
     }
 }
 
@@ -35,7 +36,7 @@ extension Database {
         try run(
             """
             INSERT INTO factors (\(Factor.columns), access_token_sid) \
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
             [
                 factor.sid.rawValue, factor.account.rawValue, factor.service.rawValue, factor.entity.rawValue,
@@ -43,7 +44,7 @@ extension Database {
                 factor.platform.rawValue, factor.pushToken, factor.appID, factor.environment.rawValue,
                 factor.sdkVersion,
                 factor.notificationsEnabled, factor.metadata, factor.registeredAtMs, factor.createdAtMs,
-                factor.updatedAtMs, accessToken?.rawValue,
+                factor.updatedAtMs, factor.unreachableAtMs, factor.signedAtMs, accessToken?.rawValue,
             ])
     }
 

@@ -6,7 +6,8 @@ extension SQLiteChallengeStore {
     public func createFactor(_ new: NewFactor, accessToken: String?, nowMs: Int64) async throws -> Factor {
         let sid = FactorSID.generate(variant: 0x03, nowMs: nowMs)
         return try await write { database in
-            try database.requireService(new.service, account: new.account)
+            let service = try database.service(new.service, account: new.account)
+            guard let policy = service?.policy else { throw StoreError.notFound(.service) }
             let existing = try database.entity(account: new.account, service: new.service, identity: new.identity)
             if existing == nil, EntitySID(new.identity) != nil { throw StoreError.notFound(.entity) }
             let token = try accessToken.map {
@@ -26,9 +27,7 @@ extension SQLiteChallengeStore {
                     "SELECT 1 FROM factors WHERE entity_sid = ? AND public_key = ?",
                     [entity.sid.rawValue, blob(new.publicKey)])
             else { throw StoreError.conflict(.factor) }
-            let count = try database.integer(
-                "SELECT count(*) FROM factors WHERE entity_sid = ?", [entity.sid.rawValue])
-            guard count < StorePolicy.factorsPerEntity else { throw StoreError.limit(.factors) }
+            try database.admitFactor(new, of: entity.sid, policy: policy)
             try database.countFactorCreation(sid, of: entity.sid, nowMs: nowMs)
             let factor = Factor(
                 sid: sid, account: new.account, service: new.service,
@@ -37,7 +36,8 @@ extension SQLiteChallengeStore {
                 pushToken: new.platform == .noPush ? nil : new.pushToken, appID: new.appID,
                 environment: new.environment, sdkVersion: new.sdkVersion,
                 notificationsEnabled: new.notificationsEnabled,
-                metadata: new.metadata, registeredAtMs: nowMs, createdAtMs: nowMs, updatedAtMs: nowMs)
+                metadata: new.metadata, registeredAtMs: nowMs, createdAtMs: nowMs, updatedAtMs: nowMs, signedAtMs: nowMs
+            )
             try database.insert(factor, accessToken: token)
             try ChangeContext.$current.withValue(.current.by(token)) {
                 try database.emit(.factorCreated, factor, nowMs: nowMs)
@@ -101,10 +101,14 @@ extension SQLiteChallengeStore {
                 """,
                 [factor.entity.rawValue, factor.pushToken, factor.platform.rawValue, factor.appID, sid.rawValue])
             for row in replaced { try database.delete(Factor(row: row), reason: .replaced, nowMs: nowMs) }
+            try database.makeRoom(for: factor, nowMs: nowMs)
             let others = try database.integer(
                 "SELECT count(*) FROM factors WHERE entity_sid = ? AND verified = 1 AND sid <> ?",
                 [factor.entity.rawValue, sid.rawValue])
             try database.emit(.factorVerified, factor, ["other_factors": .integer(others)], nowMs: nowMs)
+            if factor.notificationsEnabled == false {
+                try database.emit(.factorNotificationsDisabled, factor, revision: 0, nowMs: nowMs)
+            }
             return factor
         }
     }
@@ -114,11 +118,15 @@ extension SQLiteChallengeStore {
             let former = try database.factor(sid)
             var factor = former
             factor.apply(change)
+            // Whoever sends a push token has it from the system now, also when it is the one that was dead.
+            if change.pushToken != nil || !factor.hasRegistration(of: former) { factor.unreachableAtMs = nil }
             guard factor != former else { return former }
             factor.updatedAtMs = nowMs
-            let isRegisteredAnew = !factor.hasRegistration(of: former)
+            let isRegisteredAnew =
+                !factor.hasRegistration(of: former) || factor.unreachableAtMs != former.unreachableAtMs
             if isRegisteredAnew { factor.registeredAtMs = nowMs }
             let revision = try database.update(factor)
+            if isRegisteredAnew { try database.forgetDeath(of: sid) }
             if isRegisteredAnew { try database.tellLiveChallenges(of: factor, isGone: false, nowMs: nowMs) }
             try database.emit(.factorUpdated, factor, revision: revision, nowMs: nowMs)
             if factor.notificationsEnabled == false, former.notificationsEnabled != false {
@@ -150,12 +158,14 @@ extension ChangeContext {
 /// Why a factor went, as `factor.deleted` says it.
 enum FactorDeletion: String {
     case requested
-    /// Another one was verified with its push token, platform and app.
+    /// Another one was verified with its push token, platform and app, or for want of room in its place.
     case replaced
     case entityDeleted = "entity-deleted"
     case neverVerified = "never-verified"
     /// Its access token was spent on another factor.
     case tokenSpent = "token-spent"
+    /// Its push token was dead for as long as the service allows.
+    case unreachable
 }
 
 extension Factor {

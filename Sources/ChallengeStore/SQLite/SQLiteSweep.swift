@@ -15,7 +15,10 @@ extension SQLiteChallengeStore {
             )
         }
         if due.rest {
-            try await write { try $0.keepHouse(limit: limit, keptMs: self.retentionMs, nowMs: nowMs) }
+            try await write { [brake] database in
+                try database.keepHouse(limit: limit, keptMs: self.retentionMs, nowMs: nowMs)
+                try database.purgeUnreachable(limit: limit, brake: brake, nowMs: nowMs)
+            }
         }
         guard due.expiry else { return 0 }
         return try await write { database in
@@ -61,7 +64,7 @@ extension Database {
             }
         }
         if try exists("SELECT 1 FROM device_requests WHERE expires_ms <= ? LIMIT 1", [nowMs])
-            || hasOldAudit(nowMs: nowMs) || hasOldPolicyRows(nowMs: nowMs)
+            || hasOldAudit(nowMs: nowMs) || hasOldPolicyRows(nowMs: nowMs) || hasUnreachableToPurge(nowMs: nowMs)
         {
             return true
         }
@@ -116,6 +119,7 @@ extension Database {
             try run("DELETE FROM challenges WHERE sid = ?", [sid])
             try run("DELETE FROM challenge_targets WHERE challenge_sid = ?", [sid])
             try run("DELETE FROM code_attempts WHERE challenge_sid = ?", [sid])
+            try run("DELETE FROM delivery_facts WHERE challenge_sid = ?", [sid])
         }
     }
 

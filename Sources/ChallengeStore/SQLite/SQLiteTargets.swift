@@ -16,6 +16,11 @@ extension Factor {
         target.registeredAtMs = registeredAtMs
         target.backgroundBudget = UInt32(backgroundBudget)
         target.notificationsDisabled = notificationsEnabled == false
+        // It is addressed and polls; nothing is pushed to a token that is dead.
+        if unreachableAtMs != nil {
+            target.platform = .noPush
+            target.pushToken = ""
+        }
         return target
     }
 }
@@ -44,7 +49,7 @@ extension Database {
 
     /// Reserves background pushes for one challenge and device. - Returns: how many it may use.
     func grantBackgroundPushes(to factor: Factor, challenge: ChallengeSID, nowMs: Int64) throws -> Int {
-        guard factor.platform == .apn, factor.pushToken != nil else { return 0 }
+        guard factor.platform == .apn, factor.pushToken != nil, factor.unreachableAtMs == nil else { return 0 }
         try run(
             "DELETE FROM background_grants WHERE factor_sid = ? AND granted_ms <= ?",
             [factor.sid.rawValue, nowMs - StorePolicy.backgroundWindowMs])
