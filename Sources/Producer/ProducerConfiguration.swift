@@ -60,6 +60,9 @@ public struct ProducerConfiguration: Sendable {
     /// Default 1 s.
     public var entranceCommitInterval: Duration = .seconds(1)
 
+    /// Requests that wait for a change of their challenge at once, 0 to 100,000; one more is answered at once. Default 2,000.
+    public var maxLongPolls = 2000
+
     /// Outbox rows from which creations answer 503; default 100,000.
     public var outboxLimit = 100_000
     /// How often the outbox is counted; default 500 ms.

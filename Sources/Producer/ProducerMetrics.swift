@@ -18,7 +18,8 @@ enum ProducerMetricName: String, CaseIterable {
     case hmsReceipts = "beckon_hms_receipts_total"
     /// Counter: credentials refused, by `kind` (`backend`, `device`, `access-token`, `receipt-token`, `hms-callback`).
     case authenticationFailures = "beckon_auth_failures_total"
-    /// Counter: records of an entrance done, by `entrance` and `result` (`accepted`, `repeated`, `rejected`, `dead-letter`).
+    /// Counter: records of an entrance done, by `entrance` (topic, or `delivery` for `outcomes` and `receipts`) and `result`
+    /// (`accepted`, `repeated`, `rejected`, `dead-letter`, `forged`, `unreadable`).
     case entranceRecords = "beckon_entrance_records_total"
     /// Counter: tries that failed and come again, by `entrance`.
     case entranceRetries = "beckon_entrance_retries_total"
@@ -28,6 +29,10 @@ enum ProducerMetricName: String, CaseIterable {
     case deadLetters = "beckon_dead_letters_total"
     /// Counter: creations refused with 503 because the outbox is over its limit.
     case shed = "beckon_outbox_shed_total"
+    /// Gauge: requests that wait until a challenge changes.
+    case longPolls = "beckon_long_polls"
+    /// Counter: requests that wanted to wait and were answered at once, because `api.maxLongPolls` wait already.
+    case longPollsRefused = "beckon_long_polls_refused_total"
 }
 
 /// The Producer's metrics. Label sets are bounded: routes are templates, words come from enums.
@@ -40,7 +45,7 @@ final class ProducerMetrics: Sendable {
     }
     enum AnswerResult: String { case approved, denied, refused, late }
     enum ReceiptSource: String { case device, token, kafka, provider }
-    enum EntranceResult: String { case accepted, repeated, rejected, deadLetter = "dead-letter" }
+    enum EntranceResult: String { case accepted, repeated, rejected, forged, unreadable, deadLetter = "dead-letter" }
 
     private let factory: any MetricsFactory
     private let counters = Mutex<[String: Counter]>([:])

@@ -8,7 +8,7 @@ public import ServiceLifecycle
 public import ServiceSupport
 import Synchronization
 
-/// The Producer: HTTP API, Kafka entrances, outbox relay and expiry sweep over one store.
+/// The Producer: HTTP API, Kafka entrances, what became of pushes, outbox relay and expiry sweep over one store.
 ///
 /// HTTP is served from the start, also without Kafka. Relay and entrances start when Kafka has the topics and the four that
 /// are keyed by challenge SID have the same number of partitions; until then readiness check `kafka` says what is missing.
@@ -60,9 +60,11 @@ public final class ProducerService: ServiceLifecycle.Service {
         let signer = RecordSigner(
             names: configuration.topics, authenticator: RecordAuthenticator(keys: configuration.recordKeys))
         let kafkaReady = Latch()
+        let watch = ChallengeWatch(
+            store: store, bound: configuration.maxLongPolls, logger: logger, metrics: factory, nowMs: clock)
         var api = API(
             store: store, authenticator: Authenticator(store: store, metrics: metrics),
-            recordKeys: configuration.recordKeys, pressure: pressure, metrics: metrics, logger: logger)
+            recordKeys: configuration.recordKeys, pressure: pressure, watch: watch, metrics: metrics, logger: logger)
         api.hmsCallback = configuration.hmsCallback
         let listeners = try listeners(api, metrics: metrics)
         // Shut down in reverse.
@@ -87,8 +89,11 @@ public final class ProducerService: ServiceLifecycle.Service {
             StoppableWork { await self.awaitKafka(producer, opening: kafkaReady) },
         ]
         let deadLetters = DeadLetters(producer: producer, signer: signer, metrics: metrics, logger: logger)
-        services += entrances(metrics: metrics, pressure: pressure, deadLetters: deadLetters, after: kafkaReady)
+        services += entrances(
+            metrics: metrics, pressure: pressure, signer: signer, deadLetters: deadLetters, after: kafkaReady)
         services += listeners
+        // Ended before HTTP, which waits for the requests under way.
+        services.append(StoppableWork { await watch.run() })
         let group = ServiceGroup(configuration: .init(services: services, logger: logger))
         do {
             try await group.run()
@@ -153,28 +158,34 @@ public final class ProducerService: ServiceLifecycle.Service {
     }
 
     private func entrances(
-        metrics: ProducerMetrics, pressure: OutboxPressure, deadLetters: DeadLetters, after kafkaReady: Latch
+        metrics: ProducerMetrics, pressure: OutboxPressure, signer: RecordSigner, deadLetters: DeadLetters,
+        after kafkaReady: Latch
     ) -> [any ServiceLifecycle.Service] {
-        guard let account = configuration.entranceAccount else { return [] }
+        func consumer(
+            _ name: String, _ topics: [Topic], group: String, _ handler: @escaping EntranceConsumer.Handler
+        ) -> EntranceService {
+            EntranceService(
+                consumer: EntranceConsumer(
+                    name: name, topics: topics.map { configuration.topics[$0] },
+                    groupID: "\(configuration.topics.prefix)producer-\(group)", kafka: configuration.kafka,
+                    maxInFlight: configuration.entranceInFlight, commitEvery: configuration.entranceCommitInterval,
+                    logger: logger, metrics: metrics, handler: handler),
+                after: kafkaReady)
+        }
+        let deliveries = DeliveryRecords(
+            store: store, signer: signer, clock: clock, metrics: metrics, logger: logger)
+        let delivery = consumer(
+            DeliveryRecords.name, [.outcomes, .receipts], group: DeliveryRecords.name, deliveries.handle)
+        guard let account = configuration.entranceAccount else { return [delivery] }
         let requests = RequestEntrance(
             store: store, deadLetters: deadLetters, account: account, pressure: pressure, clock: clock,
             metrics: metrics, logger: logger)
         let receipts = ReceiptEntrance(
             store: store, deadLetters: deadLetters, account: account, keys: configuration.recordKeys, clock: clock,
             metrics: metrics, logger: logger)
-        func consumer(
-            _ name: String, _ topic: Topic, _ handler: @escaping EntranceConsumer.Handler
-        ) -> EntranceConsumer {
-            EntranceConsumer(
-                name: name, topic: configuration.topics[topic],
-                groupID: "\(configuration.topics.prefix)producer-\(topic.rawValue)", kafka: configuration.kafka,
-                maxInFlight: configuration.entranceInFlight, commitEvery: configuration.entranceCommitInterval,
-                logger: logger, metrics: metrics, handler: handler)
-        }
         return [
-            EntranceService(consumer: consumer(RequestEntrance.name, .requests, requests.handle), after: kafkaReady),
-            EntranceService(
-                consumer: consumer(ReceiptEntrance.name, .receiptRequests, receipts.handle), after: kafkaReady),
+            delivery, consumer(RequestEntrance.name, [.requests], group: "requests", requests.handle),
+            consumer(ReceiptEntrance.name, [.receiptRequests], group: "receipt-requests", receipts.handle),
         ]
     }
 

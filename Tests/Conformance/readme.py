@@ -21,6 +21,7 @@ EXPECTED = [
     ("jq -c --arg fields", [r'"status": "approved"']),
     ("-X DELETE", [r"(?m)^204$", r"(?m)^20151$"]),
     ("FactorType=totp", [r'"sid": "YF02', r'"code_length": 6']),
+    ("If-None-Match", [r"(?m)^304$"]),
     ("Fallback=sms' -d Redelivery.MaxAttempts=3", [r'"fallbacks":\["sms"\]', r'"max_attempts":3']),
 ]
 

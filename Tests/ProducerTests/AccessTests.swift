@@ -57,6 +57,7 @@ struct AccessTests {
             "/v2/Services/VA/AccessTokens/YK",
             "/v2/Services/VA/Entities", entity, "\(entity)/Factors", "\(entity)/Factors/YF", "\(entity)/Challenges",
             "\(entity)/Challenges/YC", "\(entity)/Challenges/YC/Notifications", "\(entity)/Challenges/YC/Receipts",
+            "\(entity)/Challenges/YC/Timeline",
             "/v2/Receipts", "/v2/HmsReceipts", "/v1/Credentials", "/v1/Credentials/CR", "/v1/AuditEvents",
         ]
     }()

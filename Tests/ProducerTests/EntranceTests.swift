@@ -213,7 +213,7 @@ struct EntranceTests {
         let handled = Mutex<[String: Int]>([:])
         func member(_ handler: @escaping EntranceConsumer.Handler) -> EntranceConsumer {
             EntranceConsumer(
-                name: "requests", topic: topic, groupID: topic, kafka: kafka, maxInFlight: 8,
+                name: "requests", topics: [topic], groupID: topic, kafka: kafka, maxInFlight: 8,
                 commitEvery: .seconds(600), logger: ProducerHarness.logger, metrics: metrics, handler: handler)
         }
         let count: EntranceConsumer.Handler = { record in

@@ -277,10 +277,14 @@ func becomesTrue(
 /// Counts what counters count, by label and dimensions.
 final class MetricCounts: MetricsFactory, Sendable {
     private let counts = Mutex<[String: Int64]>([:])
+    private let gauges = Mutex<[String: Double]>([:])
 
     func count(_ name: ProducerMetricName, _ dimensions: [(String, String)]) -> Int64 {
         counts.withLock { $0[Self.key(name.rawValue, dimensions)] ?? 0 }
     }
+
+    /// The last value of a gauge without dimensions.
+    func gauge(_ name: ProducerMetricName) -> Double { gauges.withLock { $0[name.rawValue] ?? 0 } }
 
     private static func key(_ label: String, _ dimensions: [(String, String)]) -> String {
         label + dimensions.sorted { $0.0 < $1.0 }.map { ",\($0.0)=\($0.1)" }.joined()
@@ -299,7 +303,15 @@ final class MetricCounts: MetricsFactory, Sendable {
     }
 
     func makeRecorder(label: String, dimensions: [(String, String)], aggregate: Bool) -> any RecorderHandler {
-        NOOPMetricsHandler.instance
+        guard dimensions.isEmpty, !aggregate else { return NOOPMetricsHandler.instance }
+        return Recording { [self] value in gauges.withLock { $0[label] = value } }
+    }
+
+    private final class Recording: RecorderHandler {
+        let set: @Sendable (Double) -> Void
+        init(set: @escaping @Sendable (Double) -> Void) { self.set = set }
+        func record(_ value: Int64) { set(Double(value)) }
+        func record(_ value: Double) { set(value) }
     }
 
     func makeTimer(label: String, dimensions: [(String, String)]) -> any TimerHandler { NOOPMetricsHandler.instance }

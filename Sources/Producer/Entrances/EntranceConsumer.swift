@@ -4,7 +4,7 @@ import Logging
 import Metrics
 import Synchronization
 
-/// Reads one entrance topic as a member of a group: a lane per partition, a bound over all of them, commits of what is done.
+/// Reads topics, mostly one entrance, as a member of a group: a lane per partition, a bound over all of them, commits of what is done.
 ///
 /// A revocation is answered after a drain of at most `kafka.drainBound` and a commit; a loss without either. Once stopped it leaves the
 /// group the same way.
@@ -13,7 +13,7 @@ final class EntranceConsumer: Sendable {
     typealias Handler = @Sendable (ConsumedRecord) async -> Bool
 
     private let name: String
-    private let topic: String
+    private let topics: [String]
     private let groupID: String
     private let kafka: KafkaConfiguration
     private let slots: Slots
@@ -28,11 +28,11 @@ final class EntranceConsumer: Sendable {
     ///   - name: for metrics and logs.
     ///   - maxInFlight: records under way at once, over all partitions.
     init(
-        name: String, topic: String, groupID: String, kafka: KafkaConfiguration, maxInFlight: Int,
+        name: String, topics: [String], groupID: String, kafka: KafkaConfiguration, maxInFlight: Int,
         commitEvery: Duration, logger: Logger, metrics: ProducerMetrics, handler: @escaping Handler
     ) {
         self.name = name
-        self.topic = topic
+        self.topics = topics
         self.groupID = groupID
         self.kafka = kafka
         self.commitEvery = commitEvery
@@ -62,7 +62,7 @@ final class EntranceConsumer: Sendable {
         while !stopped.isOpen {
             do {
                 let consumer = try KafkaConsumer(
-                    configuration: kafka, groupID: groupID, topics: [topic], logger: logger)
+                    configuration: kafka, groupID: groupID, topics: topics, logger: logger)
                 await serve(consumer)
             } catch {
                 logger.error("the entrance cannot be read", metadata: ["error": "\(error)"])

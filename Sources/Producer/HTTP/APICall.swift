@@ -22,11 +22,19 @@ struct APICall: Sendable {
     /// `RQ…`.
     let requestID: String
     /// Epoch milliseconds.
-    let nowMs: Int64
+    var nowMs: Int64
+    /// The header `If-None-Match`, as it was sent.
+    var ifNoneMatch: String?
     /// Who calls, once it is proven; nil: nobody said, or an access token or receipt token says it.
     var caller: Caller?
     /// A device has sent exactly this before, and it was done.
     var isRepeat = false
+
+    /// The reply may take until something happens.
+    var mayWait: Bool {
+        guard case .challenge = route, method == "GET" else { return false }
+        return !query.isEmpty
+    }
 
     /// The parameters: of the query for a GET, of the body for a POST.
     /// - Throws: 20415 for a body of another type, or the first broken parameter.

@@ -32,7 +32,8 @@ struct APIResponder: HTTPResponder {
         if request.method == .options, route != nil, cors.allows(origin) {
             return Self.response(.noContent, requestID: requestID, more: corsHeaders)
         }
-        let reply: APIReply
+        var reply: APIReply
+        var mayWait = false
         do {
             guard let route else { throw APIError.notFound }
             guard !isForDevices || route.methods.contains(where: { route.access($0).device != .none }) else {
@@ -63,11 +64,18 @@ struct APIResponder: HTTPResponder {
                     forwardedProto: request.headers[Self.forwardedProto], peer: context.peer),
                 traceparent: TraceParent.valid(request.headers[Self.traceparent]),
                 idempotencyKey: request.headers[Self.idempotencyKey], callbackID: callbackID, requestID: requestID,
-                nowMs: clock())
-            reply = try await api.answer(call)
+                nowMs: clock(), ifNoneMatch: request.headers[.ifNoneMatch])
+            // A client that hangs up ends its waiting.
+            mayWait = call.mayWait
+            reply =
+                mayWait
+                ? try await request.body.consumeWithCancellationOnInboundClose { _ in try await api.answer(call) }
+                : try await api.answer(call)
         } catch {
             reply = Self.reply(to: error, logger: logger, requestID: requestID)
         }
+        // Hummingbird has looked for what comes behind the request, and ends the connection.
+        if mayWait { reply.headers["Connection"] = "close" }
         let elapsed = ContinuousClock.now - start
         metrics.answered(
             route: route?.template ?? "none", method: Self.knownMethod(request.method.rawValue), status: reply.status,
@@ -117,6 +125,9 @@ struct APIResponder: HTTPResponder {
         switch error {
         case let error as APIError: told = error
         case let error as RuleViolation: told = APIError(error)
+        case is CancellationError:
+            // The client has hung up, or we are on our way out.
+            told = APIError(.unavailable, "Not answered: on the way out", headers: ["Retry-After": "1"])
         case let error as StoreError:
             if case .failed(let reason) = error {
                 logger.error("the store failed", metadata: ["error": "\(reason)", "request-id": "\(requestID)"])

@@ -1,5 +1,6 @@
 import ChallengeModel
 import ChallengeStore
+import Logging
 
 /// Who may call a route by a method, before anything else is looked at. `docs/api.md` has the same as a table; a test
 /// compares the two with what the server does.
@@ -37,7 +38,7 @@ extension Route {
             return isRead ? Access(roles: [.full, .send, .read]) : Access(roles: [.full], device: .accessToken)
         case .factor: return Access(roles: isRead ? [.full, .send, .read] : [.full], device: .token)
         case .accessTokens, .sessionTokens: return Access(roles: [.full, .send])
-        case .accessToken: return Access(roles: [.full, .send, .read])
+        case .accessToken, .timeline: return Access(roles: [.full, .send, .read])
         case .receipts: return Access(roles: [], device: .receiptToken)
         case .hmsReceipts: return Access(roles: [], device: .signature)
         case .auditEvents: return Access(roles: [.full])
@@ -86,6 +87,7 @@ extension API {
             let factor = try await device(call, text)
             context.actor = factor.sid.rawValue
             call.caller = .device(factor)
+            await noteSigned(by: factor, call)
         default: break
         }
         let identified = call
@@ -96,12 +98,30 @@ extension API {
         }
     }
 
+    /// Whether the caller may still call; what it was allowed is not looked at again.
+    func checkAgain(_ call: APICall) async throws {
+        switch call.credentials {
+        case .backend(let login): _ = try await authenticator.principal(login, nowMs: call.nowMs)
+        case .device(let token): _ = try await device(call, token)
+        case nil: break
+        }
+    }
+
     private func device(_ call: APICall, _ token: String) async throws -> Factor {
         guard let path = call.route.devicePath else { throw APIError.notFound }
         let service: ServiceSID = try call.sid(path.service)
         let factor: FactorSID? = try path.factor.map { text throws(APIError) in try call.sid(text) }
         return try await authenticator.device(
             token, service: service, identity: path.identity, factor: factor, nowMs: call.nowMs)
+    }
+
+    /// A factor that is used is not cleared away. Nobody's request fails of this.
+    private func noteSigned(by factor: Factor, _ call: APICall) async {
+        do {
+            try await store.noteSigned(by: factor, nowMs: call.nowMs)
+        } catch {
+            logger.warning("a device's last request was not noted", metadata: ["error": "\(error)"])
+        }
     }
 
     private func deviceRequest(_ call: APICall, _ text: String) throws -> DeviceRequest {

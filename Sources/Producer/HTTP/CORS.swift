@@ -16,13 +16,13 @@ struct CORS: Sendable {
             ("Access-Control-Allow-Origin", origin), ("Access-Control-Allow-Credentials", "true"), ("Vary", "Origin"),
             (
                 "Access-Control-Expose-Headers",
-                "Twilio-Request-Id, Twilio-Verify-Signature-Fields, Beckon-Ignored, Retry-After"
+                "Twilio-Request-Id, Twilio-Verify-Signature-Fields, Beckon-Ignored, ETag, Retry-After"
             ),
         ]
         if isPreflight {
             headers += [
                 ("Access-Control-Allow-Methods", "GET, POST, DELETE"),
-                ("Access-Control-Allow-Headers", "Authorization, Content-Type, traceparent"),
+                ("Access-Control-Allow-Headers", "Authorization, Content-Type, If-None-Match, traceparent"),
                 ("Access-Control-Max-Age", "600"),
             ]
         }

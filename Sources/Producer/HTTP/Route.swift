@@ -15,6 +15,7 @@ enum Route: Equatable, Sendable {
     case challenge(service: String, identity: String, String)
     case notifications(service: String, identity: String, challenge: String)
     case challengeReceipts(service: String, identity: String, challenge: String)
+    case timeline(service: String, identity: String, challenge: String)
     case receipts
     case hmsReceipts
     case auditEvents
@@ -84,6 +85,8 @@ enum Route: Equatable, Sendable {
             self = .notifications(service: service, identity: parts[3], challenge: parts[5])
         case (7, "Entities") where parts[4] == "Challenges" && parts[6] == "Receipts":
             self = .challengeReceipts(service: service, identity: parts[3], challenge: parts[5])
+        case (7, "Entities") where parts[4] == "Challenges" && parts[6] == "Timeline":
+            self = .timeline(service: service, identity: parts[3], challenge: parts[5])
         default: return nil
         }
     }
@@ -106,6 +109,7 @@ enum Route: Equatable, Sendable {
         case .challenge: "/v2/Services/{sid}/Entities/{identity}/Challenges/{sid}"
         case .notifications: "/v2/Services/{sid}/Entities/{identity}/Challenges/{sid}/Notifications"
         case .challengeReceipts: "/v2/Services/{sid}/Entities/{identity}/Challenges/{sid}/Receipts"
+        case .timeline: "/v2/Services/{sid}/Entities/{identity}/Challenges/{sid}/Timeline"
         case .receipts: "/v2/Receipts"
         case .hmsReceipts: "/v2/HmsReceipts"
         case .auditEvents: "/v1/AuditEvents"
@@ -121,7 +125,7 @@ enum Route: Equatable, Sendable {
         case .service, .factor, .webhook: ["GET", "POST", "DELETE"]
         case .challenge: ["GET", "POST"]
         case .entity, .credential: ["GET", "DELETE"]
-        case .accessToken, .auditEvents: ["GET"]
+        case .accessToken, .timeline, .auditEvents: ["GET"]
         case .accessTokens, .sessionTokens, .notifications, .challengeReceipts, .receipts, .hmsReceipts: ["POST"]
         }
     }

@@ -120,6 +120,18 @@ extension Settings {
         roles: [.producer],
         "User names and keys of AppGallery Connect's receipt configurations: who may post HMS's delivery receipts to `/v2/HmsReceipts`; none: nobody."
     )
+    public static let apiMaxLongPolls = Setting.integer(
+        "api.maxLongPolls", type: "requests", default: 2000, range: 0...100_000, roles: [.producer],
+        "Requests with `Wait` that wait at once; one more is answered at once.")
+    public static let tokensBrakeWindow = Setting.milliseconds(
+        "tokens.brakeWindow", default: 1_800_000, range: 60_000...86_400_000, roles: [.producer],
+        "Push tokens of a credential that die within this time of each other count together (`tokens.dying`).")
+    public static let tokensBrakeMinimum = Setting.integer(
+        "tokens.brakeMinimum", type: "tokens", default: 10, range: 1...1_000_000, roles: [.producer],
+        "Fewer dead tokens are always believed; so many that a provider does not know are their credential's fault.")
+    public static let tokensBrakeShare = Setting.integer(
+        "tokens.brakeShare", type: "percent", default: 50, range: 1...100, roles: [.producer],
+        "Share of dead tokens, beside accepted pushes, from which none is believed.")
     public static let storePath = Setting.text(
         "store.path", type: "path", isRequired: true, roles: [.producer], "The SQLite file; made when missing.")
     public static let storeRetention = Setting.integer(
@@ -258,7 +270,9 @@ extension Settings {
         apiKey.description, apiCORSOrigins.description, apiTrustedProxies.description, deviceAPIHost.description,
         deviceAPIPort.description, deviceAPIPublicURL.description, deviceAPICertificate.description,
         deviceAPIKey.description,
-        hmsCallbackKeys.description, storePath.description, storeRetention.description, limitBurst.description, limitInterval.description,
+        hmsCallbackKeys.description, apiMaxLongPolls.description,
+        tokensBrakeWindow.description, tokensBrakeMinimum.description, tokensBrakeShare.description,
+        storePath.description, storeRetention.description, limitBurst.description, limitInterval.description,
         limitPending.description, limitDenials.description, limitDenialWindow.description, limitQuiet.description,
         entranceAccount.description, outboxLimit.description,
         apnsURL.description,

@@ -19,6 +19,7 @@ extension ProducerConfiguration {
         port = try settings(Settings.apiPort)
         publicURL = try settings.optional(Settings.apiPublicURL)
         outboxLimit = try settings(Settings.outboxLimit)
+        maxLongPolls = try settings(Settings.apiMaxLongPolls)
         tls = try Self.files(settings, Settings.apiCertificate, Settings.apiKey)
         corsOrigins = try (settings.optional(Settings.apiCORSOrigins) ?? "").split(separator: ",").map {
             $0.trimmingCharacters(in: .whitespaces)
@@ -74,6 +75,15 @@ extension ChallengeLimits {
 extension Duration {
     fileprivate var wholeMilliseconds: Int64 {
         components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000
+    }
+}
+
+extension TokenBrake {
+    init(_ settings: Settings) throws {
+        self.init()
+        windowMs = try settings(Settings.tokensBrakeWindow).components.seconds * 1000
+        minimum = Int64(try settings(Settings.tokensBrakeMinimum))
+        sharePercent = Int64(try settings(Settings.tokensBrakeShare))
     }
 }
 

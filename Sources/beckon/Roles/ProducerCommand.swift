@@ -20,6 +20,7 @@ struct ProducerCommand: AsyncParsableCommand {
             keys: StoreKeys(
                 store: try settings(Settings.storeKeys), configuration: try settings(Settings.configurationKeys)),
             retentionDays: try settings(Settings.storeRetention), limits: try ChallengeLimits(settings),
+            brake: try TokenBrake(settings),
             logger: context.logger)
         let configuration = try ProducerConfiguration(settings)
         let service = ProducerService(

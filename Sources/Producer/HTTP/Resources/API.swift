@@ -9,6 +9,7 @@ struct API: Sendable {
     let recordKeys: KeyRing
     let pressure: OutboxPressure
     let recentReceipts = RecentReceipts()
+    let watch: ChallengeWatch
     /// Nil: nobody may post HMS's delivery receipts.
     var hmsCallback: HMSCallbackKeys?
     let metrics: ProducerMetrics
@@ -44,13 +45,15 @@ struct API: Sendable {
         case (.challenges(let service, let identity), "GET"): try await listChallenges(call, service, identity)
         case (.challenges(let service, let identity), _): try await createChallenge(call, service, identity)
         case (.challenge(let service, let identity, let sid), "GET"):
-            try await fetchChallenge(call, service, identity, sid)
+            try await pollChallenge(call, service, identity, sid)
         case (.challenge(let service, let identity, let sid), _):
             try await answerChallenge(call, service, identity, sid)
         case (.notifications(let service, let identity, let sid), _):
             try await createNotification(call, service, identity, sid)
         case (.challengeReceipts(let service, let identity, let sid), _):
             try await createReceipt(call, service, identity, sid)
+        case (.timeline(let service, let identity, let sid), _):
+            try await fetchTimeline(call, service, identity, sid)
         case (.receipts, _): try await redeemReceiptToken(call)
         case (.hmsReceipts, _): try await takeHMSReceipts(call)
         case (.auditEvents, _): try await listAuditEvents(call)

@@ -35,6 +35,11 @@ enum BeckonObject {
         ])
     }
 
+    /// Of a factor, for a backend; nil while it is pushed to.
+    static func factor(_ factor: Factor) -> JSONValue? {
+        factor.unreachableAtMs.map { .object([("unreachable_since", .string(Timestamp.rfc3339Seconds($0)))]) }
+    }
+
     /// Of a challenge, for a backend: the settings in effect when one of them is an extension's; nil: none is.
     static func challenge(_ challenge: Challenge, secrets: ChallengeSecrets) -> JSONValue? {
         let evidence = evidence(challenge, secrets.evidence)

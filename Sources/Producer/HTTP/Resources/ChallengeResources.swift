@@ -124,6 +124,7 @@ extension API {
         if isPending(challenge, call), !challenge.isCodeChallenge {
             reply.headers["Twilio-Verify-Signature-Fields"] = SignedAnswer.headerValue
         }
+        if caller.factor == nil { try await addDelivery(to: &reply, challenge) }
         await polled([challenge], by: caller, call: call)
         return reply
     }

@@ -74,7 +74,9 @@ extension API {
         return .ok(
             paging.body("factors", page) { factor in
                 switch factor {
-                case .push(let factor): show(call).factor(factor)
+                case .push(let factor):
+                    BeckonObject.factor(factor).map { show(call).factor(factor).adding("beckon", $0) }
+                        ?? show(call).factor(factor)
                 case .code(let factor): show(call).codeFactor(factor)
                 }
             }, ignoring: parameters.unread)
@@ -84,7 +86,11 @@ extension API {
         if let sid = FactorSID(sid), sid.isCodeFactor {
             return try await fetchCodeFactor(call, service, identity, sid)
         }
-        return .ok(show(call).factor(try await factor(call, service, identity, sid)))
+        let factor = try await factor(call, service, identity, sid)
+        let shown = show(call).factor(factor)
+        // A device reads what it always read.
+        guard case .backend = call.caller, let extensions = BeckonObject.factor(factor) else { return .ok(shown) }
+        return .ok(shown.adding("beckon", extensions))
     }
 
     /// Verifies (`AuthPayload`), changes, or both: first the proof, then the changes.

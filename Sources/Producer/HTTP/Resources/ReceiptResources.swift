@@ -2,7 +2,7 @@ import ChallengeModel
 import ChallengeStore
 
 extension API {
-    /// `POST …/Challenges/{sid}/Receipts`, by a device with its own token.
+    /// `POST …/Challenges/{sid}/Receipts`, by a device with its own token. It may say beside it whether the app shows notifications.
     func createReceipt(
         _ call: APICall, _ service: String, _ identity: String, _ sid: String
     ) async throws -> APIReply {
@@ -16,7 +16,12 @@ extension API {
         receipt.serviceSid = challenge.service.rawValue
         receipt.challengeSid = challenge.sid.rawValue
         receipt.factorSid = factor.sid.rawValue
+        var change = FactorChange()
+        change.notificationsEnabled = try parameters.boolean("Config.NotificationsEnabled")
         try await record(receipt)
+        if change.notificationsEnabled != nil, change.notificationsEnabled != factor.notificationsEnabled {
+            _ = try await store.updateFactor(factor.sid, change, nowMs: call.nowMs)
+        }
         metrics.receipt(.device)
         return .noContent(ignoring: parameters.unread)
     }

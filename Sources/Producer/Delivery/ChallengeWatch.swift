@@ -1,0 +1,148 @@
+import ChallengeModel
+import ChallengeStore
+import Logging
+import Metrics
+import Synchronization
+
+/// Requests that wait until a challenge changes. While one does, the versions of all challenges waited for are read from the store,
+/// together, some times a second: the one way that sees what this process wrote, what another Producer wrote, and what came
+/// over Kafka, and that holds with any of them away (docs/decisions/0008).
+///
+/// A waiter costs an entry here and its request's task; it goes when it is answered, at its deadline, or when its client hangs up.
+final class ChallengeWatch: Sendable {
+    /// Why a wait is over.
+    enum End: Sendable, Equatable {
+        /// Another version than the one waited from; read before whatever is read from now on.
+        case changed(String?)
+        /// The deadline, or the task was cancelled.
+        case elapsed
+        /// It could not wait: too many do, or we are on our way out.
+        case refused
+    }
+
+    private struct Waiter {
+        let challenge: ChallengeSID
+        let version: String?
+        let deadline: ContinuousClock.Instant
+        let continuation: CheckedContinuation<End, Never>
+    }
+
+    private struct State {
+        var waiting: [Int: Waiter] = [:]
+        var nextID = 0
+        var isStopped = false
+    }
+
+    /// Read in one go; a read holds one of the store's connections.
+    private static let chunk = 500
+
+    private let store: any ChallengeStore
+    private let bound: Int
+    private let interval: Duration
+    private let logger: Logger
+    private let gauge: Gauge
+    private let refused: Counter
+    private let state = Mutex(State())
+    private let (signal, signalled) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+
+    /// Epoch milliseconds.
+    let nowMs: @Sendable () -> Int64
+
+    /// - Parameters:
+    ///   - bound: requests that wait at once; one more is answered at once.
+    ///   - interval: between two looks; a change is seen by then at the latest. Default 40 ms.
+    init(
+        store: any ChallengeStore, bound: Int, interval: Duration = .milliseconds(40), logger: Logger,
+        metrics: any MetricsFactory, nowMs: @escaping @Sendable () -> Int64
+    ) {
+        self.store = store
+        self.bound = bound
+        self.interval = interval
+        self.logger = logger
+        self.nowMs = nowMs
+        gauge = Gauge(label: ProducerMetricName.longPolls.rawValue, factory: metrics)
+        refused = Counter(label: ProducerMetricName.longPollsRefused.rawValue, factory: metrics)
+    }
+
+    /// Requests that wait.
+    var count: Int { state.withLock { $0.waiting.count } }
+
+    /// Returns when the challenge has another version than this, at the deadline, or when the task is cancelled.
+    func wait(for challenge: ChallengeSID, from version: String?, until deadline: ContinuousClock.Instant) async -> End
+    {
+        let id = state.withLock { state in
+            state.nextID += 1
+            return state.nextID
+        }
+        let end = await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let end: End? = state.withLock { state in
+                    // The handler may have run before we got here.
+                    guard !Task.isCancelled else { return .elapsed }
+                    guard !state.isStopped, state.waiting.count < bound else { return .refused }
+                    state.waiting[id] = Waiter(
+                        challenge: challenge, version: version, deadline: deadline, continuation: continuation)
+                    return nil
+                }
+                if let end { continuation.resume(returning: end) } else { signalled.yield() }
+            }
+        } onCancel: {
+            state.withLock { $0.waiting.removeValue(forKey: id) }?.continuation.resume(returning: .elapsed)
+        }
+        if end == .refused { refused.increment() }
+        return end
+    }
+
+    /// Until the task is cancelled; then nobody waits any more, and nobody can.
+    func run() async {
+        for await _ in signal {
+            while !Task.isCancelled {
+                let count = count
+                gauge.record(count)
+                guard count > 0 else { break }
+                await look()
+                try? await Task.sleep(for: interval)
+            }
+            if Task.isCancelled { break }
+        }
+        let left = state.withLock { state in
+            state.isStopped = true
+            defer { state.waiting = [:] }
+            return state.waiting
+        }
+        for waiter in left.values { waiter.continuation.resume(returning: .refused) }
+        gauge.record(0)
+    }
+
+    private func look() async {
+        let watched = Array(Set(state.withLock { $0.waiting.values.map(\.challenge) }))
+        var versions: [ChallengeSID: String?] = [:]
+        do {
+            for start in stride(from: 0, to: watched.count, by: Self.chunk) {
+                let part = Array(watched[start..<min(start + Self.chunk, watched.count)])
+                for (sid, version) in zip(part, try await store.challengeVersions(part)) { versions[sid] = version }
+            }
+        } catch {
+            // Looked at again in a moment; a deadline holds all the same.
+            logger.warning("changes of challenges cannot be seen", metadata: ["error": "\(error)"])
+        }
+        let now = ContinuousClock.now
+        let woken = state.withLock { state in
+            var woken: [(continuation: CheckedContinuation<End, Never>, end: End)] = []
+            for (id, waiter) in state.waiting {
+                let end: End
+                if let version = versions[waiter.challenge], version != waiter.version {
+                    end = .changed(version)
+                } else if waiter.deadline <= now {
+                    end = .elapsed
+                } else {
+                    continue
+                }
+                woken.append((waiter.continuation, end))
+                state.waiting[id] = nil
+            }
+            return woken
+        }
+        for (continuation, end) in woken { continuation.resume(returning: end) }
+    }
+}

@@ -1,0 +1,81 @@
+import ChallengeModel
+import ChallengeStore
+import Crypto
+
+extension API {
+    /// `GET …/Challenges/{sid}`, at once or, with `Wait`, when it reads another way than the caller knows by `If-None-Match`.
+    func pollChallenge(
+        _ call: APICall, _ service: String, _ identity: String, _ sid: String
+    ) async throws -> APIReply {
+        var parameters = try call.parameters()
+        let seconds = try parameters.integer("Wait", in: 0...30)
+        guard seconds != nil || call.ifNoneMatch != nil else {
+            var reply = try await fetchChallenge(call, service, identity, sid)
+            reply.ignored = parameters.unread
+            return reply
+        }
+        let challenge: ChallengeSID = try call.sid(sid)
+        let deadline = ContinuousClock.now + .seconds(seconds ?? 0)
+        var call = call
+        // Before the reading, so that a change between the two shows as another version.
+        var version = seconds == nil ? nil : try await store.challengeVersions([challenge])[0]
+        while true {
+            var reply = try await fetchChallenge(call, service, identity, sid)
+            reply.ignored = parameters.unread
+            let tag = EntityTag(of: reply)
+            reply.headers["ETag"] = tag.text
+            guard tag.isKnown(by: call.ifNoneMatch) else { return reply }
+            let isOver = ContinuousClock.now >= deadline
+            let end =
+                isOver
+                ? .elapsed
+                : await watch.wait(
+                    for: challenge, from: version, until: min(deadline, expiry(of: reply, call) ?? deadline))
+            if isOver || end == .refused {
+                return APIReply(status: 304, headers: ["ETag": tag.text], ignored: parameters.unread)
+            }
+            if case .changed(let next) = end { version = next }
+            try Task.checkCancellation()
+            call.nowMs = watch.nowMs()
+            // Keys are revoked and factors deleted while somebody waits.
+            try await checkAgain(call)
+        }
+    }
+
+    /// When a pending challenge reads as expired.
+    private func expiry(of reply: APIReply, _ call: APICall) -> ContinuousClock.Instant? {
+        guard reply.body?["status"]?.stringValue == ChallengeStatus.pending.rawValue,
+            let expiresAtMs = reply.body?["expiration_date"]?.stringValue.flatMap({ Timestamp.epochMs($0) })
+        else { return nil }
+        return .now + .milliseconds(expiresAtMs - call.nowMs)
+    }
+
+    /// How far a challenge has come, where a backend reads the extensions of it.
+    func addDelivery(to reply: inout APIReply, _ challenge: Challenge) async throws {
+        guard let extensions = reply.body?["beckon"], case .object(let members)? = reply.body,
+            !challenge.isCodeChallenge
+        else { return }
+        let progress = DeliveryProgress(challenge, try await store.deliveryFacts(of: challenge.sid))
+        let extended = extensions.adding("delivery", .string(progress.rawValue))
+        reply.body = .object(members.map { $0.name == "beckon" ? ($0.name, extended) : $0 })
+    }
+}
+
+/// Stands for what one reader reads: equal texts, equal replies.
+struct EntityTag: Sendable {
+    let text: String
+
+    init(of reply: APIReply) {
+        let digest = SHA256.hash(data: reply.body?.bytes ?? [])
+        text = "\"\(Base64URL.encode(Array(digest.prefix(16))))\""
+    }
+
+    /// - Parameter header: `If-None-Match`: tags with commas between, weak ones too, or `*`.
+    func isKnown(by header: String?) -> Bool {
+        guard let header else { return false }
+        return header.split(separator: ",").contains { entry in
+            let tag = entry.trimmingWhitespace()
+            return tag == "*" || tag == text || tag == "W/" + text
+        }
+    }
+}

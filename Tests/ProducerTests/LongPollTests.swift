@@ -1,0 +1,240 @@
+import AsyncHTTPClient
+import ChallengeModel
+import ChallengeStore
+import Foundation
+import Synchronization
+import TestSupport
+import Testing
+
+@testable import Producer
+
+@Suite("Long polls", .timeLimit(.minutes(4)))
+struct LongPollTests {
+    private struct Scene {
+        let producer: ProducerHarness
+        let phone: TestDevice
+        let created: HTTPAnswer
+        let path: String
+
+        init(_ producer: ProducerHarness) async throws {
+            self.producer = producer
+            let service = try await producer.makeService()
+            phone = try await producer.enroll("user-0001", service: service)
+            created = try await producer.createChallenge(service, "user-0001")
+            path = "\(phone.challengesPath)/\(try created.text("sid"))"
+        }
+
+        func get(
+            _ query: String, _ tag: String?, as authorization: Authorization? = nil, client: HTTPClient = .shared
+        ) async throws -> HTTPAnswer {
+            try await producer.send(
+                "GET", path + query, as: authorization ?? producer.backend,
+                headers: tag.map { [("If-None-Match", $0)] } ?? [], client: client)
+        }
+
+        func tag(as authorization: Authorization? = nil) async throws -> String {
+            let answer = try await get("?Wait=0", nil, as: authorization)
+            #expect(answer.status == 200)
+            return try #require(answer.header("ETag"))
+        }
+
+        func answer() async throws -> HTTPAnswer {
+            let read = try await producer.get(path, as: phone.token(nowMs: producer.clock.nowMs))
+            return try await producer.post(
+                path, [("AuthPayload", try phone.answer(read, "approved"))],
+                as: phone.token(nowMs: producer.clock.nowMs))
+        }
+    }
+
+    @Test("a client that does not ask gets no tag; one that knows the reply gets 304, at once or after its time")
+    func tags() async throws {
+        try await ProducerHarness.run { producer in
+            let scene = try await Scene(producer)
+            let plain = try await producer.get(scene.path, as: producer.backend)
+            #expect(plain.header("ETag") == nil && plain.status == 200)
+            let tag = try await scene.tag()
+            for known in [tag, "W/\(tag)", "\"other\", \(tag)", "*"] {
+                let answer = try await scene.get("", known)
+                #expect(answer.status == 304, "\(known)")
+                #expect(answer.bytes.isEmpty && answer.header("ETag") == tag)
+            }
+            let other = try await scene.get("?Wait=30", "\"other\"")
+            #expect(other.status == 200)
+            // A device reads another text: its own factor, nothing for backends.
+            let own = try scene.phone.token(nowMs: producer.clock.nowMs)
+            #expect(try await scene.get("", tag, as: own).status == 200)
+            let late = try await scene.get("?Wait=1", tag)
+            #expect(late.status == 304)
+            for bad in ["31", "-1", "x", ""] {
+                let answer = try await scene.get("?Wait=\(bad)", tag)
+                #expect(answer.status == 400, "\(bad)")
+                #expect(answer.text.contains("Wait"))
+            }
+            #expect(try await scene.get("?Wiat=5", tag).header("Beckon-Ignored") == "Wiat")
+            #expect(try await producer.get("\(scene.path)?Wait=5").status == 401)
+            #expect(try await producer.get("\(scene.path.dropLast())0?Wait=5", as: producer.backend).status == 404)
+        }
+    }
+
+    @Test("backend and device are woken by an answer, the backend by what Kafka says too, both by the expiry")
+    func woken() async throws {
+        try await ProducerHarness.run { producer in
+            let scene = try await Scene(producer)
+            let device = try scene.phone.token(nowMs: producer.clock.nowMs)
+            let (tag, own) = (try await scene.tag(), try await scene.tag(as: device))
+            async let undelivered = scene.get("?Wait=30", tag)
+            try await OutcomeWriter.with(producer) {
+                try await $0.escalation(scene.created, scene.phone.factor, afterMs: 1)
+            }
+            let told = try await undelivered
+            #expect(told.status == 200)
+            #expect(try told.json()["beckon"]?["delivery"]?.stringValue != "waiting")
+            let fresh = try #require(told.header("ETag"))
+            async let byBackend = scene.get("?Wait=30", fresh)
+            async let byDevice = scene.get("?Wait=30", own, as: device)
+            #expect(try await scene.answer().status == 200)
+            #expect(try await byDevice.text("status") == "approved")
+            #expect(try await byBackend.status == 200)
+
+            let service = scene.phone.challengesPath.components(separatedBy: "/Entities")[0]
+            let soon = Timestamp.rfc3339Seconds(producer.clock.nowMs + 2000)
+            let created = try await producer.createChallenge(service, "user-0001", [("ExpirationDate", soon)])
+            let path = "\(scene.phone.challengesPath)/\(try created.text("sid"))"
+            let read = try await producer.get("\(path)?Wait=0", as: producer.backend)
+            let known = try #require(read.header("ETag"))
+            // The clock of the test goes on while the request waits.
+            async let expired = producer.send(
+                "GET", "\(path)?Wait=30", as: producer.backend, headers: [("If-None-Match", known)])
+            producer.clock.advance(.seconds(4))
+            #expect(try await expired.text("status") == "expired")
+        }
+    }
+
+    @Test("a change by another process on the same store wakes; a deleted device is told to go")
+    func elsewhere() async throws {
+        try await ProducerHarness.run { producer in
+            let scene = try await Scene(producer)
+            let device = try scene.phone.token(nowMs: producer.clock.nowMs)
+            let own = try await scene.tag(as: device)
+            let tag = try await scene.tag()
+            let other = try SQLiteChallengeStore(
+                path: producer.storePath, keys: producer.storeKeys, logger: ProducerHarness.logger)
+            async let byBackend = scene.get("?Wait=30", tag)
+            async let byDevice = scene.get("?Wait=30", own, as: device)
+            let answer = Answer(
+                challenge: try #require(ChallengeSID(try scene.created.text("sid"))),
+                factor: try #require(FactorSID(scene.phone.factor)), isApproval: false, signedAnswer: "jwt")
+            _ = try await other.answer(answer, nowMs: producer.clock.nowMs)
+            // Deleting changes nothing that is read; what wakes is the answer, and then the device is nobody's.
+            _ = try await other.deleteFactor(answer.factor, nowMs: producer.clock.nowMs)
+            #expect([200, 401].contains(try await byDevice.status))
+            #expect(try await byBackend.status == 200)
+            await other.close()
+            #expect(try await scene.get("?Wait=30", own, as: device).status == 401)
+        }
+    }
+
+    @Test("over the bound a request is answered at once; with none allowed all are")
+    func bound() async throws {
+        try await ProducerHarness.run(adjust: { $0.maxLongPolls = 0 }) { producer in
+            let scene = try await Scene(producer)
+            let answer = try await scene.get("?Wait=30", try await scene.tag())
+            #expect(answer.status == 304)
+        }
+    }
+
+    @Test("a thousand wait; each is answered soon after the change, and none is left when clients vanish")
+    func thousand() async throws {
+        try await ProducerHarness.run { producer in
+            let scene = try await Scene(producer)
+            let tag = try await scene.tag()
+            var configuration = HTTPClient.Configuration()
+            configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 1100
+            let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+            let before = residentKB()
+            do {
+                // Some who go away.
+                let gone = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+                let vanishing = Task {
+                    await withDiscardingTaskGroup { group in
+                        for _ in 0..<100 {
+                            group.addTask { _ = try? await scene.get("?Wait=30", tag, client: gone) }
+                        }
+                    }
+                }
+                try await becomesTrue("100 wait") { producer.metrics.gauge(.longPolls) >= 100 }
+                vanishing.cancel()
+                await vanishing.value
+                try await gone.shutdown()
+                try await becomesTrue("those who hung up are forgotten") { producer.metrics.gauge(.longPolls) == 0 }
+
+                let changed = Shared<ContinuousClock.Instant?>(nil)
+                let delays = try await withThrowingTaskGroup(of: Duration.self) { group in
+                    for _ in 0..<1000 {
+                        group.addTask {
+                            let answer = try await scene.get("?Wait=30", tag, client: client)
+                            let now = ContinuousClock.now
+                            #expect(answer.status == 200)
+                            return changed.value.map { now - $0 } ?? .seconds(99)
+                        }
+                    }
+                    try await becomesTrue(within: .seconds(60), "1,000 wait") {
+                        producer.metrics.gauge(.longPolls) >= 1000
+                    }
+                    let sid = try #require(ChallengeSID(try scene.created.text("sid")))
+                    let factor = try #require(FactorSID(scene.phone.factor))
+                    let answer = Answer(challenge: sid, factor: factor, isApproval: true, signedAnswer: "jwt")
+                    _ = try await producer.store.answer(answer, nowMs: producer.clock.nowMs)
+                    changed.value = .now
+                    return try await group.reduce(into: [Duration]()) { $0.append($1) }.sorted()
+                }
+                let grown = residentKB() - before
+                print(
+                    "1,000 long polls: median \(delays[500]), p99 \(delays[989]), last \(delays[999]); "
+                        + "client and server together grew by \(grown) KB")
+                #expect(delays.count == 1000)
+                // Server and client share this process and its two cores; the figure is in docs/performance.md.
+                #expect(delays[999] < .seconds(10))
+                #expect(grown < 300_000)
+                try await becomesTrue("nobody waits") { producer.metrics.gauge(.longPolls) == 0 }
+            } catch {
+                try? await client.shutdown()
+                throw error
+            }
+            try await client.shutdown()
+        }
+    }
+
+    /// A value that several tasks see.
+    private final class Shared<Value: Sendable>: Sendable {
+        private let mutex: Mutex<Value>
+        init(_ value: Value) { mutex = Mutex(value) }
+        var value: Value {
+            get { mutex.withLock { $0 } }
+            set { mutex.withLock { $0 = newValue } }
+        }
+    }
+
+    private func residentKB() -> Int {
+        let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
+        let line = status.split(separator: "\n").first { $0.hasPrefix("VmRSS:") }
+        return line.flatMap { Int($0.filter(\.isNumber)) } ?? 0
+    }
+
+    @Test("an orderly stop answers those who wait")
+    func stop() async throws {
+        let answered = Shared(0)
+        let start = ContinuousClock.now
+        try await ProducerHarness.run { producer in
+            let scene = try await Scene(producer)
+            let tag = try await scene.tag()
+            let waiting = Task {
+                if let answer = try? await scene.get("?Wait=30", tag) { answered.value = answer.status }
+            }
+            try await becomesTrue("it waits") { producer.metrics.gauge(.longPolls) == 1 }
+            _ = waiting
+        }
+        #expect(ContinuousClock.now - start < .seconds(25), "the stop did not wait for it")
+        try await becomesTrue("answered") { answered.value == 304 }
+    }
+}
