@@ -86,12 +86,17 @@ extension Device {
 
     /// Says that a challenge arrived, with this device's own token instead of a push's receipt token. Repeatable; sent
     /// up to three times when no answer comes.
-    /// - Parameter challenge: `YC…`.
-    public func confirm(challenge sid: String, channel: ReceiptChannel, shown: ReceiptShown) async throws {
+    /// - Parameters:
+    ///   - challenge: `YC…`.
+    ///   - notificationsEnabled: as of ``Device/reportNotifications(enabled:)``, in the same request; nil: not told.
+    public func confirm(
+        challenge sid: String, channel: ReceiptChannel, shown: ReceiptShown, notificationsEnabled: Bool? = nil
+    ) async throws {
         try await client.retryingTransient {
             let response = try await perform(
                 "POST", path: challengesPath + "/" + FormEncoding.escape(sid) + "/Receipts",
-                form: DeviceClient.receipt(channel: channel, shown: shown, nowMs: client.nowMs() + clockCorrectionMs))
+                form: DeviceClient.receipt(channel: channel, shown: shown, nowMs: client.nowMs() + clockCorrectionMs)
+                    + (notificationsEnabled.map { [("Config.NotificationsEnabled", "\($0)")] } ?? []))
             try DeviceClient.expectSuccess(response)
         }
     }

@@ -69,6 +69,13 @@ public final class Device: Sendable {
         }
     }
 
+    /// Tells the server whether the app may show notifications. Apps ask the system at every start, and tell what has changed:
+    /// the backend can nudge the person to turn them on.
+    public func reportNotifications(enabled: Bool) async throws {
+        _ = try FactorReply(
+            try await perform("POST", path: factorPath, form: [("Config.NotificationsEnabled", "\(enabled)")]))
+    }
+
     /// Deletes the factor. A factor that the server does not know any more (`404`, or `401` twice) counts as deleted; the
     /// app erases key and registration.
     public func deleteFactor() async throws {

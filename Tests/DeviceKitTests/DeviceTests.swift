@@ -162,6 +162,24 @@ struct DeviceTests {
         }
     }
 
+    @Test("notifications off are told alone, or beside a receipt of the device's own")
+    func notifications() async throws {
+        try await withDevice { _, request in
+            request.target.hasSuffix("/Receipts")
+                ? ServerReply(status: 204) : ServerReply(body: factorJSON(status: "verified"))
+        } body: { device, requests in
+            try await device.reportNotifications(enabled: false)
+            #expect(requests.all[0].target == Self.base + "/Factors/" + factorSID)
+            #expect(requests.all[0].form.map { "\($0.name)=\($0.value)" } == ["Config.NotificationsEnabled=false"])
+            try await device.confirm(
+                challenge: challengeSID, channel: .background, shown: .no, notificationsEnabled: false)
+            #expect(requests.all[1].target == Self.base + "/Challenges/" + challengeSID + "/Receipts")
+            #expect(requests.all[1].field("Config.NotificationsEnabled") == "false")
+            try await device.confirm(challenge: challengeSID, channel: .poll, shown: .unknown)
+            #expect(requests.all[2].field("Config.NotificationsEnabled") == nil)
+        }
+    }
+
     @Test("listing follows the pages and keeps each challenge's own bytes")
     func listing() async throws {
         let second = "YC03" + String(repeating: "c", count: 30)

@@ -22,6 +22,8 @@ final class MiniVerify: Sendable {
         var verified: Set<String> = []
         var challenges: [String: (factor: String, status: String)] = [:]
         var receipts: [Receipt] = []
+        /// What apps said of their notifications, in order.
+        var notifications: [String] = []
         var fetched: [String] = []
         var enrolmentsAtOnce = 0
         var mostEnrolmentsAtOnce = 0
@@ -31,6 +33,7 @@ final class MiniVerify: Sendable {
     private let state = Mutex(State())
 
     var receipts: [Receipt] { state.withLock { $0.receipts } }
+    var notifications: [String] { state.withLock { $0.notifications } }
     var fetched: [String] { state.withLock { $0.fetched } }
     var verifiedCount: Int { state.withLock { $0.verified.count } }
     var mostEnrolmentsAtOnce: Int { state.withLock { $0.mostEnrolmentsAtOnce } }
@@ -91,6 +94,12 @@ final class MiniVerify: Sendable {
         router.post("/v2/Services/:va/Entities/:id/Factors/:yf") { request, context in
             let sid = try context.parameters.require("yf")
             let form = try await Self.form(request)
+            if let notifications = form["Config.NotificationsEnabled"] {
+                self.state.withLock { $0.notifications.append(notifications) }
+                return Self.reply(
+                    200,
+                    #"{"sid":"\#(sid)","account_sid":"AC1","status":"verified","config":{"credential_sid":"\#(sid)"}}"#)
+            }
             let isGood = try self.state.withLock { state -> Bool in
                 state.enrolmentsAtOnce -= 1
                 let signature = try P256.Signing.ECDSASignature(

@@ -246,6 +246,10 @@ struct PhoneTests {
                 #expect(
                     bench.server.receipts == [.init(token: "r-c-background", channel: "background", shown: "no")])
                 #expect(phone.displayedCount == 0)
+                #expect(bench.server.notifications == ["false"], "the server was told, once")
+                phone.become(.answers)
+                try await phone.log.wait(for: .reported, count: 2)
+                #expect(bench.server.notifications == ["false", "true"])
             }
         }
     }

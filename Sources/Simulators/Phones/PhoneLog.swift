@@ -27,6 +27,8 @@ public struct PhoneEvent: Sendable, Codable, Hashable {
         case refused
         /// No answer, or an unexpected one.
         case failed
+        /// The app told the server whether it may show notifications.
+        case reported
         /// The app was deleted.
         case deleted
     }

@@ -16,6 +16,8 @@ public final class SimulatedPhone: Sendable {
         var policy: PhonePolicy
         var inbox = ChallengeInbox()
         var changes: AsyncStream<Never>.Continuation?
+        /// As the server was told.
+        var mayNotify = true
     }
 
     /// Pushes of one phone that are worked on at once.
@@ -98,7 +100,21 @@ public final class SimulatedPhone: Sendable {
                 note(.failed, detail: "\(error)")
             }
             await untilCancelled()
-        default: await receive(token)
+        default:
+            await report(mayNotify: behaviour != .notificationsOff)
+            await receive(token)
+        }
+    }
+
+    /// The app asks the system at its start, and tells the server what has changed.
+    private func report(mayNotify: Bool) async {
+        guard state.withLock({ $0.mayNotify }) != mayNotify else { return }
+        do {
+            try await device.reportNotifications(enabled: mayNotify)
+            state.withLock { $0.mayNotify = mayNotify }
+            note(.reported, detail: "notifications \(mayNotify ? "on" : "off")")
+        } catch {
+            if !Task.isCancelled { note(.failed, detail: "\(error)") }
         }
     }
 
