@@ -1,4 +1,4 @@
-public import ChallengeModel
+import ChallengeModel
 import Crypto
 import Foundation
 import GRDB

@@ -37,7 +37,7 @@ struct HMSSimulator: ProviderResponder {
         case .reset: return .reset
         case .silence(let delivers):
             if delivers, let (message, app) = try? check(request, nowMs: now), !message.validateOnly {
-                _ = send(message, app: app, requestID, drops: false, nowMs: now)
+                send(message, app: app, requestID, drops: false, nowMs: now)
             }
             network.noteSilence(.hms)
             return .silence
