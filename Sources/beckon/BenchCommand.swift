@@ -20,7 +20,7 @@ struct BenchSendCommand: AsyncParsableCommand {
         abstract: "Sends pushes in the shape of APNs alerts to any HTTP/2 server, over the gateway's transport.",
         discussion: """
             Prints: pushes, seconds, per_second, cpu_us_per_push (this process, user and system), p50_ms and p99_ms (hand-over to
-            answer), errors (pushes that did not end with 2xx), connections (opened).
+            answer; with --rate from when a push was due), errors (pushes that did not end with 2xx), connections (opened).
             """)
 
     @Option(help: "https://HOST:PORT") var url: String
@@ -29,11 +29,14 @@ struct BenchSendCommand: AsyncParsableCommand {
     @Option(help: "Pushes outstanding at a time.") var inFlight = 500
     @Option(help: "Most connections; opened as the load asks.") var connections = 1
     @Option(help: "Milliseconds from hand-over to answer.") var deadlineMs = 10_000
+    @Option(help: "Pushes per second, evenly, at most --in-flight outstanding; 0: as fast as answers come.") var rate =
+        0
 
     func run() async throws {
         let load = SendLoad(
-            url: url, caFile: caFile, count: count, inFlight: inFlight, connections: connections, deadlineMs: deadlineMs
-        )
+            url: url, caFile: caFile, count: count, inFlight: inFlight, connections: connections,
+            deadlineMs: deadlineMs,
+            rate: rate)
         let report = try await load.run()
         print(
             "{\"pushes\":\(report.pushes),\"seconds\":\(rounded(report.seconds)),"

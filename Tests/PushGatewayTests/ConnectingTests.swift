@@ -5,7 +5,7 @@ import Testing
 
 @testable import PushGateway
 
-@Suite("connecting, bounds and the end", .serialized, .timeLimit(.minutes(1)))
+@Suite("connecting, bounds and the end", .serialized, .timeLimit(.minutes(5)))
 struct ConnectingTests {
     @Test("without a connection a push is deferred, soon, and never unknown")
     func refused() async throws {

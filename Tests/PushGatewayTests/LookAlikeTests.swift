@@ -5,7 +5,7 @@ import Testing
 
 @testable import PushGateway
 
-@Suite("against the look-alike of APNs, with its switches", .serialized, .timeLimit(.minutes(1)))
+@Suite("against the look-alike of APNs, with its switches", .serialized, .timeLimit(.minutes(5)))
 struct LookAlikeTests {
     private func run(
         _ change: (inout ProviderFaults) -> Void,
@@ -37,6 +37,49 @@ struct LookAlikeTests {
         }
     }
 
+    /// A challenge of its own each: the look-alike counts repeats by (device, challenge, dispatch, kind).
+    private static func push(_ number: Int) -> Push {
+        var push = Rig.push()
+        let digits = String(number)
+        push.challengeSID = "YC" + String(repeating: "0", count: 32 - digits.count) + digits
+        return push
+    }
+
+    @Test(
+        "GOAWAY every 500 streams at 60 to 80 ms: nothing lost, nothing sent twice, no error", arguments: [100, 900])
+    func goaway(inFlight: Int) async throws {
+        let count = ProviderFaultTests.isLong ? 20_000 : 2000
+        try await run {
+            $0.goAwayEveryStreams = 500
+            $0.latencyMs = 60
+            $0.latencyJitterMs = 20
+        } configure: {
+            $0.deadline = .seconds(120)
+        } _: { rig, providers in
+            #expect(await rig.volley(count, inFlight: inFlight, Self.push).summary == ["accepted": count])
+            let seen = providers.network.counters(.apn)
+            #expect(seen.accepted == count && seen.duplicates == 0 && seen.duplicatesAreExact)
+            #expect(rig.gateway.statistics.goaways >= count / 500 - 1 && rig.gateway.statistics.timeouts == 0)
+        }
+    }
+
+    @Test("one in a hundred is never answered: unknown at its deadline, its slot back, the others as ever")
+    func silentShare() async throws {
+        let count = ProviderFaultTests.isLong ? 20_000 : 2000
+        try await run {
+            $0.neverAnswerShare = 0.01
+            $0.latencyMs = 10
+        } configure: {
+            $0.deadline = .seconds(3)
+        } _: { rig, providers in
+            let summary = await rig.volley(count, inFlight: 100, Self.push).summary
+            let silenced = providers.network.counters(.apn).silenced
+            #expect(silenced > 0 && silenced < count / 20)
+            #expect(summary == ["accepted": count - silenced, "unknown timeout": silenced])
+            #expect(rig.gateway.inFlight == 0 && rig.gateway.statistics.connectionsLost == 0)
+        }
+    }
+
     @Test("few streams, tiny windows that are widened late, and a slow start of TLS: every push arrives once")
     func narrow() async throws {
         try await run {
@@ -45,12 +88,7 @@ struct LookAlikeTests {
             $0.windowDelayMs = 2
             $0.slowTLSMs = 300
         } _: { rig, providers in
-            // A challenge of its own each: the look-alike counts repeats by (device, challenge, dispatch, kind).
-            let answers = await rig.volley(150, inFlight: 50) { number in
-                var push = Rig.push()
-                push.challengeSID = "YC" + String(repeating: "0", count: 29) + String(100 + number)
-                return push
-            }
+            let answers = await rig.volley(150, inFlight: 50, Self.push)
             #expect(answers.summary == ["accepted": 150])
             let seen = providers.network.counters(.apn)
             #expect(seen.accepted == 150 && seen.duplicates == 0 && seen.afterExpiry == 0)

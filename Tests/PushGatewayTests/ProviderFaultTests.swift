@@ -6,7 +6,7 @@ import Testing
 @testable import PushGateway
 
 /// What APNs and FCM do on bad days, at the latencies of real ones.
-@Suite("providers on a bad day", .serialized, .timeLimit(.minutes(2)))
+@Suite("providers on a bad day", .serialized, .timeLimit(.minutes(10)))
 struct ProviderFaultTests {
     /// 20,000 with BECKON_TEST_LONG; the bounds are the same.
     static let isLong = ProcessInfo.processInfo.environment["BECKON_TEST_LONG"] != nil
@@ -19,7 +19,7 @@ struct ProviderFaultTests {
         script.goawayEvery = 500
         script.react = { _ in .answer(status: 200, afterMs: .random(in: 60...80)) }
         try await ScriptedServer.run(script) { server in
-            try await Rig.run(server.url, configure: { $0.deadline = .seconds(30) }) { rig in
+            try await Rig.run(server.url, configure: { $0.deadline = .seconds(120) }) { rig in
                 let answers = await rig.volley(count, inFlight: inFlight)
                 #expect(answers.summary == ["accepted": count])
                 #expect(Set(server.seen.processed.keys) == Set(answers.keys), "lost")
@@ -36,7 +36,7 @@ struct ProviderFaultTests {
         script.goawayEvery = 300
         script.connectionWindowAfterMs = 20
         try await ScriptedServer.run(script) { server in
-            try await Rig.run(server.url, configure: { $0.deadline = .seconds(30) }) { rig in
+            try await Rig.run(server.url, configure: { $0.deadline = .seconds(120) }) { rig in
                 let answers = await rig.volley(1800, inFlight: 900)
                 #expect(answers.summary == ["accepted": 1800])
                 #expect(server.seen.duplicates.isEmpty)
@@ -90,7 +90,7 @@ struct ProviderFaultTests {
             try await Rig.run(
                 server.url,
                 configure: {
-                    $0.maxConnectionsPerHost = 1; $0.deadline = .seconds(30)
+                    $0.maxConnectionsPerHost = 1; $0.deadline = .seconds(120)
                 }
             ) { rig in
                 let count = Self.isLong ? 20_000 : 1200

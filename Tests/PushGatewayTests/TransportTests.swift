@@ -8,7 +8,7 @@ import Testing
 
 @testable import PushGateway
 
-@Suite("the transport, against a TLS HTTP/2 peer", .serialized, .timeLimit(.minutes(1)))
+@Suite("the transport, against a TLS HTTP/2 peer", .serialized, .timeLimit(.minutes(5)))
 struct TransportTests {
     @Test("every push is answered once, over one connection, with the provider's id and the time its headers left")
     func plain() async throws {
@@ -38,7 +38,7 @@ struct TransportTests {
         script.warnsBeforeGoaway = warns
         script.react = { _ in .answer(status: 200, afterMs: 2) }
         try await ScriptedServer.run(script) { server in
-            try await Rig.run(server.url, configure: { $0.deadline = .seconds(30) }) { rig in
+            try await Rig.run(server.url, configure: { $0.deadline = .seconds(120) }) { rig in
                 let answers = await rig.volley(count, inFlight: inFlight)
                 #expect(answers.summary == ["accepted": count])
                 let seen = server.seen
@@ -267,7 +267,7 @@ struct TransportTests {
         var script = ScriptedServer.Script()
         script.react = { .answer(status: 200, afterMs: $0.number == 3 ? 200 : 0) }
         try await ScriptedServer.run(script) { server in
-            try await Rig.run(server.url, configure: { $0.deadline = .seconds(2) }) { rig in
+            try await Rig.run(server.url, configure: { $0.deadline = .seconds(5) }) { rig in
                 #expect(await rig.send(Rig.push()).disposition == .accepted)
                 let answers = await withCheckedContinuation { continuation in
                     let answers = Mutex<[PushAnswer]>([])
@@ -275,8 +275,8 @@ struct TransportTests {
                     rig.gateway.send(Rig.push()) { answer in
                         // On the event loop, which so does nothing else: until the deadline of the other has passed, and
                         // its answer is in our socket.
-                        while ContinuousClock.now - start < .seconds(30),
-                            ContinuousClock.now - start < .seconds(3) || server.seen.answers < 3
+                        while ContinuousClock.now - start < .seconds(40),
+                            ContinuousClock.now - start < .milliseconds(5500) || server.seen.answers < 3
                         { usleep(10_000) }
                         answers.withLock { $0.append(answer) }
                     }

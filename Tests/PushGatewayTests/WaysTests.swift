@@ -5,7 +5,7 @@ import Testing
 
 @testable import PushGateway
 
-@Suite("ways to a provider: certificates and proxies", .serialized, .timeLimit(.minutes(1)))
+@Suite("ways to a provider: certificates and proxies", .serialized, .timeLimit(.minutes(5)))
 struct WaysTests {
     private static func certificateCredential(key: String? = nil) throws -> ProviderCredential {
         let certificate = try TestCertificate.shared.get()

@@ -22,9 +22,12 @@ public struct SendLoad: Sendable {
     public var connections: Int
     /// Milliseconds from hand-over to answer.
     public var deadlineMs: Int
+    /// Pushes per second, evenly; 0: as fast as answers come.
+    public var rate: Int
 
     public init(
-        url: String, caFile: String? = nil, count: Int, inFlight: Int, connections: Int = 1, deadlineMs: Int = 10_000
+        url: String, caFile: String? = nil, count: Int, inFlight: Int, connections: Int = 1, deadlineMs: Int = 10_000,
+        rate: Int = 0
     ) {
         self.url = url
         self.caFile = caFile
@@ -32,6 +35,7 @@ public struct SendLoad: Sendable {
         self.inFlight = inFlight
         self.connections = connections
         self.deadlineMs = deadlineMs
+        self.rate = rate
     }
 
     /// What was measured.
@@ -41,7 +45,7 @@ public struct SendLoad: Sendable {
         public var perSecond = 0.0
         /// CPU of this process, user and system, from the first push handed over to the last answer.
         public var cpuMicrosecondsPerPush = 0.0
-        /// From hand-over to answer.
+        /// From hand-over to answer; with a rate from when it was due, so that waiting for others counts.
         public var p50Ms = 0.0
         public var p99Ms = 0.0
         /// Pushes that did not end with a 2xx.
@@ -52,9 +56,10 @@ public struct SendLoad: Sendable {
 
     /// Runs the load to its end. - Throws: ``PushGatewayError`` when the settings are wrong.
     public func run() async throws -> Report {
-        guard count > 0, inFlight > 0, connections > 0, deadlineMs > 0 else {
+        guard count > 0, inFlight > 0, connections > 0, deadlineMs > 0, rate >= 0 else {
             throw PushGatewayError(
-                code: .configuration, message: "count, in-flight, connections and deadline-ms must be 1 or more")
+                code: .configuration,
+                message: "count, in-flight, connections and deadline-ms must be 1 or more, rate 0 or more")
         }
         let endpoint = try Endpoint(url: url, setting: "url")
         let connector = try Connector(caFile: caFile)
@@ -89,7 +94,7 @@ public struct SendLoad: Sendable {
     }
 }
 
-/// Keeps `inFlight` pushes outstanding until `count` have ended.
+/// Keeps `inFlight` pushes outstanding, or fewer at a rate, until `count` have ended.
 private final class Driver: @unchecked Sendable {
     // Guarantee: touched on the pool's event loop only, but for `init` before and `report` after the run.
     private let load: SendLoad
@@ -113,16 +118,31 @@ private final class Driver: @unchecked Sendable {
         await withCheckedContinuation { continuation in
             pool.loop.execute {
                 self.done = continuation
-                for _ in 0..<min(self.load.inFlight, self.load.count) { self.next() }
+                if self.load.rate > 0 { return self.pace() }
+                for _ in 0..<min(self.load.inFlight, self.load.count) { self.next(start: .now()) }
             }
         }
     }
 
-    private func next() {
+    /// Hands over what is due, every millisecond.
+    private func pace() {
+        let began = NIODeadline.now()
+        let interval = 1e9 / Double(load.rate)
+        pool.loop.scheduleRepeatedTask(initialDelay: .zero, delay: .milliseconds(1)) { task in
+            let now = NIODeadline.now()
+            while self.handedOver < self.load.count, self.handedOver - self.finished < self.load.inFlight {
+                let due = began + .nanoseconds(Int64(Double(self.handedOver) * interval))
+                guard due <= now else { return }
+                self.next(start: due)
+            }
+            if self.handedOver == self.load.count { task.cancel() }
+        }
+    }
+
+    private func next(start: NIODeadline) {
         handedOver += 1
-        let start = NIODeadline.now()
         let request = OutboundRequest(
-            capacity: 896, expiresAtMs: .max, deadline: start + .milliseconds(Int64(load.deadlineMs))
+            capacity: 896, expiresAtMs: .max, deadline: .now() + .milliseconds(Int64(load.deadlineMs))
         ) { request, end in
             self.ended(request, end, start)
         }
@@ -148,7 +168,7 @@ private final class Driver: @unchecked Sendable {
         latenciesUs.append(UInt32(clamping: (NIODeadline.now() - start).nanoseconds / 1000))
         if end != .answered || !(200..<300).contains(request.status) { errors += 1 }
         if handedOver < load.count {
-            next()
+            if load.rate == 0 { next(start: .now()) }
         } else if finished == load.count {
             done?.resume()
             done = nil
