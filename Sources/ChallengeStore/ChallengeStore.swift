@@ -102,6 +102,9 @@ public protocol ChallengeStore: AccountStore, CodeFactorStore, DeliveryStore, Po
     /// which starts with a signal, and ends the one before.
     var outboxSignal: AsyncStream<Void> { get }
 
+    /// Transactions committed by this process so far.
+    var commits: Int { get }
+
     /// Waits for the writes under way and closes the files. Later calls throw `closed`.
     func close() async
 }

@@ -17,12 +17,17 @@ final class OutboxPressure: Sendable {
         return over.exchange(isOver, ordering: .relaxed) != isOver
     }
 
-    /// Samples until cancelled.
+    /// Samples until cancelled, and counts the store's commits.
     func watch(
-        store: any ChallengeStore, limit: Int, every interval: Duration, readiness: Readiness, logger: Logger
+        store: any ChallengeStore, limit: Int, every interval: Duration, readiness: Readiness,
+        metrics: ProducerMetrics, logger: Logger
     ) async {
+        var commits = 0
         while !Task.isCancelled {
             do {
+                let counted = store.commits
+                metrics.committed(counted - commits)
+                commits = counted
                 let rows = try await store.outboxState().rows
                 if update(rows: rows, limit: limit) {
                     logger.warning(

@@ -33,6 +33,8 @@ enum ProducerMetricName: String, CaseIterable {
     case longPolls = "beckon_long_polls"
     /// Counter: requests that wanted to wait and were answered at once, because `api.maxLongPolls` wait already.
     case longPollsRefused = "beckon_long_polls_refused_total"
+    /// Counter: transactions that the store has committed; many writes share one.
+    case storeCommits = "beckon_store_commits_total"
 }
 
 /// The Producer's metrics. Label sets are bounded: routes are templates, words come from enums.
@@ -69,6 +71,7 @@ final class ProducerMetrics: Sendable {
 
     func authenticationFailed(_ kind: CredentialKind) { count(.authenticationFailures, [("kind", kind.rawValue)]) }
     func shed() { count(.shed, []) }
+    func committed(_ count: Int) { self.count(.storeCommits, [], by: count) }
 
     func entrance(_ entrance: String, _ result: EntranceResult) {
         count(.entranceRecords, [("entrance", entrance), ("result", result.rawValue)])
@@ -83,13 +86,13 @@ final class ProducerMetrics: Sendable {
             label: ProducerMetricName.entranceInFlight.rawValue, dimensions: [("entrance", entrance)], factory: factory)
     }
 
-    private func count(_ name: ProducerMetricName, _ dimensions: [(String, String)]) {
+    private func count(_ name: ProducerMetricName, _ dimensions: [(String, String)], by amount: Int = 1) {
         let key = name.rawValue + dimensions.map { "|\($0.1)" }.joined()
         let known = counters.withLock { $0[key] }
-        if let known { return known.increment() }
+        if let known { return known.increment(by: amount) }
         let made = Counter(label: name.rawValue, dimensions: dimensions, factory: factory)
         counters.withLock { $0[key] = made }
-        made.increment()
+        made.increment(by: amount)
     }
 
     private func timer(route: String, method: String) -> Metrics.Timer {

@@ -84,7 +84,7 @@ public final class ProducerService: ServiceLifecycle.Service {
             StoppableWork { [configuration, store, readiness, logger] in
                 await pressure.watch(
                     store: store, limit: configuration.outboxLimit, every: configuration.outboxSampling,
-                    readiness: readiness, logger: logger)
+                    readiness: readiness, metrics: metrics, logger: logger)
             },
             StoppableWork { await self.awaitKafka(producer, opening: kafkaReady) },
         ]

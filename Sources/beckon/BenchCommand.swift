@@ -9,6 +9,7 @@ struct BenchCommand: AsyncParsableCommand {
         commandName: "bench", abstract: "Measurements; each prints one JSON line.",
         subcommands: [
             BenchSendCommand.self, BenchPipelineCommand.self, BenchTrackerCommand.self, BenchAPICommand.self,
+            BenchHelloCommand.self,
             BenchRedeliveryCommand.self,
         ])
 }

@@ -1,0 +1,191 @@
+import AsyncHTTPClient
+import ChallengeModel
+import ChallengeStore
+import Crypto
+import DeviceKit
+import Foundation
+import Logging
+import NIOCore
+import NIOHTTP1
+import ServiceSupport
+
+/// One measurement: the client in this process, everything else in processes of their own.
+struct APIBench {
+    struct Call: Encodable {
+        let count: Int
+        let p50_ms: Double
+        let p99_ms: Double
+    }
+
+    struct Report: Encodable {
+        var creates = 0
+        var seconds = 0.0
+        var per_second = 0.0
+        var p50_ms = 0.0
+        var p99_ms = 0.0
+        var errors = 0
+        var first_error: String?
+        var calls: [String: Call]?
+        var cpu_us_per_create = 0.0
+        var broker_cpu_us = 0.0
+        var rss_mb = 0.0
+        var commits_per_second = 0.0
+        var outbox_rows = 0.0
+        var factors = 0
+        var closed_challenges = 0
+        var kafka = "up"
+        var hello_per_second = 0.0
+        var hello_cpu_us = 0.0
+        var ratio = 0.0
+        var load_1m = 0.0
+    }
+
+    let options: BenchAPICommand
+    private let logger = Logger(label: "beckon.bench", factory: { _ in SwiftLogNoOpLogHandler() })
+
+    func run() async throws -> Report {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "beckon-bench-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        var children: [BenchChild] = []
+        let client = manyConnectionsClient(4)
+        do {
+            let report = try await measure(folder, client, &children)
+            for child in children.reversed() { await child.stop() }
+            try await client.shutdown()
+            return report
+        } catch {
+            for child in children.reversed() { await child.stop() }
+            try? await client.shutdown()
+            throw error
+        }
+    }
+
+    private func measure(_ folder: URL, _ client: HTTPClient, _ children: inout [BenchChild]) async throws -> Report {
+        let named = String(options.database.dropFirst("sqlite:".count))
+        let world = try await BenchWorld(
+            path: named == "temporary" ? folder.appending(path: "store.sqlite").path : named, people: options.factors,
+            closedChallenges: options.closedChallenges, logger: logger)
+        var report = Report()
+        (report.factors, report.closed_challenges) = (options.factors, options.closedChallenges)
+        if options.helloSeconds > 0 { try await hello(folder, &report) }
+        let broker = try BenchChild("broker", ["broker", "--admin-port", "0"], [:], folder, log: nil)
+        children.append(broker)
+        let brokerFacts = try await broker.ready()
+        let producer = try BenchChild(
+            "producer", ["producer"], world.environment(kafka: brokerFacts["kafka"] ?? ""), folder, log: options.log)
+        children.append(producer)
+        let facts = try await producer.ready()
+        guard let port = facts["api"].flatMap({ URL(string: $0)?.port }), let admin = facts["admin"] else {
+            throw BenchError("the producer's ready file has no address")
+        }
+        if options.load == .list {
+            // Something to be found: a pending challenge for each of those who will ask.
+            _ = try await load(
+                port, rate: 1000, seconds: Double(world.callers.count) / 1000 + 0.2,
+                scripts: world.creates(options.connections))
+        }
+        if options.kafkaDown {
+            report.kafka = "down"
+            try await post((brokerFacts["control"] ?? "") + "/brokers/1/down", client)
+        }
+        let commitsBefore = try await metric("beckon_store_commits_total", admin, client)
+        let (cpu, brokerCPU) = (producer.cpuSeconds, broker.cpuSeconds)
+        let memory = MemoryWatch(producer)
+        let result = try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { await memory.run() }
+            let scripts: [any LoadScript] =
+                switch options.load {
+                case .create: world.creates(options.connections)
+                case .list: try world.lists(options.connections)
+                case .mixed: world.mixed(options.connections)
+                }
+            let result = try await load(
+                port, rate: options.rate > 0 ? options.rate : nil, seconds: options.seconds, scripts: scripts)
+            group.cancelAll()
+            return result
+        }
+        take(result, into: &report)
+        let calls = Double(max(1, result.count))
+        report.cpu_us_per_create = rounded((producer.cpuSeconds - cpu) * 1e6 / calls)
+        report.broker_cpu_us = rounded((broker.cpuSeconds - brokerCPU) * 1e6 / calls)
+        report.rss_mb = rounded(memory.megabytes.0)
+        report.outbox_rows = try await metric("beckon_outbox_rows", admin, client)
+        report.commits_per_second = rounded(
+            (try await metric("beckon_store_commits_total", admin, client) - commitsBefore) / result.seconds)
+        if report.hello_per_second > 0 { report.ratio = rounded(report.per_second / report.hello_per_second) }
+        var loads = [0.0, 0, 0]
+        if getloadavg(&loads, 3) > 0 { report.load_1m = rounded(loads[0]) }
+        return report
+    }
+
+    private func load(_ port: Int, rate: Double?, seconds: Double, scripts: [any LoadScript]) async throws
+        -> HTTPLoad.Report
+    {
+        try await HTTPLoad(port: port, rate: rate, seconds: seconds, scripts: scripts).run()
+    }
+
+    private func hello(_ folder: URL, _ report: inout Report) async throws {
+        let child = try BenchChild("hello", ["bench", "hello"], [:], folder, log: nil)
+        let result: HTTPLoad.Report
+        let cpu: Double
+        do {
+            let port = try await child.ready()["api"].flatMap { URL(string: $0)?.port } ?? 0
+            let before = child.cpuSeconds
+            let request = BenchWorld.request(
+                "POST", "/v2/Services/VA/Entities/bench/Challenges", "none", form: BenchWorld.challengeForm)
+            result = try await load(
+                port, rate: nil, seconds: options.helloSeconds,
+                scripts: (0..<options.connections).map { _ in
+                    FixedScript(kind: "hello", requests: [request], expecting: 200)
+                })
+            cpu = child.cpuSeconds - before
+        } catch {
+            await child.stop()
+            throw error
+        }
+        await child.stop()
+        report.hello_per_second = rounded(Double(result.count) / result.seconds)
+        report.hello_cpu_us = rounded(cpu * 1e6 / Double(max(1, result.count)))
+    }
+
+    private func take(_ result: HTTPLoad.Report, into report: inout Report) {
+        var all = HTTPLoad.Report()
+        all.latencies["all"] = result.latencies.values.flatMap { $0 }.sorted()
+        report.creates = result.count
+        report.seconds = rounded(result.seconds)
+        report.per_second = rounded(Double(result.count) / result.seconds)
+        report.p50_ms = rounded(all.milliseconds(0.5, kind: "all"))
+        report.p99_ms = rounded(all.milliseconds(0.99, kind: "all"))
+        (report.errors, report.first_error) = (result.errors, result.firstError)
+        guard result.latencies.count > 1 else { return }
+        report.calls = Dictionary(
+            uniqueKeysWithValues: result.latencies.map { kind, latencies in
+                (
+                    kind,
+                    Call(
+                        count: latencies.count, p50_ms: rounded(result.milliseconds(0.5, kind: kind)),
+                        p99_ms: rounded(result.milliseconds(0.99, kind: kind)))
+                )
+            })
+    }
+
+    private func post(_ url: String, _ client: HTTPClient) async throws {
+        var request = HTTPClientRequest(url: url)
+        request.method = .POST
+        let status = try await client.execute(request, timeout: .seconds(5)).status
+        guard status == .noContent else { throw BenchError("\(url) answered \(status.code)") }
+    }
+
+    /// The sum over all labels.
+    private func metric(_ name: String, _ admin: String, _ client: HTTPClient) async throws -> Double {
+        let response = try await client.execute(HTTPClientRequest(url: admin + "/metrics"), timeout: .seconds(5))
+        let text = String(buffer: try await response.body.collect(upTo: 4 << 20))
+        return text.split(separator: "\n").reduce(0) { sum, line in
+            guard line.hasPrefix(name), let value = line.split(separator: " ").last else { return sum }
+            return sum + (Double(value) ?? 0)
+        }
+    }
+
+    private func rounded(_ value: Double) -> Double { (value * 1000).rounded() / 1000 }
+}

@@ -1,0 +1,167 @@
+import ChallengeModel
+import ChallengeStore
+import Crypto
+import DeviceKit
+import Foundation
+import Logging
+import NIOCore
+
+/// A filled store, and whoever calls the Producer over it: one account, and a device for each identity, all with one key.
+struct BenchWorld: Sendable {
+    /// Beside a database file, so that it can be used again; has its keys, so mode 0600.
+    private struct Deed: Codable {
+        var account: String
+        var authToken: String
+        var service: String
+        var storeKeys: String
+        var configurationKeys: String
+        var recordKeys: String
+        var deviceKey: SoftwareKey
+        var people: Int
+        var closedChallenges: Int
+    }
+
+    let account: AccountSID
+    let service: ServiceSID
+    let signer: SoftwareKey
+    let recordKeys: KeyRing
+    let people: Int
+    /// The people who call, at most 10,000 of all.
+    let callers: [Int]
+    private let path: String
+    private let deed: Deed
+    private let authorization: String
+
+    /// Makes the file and fills it, or takes one that is filled as asked.
+    init(path: String, people: Int, closedChallenges: Int, logger: Logger) async throws {
+        let deedPath = path + ".bench.json"
+        if FileManager.default.fileExists(atPath: path) {
+            guard let data = FileManager.default.contents(atPath: deedPath) else {
+                throw BenchError("\(path) is there already, without \(deedPath): it is not one of ours")
+            }
+            deed = try JSONDecoder().decode(Deed.self, from: data)
+            guard deed.people == people, deed.closedChallenges == closedChallenges else {
+                throw BenchError(
+                    "\(path) has \(deed.people) factors and \(deed.closedChallenges) closed challenges: ask for as many"
+                )
+            }
+        } else {
+            deed = try await Self.fill(path, people, closedChallenges, logger)
+            guard
+                FileManager.default.createFile(
+                    atPath: deedPath, contents: try JSONEncoder().encode(deed), attributes: [.posixPermissions: 0o600])
+            else { throw BenchError("\(deedPath) cannot be written") }
+        }
+        guard let account = AccountSID(deed.account), let service = ServiceSID(deed.service) else {
+            throw BenchError("\(deedPath) has no SIDs")
+        }
+        (self.path, self.account, self.service, self.people) = (path, account, service, people)
+        signer = deed.deviceKey
+        recordKeys = try KeyRing(parsing: deed.recordKeys)
+        authorization = Data("\(account):\(deed.authToken)".utf8).base64EncodedString()
+        callers = people <= 10_000 ? Array(0..<people) : (0..<10_000).map { _ in Int.random(in: 0..<people) }
+    }
+
+    private static func fill(_ path: String, _ people: Int, _ closed: Int, _ logger: Logger) async throws -> Deed {
+        let (storeKeys, configurationKeys) = (KeyRing.random(), KeyRing.random())
+        let store = try SQLiteChallengeStore(
+            path: path, keys: StoreKeys(store: storeKeys, configuration: configurationKeys), logger: logger)
+        let nowMs = Timestamp.nowMs()
+        let account = try await store.createAccount(nowMs: nowMs)
+        let service = try await store.createService(
+            NewService(account: account.sid, friendlyName: "bench"), nowMs: nowMs)
+        let key = SoftwareKey()
+        try await store.fill(
+            StoreFill(
+                account: account.sid, service: service.sid, people: people, closedChallenges: closed,
+                publicKey: key.publicKeyDER), nowMs: nowMs)
+        await store.close()
+        return Deed(
+            account: account.sid.rawValue, authToken: account.authToken, service: service.sid.rawValue,
+            storeKeys: storeKeys.text, configurationKeys: configurationKeys.text, recordKeys: KeyRing.random().text,
+            deviceKey: key, people: people, closedChallenges: closed)
+    }
+
+    /// The Producer's.
+    func environment(kafka: String) -> [String: String] {
+        [
+            "BECKON_KAFKA_BOOTSTRAP_SERVERS": kafka, "BECKON_KAFKA_EMBEDDED": "true",
+            "BECKON_RECORD_KEYS": deed.recordKeys, "BECKON_STORE_KEYS": deed.storeKeys,
+            "BECKON_CONFIGURATION_KEYS": deed.configurationKeys, "BECKON_STORE_PATH": path, "BECKON_API_PORT": "0",
+            "BECKON_ADMIN_PORT": "0", "BECKON_LOG_LEVEL": "warning",
+        ]
+    }
+
+    // MARK: - Loads
+
+    /// People shared out over connections.
+    private func share(_ connection: Int, _ connections: Int) -> [Int] {
+        let mine = callers.indices.filter { $0 % connections == connection }.map { callers[$0] }
+        return mine.isEmpty ? callers : mine
+    }
+
+    func creates(_ connections: Int) -> [any LoadScript] {
+        (0..<connections).map { index in
+            FixedScript(kind: "create", requests: share(index, connections).map { create(for: $0) }, expecting: 201)
+        }
+    }
+
+    func lists(_ connections: Int) throws -> [any LoadScript] {
+        try (0..<connections).map { index in
+            // A device uses one token for many reads.
+            FixedScript(
+                kind: "list", requests: try share(index, connections).prefix(200).map { try list(for: $0) },
+                expecting: 200)
+        }
+    }
+
+    func mixed(_ connections: Int) -> [any LoadScript] {
+        (0..<connections).map { MixedScript(world: self, people: share($0, connections)) }
+    }
+
+    // MARK: - Requests
+
+    static let challengeForm =
+        "Details.Message=Sign+in+to+Bank%3F&Details.Fields=%7B%22label%22%3A%22Where%22%2C%22value%22%3A%22Berlin%22%7D"
+        + "&HiddenDetails=%7B%22ip%22%3A%2210.0.0.1%22%7D"
+
+    func path(_ person: Int) -> String { "/v2/Services/\(service)/Entities/\(StoreFill.identity(person))" }
+
+    func create(for person: Int) -> ByteBuffer {
+        backend(
+            "POST", path(person) + "/Challenges", form: Self.challengeForm + "&FactorSid=\(StoreFill.factor(person))")
+    }
+
+    func list(for person: Int) throws -> ByteBuffer {
+        try device(
+            "GET", path(person) + "/Challenges?FactorSid=\(StoreFill.factor(person))&Status=pending&Order=asc",
+            keyID: StoreFill.keyID(person), signer: signer)
+    }
+
+    func backend(_ method: String, _ path: String, form: String = "") -> ByteBuffer {
+        Self.request(method, path, authorization, form: form)
+    }
+
+    /// With a fresh token of the device.
+    func device(
+        _ method: String, _ path: String, keyID: String, signer: SoftwareKey, form: String = ""
+    ) throws -> ByteBuffer {
+        let token = try DeviceJWT.authentication(
+            keyID: keyID, accountSID: account.rawValue, nowSeconds: Timestamp.nowMs() / 1000, signer: signer)
+        return bearer(token, method, path, form: form)
+    }
+
+    /// The user `token`, as devices write it.
+    func bearer(_ token: String, _ method: String, _ path: String, form: String) -> ByteBuffer {
+        Self.request(method, path, Data("token:\(token)".utf8).base64EncodedString(), form: form)
+    }
+
+    static func request(_ method: String, _ path: String, _ basic: String, form: String) -> ByteBuffer {
+        let body =
+            method == "GET"
+            ? "\r\n"
+            : "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: \(form.utf8.count)\r\n\r\n\(form)"
+        return ByteBuffer(
+            string: "\(method) \(path) HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Basic \(basic)\r\n\(body)")
+    }
+}
