@@ -16,6 +16,7 @@ extension Target.Dependency {
     static let cryptoExtras = product(name: "CryptoExtras", package: "swift-crypto")
     static let deque = product(name: "DequeModule", package: "swift-collections")
     static let grdb = product(name: "GRDB", package: "GRDB.swift")
+    static let grdbSQLite = product(name: "GRDBSQLite", package: "GRDB.swift")
     static let httpTypes = product(name: "HTTPTypes", package: "swift-http-types")
     static let hummingbird = product(name: "Hummingbird", package: "hummingbird")
     static let hummingbirdTLS = product(name: "HummingbirdTLS", package: "hummingbird")
@@ -90,7 +91,7 @@ let package = Package(
             swiftSettings: swiftSettings),
         .target(
             name: "ChallengeStore",
-            dependencies: ["ChallengeModel", .grdb, .crypto, .logging],
+            dependencies: ["ChallengeModel", .grdb, .grdbSQLite, .crypto, .logging],
             swiftSettings: swiftSettings),
         .target(
             name: "PushGateway",

@@ -16,6 +16,22 @@ public enum Base64URL {
     }
 }
 
+/// RFC 4648, section 4, padded.
+public enum Base64 {
+    public static func encode(_ bytes: [UInt8]) -> String {
+        bytes.withUnsafeBytes { bytes in
+            String(unsafeUninitializedCapacity: (bytes.count + 2) / 3 * 4) { output in
+                Base64Text.write(bytes, alphabet: .standard, isPadded: true, to: output)
+            }
+        }
+    }
+
+    /// Nil when `text` lacks padding, or has another alphabet or a bad length.
+    public static func decode(_ text: Substring) -> [UInt8]? {
+        Base64Text.bytes(of: Array(text.utf8)[...], alphabet: .standard, isPadded: true)
+    }
+}
+
 /// Base64 by hand: Foundation's takes a `Data` in and gives a bridged `String` out, which costs more than the code that is
 /// encoded.
 enum Base64Text {

@@ -98,6 +98,15 @@ public struct ReceiptToken: Hashable, Sendable {
 public enum HMACComparison {
     public static func equal(_ a: some Collection<UInt8>, _ b: some Collection<UInt8>) -> Bool {
         guard a.count == b.count else { return false }
+        // Bytes in one piece, as all of ours are: element by element through `Collection` costs twenty times as much.
+        let difference = a.withContiguousStorageIfAvailable { a in
+            b.withContiguousStorageIfAvailable { b in
+                var difference: UInt8 = 0
+                for index in 0..<a.count { difference |= a[index] ^ b[index] }
+                return difference
+            }
+        }
+        if case .some(.some(let difference)) = difference { return difference == 0 }
         return zip(a, b).reduce(UInt8(0)) { $0 | ($1.0 ^ $1.1) } == 0
     }
 }

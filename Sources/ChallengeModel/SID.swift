@@ -25,11 +25,7 @@ public struct SID<Kind: SIDKind>: Hashable, Sendable, Comparable, CustomStringCo
 
     /// Two letters and the digits of 16 bytes, as ``bytes`` gives them.
     public init(bytes: some Sequence<UInt8>) {
-        var text = Kind.prefix
-        text.reserveCapacity(34)
-        for byte in bytes.prefix(16) { SIDFormat.append(byte, to: &text) }
-        precondition(text.utf8.count == 34, "a SID is made of 16 bytes")
-        rawValue = text
+        rawValue = SIDFormat.text(Kind.prefix, bytes)
     }
 
     /// A new identifier.
@@ -39,12 +35,15 @@ public struct SID<Kind: SIDKind>: Hashable, Sendable, Comparable, CustomStringCo
     public static func generate(variant: UInt8? = nil, nowMs: Int64) -> SID {
         var generator = SystemRandomNumberGenerator()
         var bytes: [UInt8] = []
-        bytes.reserveCapacity(16)
+        bytes.reserveCapacity(24)
         if let variant { bytes.append(variant) }
         for shift in stride(from: 40, through: 0, by: -8) {
             bytes.append(UInt8(truncatingIfNeeded: nowMs >> Int64(shift)))
         }
-        while bytes.count < 16 { bytes.append(UInt8.random(in: 0...255, using: &generator)) }
+        // Each draw is a system call: eight bytes of it, not one.
+        while bytes.count < 16 {
+            withUnsafeBytes(of: generator.next()) { bytes.append(contentsOf: $0) }
+        }
         return SID(bytes: bytes)
     }
 
@@ -110,9 +109,18 @@ enum SIDFormat {
         return needsLowering ? prefix + text.dropFirst(2).lowercased() : String(text)
     }
 
-    static func append(_ byte: UInt8, to text: inout String) {
-        text.unicodeScalars.append(digit(byte >> 4))
-        text.unicodeScalars.append(digit(byte & 15))
+    /// The prefix and the digits of the first 16 bytes.
+    static func text(_ prefix: String, _ bytes: some Sequence<UInt8>) -> String {
+        String(unsafeUninitializedCapacity: 34) { text in
+            var count = text.update(fromContentsOf: prefix.utf8.prefix(2))
+            for byte in bytes.prefix(16) {
+                text[count] = digit(byte >> 4)
+                text[count + 1] = digit(byte & 15)
+                count += 2
+            }
+            precondition(count == 34, "a SID is made of 16 bytes")
+            return count
+        }
     }
 
     static func appendBytes(of text: String, to bytes: inout [UInt8]) {
@@ -128,8 +136,8 @@ enum SIDFormat {
         }
     }
 
-    private static func digit(_ value: UInt8) -> Unicode.Scalar {
-        Unicode.Scalar(value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") + value - 10)
+    private static func digit(_ value: UInt8) -> UInt8 {
+        value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") + value - 10
     }
 }
 

@@ -7,13 +7,18 @@ import Synchronization
 /// costs no look at the store; between two samples the outbox can outgrow its limit by what is created in that time.
 final class OutboxPressure: Sendable {
     private let over = Atomic(false)
+    private let half = Atomic(false)
 
     var isOver: Bool { over.load(ordering: .relaxed) }
+
+    /// More than half of what it may hold: what can wait, waits, so that creations are not refused for its sake.
+    var isHalfFull: Bool { half.load(ordering: .relaxed) }
 
     /// - Returns: whether that changed anything.
     @discardableResult
     func update(rows: Int, limit: Int) -> Bool {
         let isOver = rows > limit
+        half.store(rows > limit / 2, ordering: .relaxed)
         return over.exchange(isOver, ordering: .relaxed) != isOver
     }
 

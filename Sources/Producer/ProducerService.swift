@@ -79,7 +79,9 @@ public final class ProducerService: ServiceLifecycle.Service {
                 ).run()
             },
             StoppableWork { [store, logger, factory, clock] in
-                await ExpirySweep(store: store, logger: logger, metrics: factory, nowMs: clock).run()
+                await ExpirySweep(
+                    store: store, logger: logger, metrics: factory, isHeld: { pressure.isHalfFull }, nowMs: clock
+                ).run()
             },
             StoppableWork { [configuration, store, readiness, logger] in
                 await pressure.watch(

@@ -79,6 +79,28 @@ struct RecordCodecTests {
         #expect(read.data["fallbacks"]?.listValue?.compactMap(\.stringValue) == ["sms", "voice"])
     }
 
+    @Test("an event's bytes are those of an encoder that sorts names")
+    func eventBytes() throws {
+        let odd = "quote \" back \\ slash / line \n tab \t bell \u{7} é 漢 👩‍👩‍👧 \u{2028}"
+        let event = CloudEvent(
+            id: odd, type: .pushFailed, account: "AC1", service: "VA1", subject: "YC1", timeMs: 1_760_000_000_123,
+            sequence: .max,
+            data: [
+                "z": .string(odd), "a_b": .integer(-4), "a": .boolean(true), "B": .null, "list": .list([]),
+                "deep": .object(["y": .list([.boolean(false), .object([:])]), odd: "x"]),
+            ])
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        #expect(try CloudEvent(json: event.jsonBytes()) == event)
+        let text = String(decoding: event.jsonBytes(), as: UTF8.self)
+        let short = ["\n": #"\u000a"#, "\t": #"\u0009"#]
+        var expected = String(decoding: try encoder.encode(event), as: UTF8.self)
+        for (character, escape) in short {
+            expected = expected.replacingOccurrences(of: character == "\n" ? #"\n"# : #"\t"#, with: escape)
+        }
+        #expect(text == expected)
+    }
+
     @Test(
         "times are written in seconds with Z and read with fraction or offset",
         arguments: [

@@ -19,7 +19,8 @@ struct StatementTests {
     /// short by LIMIT.
     static func isMeant(_ line: String, _ text: String) -> Bool {
         let tiny = [
-            "SCAN sqlite_sequence", "SCAN entity_purges", "SCAN services USING INDEX services_deleted",
+            "SCAN sqlite_sequence", "SCAN entity_purges", "SCAN outbox_claims",
+            "SCAN services USING INDEX services_deleted",
             "SCAN services USING COVERING INDEX services_deleted",
         ]
         let cutShort = [

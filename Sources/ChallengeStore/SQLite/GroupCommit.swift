@@ -55,6 +55,7 @@ final class GroupCommit: Sendable {
     private let bound: Int
     private let largestGroup: Int
     private let pool: DatabasePool
+    private let beforeCommit: @Sendable (Database) throws -> Void
     private let afterCommit: @Sendable (Database) -> Void
     private let state = Mutex(State())
     private let commitCount = Atomic(0)
@@ -62,14 +63,17 @@ final class GroupCommit: Sendable {
     /// - Parameters:
     ///   - bound: how many writes may wait; more are refused with ``StoreError/busy``.
     ///   - largestGroup: writes that one transaction holds at most.
+    ///   - beforeCommit: what every transaction ends with; when it throws, none of the group's writes has an effect.
     ///   - afterCommit: called on the writer's thread after each commit, outside of a transaction.
     init(
         pool: DatabasePool, bound: Int = 20_000, largestGroup: Int = 500,
+        beforeCommit: @escaping @Sendable (Database) throws -> Void = { _ in },
         afterCommit: @escaping @Sendable (Database) -> Void
     ) {
         self.pool = pool
         self.bound = bound
         self.largestGroup = largestGroup
+        self.beforeCommit = beforeCommit
         self.afterCommit = afterCommit
     }
 
@@ -121,6 +125,7 @@ final class GroupCommit: Sendable {
         do {
             try database.inTransaction(.immediate) {
                 for job in jobs { tellers.append(try job.run(database)) }
+                try beforeCommit(database)
                 return .commit
             }
             commitCount.add(1, ordering: .relaxed)

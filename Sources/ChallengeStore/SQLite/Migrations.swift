@@ -13,6 +13,7 @@ enum Migrations {
         registerCodes(in: &migrator)
         registerPolicies(in: &migrator)
         registerDelivery(in: &migrator)
+        migrator.registerMigration("9 outbox claims") { try $0.execute(sql: outboxClaims) }
         return migrator
     }
 
@@ -104,12 +105,28 @@ enum Migrations {
         CREATE INDEX outbox_by_lease ON outbox (lease_owner, lease_until_ms, id);
         CREATE INDEX outbox_dispatches ON outbox (id) WHERE topic = 'challenges';
         CREATE TABLE outbox_count (id INTEGER PRIMARY KEY, rows INTEGER NOT NULL) STRICT;
-        INSERT INTO outbox_count VALUES (1, 0);
+        INSERT INTO outbox_count (id, rows) VALUES (1, 0);
         CREATE TRIGGER outbox_added AFTER INSERT ON outbox BEGIN
             UPDATE outbox_count SET rows = rows + 1 WHERE id = 1;
         END;
         CREATE TRIGGER outbox_removed AFTER DELETE ON outbox BEGIN
             UPDATE outbox_count SET rows = rows - 1 WHERE id = 1;
         END;
+        """
+
+    /// Leases by ranges of ids in place of a mark on every row; the counter is brought up to date once per transaction, through
+    /// the highest id given out.
+    private static let outboxClaims = """
+        DROP TRIGGER outbox_added;
+        DROP TRIGGER outbox_removed;
+        DROP INDEX outbox_by_lease;
+        ALTER TABLE outbox DROP COLUMN lease_owner;
+        ALTER TABLE outbox DROP COLUMN lease_until_ms;
+        CREATE TABLE outbox_claims (
+            first_id INTEGER PRIMARY KEY, last_id INTEGER NOT NULL, owner TEXT NOT NULL, until_ms INTEGER NOT NULL
+        ) STRICT;
+        ALTER TABLE outbox_count ADD COLUMN through_id INTEGER NOT NULL DEFAULT 0;
+        UPDATE outbox_count SET through_id = coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'outbox'), 0)
+        WHERE id = 1;
         """
 }

@@ -30,6 +30,7 @@ public final class SQLiteChallengeStore: ChallengeStore {
     let logins = KnownLogins()
     private let pool: DatabasePool
     private let group: GroupCommit
+    private let checkpoints: LogCheckpoints
     private let signal: OutboxSignal
     private let logger: Logger
     private let isClosed = Atomic(false)
@@ -65,9 +66,11 @@ public final class SQLiteChallengeStore: ChallengeStore {
             _ = FileManager.default.createFile(atPath: path, contents: nil, attributes: [.posixPermissions: 0o600])
         }
         let lastOutboxID: Int64
+        let checkpoints: LogCheckpoints
         do {
             pool = try DatabasePool(path: path, configuration: configuration)
             try Migrations.migrator.migrate(pool)
+            checkpoints = try LogCheckpoints(path: path, configuration: configuration)
             lastOutboxID = try pool.writeWithoutTransaction { database in
                 // GRDB opens a WAL database with synchronous=NORMAL, under which a power loss may take the last commits; that
                 // can only be changed here, outside of a transaction, and on the writer's connection.
@@ -76,9 +79,8 @@ public final class SQLiteChallengeStore: ChallengeStore {
                 guard level == 2 else { throw StoreError.failed("synchronous is \(level), expected 2 (FULL)") }
                 let mode = try String.fetchOne(database, sql: "PRAGMA journal_mode") ?? ""
                 guard mode == "wal" else { throw StoreError.failed("journal_mode is \(mode), expected wal") }
-                // 32 MB of log between checkpoints, and as much cache: at thousands of writes a second the default of 4 MB
-                // copies the same pages into the file many times a second.
-                _ = try Int.fetchOne(database, sql: "PRAGMA wal_autocheckpoint = 8000")
+                checkpoints.watch(database)
+                // 32 MB: at thousands of writes a second the default of 2 MB reads the same pages many times a second.
                 try database.execute(sql: "PRAGMA cache_size = -32768")
                 return try database.lastOutboxID()
             }
@@ -94,9 +96,14 @@ public final class SQLiteChallengeStore: ChallengeStore {
         self.logger = logger
         let signal = OutboxSignal(last: lastOutboxID)
         self.signal = signal
-        group = GroupCommit(pool: pool) { database in
-            if let last = try? database.lastOutboxID() { signal.committed(last: last) }
-        }
+        self.checkpoints = checkpoints
+        group = GroupCommit(
+            pool: pool,
+            beforeCommit: { database in signal.willCommit(last: try database.countOutbox()) },
+            afterCommit: { database in
+                signal.committed()
+                checkpoints.committed(database)
+            })
         logger.debug("store open", metadata: ["path": "\(path)", "synchronous": "full"])
     }
 
@@ -109,11 +116,12 @@ public final class SQLiteChallengeStore: ChallengeStore {
         signal.finish()
         await withCheckedContinuation { continuation in
             // Waits for the reads under way.
-            DispatchQueue.global().async { [pool, logger] in
+            DispatchQueue.global().async { [pool, checkpoints, logger] in
                 do {
                     // The pool closes its writer before its readers, which cannot write the log back into the file.
                     _ = try pool.writeWithoutTransaction { try $0.checkpoint(.truncate) }
                     try pool.close()
+                    try checkpoints.close()
                 } catch {
                     // Nothing is lost: the log is read when the file is opened again.
                     logger.warning(
@@ -171,6 +179,8 @@ public final class SQLiteChallengeStore: ChallengeStore {
 final class OutboxSignal: Sendable {
     private struct State {
         var last: Int64
+        /// Of the transaction that is being committed.
+        var committing: Int64
         var continuation: AsyncStream<Void>.Continuation?
         var isFinished = false
     }
@@ -178,7 +188,7 @@ final class OutboxSignal: Sendable {
     private let state: Mutex<State>
 
     /// - Parameter last: the highest outbox id given out.
-    init(last: Int64) { state = Mutex(State(last: last)) }
+    init(last: Int64) { state = Mutex(State(last: last, committing: last)) }
 
     /// Starts with a signal: rows may have come while nobody was reading.
     func stream() -> AsyncStream<Void> {
@@ -193,10 +203,13 @@ final class OutboxSignal: Sendable {
         return stream
     }
 
-    func committed(last: Int64) {
+    /// - Parameter last: the highest outbox id that the open transaction has given out.
+    func willCommit(last: Int64) { state.withLock { $0.committing = last } }
+
+    func committed() {
         let reader = state.withLock { state -> AsyncStream<Void>.Continuation? in
-            guard last > state.last else { return nil }
-            state.last = last
+            guard state.committing > state.last else { return nil }
+            state.last = state.committing
             return state.continuation
         }
         reader?.yield()

@@ -6,6 +6,16 @@ extension Database {
     /// The highest outbox id given out; ids are never used again.
     func lastOutboxID() throws -> Int64 { try integer("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'") }
 
+    /// Counts the rows that the open transaction added: once for all of them. - Returns: ``lastOutboxID()``.
+    func countOutbox() throws -> Int64 {
+        let last = try lastOutboxID()
+        try run(
+            """
+            UPDATE outbox_count SET rows = rows + ? - through_id, through_id = ? WHERE id = 1 AND through_id < ?
+            """, [last, last, last])
+        return last
+    }
+
     /// One row on its way to Kafka, in the transaction of what it follows from.
     func enqueue(
         _ topic: Topic, key: String, value: [UInt8], contentType: ContentType = .protobuf, expiresAtMs: Int64? = nil,
@@ -49,59 +59,70 @@ extension SQLiteChallengeStore {
 
     public func claimOutbox(owner: String, limit: Int, leaseMs: Int64, nowMs: Int64) async throws -> [OutboxRow] {
         precondition(!owner.isEmpty, "a lease needs an owner")
-        // A read first: an idle relay costs no commit.
-        let isWaiting = try await read { database in
-            if try database.exists("SELECT 1 FROM outbox WHERE lease_owner = '' LIMIT 1") { return true }
-            return try Self.owners(database).contains { other in
-                try database.exists(
-                    "SELECT 1 FROM outbox WHERE lease_owner = ? AND lease_until_ms <= ? LIMIT 1", [other, nowMs])
-            }
+        let limit = min(max(limit, 1), 10_000)
+        // A read first: an idle relay costs no commit, and the rows are read beside the writer.
+        let found = try await read { database -> Free? in
+            let claims = try database.outboxClaims()
+            guard claims.claims.allSatisfy({ $0.untilMs > nowMs }) else { return nil }
+            return try Self.free(database, claims, owner: owner, limit: limit)
         }
-        guard isWaiting else { return [] }
+        if let found, found.rows.isEmpty { return [] }
         return try await write { database in
-            // What a dead owner holds is older than what is free: given back first, it comes first.
-            for other in try Self.owners(database) {
-                try database.run(
-                    """
-                    UPDATE outbox SET lease_owner = '', lease_until_ms = 0 WHERE lease_owner = ? AND lease_until_ms <= ?
-                    """, [other, nowMs])
+            var claims = try database.outboxClaims()
+            // What a dead owner held is free again, and older than what comes behind it.
+            for claim in claims.claims where claim.untilMs <= nowMs { try database.delete(claim) }
+            claims.claims.removeAll { $0.untilMs <= nowMs }
+            // Rows never change. What was free still is, unless somebody has claimed something in between.
+            let free: Free
+            if let found, claims.byOthers(than: owner) == found.others, !claims.overlap(found.runs),
+                try database.areThere(found)
+            {
+                free = found
+            } else {
+                free = try Self.free(database, claims, owner: owner, limit: limit)
             }
-            let rows = try Self.free(database, owner: owner, limit: min(max(limit, 1), 10_000))
-            for row in rows {
-                try database.run(
-                    "UPDATE outbox SET lease_owner = ?, lease_until_ms = ? WHERE id = ?",
-                    [owner, nowMs + leaseMs, row.id])
+            for run in free.runs {
+                try database.insert(OutboxClaim(owner: owner, untilMs: nowMs + leaseMs, ids: run))
             }
-            return rows
+            return free.rows
         }
     }
 
     public func deleteOutbox(_ ids: [Int64], owner: String) async throws {
         guard !ids.isEmpty else { return }
         try await write { database in
-            for id in ids { try database.run("DELETE FROM outbox WHERE id = ? AND lease_owner = ?", [id, owner]) }
+            let claims = try database.outboxClaims()
+            var deleted = 0
+            for run in OutboxClaims.runs(claims.held(ids, by: owner)) {
+                try database.run("DELETE FROM outbox WHERE id BETWEEN ? AND ?", [run.lowerBound, run.upperBound])
+                deleted += database.changesCount
+            }
+            try database.run("UPDATE outbox_count SET rows = rows - ? WHERE id = 1", [deleted])
+            for claim in claims.claims where claim.owner == owner {
+                if try !database.hasOutboxRow(in: claim.ids) { try database.delete(claim) }
+            }
         }
     }
 
     public func releaseOutbox(_ ids: [Int64], owner: String) async throws {
         guard !ids.isEmpty else { return }
         try await write { database in
-            for id in ids {
-                try database.run(
-                    "UPDATE outbox SET lease_owner = '', lease_until_ms = 0 WHERE id = ? AND lease_owner = ?",
-                    [id, owner])
+            let claims = try database.outboxClaims()
+            let held = claims.held(ids, by: owner)
+            for claim in claims.claims where claim.owner == owner {
+                let left = OutboxClaims.remainder(of: claim, without: held)
+                guard left != [claim] else { continue }
+                try database.delete(claim)
+                for part in left where try database.hasOutboxRow(in: part.ids) { try database.insert(part) }
             }
         }
     }
 
     public func releaseOutbox(owner: String) async throws {
-        let holds = try await read { database in
-            try database.exists("SELECT 1 FROM outbox WHERE lease_owner = ? LIMIT 1", [owner])
-        }
+        let holds = try await read { try $0.outboxClaims().claims.contains { $0.owner == owner } }
         guard holds else { return }
         try await write { database in
-            try database.run(
-                "UPDATE outbox SET lease_owner = '', lease_until_ms = 0 WHERE lease_owner = ?", [owner])
+            for claim in try database.outboxClaims().claims where claim.owner == owner { try database.delete(claim) }
         }
     }
 
@@ -114,37 +135,50 @@ extension SQLiteChallengeStore {
         }
     }
 
-    /// Who holds leases: a few. One index look-up each.
-    private static func owners(_ database: Database) throws -> [String] {
-        var owners: [String] = []
-        while let row = try database.row(
-            "SELECT lease_owner FROM outbox WHERE lease_owner > ? ORDER BY lease_owner LIMIT 1", [owners.last ?? ""])
-        {
-            owners.append(row[0])
-        }
-        return owners
+    fileprivate struct Free {
+        var rows: [OutboxRow]
+        /// Their ids as ranges with no other row between them.
+        var runs: [ClosedRange<Int64>]
+        /// The claims of other owners that decided what was free.
+        var others: [OutboxClaim]
     }
 
     /// The oldest free rows, without those whose key another owner holds an earlier row of: they would overtake it.
-    private static func free(_ database: Database, owner: String, limit: Int) throws -> [OutboxRow] {
+    private static func free(
+        _ database: Database, _ claims: OutboxClaims, owner: String, limit: Int
+    ) throws -> Free {
+        let others = claims.byOthers(than: owner)
         var held: Set<String> = []
-        for other in try owners(database) where other != owner {
-            held.formUnion(try database.texts("SELECT topic || ' ' || key FROM outbox WHERE lease_owner = ?", [other]))
+        for claim in others {
+            held.formUnion(
+                try database.texts(
+                    "SELECT topic || ' ' || key FROM outbox WHERE id BETWEEN ? AND ?",
+                    [claim.ids.lowerBound, claim.ids.upperBound]))
         }
-        let cursor = try Row.fetchCursor(
-            database.cachedStatement(
-                sql: """
-                    SELECT id, topic, key, value, content_type, expires_ms, traceparent FROM outbox \
-                    WHERE lease_owner = '' ORDER BY lease_until_ms, id
-                    """))
         var found: [OutboxRow] = []
-        while found.count < limit, let row = try cursor.next() {
-            let outboxRow = try outboxRow(row)
-            if held.isEmpty || !held.contains("\(outboxRow.topic.rawValue) \(outboxRow.key)") {
-                found.append(outboxRow)
+        var runs: [ClosedRange<Int64>] = []
+        for gap in claims.gaps where found.count < limit {
+            let cursor = try Row.fetchCursor(
+                database.cachedStatement(
+                    sql: """
+                        SELECT id, topic, key, value, content_type, expires_ms, traceparent FROM outbox \
+                        WHERE id BETWEEN ? AND ? ORDER BY id
+                        """), arguments: [gap.lowerBound, gap.upperBound])
+            var isJoined = false
+            while found.count < limit, let row = try cursor.next() {
+                let row = try outboxRow(row)
+                let isFree = held.isEmpty || !held.contains("\(row.topic.rawValue) \(row.key)")
+                defer { isJoined = isFree }
+                guard isFree else { continue }
+                found.append(row)
+                if isJoined, let last = runs.last {
+                    runs[runs.count - 1] = last.lowerBound...row.id
+                } else {
+                    runs.append(row.id...row.id)
+                }
             }
         }
-        return found
+        return Free(rows: found, runs: runs, others: others)
     }
 
     private static func outboxRow(_ row: Row) throws -> OutboxRow {
@@ -162,5 +196,17 @@ extension SQLiteChallengeStore {
             id: id, topic: topic, key: key, value: value, contentType: contentType,
             expiresAtMs: columns.optionalInt64(),
             traceparent: columns.optionalText())
+    }
+}
+
+extension Database {
+    /// None of them was claimed, published and deleted by somebody else meanwhile.
+    fileprivate func areThere(_ found: SQLiteChallengeStore.Free) throws -> Bool {
+        var count: Int64 = 0
+        for run in found.runs {
+            count += try integer(
+                "SELECT count(*) FROM outbox WHERE id BETWEEN ? AND ?", [run.lowerBound, run.upperBound])
+        }
+        return count == Int64(found.rows.count)
     }
 }

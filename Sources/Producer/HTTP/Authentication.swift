@@ -1,6 +1,5 @@
 import ChallengeModel
 import ChallengeStore
-import Foundation
 
 /// What the header `Authorization` brought.
 enum PresentedCredentials: Equatable, Sendable {
@@ -10,11 +9,11 @@ enum PresentedCredentials: Equatable, Sendable {
 
     /// Nil when there is no header, another scheme, no base64, or a user that is neither an account or key SID nor `token`.
     init?(authorization header: String?) {
-        guard let header, header.utf8.count <= 24 * 1024 else { return nil }
-        let parts = header.split(separator: " ", maxSplits: 1)
-        guard parts.count == 2, parts[0].lowercased() == "basic",
-            let data = Data(base64Encoded: parts[1].trimmingCharacters(in: .whitespaces)),
-            let text = String(validating: data, as: UTF8.self), let colon = text.firstIndex(of: ":")
+        guard let header, header.utf8.count <= 24 * 1024, let space = header.utf8.firstIndex(of: UInt8(ascii: " ")),
+            header[..<space].lowercased() == "basic",
+            let bytes = Base64.decode(header[header.index(after: space)...].trimmingSpaces()),
+            let text = String(validating: bytes, as: UTF8.self),
+            let colon = text.utf8.firstIndex(of: UInt8(ascii: ":"))
         else { return nil }
         let user = text[..<colon]
         let password = String(text[text.index(after: colon)...])
@@ -28,6 +27,16 @@ enum PresentedCredentials: Equatable, Sendable {
         } else {
             return nil
         }
+    }
+}
+
+extension Substring {
+    /// Without blanks at either end.
+    fileprivate func trimmingSpaces() -> Substring {
+        var text = self
+        while text.utf8.first == UInt8(ascii: " ") { text.removeFirst() }
+        while text.utf8.last == UInt8(ascii: " ") { text.removeLast() }
+        return text
     }
 }
 

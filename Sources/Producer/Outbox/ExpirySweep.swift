@@ -10,6 +10,7 @@ public struct ExpirySweep: Sendable {
     private let logger: Logger
     private let interval: Duration
     private let limit: Int
+    private let isHeld: @Sendable () -> Bool
     private let nowMs: @Sendable () -> Int64
     private let expired: Counter
     private let failures: Counter
@@ -17,15 +18,19 @@ public struct ExpirySweep: Sendable {
     /// - Parameters:
     ///   - interval: between two rounds. Default 500 ms.
     ///   - limit: challenges expired in one transaction. Default 500.
+    ///   - isHeld: true: not now. A Producer that comes back after an outage has everything to expire that was pending, two
+    ///     outbox rows each, and must not refuse creations for it. Readers compute the expiry meanwhile.
     ///   - nowMs: epoch milliseconds.
     public init(
         store: any ChallengeStore, logger: Logger, metrics: any MetricsFactory, interval: Duration = .milliseconds(500),
-        limit: Int = 500, nowMs: @escaping @Sendable () -> Int64 = { Timestamp.nowMs() }
+        limit: Int = 500, isHeld: @escaping @Sendable () -> Bool = { false },
+        nowMs: @escaping @Sendable () -> Int64 = { Timestamp.nowMs() }
     ) {
         self.store = store
         self.logger = logger
         self.interval = interval
         self.limit = limit
+        self.isHeld = isHeld
         self.nowMs = nowMs
         expired = Counter(label: OutboxMetric.challengesExpired.rawValue, factory: metrics)
         failures = Counter(label: OutboxMetric.sweepFailures.rawValue, factory: metrics)
@@ -36,7 +41,7 @@ public struct ExpirySweep: Sendable {
         var failuresInRow = 0
         while !Task.isCancelled {
             do {
-                while !Task.isCancelled {
+                while !Task.isCancelled, !isHeld() {
                     let count = try await store.expireDue(limit: limit, nowMs: nowMs())
                     expired.increment(by: count)
                     if count < limit { break }

@@ -25,6 +25,11 @@ public struct OutboxRelay: Sendable {
         public var claim = 500
         /// Rows held at once: in flight, waiting for an earlier one of their key, or to be deleted. Default 4,000.
         public var window = 4000
+        /// From one claim to the next at least, so that rows which come one by one share a commit. The first after a rest is
+        /// at once. Default 5 ms.
+        public var claimPace: Duration = .milliseconds(5)
+        /// The same for deletions. What was acknowledged within it is published again after a crash. Default 25 ms.
+        public var settlePace: Duration = .milliseconds(25)
         /// How often it looks without being called. Default 1 s.
         public var look: Duration = .seconds(1)
         /// How long a stop waits for acknowledgements. Default 5 s.

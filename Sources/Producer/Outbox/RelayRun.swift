@@ -16,6 +16,8 @@ final class RelayRun: Sendable {
         /// Of the last report that was not an acknowledgement.
         var lastError: KafkaError?
         var deletions: [Int64] = []
+        /// Done with, and not known to be deleted: `deletions`, and those at the store.
+        var unsettled: Set<Int64> = []
         var releases: [Int64] = []
         /// Handed to the store, not yet answered.
         var settling = 0
@@ -81,9 +83,12 @@ final class RelayRun: Sendable {
 
     private func relay() async {
         wake.yield()
+        var next = ContinuousClock.now
         for await _ in wakes {
+            if next > .now { try? await Task.sleep(until: next, clock: .continuous) }
             workInReports()
             while let limit = claimable(), !Task.isCancelled {
+                next = .now + options.claimPace
                 let claimed = await claim(limit)
                 workInReports()
                 if claimed < limit { break }
@@ -122,8 +127,11 @@ final class RelayRun: Sendable {
         }
         guard !rows.isEmpty else { return 0 }
         let now = nowMs()
-        let step = state.withLock {
-            $0.window.admit(rows, leaseEndsMs: claimedAtMs + options.lease.wholeMilliseconds, nowMs: now)
+        let step = state.withLock { state in
+            // A clock that jumps, or a store that stood still, ends leases under us: what comes back is not sent again.
+            let fresh = rows.filter { !state.unsettled.contains($0.id) && !state.window.holds($0) }
+            return state.window.admit(
+                fresh, leaseEndsMs: claimedAtMs + options.lease.wholeMilliseconds, nowMs: now)
         }
         carryOut(step)
         return rows.count
@@ -161,6 +169,7 @@ final class RelayRun: Sendable {
         guard !step.delete.isEmpty || !step.release.isEmpty else { return }
         state.withLock { state in
             state.deletions += step.delete
+            state.unsettled.formUnion(step.delete)
             state.releases += step.release
         }
         settle.yield()
@@ -228,7 +237,12 @@ final class RelayRun: Sendable {
     // MARK: - Delete and give back
 
     private func settleFinished() async {
+        var next = ContinuousClock.now
         for await _ in settles {
+            // Not while there is no room for more.
+            let isUrgent = state.withLock { $0.deletions.count >= options.claim || !$0.releases.isEmpty }
+            if !isUrgent, next > .now { try? await Task.sleep(until: next, clock: .continuous) }
+            next = .now + options.settlePace
             while await !settleOnce(), !Task.isCancelled {
                 metrics.storeFailures.increment()
                 try? await Task.sleep(for: .milliseconds(200))
@@ -257,6 +271,7 @@ final class RelayRun: Sendable {
             state.settling -= deletions.count
             if isDone {
                 state.releases.removeFirst(releases.count)
+                state.unsettled.subtract(deletions)
             } else {
                 state.deletions = deletions + state.deletions
             }

@@ -44,6 +44,10 @@ struct RelayWindow {
 
     var inFlight: Int { flying.count }
 
+    func holds(_ row: OutboxRow) -> Bool {
+        chains[ChainKey(topic: row.topic.rawValue, key: row.key)]?.contains { $0.row.id == row.id } ?? false
+    }
+
     /// Rows just claimed, oldest first.
     mutating func admit(_ rows: [OutboxRow], leaseEndsMs: Int64, nowMs: Int64) -> Step {
         var step = Step()

@@ -55,6 +55,7 @@ struct BenchWorld: Sendable {
         guard let account = AccountSID(deed.account), let service = ServiceSID(deed.service) else {
             throw BenchError("\(deedPath) has no SIDs")
         }
+        try await Self.settle(path, deed, logger)
         (self.path, self.account, self.service, self.people) = (path, account, service, people)
         signer = deed.deviceKey
         recordKeys = try KeyRing(parsing: deed.recordKeys)
@@ -80,6 +81,24 @@ struct BenchWorld: Sendable {
             account: account.sid.rawValue, authToken: account.authToken, service: service.sid.rawValue,
             storeKeys: storeKeys.text, configurationKeys: configurationKeys.text, recordKeys: KeyRing.random().text,
             deviceKey: key, people: people, closedChallenges: closed)
+    }
+
+    /// Expires what an earlier run left pending and drops what it left for Kafka: neither is part of the measurement.
+    private static func settle(_ path: String, _ deed: Deed, _ logger: Logger) async throws {
+        let store = try SQLiteChallengeStore(
+            path: path,
+            keys: StoreKeys(
+                store: try KeyRing(parsing: deed.storeKeys), configuration: try KeyRing(parsing: deed.configurationKeys)
+            ),
+            logger: logger)
+        let nowMs = Timestamp.nowMs()
+        while try await store.expireDue(limit: 10_000, nowMs: nowMs + 3_600_000) > 0 {}
+        while true {
+            let rows = try await store.claimOutbox(owner: "bench", limit: 10_000, leaseMs: 60_000, nowMs: nowMs)
+            if rows.isEmpty { break }
+            try await store.deleteOutbox(rows.map(\.id), owner: "bench")
+        }
+        await store.close()
     }
 
     /// The Producer's.

@@ -3,6 +3,7 @@ import ChallengeStore
 import Foundation
 import KafkaClient
 import ServiceSupport
+import Synchronization
 import TestSupport
 import Testing
 
@@ -308,6 +309,34 @@ struct ExpirySweepTests {
                 live, account: world.account, service: world.service, identity: "person-0001", factor: nil)
             #expect(challenge?.status == .pending)
         }
+    }
+
+    @Test("while the outbox is half full nothing is expired; what is due goes when there is room again")
+    func held() async throws {
+        try await OutboxWorld.with { world in
+            for _ in 0..<7 { try await world.challenge(lifeMs: 0) }
+            let pressure = OutboxPressure()
+            pressure.update(rows: 51, limit: 100)
+            #expect(pressure.isHalfFull && !pressure.isOver)
+            let looks = Counted()
+            let sweep = ExpirySweep(
+                store: world.store, logger: world.logger, metrics: world.metrics, interval: .milliseconds(1),
+                isHeld: {
+                    looks.count.add(1, ordering: .relaxed)
+                    return pressure.isHalfFull
+                })
+            let running = Task { await sweep.run() }
+            try await eventually("several looks") { looks.count.load(ordering: .relaxed) > 5 }
+            #expect(world.metrics.count(OutboxMetric.challengesExpired.rawValue) == 0)
+            pressure.update(rows: 50, limit: 100)
+            try await eventually("seven") { world.metrics.count(OutboxMetric.challengesExpired.rawValue) == 7 }
+            running.cancel()
+            await running.value
+        }
+    }
+
+    private final class Counted: Sendable {
+        let count = Atomic(0)
     }
 
     @Test("a store that fails is counted, and the sweep returns when it is cancelled")
