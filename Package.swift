@@ -111,7 +111,7 @@ let package = Package(
             name: "Producer",
             dependencies: [
                 "ChallengeModel", "ChallengeStore", "KafkaClient", "ServiceSupport", .crypto, .httpTypes, .hummingbird,
-                .hummingbirdTLS, .logging, .metrics, .nioCore, .nioSSL, .serviceLifecycle,
+                .hummingbirdTLS, .logging, .metrics, .nioCore, .nioHTTP1, .nioSSL, .serviceLifecycle,
             ],
             swiftSettings: swiftSettings),
         .target(

@@ -47,6 +47,13 @@ public struct SID<Kind: SIDKind>: Hashable, Sendable, Comparable, CustomStringCo
         return SID(bytes: bytes)
     }
 
+    /// The least that ``generate(variant:nowMs:)`` can make without a variant at that time or later.
+    public static func lowest(nowMs: Int64) -> SID {
+        SID(
+            bytes: stride(from: 40, through: 0, by: -8).map { UInt8(truncatingIfNeeded: nowMs >> Int64($0)) }
+                + [UInt8](repeating: 0, count: 10))
+    }
+
     /// The 16 bytes that the digits spell.
     public var bytes: [UInt8] {
         var bytes: [UInt8] = []

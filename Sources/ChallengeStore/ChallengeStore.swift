@@ -122,7 +122,7 @@ public enum StoreError: Error, Sendable, Equatable {
     }
     public enum Limit: String, Sendable {
         case factors, notifications, codeFactors, factorCreations, factorAttempts, challengeAttempts, challengeCreations
-        case webhooks, keys
+        case entityCreations, webhooks, keys
     }
 
     case notFound(Kind)

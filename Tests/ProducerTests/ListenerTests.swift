@@ -173,6 +173,46 @@ struct ListenerTests {
         }
     }
 
+    @Test(
+        "what is no HTTP gets a JSON body, and the connection is closed",
+        arguments: [
+            ("HELO example.com\r\n\r\n", 400, 20400), ("GET / HTTP/9.9\r\n\r\n", 400, 20400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nBad Header: b\r\n\r\n", 400, 20400),
+            ("POST /v2/Receipts HTTP/1.1\r\nHost: a\r\nContent-Length: abc\r\n\r\n", 400, 20400),
+            ("POST /v2/Receipts HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400, 20400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nX: \(String(repeating: "a", count: 40_000))\r\n\r\n", 431, 20431),
+        ])
+    func malformed(sent: String, status: Int, code: Int) async throws {
+        try await ProducerHarness.run { producer in
+            let text = try await Self.reply(port: try #require(URL(string: producer.base)?.port), to: sent)
+            let parts = text.components(separatedBy: "\r\n\r\n")
+            #expect(parts.count == 2 && parts[0].hasPrefix("HTTP/1.1 \(status) "), "\(text)")
+            let head = parts[0].lowercased()
+            #expect(head.contains("connection: close") && head.contains("content-type: application/json"))
+            #expect(head.contains("date: ") && head.contains("gmt") && head.contains("twilio-request-id: rq"))
+            let body = try JSONParser.parse(parts.last ?? "")
+            #expect(body["code"]?.integerValue == Int64(code) && body["status"]?.integerValue == Int64(status))
+            #expect(head.contains("content-length: \(parts.last?.utf8.count ?? 0)"))
+        }
+    }
+
+    /// Everything that comes back until the server closes.
+    private static func reply(port: Int, to text: String) async throws -> String {
+        let channel = try await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup)
+            .connect(host: "127.0.0.1", port: port) { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try NIOAsyncChannel<ByteBuffer, ByteBuffer>(wrappingChannelSynchronously: channel)
+                }
+            }
+        return try await channel.executeThenClose { inbound, outbound in
+            try await outbound.write(ByteBuffer(string: text))
+            var received = ByteBuffer()
+            // A reset behind the reply is an end too: what was not read of the request.
+            do { for try await part in inbound { received.writeImmutableBuffer(part) } } catch {}
+            return String(buffer: received)
+        }
+    }
+
     private static func status(_ producer: ProducerHarness, trusting root: String) async throws -> Int {
         var tls = TLSConfiguration.makeClientConfiguration()
         tls.trustRoots = .file(root)

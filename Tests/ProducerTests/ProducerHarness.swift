@@ -63,9 +63,11 @@ final class ProducerHarness: Sendable {
     ///   - limits: `.none` where one identity is asked often.
     ///   - ownBroker: for tests that break it, or want other partitions than four; else one serves all tests, with a
     ///     prefix for each. The stand-in takes up to a second to make a topic.
+    ///   - entitiesPerSecond: the clock of a test stands still: as many as it likes.
     static func run(
         entrances: Bool = false, ownBroker partitions: [Topic: Int]? = nil, limits: ChallengeLimits = .init(),
-        logger: Logger = ProducerHarness.logger, adjust: @Sendable (inout ProducerConfiguration) -> Void = { _ in },
+        entitiesPerSecond: Int = 100_000, logger: Logger = ProducerHarness.logger,
+        adjust: @Sendable (inout ProducerConfiguration) -> Void = { _ in },
         _ body: @Sendable @escaping (ProducerHarness) async throws -> Void
     ) async throws {
         let folder = FileManager.default.temporaryDirectory.appending(path: "beckon-\(UUID().uuidString)")
@@ -81,7 +83,9 @@ final class ProducerHarness: Sendable {
         let clock = TestClock()
         let storePath = folder.appending(path: "store.sqlite").path
         let storeKeys = StoreKeys(store: .random(), configuration: .random())
-        let store = try SQLiteChallengeStore(path: storePath, keys: storeKeys, limits: limits, logger: logger)
+        let store = try SQLiteChallengeStore(
+            path: storePath, keys: storeKeys, limits: limits, entityCreationsPerSecond: entitiesPerSecond,
+            logger: logger)
         let account = try await store.createAccount(nowMs: clock.nowMs)
         let keys = KeyRing.random()
         var configuration = ProducerConfiguration(

@@ -48,6 +48,7 @@ public final class BeckonCluster: Sendable {
             "BECKON_STORE_PATH": folder.appending(path: "beckon.sqlite").path, "BECKON_ADMIN_PORT": "0",
             // One identity is asked as often as a test likes.
             "BECKON_LIMITS_BURST": "0", "BECKON_LIMITS_PENDING": "0", "BECKON_LIMITS_DENIALS": "0",
+            "BECKON_LIMITS_ENTITIES_PER_SECOND": "100000",
         ]
         let made = try await BeckonProcess.output(of: ["account", "create"], environment: environment)
         account = try JSONDecoder().decode(Account.self, from: Data(made.utf8))
@@ -144,7 +145,7 @@ public final class BeckonCluster: Sendable {
         try? FileManager.default.removeItem(at: cluster.folder)
     }
 
-    private static func freePort() throws -> UInt16 {
+    public static func freePort() throws -> UInt16 {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         defer { close(descriptor) }
         var address = sockaddr_in()

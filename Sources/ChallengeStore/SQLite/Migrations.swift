@@ -13,7 +13,7 @@ enum Migrations {
         registerCodes(in: &migrator)
         registerPolicies(in: &migrator)
         registerDelivery(in: &migrator)
-        migrator.registerMigration("9 outbox claims") { try $0.execute(sql: outboxClaims) }
+        migrator.registerMigration("9 outbox claims, audit filters") { try $0.execute(sql: outboxClaims) }
         return migrator
     }
 
@@ -128,5 +128,7 @@ enum Migrations {
         ALTER TABLE outbox_count ADD COLUMN through_id INTEGER NOT NULL DEFAULT 0;
         UPDATE outbox_count SET through_id = coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'outbox'), 0)
         WHERE id = 1;
+        CREATE INDEX audit_events_by_actor ON audit_events (account_sid, actor, id);
+        CREATE INDEX audit_events_by_subject ON audit_events (account_sid, subject, id);
         """
 }

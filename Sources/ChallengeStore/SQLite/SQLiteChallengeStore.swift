@@ -27,6 +27,8 @@ public final class SQLiteChallengeStore: ChallengeStore {
     let limits: ChallengeLimits
     /// When dead push tokens are not believed.
     let brake: TokenBrake
+    /// Entities that an account may make within a second.
+    let entityCreationsPerSecond: Int
     let logins = KnownLogins()
     private let pool: DatabasePool
     private let group: GroupCommit
@@ -39,20 +41,22 @@ public final class SQLiteChallengeStore: ChallengeStore {
     /// - Parameter retentionDays: how long a finished challenge is kept, with the identity and the details in it, counted from
     ///   its creation; 30 is the API's own span for personal data.
     /// - Parameter limits: against push bombing.
+    /// - Parameter entityCreationsPerSecond: of one account (60328); 40 is the API's own number.
     /// - Throws: ``StoreError/failed(_:)`` that names the file.
     public convenience init(
         path: String, keys: StoreKeys, retentionDays: Int = 30, limits: ChallengeLimits = .init(),
-        brake: TokenBrake = TokenBrake(), logger: Logger
+        brake: TokenBrake = TokenBrake(), entityCreationsPerSecond: Int = 40, logger: Logger
     ) throws {
         try self.init(
-            path: path, keys: keys, retentionDays: retentionDays, limits: limits, brake: brake, logger: logger
+            path: path, keys: keys, retentionDays: retentionDays, limits: limits, brake: brake,
+            entityCreationsPerSecond: entityCreationsPerSecond, logger: logger
         ) { _ in }
     }
 
     /// - Parameter configure: last changes to the connections, for tests that watch the statements.
     init(
         path: String, keys: StoreKeys, retentionDays: Int = 30, limits: ChallengeLimits = .init(),
-        brake: TokenBrake = TokenBrake(), logger: Logger,
+        brake: TokenBrake = TokenBrake(), entityCreationsPerSecond: Int = 40, logger: Logger,
         configure: (inout Configuration) -> Void
     ) throws {
         var configuration = Configuration()
@@ -91,6 +95,7 @@ public final class SQLiteChallengeStore: ChallengeStore {
         }
         self.keys = keys
         self.brake = brake
+        self.entityCreationsPerSecond = entityCreationsPerSecond
         retentionMs = Int64(retentionDays) * StorePolicy.dayMs
         self.limits = limits
         self.logger = logger

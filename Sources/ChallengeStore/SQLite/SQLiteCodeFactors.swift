@@ -13,7 +13,8 @@ extension SQLiteChallengeStore {
             let entity =
                 try existing
                 ?? database.insertEntity(
-                    account: new.account, service: new.service, identity: new.identity, nowMs: nowMs)
+                    account: new.account, service: new.service, identity: new.identity,
+                    limit: self.entityCreationsPerSecond, nowMs: nowMs)
             try database.pruneUnverifiedCodes(
                 "entity_sid = ?", [entity.sid.rawValue], createdBeforeMs: nowMs - StorePolicy.unverifiedLifeMs,
                 limit: 100, nowMs: nowMs)

@@ -12,7 +12,9 @@ extension SQLiteChallengeStore {
             let existing = try database.entity(account: account, service: service, identity: identity)
             // A text in the form of a YE SID always means the entity of that SID: as an identity it would be another's.
             guard existing == nil, EntitySID(identity) == nil else { throw StoreError.conflict(.entity) }
-            return try database.insertEntity(account: account, service: service, identity: identity, nowMs: nowMs)
+            return try database.insertEntity(
+                account: account, service: service, identity: identity, limit: self.entityCreationsPerSecond,
+                nowMs: nowMs)
         }
     }
 
@@ -122,7 +124,18 @@ extension Database {
         ).map(Entity.init(row:))
     }
 
-    func insertEntity(account: AccountSID, service: ServiceSID, identity: String, nowMs: Int64) throws -> Entity {
+    /// - Parameter limit: entities of the account within a second.
+    func insertEntity(
+        account: AccountSID, service: ServiceSID, identity: String, limit: Int, nowMs: Int64
+    ) throws -> Entity {
+        // SIDs are ordered by time: the index over them is one over the time too.
+        let recent = try integer(
+            "SELECT count(*) FROM entities WHERE sid >= ? AND sid < ? AND account_sid = ?",
+            [
+                EntitySID.lowest(nowMs: nowMs - 999).rawValue, EntitySID.lowest(nowMs: nowMs + 1).rawValue,
+                account.rawValue,
+            ])
+        guard recent < limit else { throw StoreError.limit(.entityCreations) }
         let entity = Entity(
             sid: .generate(nowMs: nowMs), account: account, service: service, identity: identity, createdAtMs: nowMs,
             updatedAtMs: nowMs)

@@ -17,7 +17,8 @@ extension SQLiteChallengeStore {
                 try existing
                 ?? ChangeContext.$current.withValue(.current.by(token)) {
                     try database.insertEntity(
-                        account: new.account, service: new.service, identity: new.identity, nowMs: nowMs)
+                        account: new.account, service: new.service, identity: new.identity,
+                        limit: self.entityCreationsPerSecond, nowMs: nowMs)
                 }
             try database.pruneUnverified(
                 "entity_sid = ?", [entity.sid.rawValue], createdBeforeMs: nowMs - StorePolicy.unverifiedLifeMs,

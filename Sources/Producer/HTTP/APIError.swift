@@ -13,12 +13,14 @@ enum APICode: Int, CaseIterable, Sendable {
     case deviceLifeTooLong = 20157
     case deviceSignature = 20159
     case invalidToken = 20160
+    case malformed = 20400
     case notFound = 20404
     case requestTimeout = 20408
     case tooLarge = 20413
     case mediaType = 20415
     case idempotencyKeyUsed = 20422
     case tooManyRequests = 20429
+    case headersTooLarge = 20431
     case internalError = 20500
     case unavailable = 20503
     case invalidParameter = 60200
@@ -39,6 +41,7 @@ enum APICode: Int, CaseIterable, Sendable {
     case alreadyExpired = 60323
     case answerRefused = 60324
     case factorCreations = 60326
+    case entityCreations = 60328
     case pageSize = 60373
     case pageToken = 60374
 
@@ -58,11 +61,13 @@ enum APICode: Int, CaseIterable, Sendable {
         case .mediaType: 415
         case .idempotencyKeyUsed: 422
         case .tooManyRequests, .challengeAttempts, .notificationLimit, .factorAttempts, .challengeCreations,
-            .factorCreations:
+            .factorCreations, .entityCreations:
             429
+        case .headersTooLarge: 431
         case .internalError: 500
         case .unavailable: 503
-        case .invalidParameter, .accessTokenParameters, .noPushPlatform, .publicKeyInvalid, .factorLimit, .pageSize,
+        case .malformed, .invalidParameter, .accessTokenParameters, .noPushPlatform, .publicKeyInvalid, .factorLimit,
+            .pageSize,
             .pageToken:
             400
         }

@@ -4,6 +4,7 @@ import HTTPTypes
 import Hummingbird
 import Logging
 import NIOCore
+import NIOHTTP1
 
 /// Between Hummingbird and the resources: reads the request within its bounds, answers errors as the API words them, counts.
 struct APIResponder: HTTPResponder {
@@ -128,6 +129,7 @@ struct APIResponder: HTTPResponder {
         case is CancellationError:
             // The client has hung up, or we are on our way out.
             told = APIError(.unavailable, "Not answered: on the way out", headers: ["Retry-After": "1"])
+        case let error as HTTPParserError: told = APIError(error)
         case let error as StoreError:
             if case .failed(let reason) = error {
                 logger.error("the store failed", metadata: ["error": "\(reason)", "request-id": "\(requestID)"])
@@ -165,7 +167,7 @@ struct APIResponder: HTTPResponder {
     }
 
     // Tokens of the HTTP grammar, so that these cannot be nil; a constant must still say what it does if they were.
-    private static let requestIDName = HTTPField.Name("Twilio-Request-Id") ?? .via
+    static let requestIDName = HTTPField.Name("Twilio-Request-Id") ?? .via
     private static let ignoredName = HTTPField.Name("Beckon-Ignored") ?? .via
     private static let origin = HTTPField.Name("Origin") ?? .via
     private static let forwardedHost = HTTPField.Name("X-Forwarded-Host") ?? .via

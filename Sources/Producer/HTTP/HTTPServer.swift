@@ -27,7 +27,9 @@ enum HTTPServer {
             TimeAmount(limits.responseDeadline)
         )
         let configuration = HTTP1Channel.Configuration(
-            additionalChannelHandlers: [ConnectionDeadlines(head: head, body: body, response: response)],
+            additionalChannelHandlers: [
+                MalformedRequests(), ConnectionDeadlines(head: head, body: body, response: response),
+            ],
             idleTimeout: TimeAmount(limits.idleTimeout), httpDecoderConfiguration: decoder)
         let server: HTTPServerBuilder
         if let certificate = listener.certificate {

@@ -25,6 +25,10 @@ extension APIError {
         case .limit(.challengeCreations):
             self.init(
                 .challengeCreations, "Too many challenges were made of the factor within an hour or a day: wait")
+        case .limit(.entityCreations):
+            self.init(
+                .entityCreations, "Too many entities were made for the account within a second",
+                headers: ["Retry-After": "1"])
         case .limit(.webhooks):
             self.init(.invalidParameter, "The service has 100 webhooks, the most there may be: delete one first")
         case .codeRefused: self.init(.answerRefused, "Challenge verification failed: the code is wrong, or was used")

@@ -164,6 +164,9 @@ extension Settings {
         ),
         default: AccountSID?.none
     ) { text in AccountSID(text).map { .some($0) } }
+    public static let entitiesPerSecond = Setting.integer(
+        "limits.entitiesPerSecond", type: "entities", default: 40, range: 1...1_000_000, roles: [.producer],
+        "How many entities an account may make within a second (60328), by their own call or by a first factor.")
     public static let outboxLimit = Setting.integer(
         "outbox.limit", type: "rows", default: 100_000, range: 100...10_000_000, roles: [.producer],
         "Rows waiting for Kafka; above it creations answer 503 with Retry-After.")
@@ -274,7 +277,7 @@ extension Settings {
         tokensBrakeWindow.description, tokensBrakeMinimum.description, tokensBrakeShare.description,
         storePath.description, storeRetention.description, limitBurst.description, limitInterval.description,
         limitPending.description, limitDenials.description, limitDenialWindow.description, limitQuiet.description,
-        entranceAccount.description, outboxLimit.description,
+        entitiesPerSecond.description, entranceAccount.description, outboxLimit.description,
         apnsURL.description,
         apnsSandboxURL.description, fcmURL.description, fcmTokenURL.description, hmsURL.description,
         hmsTokenURL.description, providersProxy.description, providersCAFile.description,

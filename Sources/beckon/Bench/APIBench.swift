@@ -29,6 +29,7 @@ struct APIBench {
         var cpu_us_per_create = 0.0
         var broker_cpu_us = 0.0
         var rss_mb = 0.0
+        var idle_connections = 0
         var commits_per_second = 0.0
         var outbox_rows = 0.0
         var factors = 0
@@ -89,6 +90,7 @@ struct APIBench {
             report.kafka = "down"
             try await post((brokerFacts["control"] ?? "") + "/brokers/1/down", client)
         }
+        let idle = try await IdleConnections(port: port, count: options.idle)
         let commitsBefore = try await metric("beckon_store_commits_total", admin, client)
         let (cpu, brokerCPU) = (producer.cpuSeconds, broker.cpuSeconds)
         let memory = MemoryWatch(producer)
@@ -105,6 +107,8 @@ struct APIBench {
             group.cancelAll()
             return result
         }
+        report.idle_connections = idle.open
+        try await idle.close()
         take(result, into: &report)
         let calls = Double(max(1, result.count))
         report.cpu_us_per_create = rounded((producer.cpuSeconds - cpu) * 1e6 / calls)

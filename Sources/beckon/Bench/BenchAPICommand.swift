@@ -11,7 +11,7 @@ struct BenchAPICommand: AsyncParsableCommand {
 
             Prints: creates (calls that were answered as they should), seconds, per_second, p50_ms, p99_ms (from when a call was \
             due to its reply), errors, calls (the same by kind, for a mixed load), cpu_us_per_create (of the Producer, user and \
-            system, per call), broker_cpu_us, rss_mb (the Producer's highest), commits_per_second, outbox_rows (not relayed yet), \
+            system, per call), broker_cpu_us, rss_mb (the Producer's highest), idle_connections (open at the end), commits_per_second, outbox_rows (not relayed yet), \
             factors, closed_challenges, kafka (up or down), hello_per_second, hello_cpu_us, ratio (per_second to \
             hello_per_second), load_1m (of the machine, at the end).
             """)
@@ -31,15 +31,17 @@ struct BenchAPICommand: AsyncParsableCommand {
     @Option(help: "Calls per second; 0: as many as there can be.") var rate = 0.0
     @Option(help: "Seconds of load.") var seconds = 10.0
     @Option(help: "Connections of the client.") var connections = 64
-    @Option(help: "Factors in the store, one identity each, before the load.") var factors = 1000
+    @Option(help: "Factors in the store, one identity each, before the load; few meet the limits.") var factors =
+        10_000
     @Option(help: "Answered challenges in the store before the load.") var closedChallenges = 0
+    @Option(help: "Connections that are opened before the load and say nothing.") var idle = 0
     @Flag(help: "The broker goes down before the load starts.") var kafkaDown = false
     @Option(help: "Seconds of the hello-world; 0: without.") var helloSeconds = 3.0
     @Option(help: "Where the Producer's log goes; thrown away by default.") var log: String?
 
     func validate() throws {
         guard database.hasPrefix("sqlite:"), seconds > 0, (1...10_000).contains(connections), factors > 0, rate >= 0,
-            closedChallenges >= 0, helloSeconds >= 0
+            closedChallenges >= 0, helloSeconds >= 0, idle >= 0
         else {
             throw ValidationError(
                 "expected --database sqlite:PATH, --connections 1 to 10000, seconds and factors above 0, nothing negative"

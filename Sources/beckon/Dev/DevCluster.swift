@@ -95,7 +95,9 @@ struct DevCluster: Sendable {
 
         let store = try SQLiteChallengeStore(
             path: folder.appending(path: "beckon.sqlite").path,
-            keys: StoreKeys(store: .random(), configuration: configurationKeys), logger: logger)
+            keys: StoreKeys(store: .random(), configuration: configurationKeys),
+            // A hundred phones enrol at once here.
+            entityCreationsPerSecond: 1000, logger: logger)
         account = try await store.createAccount(nowMs: Timestamp.nowMs())
         providers = try SimulatedProviders(logger: logger)
         try providers.certificates.writePEM(to: caFile)

@@ -20,7 +20,7 @@ struct ProducerCommand: AsyncParsableCommand {
             keys: StoreKeys(
                 store: try settings(Settings.storeKeys), configuration: try settings(Settings.configurationKeys)),
             retentionDays: try settings(Settings.storeRetention), limits: try ChallengeLimits(settings),
-            brake: try TokenBrake(settings),
+            brake: try TokenBrake(settings), entityCreationsPerSecond: try settings(Settings.entitiesPerSecond),
             logger: context.logger)
         let configuration = try ProducerConfiguration(settings)
         let service = ProducerService(

@@ -4,6 +4,31 @@ import Testing
 
 extension ConformanceCase {
     static let people: [ConformanceCase] = [
+        ConformanceCase("an account makes 40 entities within a second, by their own call or by a first factor") {
+            world in
+            func make(_ number: Int, _ atMs: Int64) async throws {
+                _ = try await world.store.createEntity(
+                    account: world.account, service: world.service, identity: "many-\(1000 + number)", nowMs: atMs)
+            }
+            for number in 0..<39 { try await make(number, World.t0 + Int64(number) * 20) }
+            _ = try await world.factor(nowMs: World.t0 + 800)
+            let last = World.t0 + 999
+            #expect(await storeError { try await make(40, last) } == .limit(.entityCreations))
+            #expect(
+                await storeError { _ = try await world.factor(identity: "other-0001", nowMs: last) }
+                    == .limit(.entityCreations))
+            // Another account's do not count; a factor of an entity that is there makes none; the first leaves the window.
+            let other = try await world.store.createAccount(nowMs: World.t0).sid
+            let service = try await world.store.createService(
+                NewService(account: other, friendlyName: "s"), nowMs: World.t0
+            ).sid
+            _ = try await world.store.createEntity(
+                account: other, service: service, identity: "other-0001", nowMs: last)
+            _ = try await world.factor(nowMs: last)
+            try await make(41, last + 1)
+            // A clock that was set back counts nothing of what it has yet to come to.
+            try await make(42, World.t0 - 5000)
+        },
         ConformanceCase("an identity is found in any case and by its SID, and keeps its own spelling") { world in
             let store = world.store
             let made = try await store.createEntity(

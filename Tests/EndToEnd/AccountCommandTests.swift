@@ -1,0 +1,133 @@
+import AsyncHTTPClient
+import ChallengeModel
+import Foundation
+import NIOCore
+import NIOHTTP1
+import TestSupport
+import Testing
+
+/// `beckon account` and `beckon key` as an operator runs them, beside a producer that is running.
+@Suite("beckon account and key", .timeLimit(.minutes(3)))
+struct AccountCommandTests {
+    @Test("accounts and keys are made, listed, rotated and revoked beside a running producer, which follows")
+    func life() async throws {
+        try await withFolder { folder, environment, store in
+            let made = try await line(["account", "create"] + store, environment)
+            let account = try #require(made["account_sid"])
+            let token = try #require(made["auth_token"])
+            #expect(account.contains(#/^AC[0-9a-f]{32}$/#) && token.utf8.count == 64)
+            let producer = try BeckonProcess("producer", ["producer"], environment: environment, folder: folder)
+            let port = try await listening(producer, environment["BECKON_API_PORT"] ?? "")
+            func status(_ user: String, _ password: String, _ method: HTTPMethod = .GET) async throws -> UInt {
+                var request = HTTPClientRequest(url: "http://127.0.0.1:\(port)/v2/Services")
+                request.method = method
+                if method == .POST {
+                    request.headers.add(name: "Content-Type", value: "application/x-www-form-urlencoded")
+                    request.body = .bytes(ByteBuffer(string: "FriendlyName=shop"))
+                }
+                request.setBasicAuth(username: user, password: password)
+                return try await HTTPClient.shared.execute(request, timeout: .seconds(20)).status.code
+            }
+            #expect(try await status(account, token, .POST) == 201)
+
+            let create = ["key", "create", "--account", account, "--role", "read", "--name", "till \"1\""]
+            let key = try await line(create + store, environment)
+            let (sid, secret) = (try #require(key["sid"]), try #require(key["secret"]))
+            #expect(key["role"] == "read" && key["friendly_name"] == "till \"1\"" && key["account_sid"] == account)
+            #expect(try await status(sid, secret) == 200)
+            #expect(try await status(sid, secret, .POST) == 403, "read reads")
+
+            let rotated = try await line(
+                ["account", "rotate", "--account", account, "--keep-former-hours", "0"] + store, environment)
+            let newToken = try #require(rotated["auth_token"])
+            #expect(newToken != token && (try await status(account, newToken)) == 200)
+            try await becomes(401) { try await status(account, token) }
+
+            #expect(
+                try await line(["key", "revoke", "--account", account, "--key", sid] + store, environment)["revoked"]
+                    == "true")
+            try await becomes(401) { try await status(sid, secret) }
+            let listed = try await BeckonProcess.output(
+                of: ["key", "list", "--account", account] + store, environment: environment)
+            #expect(listed.split(separator: "\n").count == 1 && !listed.contains(secret))
+            let shown = try fields(listed)
+            #expect(shown["sid"] == sid && shown["date_revoked"]?.hasSuffix("Z") == true && shown["secret"] == nil)
+            #expect(await producer.stop() == 0)
+            for secret in [token, newToken, secret] { #expect(!producer.output.contains(secret)) }
+        }
+    }
+
+    @Test("what is wrong is said, with a status of its own, and nothing is made")
+    func refusals() async throws {
+        try await withFolder { _, environment, store in
+            let made = try await line(["account", "create"] + store, environment)
+            let account = try #require(made["account_sid"])
+            let wrong = [
+                ["key", "create", "--account", account, "--role", "admin"], ["key", "create", "--role", "read"],
+                ["key", "create", "--account", "AC1", "--role", "read"],
+                ["key", "create", "--account", "AC" + String(repeating: "0", count: 32), "--role", "read"],
+                ["key", "revoke", "--account", account, "--key", "SK" + String(repeating: "0", count: 32)],
+                ["account", "rotate", "--account", account, "--keep-former-hours", "721"],
+            ]
+            for arguments in wrong {
+                await #expect(throws: BeckonProcess.Failure.self, "\(arguments)") {
+                    _ = try await BeckonProcess.output(of: arguments + store, environment: environment)
+                }
+            }
+            await #expect(throws: BeckonProcess.Failure.self, "without keys") {
+                _ = try await BeckonProcess.output(of: ["account", "create"] + store)
+            }
+            let listed = try await BeckonProcess.output(
+                of: ["key", "list", "--account", account] + store, environment: environment)
+            #expect(listed.isEmpty)
+        }
+    }
+
+    private func withFolder(
+        _ body: (_ folder: URL, _ environment: [String: String], _ store: [String]) async throws -> Void
+    ) async throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "beckon-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let path = folder.appending(path: "beckon.sqlite").path
+        let environment = [
+            // No Kafka: HTTP is served all the same.
+            "BECKON_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "BECKON_RECORD_KEYS": KeyRing.random().text,
+            "BECKON_STORE_KEYS": KeyRing.random().text, "BECKON_CONFIGURATION_KEYS": KeyRing.random().text,
+            "BECKON_STORE_PATH": path, "BECKON_ADMIN_PORT": "0", "BECKON_API_PORT": "\(try BeckonCluster.freePort())",
+        ]
+        try await body(folder, environment, ["--store-path", path])
+    }
+
+    /// Without Kafka it is never ready, but HTTP is there soon.
+    private func listening(_ producer: BeckonProcess, _ port: String) async throws -> String {
+        let end = ContinuousClock.now + .seconds(40)
+        while ContinuousClock.now < end {
+            let request = HTTPClientRequest(url: "http://127.0.0.1:\(port)/v2/Services")
+            if (try? await HTTPClient.shared.execute(request, timeout: .seconds(5))) != nil { return port }
+            guard producer.isRunning else { break }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        throw BeckonProcess.Failure(description: "HTTP was not served:\n\(producer.tail)")
+    }
+
+    private func line(_ arguments: [String], _ environment: [String: String]) async throws -> [String: String] {
+        try fields(try await BeckonProcess.output(of: arguments, environment: environment))
+    }
+
+    private func fields(_ text: String) throws -> [String: String] {
+        try JSONDecoder().decode([String: String?].self, from: Data(text.utf8)).compactMapValues { $0 }
+    }
+
+    /// A running producer follows within two seconds; a busy machine is given more.
+    private func becomes(_ status: UInt, _ ask: () async throws -> UInt) async throws {
+        let end = ContinuousClock.now + .seconds(30)
+        while try await ask() != status {
+            guard ContinuousClock.now < end else {
+                Issue.record("not \(status) within 30 s")
+                return
+            }
+            try await Task.sleep(for: .milliseconds(50))
+        }
+    }
+}
