@@ -50,7 +50,7 @@ extension PushGateway {
         guard let isProbe = enter(lane, nowMs, once) else { return }
         let pushID = push.pushID
         let registeredAtMs = push.registeredAtMs
-        let request = request(push, capacity: 1280, nowMs) { [self] request, end in
+        let request = request(push, capacity: 1280, isProbe: isProbe, nowMs) { [self] request, end in
             let nowMs = clock.nowMs()
             guard end == .answered else { return finish(.withoutAnswer(end), request, lane, isProbe, nowMs, once) }
             let messageID = request.responseID.isEmpty ? pushID : String(decoding: request.responseID, as: UTF8.self)
@@ -92,7 +92,7 @@ extension PushGateway {
     private func sendWithAccessToken(_ push: Push, _ way: OAuthWay, _ nowMs: Int64, _ once: Completion) {
         let (token, lane) = (way.token, way.lane)
         guard let isProbe = enter(lane, nowMs, once) else { return }
-        let request = request(push, capacity: 1280, nowMs) { [self] request, end in
+        let request = request(push, capacity: 1280, isProbe: isProbe, nowMs) { [self] request, end in
             let nowMs = clock.nowMs()
             guard end == .answered else { return finish(.withoutAnswer(end), request, lane, isProbe, nowMs, once) }
             var verdict = way.classify(request.status, request.responseBody, request.retryAfter, nowMs)
@@ -144,12 +144,17 @@ extension PushGateway {
         return nil
     }
 
+    /// A provider that hangs is asked again soon, and its recovery seen.
+    private static let probeDeadline = TimeAmount.seconds(3)
+
     private func request(
-        _ push: Push, capacity: Int, _ nowMs: Int64, completion: @escaping (OutboundRequest, RequestEnd) -> Void
+        _ push: Push, capacity: Int, isProbe: Bool, _ nowMs: Int64,
+        completion: @escaping (OutboundRequest, RequestEnd) -> Void
     ) -> OutboundRequest {
         let left = TimeAmount.milliseconds(min(push.expiresAtMs - nowMs, 86_400_000))
         return OutboundRequest(
-            capacity: capacity, expiresAtMs: push.expiresAtMs, deadline: .now() + min(deadline, left),
+            capacity: capacity, expiresAtMs: push.expiresAtMs,
+            deadline: .now() + min(isProbe ? min(deadline, Self.probeDeadline) : deadline, left),
             completion: completion)
     }
 

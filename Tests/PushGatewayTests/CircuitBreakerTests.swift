@@ -35,7 +35,7 @@ struct CircuitBreakerTests {
         var breaker = opened()
         #expect(breaker.admit(nowMs: 1999) == .stayAway(untilMs: 2000))
         #expect(breaker.admit(nowMs: 2000) == .probe)
-        #expect(breaker.admit(nowMs: 2001) == .stayAway(untilMs: 62_000))
+        #expect(breaker.admit(nowMs: 2001) == .stayAway(untilMs: 3001))
         var other = breaker
         let hasChanged = breaker.record(.success, wasProbe: true, nowMs: 2100)
         #expect(hasChanged)
@@ -66,26 +66,59 @@ struct CircuitBreakerTests {
     func lostProbe() {
         var breaker = opened()
         #expect(breaker.admit(nowMs: 3000) == .probe)
-        #expect(breaker.admit(nowMs: 63_000) == .probe)
+        #expect(breaker.admit(nowMs: 8000) == .probe)
     }
 
-    @Test("the time doubles up to a minute and starts anew after a success")
+    @Test("the time doubles up to six seconds and starts anew after a success")
     func doubling() {
         var breaker = opened()
         var now: Int64 = 0
-        for expected: Int64 in [4000, 8000, 16_000, 32_000, 60_000, 60_000] {
+        for expected: Int64 in [4000, 6000, 6000, 6000] {
             guard case .open(let until) = breaker.state else { return #expect(Bool(false)) }
             now = until
             #expect(breaker.admit(nowMs: now) == .probe)
             breaker.record(Self.failure, wasProbe: true, nowMs: now)
             #expect(breaker.state == .open(untilMs: now + expected))
         }
-        _ = breaker.admit(nowMs: now + 60_000)
-        breaker.record(.success, wasProbe: true, nowMs: now + 60_001)
+        _ = breaker.admit(nowMs: now + 6000)
+        breaker.record(.success, wasProbe: true, nowMs: now + 6001)
         for number in Int64(0)..<10 {
             breaker.record(Self.failure, wasProbe: false, nowMs: now + 70_000 + number * 100)
         }
         #expect(breaker.state == .open(untilMs: now + 70_900 + 2000))
+    }
+
+    @Test("what is kept back comes again one after the other, as fast as pushes came before")
+    func returns() {
+        var breaker = CircuitBreaker()
+        // Five seconds at 200 a second, then ten failures.
+        for number in Int64(0)..<1000 { _ = breaker.admit(nowMs: number * 5) }
+        for number in Int64(0)..<10 { breaker.record(Self.failure, wasProbe: false, nowMs: 5000 + number * 100) }
+        #expect(breaker.state == .open(untilMs: 7900))
+        let times = (Int64(0)..<1000).compactMap { number -> Int64? in
+            guard case .stayAway(let untilMs) = breaker.admit(nowMs: 5900 + number) else { return nil }
+            return untilMs
+        }
+        #expect(times.count == 1000 && times.first == 7900 && times == times.sorted())
+        #expect((7900 + 4900...7900 + 5100).contains(times.last ?? 0), "\(times.last ?? 0)")
+        // The next opening begins its own row.
+        #expect(breaker.admit(nowMs: 7900) == .probe)
+        breaker.record(Self.failure, wasProbe: true, nowMs: 8000)
+        #expect(breaker.admit(nowMs: 8001) == .stayAway(untilMs: 12_000))
+    }
+
+    @Test("credential faults, which somebody has to mend, are asked about once a minute in the end")
+    func lastingFaults() {
+        var breaker = CircuitBreaker()
+        for _ in 0..<5 { breaker.record(.credentialFault, wasProbe: false, nowMs: 0) }
+        var now: Int64 = 0
+        for expected: Int64 in [4000, 8000, 16_000, 32_000, 60_000, 60_000] {
+            guard case .open(let until) = breaker.state else { return #expect(Bool(false)) }
+            now = until
+            #expect(breaker.admit(nowMs: now) == .probe)
+            breaker.record(.credentialFault, wasProbe: true, nowMs: now)
+            #expect(breaker.state == .open(untilMs: now + expected))
+        }
     }
 
     @Test("a provider that says how long to stay away is left alone that long, from the first answer")

@@ -2,7 +2,11 @@
 /// milliseconds given by the caller.
 ///
 /// `closed`: sent. `open`: not sent until a time, because of failures in a row, or because the provider said how long to stay away.
-/// Then one probe goes; its end closes the breaker, or opens it for twice as long.
+/// Then one probe goes; its end closes the breaker, or opens it for twice as long, up to some seconds: a challenge lives for a minute,
+/// and a probe costs the provider nothing.
+///
+/// What is kept back is told to come again one after the other, as fast as pushes came when all was well: the end of an outage is no
+/// rush.
 struct CircuitBreaker: Equatable, Sendable {
     enum Event: Equatable, Sendable {
         /// The provider answered and is well, whatever it said about this push.
@@ -25,7 +29,15 @@ struct CircuitBreaker: Equatable, Sendable {
         /// Failures closer together than this are one: a lost connection fails hundreds of pushes at once.
         var sameFailureMs: Int64 = 50
         var shortestMs: Int64 = 2000
-        var longestMs: Int64 = 60_000
+        var longestMs: Int64 = 6000
+        /// The same after credential faults, which somebody has to mend.
+        var longestFaultMs: Int64 = 60_000
+        /// A probe without an end does not keep it open longer than this; its own deadline is shorter.
+        var probeMs: Int64 = 5000
+        /// When to come again while a probe is on its way.
+        var whileProbingMs: Int64 = 1000
+        /// Least rate, per second, at which what was kept back comes again.
+        var leastReturns = 50.0
     }
 
     enum State: Equatable, Sendable {
@@ -42,6 +54,9 @@ struct CircuitBreaker: Equatable, Sendable {
     private var lastFailureMs = Int64.min / 2
     /// Times it opened in a row.
     private var openings = 0
+    private var rate = PushRate()
+    /// When the last one that was kept back is to come again, epoch microseconds.
+    private var lastReturnUs: Int64 = 0
 
     init(settings: Settings = Settings()) { self.settings = settings }
 
@@ -54,12 +69,26 @@ struct CircuitBreaker: Equatable, Sendable {
 
     mutating func admit(nowMs: Int64) -> Admission {
         switch state {
-        case .closed: return .send
-        case .open(let untilMs), .probing(let untilMs):
-            guard nowMs >= untilMs else { return .stayAway(untilMs: untilMs) }
-            state = .probing(untilMs: nowMs + settings.longestMs)
+        case .closed:
+            rate.count(nowMs: nowMs)
+            return .send
+        case .open(let untilMs) where nowMs < untilMs:
+            return .stayAway(untilMs: nextReturn(notBeforeMs: untilMs))
+        case .probing(let untilMs) where nowMs < untilMs:
+            return .stayAway(untilMs: nextReturn(notBeforeMs: nowMs + settings.whileProbingMs))
+        case .open, .probing:
+            state = .probing(untilMs: nowMs + settings.probeMs)
             return .probe
         }
+    }
+
+    /// One after the other, and none later than ``Settings/longestFaultMs`` after its time.
+    private mutating func nextReturn(notBeforeMs: Int64) -> Int64 {
+        let gap = Int64(1_000_000 / max(rate.perSecond, settings.leastReturns))
+        let earliest = notBeforeMs * 1000
+        lastReturnUs = max(lastReturnUs + gap, earliest)
+        if lastReturnUs > earliest + settings.longestFaultMs * 1000 { lastReturnUs = earliest }
+        return lastReturnUs / 1000
     }
 
     /// - Returns: true when the state went from closed to open, or back: worth a line in the log.
@@ -78,27 +107,28 @@ struct CircuitBreaker: Equatable, Sendable {
             if wasProbe { state = .open(untilMs: nowMs) }
             return false
         case .pause(let ms):
-            return open(nowMs: nowMs, atLeastMs: ms, countsAsOpening: false)
+            return open(nowMs: nowMs, atLeastMs: ms, atMostMs: 0)
         case .failure(let retryAfterMs):
-            if wasProbe { return open(nowMs: nowMs, atLeastMs: retryAfterMs) }
+            if wasProbe { return open(nowMs: nowMs, atLeastMs: retryAfterMs, atMostMs: settings.longestMs) }
             guard nowMs - lastFailureMs >= settings.sameFailureMs || retryAfterMs > 0 else { return false }
             lastFailureMs = nowMs
             failuresInARow += 1
             guard failuresInARow >= settings.failures, state == .closed else { return false }
-            return open(nowMs: nowMs, atLeastMs: retryAfterMs)
+            return open(nowMs: nowMs, atLeastMs: retryAfterMs, atMostMs: settings.longestMs)
         case .credentialFault:
-            if wasProbe { return open(nowMs: nowMs, atLeastMs: 0) }
+            if wasProbe { return open(nowMs: nowMs, atLeastMs: 0, atMostMs: settings.longestFaultMs) }
             faultsInARow += 1
             guard faultsInARow >= settings.credentialFaults, state == .closed else { return false }
-            return open(nowMs: nowMs, atLeastMs: 0)
+            return open(nowMs: nowMs, atLeastMs: 0, atMostMs: settings.longestFaultMs)
         }
     }
 
-    private mutating func open(nowMs: Int64, atLeastMs: Int64, countsAsOpening: Bool = true) -> Bool {
+    /// - Parameter atMostMs: of our own doubling; 0: it is the provider's word and counts as no opening.
+    private mutating func open(nowMs: Int64, atLeastMs: Int64, atMostMs: Int64) -> Bool {
         let wasClosed = state == .closed
         var ms = atLeastMs
-        if countsAsOpening {
-            ms = max(ms, min(settings.shortestMs << Int64(min(openings, 16)), settings.longestMs))
+        if atMostMs > 0 {
+            ms = max(ms, min(settings.shortestMs << Int64(min(openings, 16)), atMostMs))
             openings += 1
         }
         ms = min(ms, Verdict.longestRetryMs)
@@ -106,6 +136,27 @@ struct CircuitBreaker: Equatable, Sendable {
         faultsInARow = 0
         if case .open(let untilMs) = state, untilMs >= nowMs + ms { return false }
         state = .open(untilMs: nowMs + ms)
+        lastReturnUs = 0
         return wasClosed
+    }
+}
+
+/// How many pushes a second come, smoothed over some seconds.
+struct PushRate: Equatable, Sendable {
+    private(set) var perSecond = 0.0
+    private var sinceMs = Int64.min
+    private var counted = 0.0
+
+    mutating func count(nowMs: Int64) {
+        if sinceMs == .min { sinceMs = nowMs }
+        let elapsed = Double(nowMs - sinceMs)
+        if elapsed >= 1000 {
+            let measured = counted * 1000 / elapsed
+            // A first second, or the first after a long quiet, says all that is known.
+            perSecond = perSecond == 0 || elapsed > 10_000 ? measured : perSecond * 0.7 + measured * 0.3
+            sinceMs = nowMs
+            counted = 0
+        }
+        counted += 1
     }
 }

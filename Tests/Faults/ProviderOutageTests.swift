@@ -1,0 +1,175 @@
+import ChallengeModel
+import Foundation
+import Simulators
+import TestSupport
+import Testing
+
+/// A provider out of order for a while, seen from outside: a dispatcher and an ack tracker as processes, the other provider
+/// healthy. `BECKON_OUTAGE_SECONDS` makes it as long as one likes (`scripts/outage`); without it a few seconds.
+@Suite("A provider is out of order", .serialized, .timeLimit(.minutes(8)))
+struct ProviderOutageTests {
+    static let seconds = ProcessInfo.processInfo.environment["BECKON_OUTAGE_SECONDS"].flatMap { Int($0) } ?? 6
+    static let isLong = seconds >= 30
+    /// Of each provider.
+    static let perSecond = 40
+    /// Half of what piles up in an outage has expired before it ends.
+    static let lifeMs: Int64 = isLong ? 20_000 : 12_000
+
+    /// What the provider's log says, by the second.
+    private struct Book {
+        var pushes: [PushRecord] = []
+
+        func perSecond(_ provider: SimulatedProvider, fromMs: Int64, toMs: Int64) -> [Int] {
+            guard toMs > fromMs else { return [] }
+            var counts = [Int](repeating: 0, count: Int((toMs - fromMs) / 1000) + 1)
+            for push in pushes where push.provider == provider && (fromMs..<toMs).contains(push.atMs) {
+                counts[Int((push.atMs - fromMs) / 1000)] += 1
+            }
+            return counts
+        }
+    }
+
+    private struct Phases {
+        var beganMs: Int64 = 0
+        var brokeMs: Int64 = 0
+        var mendedMs: Int64 = 0
+        var endedMs: Int64 = 0
+    }
+
+    /// Feeds both providers throughout: well, out of order for `seconds`, well again.
+    private func run(
+        _ stage: Stage, _ fault: @escaping (inout ProviderFaults) -> Void
+    ) async throws -> (Phases, Book) {
+        _ = try await stage.start(["d1"])
+        _ = try stage.cluster.start("tracker", "ack-tracker")
+        _ = try await stage.cluster["tracker"]?.ready()
+        // Connections, access token, the first of everything.
+        try await stage.feed(40, perSecond: 40, lifeMs: Self.lifeMs, attempts: 1, providers: [.apn, .fcm])
+        let (before, after) = (Self.isLong ? 20 : 6, Self.isLong ? 25 : 15)
+        var phases = Phases()
+        phases.beganMs = Stage.nowMs()
+        async let fed = stage.feed(
+            (before + Self.seconds + after) * Self.perSecond * 2, perSecond: Self.perSecond * 2, lifeMs: Self.lifeMs,
+            attempts: 1, providers: [.apn, .fcm])
+        var book = Book()
+        func follow(_ seconds: Int) async throws {
+            let end = ContinuousClock.now + .seconds(seconds)
+            while ContinuousClock.now < end {
+                book.pushes += try await stage.pushes(after: book.pushes.last)
+                try await Task.sleep(until: min(end, .now + .milliseconds(500)), clock: .continuous)
+            }
+        }
+        try await follow(before)
+        try await stage.faults(.apn, fault)
+        phases.brokeMs = Stage.nowMs()
+        try await follow(Self.seconds)
+        try await stage.faults(.apn) { _ in }
+        phases.mendedMs = Stage.nowMs()
+        try await follow(after)
+        _ = try await fed
+        phases.endedMs = Stage.nowMs()
+        try await follow(2)
+        return (phases, book)
+    }
+
+    /// From a record's writing to its outcome, of those that were accepted at once; milliseconds.
+    private func p99(_ stage: Stage, _ provider: SimulatedProvider, fromMs: Int64, toMs: Int64) throws -> Int64 {
+        let fed = stage.challenges
+        let times = try stage.outcomes().compactMap { outcome -> Int64? in
+            guard outcome.disposition == .accepted, outcome.dispatchID == "c", let fact = fed[outcome.challengeSid],
+                fact.provider == provider, (fromMs..<toMs).contains(fact.atMs)
+            else { return nil }
+            return outcome.atMs - fact.atMs
+        }.sorted()
+        return times.isEmpty ? .max : times[times.count * 99 / 100]
+    }
+
+    @Test("APNs hangs: FCM does not notice, APNs is back within seconds, and what has expired costs no request")
+    func hanging() async throws {
+        try await Stage.with { stage in
+            let (phases, book) = try await run(stage) { $0.neverAnswerShare = 1 }
+            let well = try p99(stage, .fcm, fromMs: phases.beganMs, toMs: phases.brokeMs)
+            let meanwhile = try p99(stage, .fcm, fromMs: phases.brokeMs, toMs: phases.mendedMs)
+            let fed = stage.challenges
+            // The first that came to be after the recovery, and was taken.
+            let back = book.pushes.first {
+                $0.provider == .apn && $0.fate != .refused && $0.atMs > phases.mendedMs
+            }
+            let backMs = (back?.atMs ?? .max) - phases.mendedMs
+            let counters = try await stage.counters()
+            let late = book.pushes.count { push in
+                fed[push.challengeSID].map { push.atMs >= $0.expiresAtMs } ?? false
+            }
+            let outcomes = try stage.outcomes()
+            let dropped = outcomes.count { $0.dropReason == .expiredBeforePush }
+            print(
+                """
+                APNs hung for \(Self.seconds) s: FCM's p99 \(well) ms before, \(meanwhile) ms meanwhile; APNs accepted \(backMs) ms \
+                after; \(counters.silenced) requests hung, \(late) were late, \(dropped) outcomes say expired; APNs per second since \
+                \(book.perSecond(.apn, fromMs: phases.mendedMs, toMs: phases.endedMs))
+                """)
+            // 1.5 times; a busy machine has a tail of its own.
+            #expect(meanwhile <= well * 3 / 2 + (Self.isLong ? 10 : 150))
+            #expect(backMs <= (Self.isLong ? 10_000 : 20_000))
+            #expect(late == 0 && counters.afterExpiry == 0)
+            #expect(outcomes.allSatisfy { $0.sentAtMs == 0 || $0.sentAtMs < $0.expiresAtMs })
+            // Known by the first pushes' deadline, 10 s; from then on a hanging provider is asked by probes.
+            #expect(counters.silenced <= Self.perSecond * (min(Self.seconds, 12) + 3))
+            try await expectWhole(stage)
+        }
+    }
+
+    @Test("APNs answers 503: never more attempts than pushes, and no rush when it is over")
+    func unavailable() async throws {
+        try await Stage.with { stage in
+            let (phases, book) = try await run(stage) { $0.unavailableForMs = 600_000 }
+            let during = book.perSecond(.apn, fromMs: phases.brokeMs, toMs: phases.mendedMs)
+            let since = book.perSecond(.apn, fromMs: phases.mendedMs, toMs: phases.endedMs)
+            let back = book.pushes.first {
+                $0.provider == .apn && $0.fate != .refused && $0.atMs > phases.mendedMs
+            }
+            print(
+                """
+                503 for \(Self.seconds) s at \(Self.perSecond) pushes/s: attempts per second \(during), since then \(since); accepted \
+                \((back?.atMs ?? .max) - phases.mendedMs) ms after
+                """)
+            // A second of the log is not a second of the feed on a busy machine.
+            #expect((during.max() ?? 0) <= Self.perSecond + Self.perSecond / 2)
+            #expect(during.reduce(0, +) <= Self.perSecond * Self.seconds)
+            #expect((since.max() ?? .max) <= Self.perSecond * 3, "a rush")
+            #expect(back != nil)
+            try await expectWhole(stage)
+        }
+    }
+
+    @Test("APNs calls every token bad, as with a wrong environment: rejected, and none is called dead")
+    func everyTokenBad() async throws {
+        try await Stage.with { stage in
+            try await stage.faults(.apn) {
+                $0.errorShare = 1
+                $0.errorReason = "BadDeviceToken"
+            }
+            _ = try await stage.start(["d1"])
+            let count = Self.perSecond * Self.seconds
+            try await stage.feed(count, perSecond: Self.perSecond, lifeMs: Self.lifeMs)
+            try await expectWhole(stage)
+            let outcomes = try stage.outcomes()
+            #expect(outcomes.count { $0.disposition == .rejected && $0.reason == "BadDeviceToken" } == count)
+            #expect(!outcomes.contains { $0.disposition == .tokenDead })
+            print(
+                "\(count) pushes refused as BadDeviceToken: \(outcomes.count { $0.disposition == .rejected }) rejected, 0 dead"
+            )
+        }
+    }
+
+    /// Every challenge has an outcome.
+    private func expectWhole(_ stage: Stage) async throws {
+        let end = ContinuousClock.now + .seconds(30)
+        var missing = stage.challenges.count
+        while missing > 0, ContinuousClock.now < end {
+            missing = Set(stage.challenges.keys).subtracting(try stage.outcomes().map(\.challengeSid)).count
+            try await Task.sleep(for: .milliseconds(250))
+        }
+        #expect(missing == 0, "challenges without an outcome")
+    }
+}
