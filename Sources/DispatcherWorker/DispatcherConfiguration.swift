@@ -59,7 +59,7 @@ public struct DispatcherConfiguration: Sendable {
     /// topics' partitions to read. What an operator has set counts more.
     var consumerKafka: KafkaConfiguration {
         var kafka = kafka
-        kafka.properties.merge(["fetch.message.max.bytes": "131072", "queued.max.messages.kbytes": "256"]) { set, _ in
+        kafka.properties.merge(["fetch.message.max.bytes": "131072", "queued.max.messages.kbytes": "128"]) { set, _ in
             set
         }
         return kafka
