@@ -16,8 +16,9 @@ public struct DispatcherConfiguration: Sendable {
     public var maxPushesPerLane = 2048
     /// Bytes of the records behind them.
     public var maxBytesPerLane = 4 << 20
-    /// The same over all partitions. At most what the gateway takes, else it answers `deferred`.
-    public var maxPushesPerProcess = 4096
+    /// The same over all partitions. At most what the gateway takes, else it answers `deferred`. Each takes about 5 KB; 25,000 a
+    /// second fill it when a provider and the broker take 120 ms together.
+    public var maxPushesPerProcess = 3072
     public var maxBytesPerProcess = 16 << 20
 
     /// Commits go out this often, also unchanged: they are the sign that we are still members.
@@ -38,8 +39,8 @@ public struct DispatcherConfiguration: Sendable {
     /// deferred at once, so that it stops nobody else.
     public var stallBound: Duration = .seconds(2)
 
-    /// Fingerprints of pushes that are done, over all lanes.
-    public var doneSetBytes = 24 << 20
+    /// Fingerprints of pushes that are done, over all lanes: two minutes of 8,000 a second, 40 s of 25,000.
+    public var doneSetBytes = 12 << 20
     /// Fingerprints of receipts, resolutions and later dispatches, over all lanes.
     public var factBytes = 16 << 20
 

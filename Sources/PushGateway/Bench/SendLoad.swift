@@ -45,7 +45,8 @@ public struct SendLoad: Sendable {
         public var perSecond = 0.0
         /// CPU of this process, user and system, from the first push handed over to the last answer.
         public var cpuMicrosecondsPerPush = 0.0
-        /// From hand-over to answer; with a rate from when it was due, so that waiting for others counts.
+        /// From hand-over to answer; with a rate from when it was due, so that waiting for others counts. Without the first
+        /// `inFlight`, which wait for TCP, TLS and the first answer.
         public var p50Ms = 0.0
         public var p99Ms = 0.0
         /// Pushes that did not end with a 2xx.
@@ -143,8 +144,9 @@ private final class Driver: @unchecked Sendable {
         handedOver += 1
         let request = OutboundRequest(
             capacity: 896, expiresAtMs: .max, deadline: .now() + .milliseconds(Int64(load.deadlineMs))
-        ) { request, end in
-            self.ended(request, end, start)
+        ) { [number = handedOver] request, end in
+            self.ended(
+                request, end, number > self.load.inFlight || self.load.count < self.load.inFlight * 2 ? start : nil)
         }
         _ = request.field(.path, path)
         _ = request.field(.apnsTopic, "org.example.app")
@@ -163,9 +165,10 @@ private final class Driver: @unchecked Sendable {
         pool.submit(request)
     }
 
-    private func ended(_ request: OutboundRequest, _ end: RequestEnd, _ start: NIODeadline) {
+    /// - Parameter start: nil when its latency does not count.
+    private func ended(_ request: OutboundRequest, _ end: RequestEnd, _ start: NIODeadline?) {
         finished += 1
-        latenciesUs.append(UInt32(clamping: (NIODeadline.now() - start).nanoseconds / 1000))
+        if let start { latenciesUs.append(UInt32(clamping: (NIODeadline.now() - start).nanoseconds / 1000)) }
         if end != .answered || !(200..<300).contains(request.status) { errors += 1 }
         if handedOver < load.count {
             if load.rate == 0 { next(start: .now()) }
