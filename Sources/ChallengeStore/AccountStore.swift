@@ -37,9 +37,9 @@ public enum Login: Sendable, Hashable {
 public enum AccountRole: String, Sendable, Hashable, CaseIterable {
     /// Everything.
     case full
-    /// Create, fetch and resend challenges, make access tokens, read factors.
+    /// Create, fetch, resend and cancel challenges, make access and session tokens, read factors.
     case send
-    /// GET only.
+    /// GET only; no number, no evidence.
     case read
 }
 

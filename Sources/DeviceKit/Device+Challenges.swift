@@ -2,7 +2,7 @@ extension Device {
     /// Most pages that one listing reads.
     private static let mostPages = 20
 
-    /// The pending challenges that are addressed to this device, oldest first. Asking counts as a receipt (channel
+    /// The pending challenges that are addressed to this device, oldest first, of each action the newest. Asking counts as a receipt (channel
     /// `poll`) for each.
     /// - Parameters:
     ///   - pageSize: 1 to 1000 a page; up to 20 pages are read.
@@ -19,10 +19,10 @@ extension Device {
             try DeviceClient.expectSuccess(response)
             let page = try ChallengePage(response.body)
             found += page.challenges
-            guard let next = page.nextPageToken, next != pageToken else { return found }
+            guard let next = page.nextPageToken, next != pageToken else { return found.lastOfEachAction }
             pageToken = next
         }
-        return found
+        return found.lastOfEachAction
     }
 
     /// One challenge as it is now, with what an answer signs. Fetching a pending one counts as a receipt.
@@ -43,13 +43,18 @@ extension Device {
     ///
     /// What is signed are the values of `challenge`, so that a person's answer is to what was shown. A challenge from a list
     /// is fetched first.
-    /// - Parameter challenge: from ``challenge(_:)`` or ``pendingChallenges(pageSize:)``.
+    /// - Parameters:
+    ///   - challenge: from ``challenge(_:)`` or ``pendingChallenges(pageSize:)``.
+    ///   - proof: what the challenge asks of an approval beside the signature; sent with no denial.
     /// - Returns: the challenge after the answer.
-    /// - Throws: ``DeviceError``: `otherFactor`, `notPending`, `missingSignatureFields` before anything is sent;
-    ///   `refused` with 60322 (answered already), 60323 (expired), 60324 (not the right signature); `notApplied`. When no
+    /// - Throws: ``DeviceError``: `otherFactor`, `notPending`, `missingSignatureFields`, `numberRequired`, `sessionRequired` before
+    ///   anything is sent; `refused` with 60322 (answered already), 60323 (expired), 60324 (not the right signature, number or session;
+    ///   it is still pending, but denied by the third wrong number); `notApplied`. When no
     ///   answer came, the challenge is read again first: an answer that did arrive is no error.
     @discardableResult
-    public func answer(_ challenge: DeviceChallenge, approved: Bool) async throws -> DeviceChallenge {
+    public func answer(
+        _ challenge: DeviceChallenge, approved: Bool, proof: ApprovalProof = ApprovalProof()
+    ) async throws -> DeviceChallenge {
         guard challenge.factorSID == registration.factorSID else { throw DeviceError.otherFactor }
         var signed = challenge
         if signed.signatureFields.isEmpty {
@@ -61,12 +66,18 @@ extension Device {
         }
         guard signed.status == .pending else { throw DeviceError.notPending(signed.status) }
         guard !signed.signatureFields.isEmpty else { throw DeviceError.missingSignatureFields }
+        if approved {
+            if signed.requiresSession, proof.sessionToken == nil { throw DeviceError.sessionRequired }
+            if let digits = signed.numberDigits, proof.number == nil {
+                throw DeviceError.numberRequired(digits: digits)
+            }
+        }
         let wanted = approved ? ChallengeStatus.approved : .denied
         let token = try DeviceJWT.answer(
             json: signed.json, fields: signed.signatureFields, status: wanted.rawValue, signer: signer)
         var lost: DeviceError?
         do {
-            try DeviceClient.expectSuccess(try await postAnswer(token, to: signed.sid))
+            try DeviceClient.expectSuccess(try await postAnswer(token, to: signed.sid, proof: approved ? proof : nil))
         } catch let error as DeviceError where error.isTransient {
             lost = error
         }
@@ -79,9 +90,13 @@ extension Device {
     }
 
     /// Sends a signed answer as it is.
-    package func postAnswer(_ token: String, to sid: String) async throws -> DeviceResponse {
-        try await perform(
-            "POST", path: challengesPath + "/" + FormEncoding.escape(sid), form: [("AuthPayload", token)])
+    package func postAnswer(
+        _ token: String, to sid: String, proof: ApprovalProof? = nil
+    ) async throws -> DeviceResponse {
+        var form = [(name: "AuthPayload", value: token)]
+        if let number = proof?.number { form.append(("Number", number)) }
+        if let sessionToken = proof?.sessionToken { form.append(("SessionToken", sessionToken)) }
+        return try await perform("POST", path: challengesPath + "/" + FormEncoding.escape(sid), form: form)
     }
 
     /// Says that a challenge arrived, with this device's own token instead of a push's receipt token. Repeatable; sent

@@ -32,6 +32,12 @@ public struct DeviceChallenge: Sendable, Hashable {
     public let createdAtMs: Int64?
     /// Epoch milliseconds.
     public let expiresAtMs: Int64
+    /// The same for challenges that follow each other in one action, of which an app shows the newest; nil: it stands for itself.
+    public let actionID: String?
+    /// Digits of the number that an approval needs; nil: it needs none.
+    public let numberDigits: Int?
+    /// An approval needs the token of a person who is signed in to the app.
+    public let requiresSession: Bool
     /// Header `Twilio-Verify-Signature-Fields`, split at commas: what an answer signs. Empty in a list.
     public let signatureFields: [String]
     /// The challenge's own JSON, byte for byte.
@@ -76,6 +82,10 @@ public struct DeviceChallenge: Sendable, Hashable {
         }
         expiresAtMs = expires
         createdAtMs = tree["date_created"]?.stringValue.flatMap { WireTime.milliseconds(rfc3339: $0) }
+        let extensions = tree["beckon"]
+        actionID = extensions?["action_id"]?.stringValue
+        numberDigits = extensions?["number_digits"]?.integerValue.map { Int($0) }
+        requiresSession = extensions?["require_session"] == .bool(true)
         // Not trimmed: the server promises no spaces, and a name with one would be another name.
         self.signatureFields = signatureFields.map { $0.split(separator: ",").map(String.init) } ?? []
         self.json = json

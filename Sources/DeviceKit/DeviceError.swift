@@ -32,6 +32,10 @@ public enum DeviceError: Error, Sendable, Hashable, CustomStringConvertible {
     case notPending(ChallengeStatus)
     /// The server did not say which fields to sign.
     case missingSignatureFields
+    /// An approval needs the number that the person sees where they sign in, of so many digits.
+    case numberRequired(digits: Int)
+    /// An approval needs a session token: the person must sign in to the app.
+    case sessionRequired
     /// The answer was sent, but the challenge reads otherwise afterwards; its status.
     case notApplied(ChallengeStatus)
 
@@ -44,6 +48,8 @@ public enum DeviceError: Error, Sendable, Hashable, CustomStringConvertible {
         case .otherFactor: "the challenge is addressed to another factor"
         case .notPending(let status): "the challenge is \(status.rawValue), not pending"
         case .missingSignatureFields: "the server did not say which fields to sign"
+        case .numberRequired(let digits): "an approval needs the number of \(digits) digits that the person sees"
+        case .sessionRequired: "an approval needs a session token: the person must sign in to the app"
         case .notApplied(let status): "the challenge reads \(status.rawValue) after the answer was sent"
         }
     }

@@ -63,6 +63,8 @@ public struct BackendChallenge: Sendable, Hashable {
     public var status: String
     /// Who it is for, or who answered; nil while nobody has.
     public var factorSID: String?
+    /// To be shown where the person signs in; nil: the approval needs none, or the challenge is over.
+    public var number: String?
     /// The whole reply, JSON.
     public var json: String
 }
@@ -148,6 +150,26 @@ public struct BackendClient: Sendable {
             throw BackendError(status: 201, code: 0, message: "the reply has no token")
         }
         return token
+    }
+
+    /// - Returns: what a person who is signed in to the app approves one challenge with.
+    public func createSessionToken(
+        serviceSID: String, identity: String, factorSID: String? = nil
+    ) async throws -> String {
+        var form: [(name: String, value: String)] = [("Identity", identity)]
+        if let factorSID { form.append(("FactorSid", factorSID)) }
+        let tree = try await call("POST", "/v2/Services/\(serviceSID)/SessionTokens", form: form).tree
+        guard let token = tree["token"]?.stringValue else {
+            throw BackendError(status: 201, code: 0, message: "the reply has no token")
+        }
+        return token
+    }
+
+    /// Ends a challenge that needs no answer any more.
+    public func cancel(serviceSID: String, identity: String, challengeSID: String) async throws -> BackendChallenge {
+        try challenge(
+            try await call(
+                "POST", challenges(serviceSID, identity) + "/\(challengeSID)", form: [("Status", "canceled")]))
     }
 
     public func createChallenge(
@@ -238,6 +260,7 @@ public struct BackendClient: Sendable {
         }
         return BackendChallenge(
             sid: try sid(of: reply), status: status, factorSID: reply.tree["factor_sid"]?.stringValue,
+            number: reply.tree["beckon"]?["number_matching"]?["number"]?.stringValue,
             json: String(decoding: reply.body, as: UTF8.self))
     }
 }

@@ -14,6 +14,8 @@ public struct PhoneEvent: Sendable, Codable, Hashable {
         case ignored
         /// The person saw a notification, once per challenge.
         case displayed
+        /// The notification went: its challenge is over, or another of its action stands for it.
+        case withdrawn
         /// The notification extension kept the ids.
         case kept
         /// The server took the receipt.

@@ -59,7 +59,21 @@ public struct PhonePool: Sendable {
         try await device.verify()
         return SimulatedPhone(
             name: name, device: device, provider: profile.provider, behaviour: profile.behaviour, reception: reception,
-            pollInterval: profile.pollInterval, log: PhoneLog(parent: log))
+            pollInterval: profile.pollInterval, log: PhoneLog(parent: log)
+        ) { [backend] challenge in
+            var proof = ApprovalProof()
+            // The person reads the backend's page.
+            if challenge.numberDigits != nil {
+                proof.number = try await backend.challenge(
+                    serviceSID: serviceSID, identity: identity, sid: challenge.sid
+                ).number
+            }
+            if challenge.requiresSession {
+                proof.sessionToken = try await backend.createSessionToken(
+                    serviceSID: serviceSID, identity: identity, factorSID: challenge.factorSID)
+            }
+            return proof
+        }
     }
 
     /// Enrols one phone per identity, some at once.

@@ -9,16 +9,21 @@ public final class SimulatedPhone: Sendable {
     public let provider: SimulatedProvider
     public let log: PhoneLog
     let reception: any PushReception
+    private let prove: Prove?
     private let pollInterval: Duration
     private let state: Mutex<State>
 
     private struct State {
         var policy: PhonePolicy
         var inbox = ChallengeInbox()
+        var shown = ShownChallenges()
         var changes: AsyncStream<Never>.Continuation?
         /// As the server was told.
         var mayNotify = true
     }
+
+    /// What the person does before an approval that needs more than a tap: reads the number, signs in to the app.
+    public typealias Prove = @Sendable (DeviceChallenge) async throws -> ApprovalProof
 
     /// Pushes of one phone that are worked on at once.
     private static let mostAtOnce = 8
@@ -26,9 +31,11 @@ public final class SimulatedPhone: Sendable {
     /// - Parameters:
     ///   - device: registered and verified.
     ///   - pollInterval: of ``PhoneBehaviour/polls``.
+    ///   - prove: nil: the person knows no number and is not signed in.
     public init(
         name: String, device: Device, provider: SimulatedProvider, behaviour: PhoneBehaviour,
-        reception: any PushReception, pollInterval: Duration = .seconds(1), log: PhoneLog = PhoneLog()
+        reception: any PushReception, pollInterval: Duration = .seconds(1), log: PhoneLog = PhoneLog(),
+        prove: Prove? = nil
     ) {
         self.name = name
         self.device = device
@@ -36,6 +43,7 @@ public final class SimulatedPhone: Sendable {
         self.reception = reception
         self.pollInterval = pollInterval
         self.log = log
+        self.prove = prove
         state = Mutex(State(policy: PhonePolicy(behaviour)))
     }
 
@@ -43,6 +51,9 @@ public final class SimulatedPhone: Sendable {
 
     /// Notifications that the person saw: one per challenge, however often it was pushed.
     public var displayedCount: Int { state.withLock { $0.policy.displayedCount } }
+
+    /// Challenges whose notifications the person sees now.
+    public var shown: [String] { state.withLock { $0.shown.sids } }
 
     /// What the notification extension kept.
     public var inbox: ChallengeInbox { state.withLock { $0.inbox } }
@@ -207,7 +218,12 @@ public final class SimulatedPhone: Sendable {
                 case .lose(let why): note(.lost, challengeSID, detail: why)
                 case .ignore(let why): note(.ignored, challengeSID, detail: why)
                 case .wait(let milliseconds): try await Task.sleep(for: .milliseconds(milliseconds))
-                case .display: note(.displayed, challengeSID)
+                case .display:
+                    guard await show(challengeSID) else {
+                        note(.ignored, challengeSID, detail: "over, or another of its action is shown")
+                        continue
+                    }
+                    note(.displayed, challengeSID)
                 case .keep:
                     guard let push else { continue }
                     let now = device.client.nowMs()
@@ -216,11 +232,15 @@ public final class SimulatedPhone: Sendable {
                 case .fetch:
                     let challenge = try await device.challenge(challengeSID)
                     note(.fetched, challengeSID, detail: challenge.status.rawValue)
+                    withdraw(state.withLock { $0.shown.fetched(challenge) })
                     guard challenge.status == .pending else { return }
                     fetched = challenge
                 case .answer(let approved):
                     guard let fetched else { continue }
-                    let after = try await device.answer(fetched, approved: approved)
+                    let needsProof = approved && (fetched.requiresSession || fetched.numberDigits != nil)
+                    let proof = needsProof ? try await prove?(fetched) : nil
+                    let after = try await device.answer(fetched, approved: approved, proof: proof ?? ApprovalProof())
+                    state.withLock { $0.shown.remove(challengeSID) }
                     note(.answered, challengeSID, detail: after.status.rawValue)
                 case .forge:
                     guard let fetched else { continue }
@@ -237,6 +257,31 @@ public final class SimulatedPhone: Sendable {
                 return
             }
         }
+    }
+
+    /// Whether a pushed challenge is to be shown. While something else is shown it is asked for first: it may be over, or take the
+    /// place of what is shown. When there is no answer it is shown: better twice than never.
+    private func show(_ challengeSID: String) async -> Bool {
+        let isOnly = state.withLock { state in
+            state.shown.hasOthers(than: challengeSID) ? nil : state.shown.pushed(challengeSID)
+        }
+        if let isOnly { return isOnly }
+        guard let challenge = try? await device.challenge(challengeSID) else {
+            return state.withLock { $0.shown.pushed(challengeSID) }
+        }
+        let change = state.withLock { $0.shown.fetched(challenge) }
+        withdraw(change)
+        // What is shown and was never asked for may be of the same action.
+        let others = challenge.actionID == nil ? [] : state.withLock { $0.shown.sids }
+        for sid in others where sid != challengeSID {
+            guard let other = try? await device.challenge(sid) else { continue }
+            withdraw(state.withLock { $0.shown.fetched(other) })
+        }
+        return change.shows
+    }
+
+    private func withdraw(_ change: ShownChallenges.Change) {
+        for sid in change.withdrawn { note(.withdrawn, sid) }
     }
 
     /// A receipt that fails is no reason not to answer.

@@ -1,0 +1,115 @@
+import AsyncHTTPClient
+import ChallengeModel
+import DeviceKit
+import Foundation
+import KafkaClient
+import Logging
+import NIOCore
+import Simulators
+import TestSupport
+import Testing
+
+/// The policies over real processes, with phones that use them.
+@Suite("Policies, end to end", .timeLimit(.minutes(3)), .serialized)
+struct PolicyTests {
+    private static let identity = "policy-0001"
+    let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+
+    /// The roles, logging everything, and one phone.
+    private static func withPhone(
+        _ behaviour: PhoneBehaviour,
+        _ body: @Sendable @escaping (BeckonCluster, _ service: String, SimulatedPhone) async throws -> Void
+    ) async throws {
+        try await BeckonCluster.with { cluster in
+            for (name, role) in [("producer", "producer"), ("dispatcher", "dispatcher"), ("tracker", "ack-tracker")] {
+                try cluster.start(name, role, more: ["BECKON_LOG_LEVEL": "trace"])
+            }
+            for name in ["producer", "dispatcher", "tracker"] { _ = try await cluster[name]?.ready() }
+            let service = try await cluster.startPhones(1, behaviour: "answers")
+            let pool = PhonePool(
+                backend: cluster.backend,
+                devices: DeviceClient(apiURL: cluster.apiURL, transport: HTTPClientTransport(cluster.client)),
+                reception: RemotePushReception(controlURL: cluster.control, client: cluster.client))
+            let phone = try await pool.enrol(
+                serviceSID: service, identity: identity, name: "phone",
+                profile: PhonePool.Profile(behaviour: behaviour))
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { await phone.run() }
+                try await phone.log.wait(for: .online, deadline: .seconds(30))
+                try await body(cluster, service, phone)
+                group.cancelAll()
+            }
+        }
+    }
+
+    private static func draft(_ more: [(name: String, value: String)]) -> ChallengeDraft {
+        var draft = ChallengeDraft(message: "Is this really you?")
+        draft.more = more
+        return draft
+    }
+
+    @Test("a phone approves with number and session; the number is in no push, record, event or log of any process")
+    func number() async throws {
+        try await Self.withPhone(.answers) { cluster, service, phone in
+            let topics = Topic.allCases.map { cluster.names[$0] }
+            try await TopicTail.following(topics, kafka: cluster.kafka, logger: logger) { tail in
+                let draft = Self.draft([
+                    ("NumberMatching", "true"), ("NumberDigits", "6"), ("RequireSession", "true"),
+                ])
+                let created = try await cluster.backend.createChallenge(
+                    serviceSID: service, identity: Self.identity, draft)
+                let number = try #require(created.number)
+                let closed = try await cluster.backend.challenge(
+                    serviceSID: service, identity: Self.identity, sid: created.sid, until: ["approved", "denied"],
+                    deadline: .seconds(30))
+                #expect(closed.status == "approved" && closed.number == nil)
+                try await phone.log.wait(for: .answered, challenge: created.sid, deadline: .seconds(20))
+                let end = ContinuousClock.now + .seconds(20)
+                while tail.count(of: cluster.names[.resolutions]) < 1, ContinuousClock.now < end {
+                    try await Task.sleep(for: .milliseconds(20))
+                }
+                let search = SecretSearch(number, what: "number")
+                #expect(search.isIn(created.json), "the search finds what is there")
+                let pushes = try await cluster.client.execute(
+                    HTTPClientRequest(url: cluster.control + "/pushes"), timeout: .seconds(10))
+                let pushed = String(buffer: try await pushes.body.collect(upTo: 10 << 20))
+                #expect(pushed.contains(created.sid) && !search.isIn(pushed))
+                let records = topics.flatMap { tail.records(of: $0) }
+                #expect(records.contains { $0.key == Array(created.sid.utf8) })
+                for record in records { #expect(!search.isIn(record.value), "\(record.topicPartition.topic)") }
+                for name in ["producer", "dispatcher", "tracker", "simulator", "broker"] {
+                    let log = cluster[name]?.output ?? ""
+                    #expect(!log.isEmpty || name == "broker", "\(name) logs")
+                    #expect(!search.isIn(log), "\(name)'s log")
+                }
+            }
+        }
+    }
+
+    @Test("two challenges of one action: the phone shows one, and the older reads expired")
+    func action() async throws {
+        try await Self.withPhone(.ignores) { cluster, service, phone in
+            let backend = cluster.backend
+            let first = try await backend.createChallenge(
+                serviceSID: service, identity: Self.identity, Self.draft([("ActionKey", "attempt-1")]))
+            try await phone.log.wait(for: .displayed, challenge: first.sid, deadline: .seconds(30))
+            let second = try await backend.createChallenge(
+                serviceSID: service, identity: Self.identity,
+                Self.draft([("ActionKey", "attempt-1"), ("HiddenDetails", #"{"page":"2"}"#)]))
+            #expect(second.sid != first.sid)
+            let old = try await backend.challenge(serviceSID: service, identity: Self.identity, sid: first.sid)
+            #expect(old.status == "expired", "before the phone shows the new one")
+            try await phone.log.wait(for: .displayed, challenge: second.sid, deadline: .seconds(30))
+            try await phone.log.wait(for: .withdrawn, challenge: first.sid, deadline: .seconds(30))
+            #expect(phone.shown == [second.sid])
+            // Another action is another question.
+            let other = try await backend.createChallenge(
+                serviceSID: service, identity: Self.identity, Self.draft([("ActionKey", "attempt-2")]))
+            try await phone.log.wait(for: .displayed, challenge: other.sid, deadline: .seconds(30))
+            #expect(Set(phone.shown) == [second.sid, other.sid])
+            let canceled = try await backend.cancel(
+                serviceSID: service, identity: Self.identity, challengeSID: other.sid)
+            #expect(canceled.status == "expired")
+        }
+    }
+}
