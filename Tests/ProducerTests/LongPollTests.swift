@@ -143,6 +143,32 @@ struct LongPollTests {
         }
     }
 
+    @Test("a device holds four places at most: one more is answered at once, and a place that is left is free")
+    func perDevice() async throws {
+        try await ProducerHarness.run { producer in
+            let scene = try await Scene(producer)
+            let device = try scene.phone.token(nowMs: producer.clock.nowMs)
+            let own = try await scene.tag(as: device)
+            let waiting = Task {
+                await withTaskGroup(of: Int?.self) { group in
+                    for _ in 0..<4 {
+                        group.addTask { try? await scene.get("?Wait=30", own, as: device).status }
+                    }
+                    return await group.reduce(into: [Int?]()) { $0.append($1) }
+                }
+            }
+            try await becomesTrue("four wait") { producer.metrics.gauge(.longPolls) == 4 }
+            #expect(try await scene.get("?Wait=30", own, as: device).status == 304)
+            #expect(producer.metrics.count(.longPollsRefused, []) == 1)
+            // Whoever else is not in their way.
+            async let backend = scene.get("?Wait=30", try await scene.tag())
+            try await becomesTrue("five wait") { producer.metrics.gauge(.longPolls) == 5 }
+            #expect(try await scene.answer().status == 200)
+            #expect(await waiting.value == [200, 200, 200, 200])
+            #expect(try await backend.status == 200)
+        }
+    }
+
     @Test("a thousand wait; each is answered soon after the change, and none is left when clients vanish")
     func thousand() async throws {
         try await ProducerHarness.run { producer in

@@ -49,7 +49,8 @@ struct ReceiptTests {
                 try await producer.post("/v2/Receipts", [("ReceiptToken", good), ("Shown", "maybe")]).status == 400)
             var bodies: Set<String> = []
             let bad = [
-                "", "x", "B" + good.dropFirst(), token.sealed(with: .random()),
+                "", "x", String(good.dropLast(4)) + (good.hasSuffix("AAAA") ? "BBBB" : "AAAA"),
+                token.sealed(with: .random()),
                 String(repeating: "A", count: 500),
             ]
             for text in bad {

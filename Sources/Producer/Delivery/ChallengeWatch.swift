@@ -23,15 +23,37 @@ final class ChallengeWatch: Sendable {
     private struct Waiter {
         let challenge: ChallengeSID
         let version: String?
+        let device: FactorSID?
         let deadline: ContinuousClock.Instant
         let continuation: CheckedContinuation<End, Never>
     }
 
     private struct State {
-        var waiting: [Int: Waiter] = [:]
+        private(set) var waiting: [Int: Waiter] = [:]
+        private var perDevice: [FactorSID: Int] = [:]
         var nextID = 0
         var isStopped = false
+
+        func holds(_ device: FactorSID?) -> Int { device.flatMap { perDevice[$0] } ?? 0 }
+
+        mutating func add(_ waiter: Waiter, id: Int) {
+            waiting[id] = waiter
+            if let device = waiter.device { perDevice[device, default: 0] += 1 }
+        }
+
+        @discardableResult
+        mutating func remove(_ id: Int) -> Waiter? {
+            guard let waiter = waiting.removeValue(forKey: id) else { return nil }
+            if let device = waiter.device {
+                let left = holds(device) - 1
+                perDevice[device] = left > 0 ? left : nil
+            }
+            return waiter
+        }
     }
+
+    /// Of one device: an app that asks again without hanging up first takes nobody else's place.
+    private static let mostPerDevice = 4
 
     /// Read in one go; a read holds one of the store's connections.
     private static let chunk = 500
@@ -68,8 +90,11 @@ final class ChallengeWatch: Sendable {
     var count: Int { state.withLock { $0.waiting.count } }
 
     /// Returns when the challenge has another version than this, at the deadline, or when the task is cancelled.
-    func wait(for challenge: ChallengeSID, from version: String?, until deadline: ContinuousClock.Instant) async -> End
-    {
+    /// - Parameter device: who waits, when it is a device; four of its requests wait at most.
+    func wait(
+        for challenge: ChallengeSID, from version: String?, by device: FactorSID?,
+        until deadline: ContinuousClock.Instant
+    ) async -> End {
         let id = state.withLock { state in
             state.nextID += 1
             return state.nextID
@@ -79,15 +104,19 @@ final class ChallengeWatch: Sendable {
                 let end: End? = state.withLock { state in
                     // The handler may have run before we got here.
                     guard !Task.isCancelled else { return .elapsed }
-                    guard !state.isStopped, state.waiting.count < bound else { return .refused }
-                    state.waiting[id] = Waiter(
-                        challenge: challenge, version: version, deadline: deadline, continuation: continuation)
+                    guard !state.isStopped, state.waiting.count < bound, state.holds(device) < Self.mostPerDevice else {
+                        return .refused
+                    }
+                    let waiter = Waiter(
+                        challenge: challenge, version: version, device: device, deadline: deadline,
+                        continuation: continuation)
+                    state.add(waiter, id: id)
                     return nil
                 }
                 if let end { continuation.resume(returning: end) } else { signalled.yield() }
             }
         } onCancel: {
-            state.withLock { $0.waiting.removeValue(forKey: id) }?.continuation.resume(returning: .elapsed)
+            state.withLock { $0.remove(id) }?.continuation.resume(returning: .elapsed)
         }
         if end == .refused { refused.increment() }
         return end
@@ -107,10 +136,9 @@ final class ChallengeWatch: Sendable {
         }
         let left = state.withLock { state in
             state.isStopped = true
-            defer { state.waiting = [:] }
-            return state.waiting
+            return state.waiting.keys.compactMap { state.remove($0) }
         }
-        for waiter in left.values { waiter.continuation.resume(returning: .refused) }
+        for waiter in left { waiter.continuation.resume(returning: .refused) }
         gauge.record(0)
     }
 
@@ -139,7 +167,7 @@ final class ChallengeWatch: Sendable {
                     continue
                 }
                 woken.append((waiter.continuation, end))
-                state.waiting[id] = nil
+                state.remove(id)
             }
             return woken
         }

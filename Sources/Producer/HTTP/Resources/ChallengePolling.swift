@@ -30,7 +30,8 @@ extension API {
                 isOver
                 ? .elapsed
                 : await watch.wait(
-                    for: challenge, from: version, until: min(deadline, expiry(of: reply, call) ?? deadline))
+                    for: challenge, from: version, by: call.caller?.factor?.sid,
+                    until: min(deadline, expiry(of: reply, call) ?? deadline))
             if isOver || end == .refused {
                 return APIReply(status: 304, headers: ["ETag": tag.text], ignored: parameters.unread)
             }
