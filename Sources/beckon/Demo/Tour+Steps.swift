@@ -126,6 +126,13 @@ extension Tour {
                 guard try await question.read().factorSID == phones[1].device.registration.factorSID else {
                     throw StepFailed("the API does not name the phone that is left")
                 }
+                let isTold = await tour.watch.wait(for: dead, within: .seconds(15)) { entries in
+                    entries.contains {
+                        if case .event(let event) = $0.fact { event.type == "beckon.factor.unreachable" } else { false }
+                    } ? true : nil
+                }
+                guard isTold == true else { throw StepFailed("nobody was told that the deleted phone is unreachable") }
+                question.tell("factor.unreachable: the deleted phone is not pushed to any more")
                 question.tellStory()
             }
         },
