@@ -28,8 +28,8 @@ public struct OutboxRelay: Sendable {
         /// From one claim to the next at least, so that rows which come one by one share a commit. The first after a rest is
         /// at once. Default 5 ms.
         public var claimPace: Duration = .milliseconds(5)
-        /// The same for deletions. What was acknowledged within it is published again after a crash. Default 25 ms.
-        public var settlePace: Duration = .milliseconds(25)
+        /// The same for deletions. What was acknowledged within it is published again after a crash. Default 10 ms.
+        public var settlePace: Duration = .milliseconds(10)
         /// How often it looks without being called. Default 1 s.
         public var look: Duration = .seconds(1)
         /// How long a stop waits for acknowledgements. Default 5 s.
