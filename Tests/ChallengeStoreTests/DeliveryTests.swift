@@ -56,7 +56,7 @@ struct DeliveryTests {
     func cost() async throws {
         try await withTemporaryFolder { folder in
             let store = try SQLiteChallengeStore(
-                path: folder.appending(path: "store.db").path, keys: TestKeys.both, logger: quiet)
+                path: folder.appending(path: "store.db").path, keys: TestKeys.both, limits: .none, logger: quiet)
             let world = try await World(store)
             let factor = try await world.factor()
             func time(_ body: @escaping @Sendable (Int) async throws -> Void) async throws -> Duration {
