@@ -260,10 +260,12 @@ public final class SimulatedPhone: Sendable {
     }
 
     /// Whether a pushed challenge is to be shown. While something else is shown it is asked for first: it may be over, or take the
-    /// place of what is shown. When there is no answer it is shown: better twice than never.
+    /// place of what is shown. When there is no answer it is shown: better twice than never. An app that is closed or mute asks
+    /// for nothing, which would be a receipt: the system shows its notification.
     private func show(_ challengeSID: String) async -> Bool {
+        let isSystems = behaviour == .closed || behaviour == .mute
         let isOnly = state.withLock { state in
-            state.shown.hasOthers(than: challengeSID) ? nil : state.shown.pushed(challengeSID)
+            state.shown.hasOthers(than: challengeSID) && !isSystems ? nil : state.shown.pushed(challengeSID)
         }
         if let isOnly { return isOnly }
         guard let challenge = try? await device.challenge(challengeSID) else {
