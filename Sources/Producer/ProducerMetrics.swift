@@ -27,6 +27,8 @@ enum ProducerMetricName: String, CaseIterable {
     case entranceInFlight = "beckon_entrance_in_flight"
     /// Counter: records sent to dead letters, by `topic` (without prefix) and `reason`.
     case deadLetters = "beckon_dead_letters_total"
+    /// Counter: creations and resends refused with 429, by `limit` (`creations`, `pending`, `quiet`).
+    case limited = "beckon_limited_total"
     /// Counter: creations refused with 503 because the outbox is over its limit.
     case shed = "beckon_outbox_shed_total"
     /// Gauge: requests that wait until a challenge changes.
@@ -72,6 +74,7 @@ final class ProducerMetrics: Sendable {
     func authenticationFailed(_ kind: CredentialKind) { count(.authenticationFailures, [("kind", kind.rawValue)]) }
     func shed() { count(.shed, []) }
     func committed(_ count: Int) { self.count(.storeCommits, [], by: count) }
+    func limited(_ limit: String) { count(.limited, [("limit", limit)]) }
 
     func entrance(_ entrance: String, _ result: EntranceResult) {
         count(.entranceRecords, [("entrance", entrance), ("result", result.rawValue)])

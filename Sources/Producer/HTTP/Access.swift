@@ -95,6 +95,9 @@ extension API {
             return try await ChangeContext.$current.withValue(context) { try await handle(identified) }
         } catch StoreError.tokenReplayed {
             throw replayed()
+        } catch StoreError.limited(let refusal) {
+            metrics.limited(refusal.kind.rawValue)
+            throw APIError(refusal)
         }
     }
 
