@@ -96,14 +96,17 @@ public final class Device: Sendable {
 
     /// One request with a fresh token, and once more after a `401` that carries the server's time.
     package func perform(
-        _ method: String, path: String, form: [(name: String, value: String)]?
+        _ method: String, path: String, form: [(name: String, value: String)]?,
+        headers: [(name: String, value: String)] = [], deadline: Duration? = nil
     ) async throws -> DeviceResponse {
-        let response = try await client.send(method, path: path, password: try token(), form: form)
+        let response = try await client.send(
+            method, path: path, password: try token(), form: form, headers: headers, deadline: deadline)
         guard response.status == 401, let date = response.header("Date"),
             let seconds = WireTime.seconds(httpDate: date)
         else { return response }
         state.withLock { $0.correctionMs = seconds * 1000 - client.nowMs() }
-        return try await client.send(method, path: path, password: try token(), form: form)
+        return try await client.send(
+            method, path: path, password: try token(), form: form, headers: headers, deadline: deadline)
     }
 
     private func token() throws -> String {

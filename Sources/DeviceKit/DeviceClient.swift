@@ -113,7 +113,8 @@ public struct DeviceClient: Sendable {
 
     /// One request. Basic user is the literal `token`, as with the published SDKs.
     func send(
-        _ method: String, path: String, password: String?, form: [(name: String, value: String)]?
+        _ method: String, path: String, password: String?, form: [(name: String, value: String)]?,
+        headers more: [(name: String, value: String)] = [], deadline: Duration? = nil
     ) async throws -> DeviceResponse {
         var headers: [(name: String, value: String)] = [
             // The SDKs ask for this type on GET too; servers answer JSON to everything.
@@ -124,10 +125,11 @@ public struct DeviceClient: Sendable {
         if let password {
             headers.append(("Authorization", "Basic " + Enrolment.base64(Array("token:\(password)".utf8))))
         }
+        headers += more
         return try await transport.send(
             DeviceRequest(
                 method: method, url: apiURL + path, headers: headers, body: form.map { FormEncoding.encode($0) }),
-            deadline: deadline)
+            deadline: deadline ?? self.deadline)
     }
 
     /// Throws the server's refusal unless the status is below 300.

@@ -180,6 +180,31 @@ struct DeviceTests {
         }
     }
 
+    @Test("waiting hands the tag on, and is over with a change, without one, or with a refusal")
+    func waiting() async throws {
+        try await withDevice { number, _ in
+            switch number {
+            case 0: ServerReply(headers: [.eTag: "\"a\""], body: challengeJSON("pending"))
+            case 1: ServerReply(status: 304, headers: [.eTag: "\"a\""])
+            case 2: ServerReply(headers: [.eTag: "\"b\""], body: challengeJSON("expired"))
+            case 3: ServerReply(body: challengeJSON("pending"))
+            default: refusal(404, 20404)
+            }
+        } body: { device, requests in
+            let first = try #require(try await device.challenge(challengeSID, after: nil))
+            #expect(first.challenge.status == .pending && first.tag == "\"a\"")
+            #expect(requests.all[0].target == Self.base + "/Challenges/" + challengeSID + "?Wait=0")
+            #expect(requests.all[0].headers[.ifNoneMatch] == nil)
+            #expect(try await device.challenge(challengeSID, after: first, waitSeconds: 99) == nil)
+            #expect(requests.all[1].target.hasSuffix("?Wait=30"))
+            #expect(requests.all[1].headers[.ifNoneMatch] == "\"a\"")
+            let last = try await device.challenge(challengeSID, after: first)
+            #expect(last?.challenge.status == .expired && last?.tag == "\"b\"")
+            await #expect(throws: DeviceError.self) { try await device.challenge(challengeSID, after: last) }
+            await #expect(throws: DeviceError.self) { try await device.challenge(challengeSID, after: last) }
+        }
+    }
+
     @Test("listing follows the pages and keeps each challenge's own bytes")
     func listing() async throws {
         let second = "YC03" + String(repeating: "c", count: 30)

@@ -1,0 +1,37 @@
+extension Device {
+    /// A challenge as it reads now, and what stands for that.
+    public struct Reading: Sendable, Hashable {
+        public let challenge: DeviceChallenge
+        /// To be handed to the next ``Device/challenge(_:after:waitSeconds:)``.
+        public let tag: String
+    }
+
+    /// Waits on the server until a challenge reads another way than before: a sheet that is open closes when another device has
+    /// answered, or the question was withdrawn. Ask again for as long as the sheet is open.
+    /// - Parameters:
+    ///   - sid: `YC…`.
+    ///   - last: what this returned before; nil: answers at once.
+    ///   - waitSeconds: 0 to 30.
+    /// - Returns: nil when nothing changed in that time, or the server holds too many who wait.
+    /// - Throws: ``DeviceError``, as ``challenge(_:)``.
+    public func challenge(
+        _ sid: String, after last: Reading?, waitSeconds: Int = 25
+    ) async throws -> Reading? {
+        let seconds = min(max(waitSeconds, 0), 30)
+        let response = try await perform(
+            "GET", path: "\(challengesPath)/\(FormEncoding.escape(sid))?Wait=\(last == nil ? 0 : seconds)", form: nil,
+            headers: last.map { [("If-None-Match", $0.tag)] } ?? [],
+            deadline: client.deadline + .seconds(seconds))
+        if response.status == 304 { return nil }
+        try DeviceClient.expectSuccess(response)
+        guard let tag = response.header("ETag") else {
+            throw DeviceError.malformedReply("the challenge has no ETag: the server knows no Wait")
+        }
+        let challenge = try DeviceChallenge(
+            json: response.body, signatureFields: response.header("Twilio-Verify-Signature-Fields"))
+        guard challenge.sid == sid else {
+            throw DeviceError.malformedReply("the server answered with another challenge than the one asked for")
+        }
+        return Reading(challenge: challenge, tag: tag)
+    }
+}
