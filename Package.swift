@@ -79,6 +79,7 @@ let package = Package(
             name: "CRdKafka", pkgConfig: "rdkafka", providers: [.apt(["librdkafka-dev"])]),
         .systemLibrary(
             name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
+        .systemLibrary(name: "CAllocator"),
 
         .target(
             name: "KafkaClient",
@@ -142,7 +143,8 @@ let package = Package(
         .executableTarget(
             name: "beckon",
             dependencies: [
-                "AckTracker", "ChallengeModel", "ChallengeStore", "DeviceKit", "DispatcherWorker", "KafkaClient",
+                "AckTracker", "CAllocator", "ChallengeModel", "ChallengeStore", "DeviceKit", "DispatcherWorker",
+                "KafkaClient",
                 "Producer", "PushGateway", "ServiceSupport", "Simulators", .argumentParser, .asyncHTTPClient,
                 .configuration, .crypto, .hummingbird, .logging, .metrics, .nioCore, .nioHTTP1, .nioSSL,
                 .serviceLifecycle, .unixSignals,

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CAllocator
 import Foundation
 
 @main
@@ -24,6 +25,7 @@ struct Beckon: AsyncParsableCommand {
     static func main() async {
         // librdkafka's TLS writes go through OpenSSL, which raises SIGPIPE before NIO has switched it off.
         signal(SIGPIPE, SIG_IGN)
+        beckon_bound_allocator()
         do {
             var command = try parseAsRoot()
             if var asynchronous = command as? any AsyncParsableCommand {
