@@ -39,7 +39,8 @@ public struct DispatcherConfiguration: Sendable {
     /// deferred at once, so that it stops nobody else.
     public var stallBound: Duration = .seconds(2)
 
-    /// Fingerprints of pushes that are done, over all lanes: two minutes of 8,000 a second, 40 s of 25,000.
+    /// Fingerprints of pushes that are done, over all lanes: two minutes of about 5,000 a second,
+    /// half a minute of 25,000.
     public var doneSetBytes = 12 << 20
     /// Fingerprints of receipts, resolutions and later dispatches, over all lanes.
     public var factBytes = 16 << 20

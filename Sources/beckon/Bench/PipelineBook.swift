@@ -79,21 +79,22 @@ final class PipelineBook: Sendable {
     }
 
     private func note(_ items: [PartitionItem]) {
-        var found: [(index: Int, isAccepted: Bool, atMs: Int64)] = []
+        var found: [(index: Int, partition: Int, isAccepted: Bool, atMs: Int64)] = []
         found.reserveCapacity(items.count)
         for case .record(let record) in items {
             guard let index = PipelineLoad.index(ofKey: record.key), index < count,
                 let value = try? OutcomeRecord(value: record.value, contentType: ContentType.protobuf.rawValue),
                 case .push(let outcome) = value.kind
             else { continue }
-            found.append((index, outcome.disposition == .accepted, outcome.atMs))
+            found.append(
+                (index, Int(record.topicPartition.partition), outcome.disposition == .accepted, outcome.atMs))
         }
         guard !found.isEmpty else { return }
         let isComplete = state.withLock { state in
-            for (index, isAccepted, atMs) in found {
+            for (index, partition, isAccepted, atMs) in found {
                 if state.accepted[index] == 0, state.others[index] == 0 {
                     state.seen += 1
-                    state.leads[Int(items[0].partition)] -= Int(state.sizes[index])
+                    state.leads[partition] -= Int(state.sizes[index])
                     state.latencies.append(Int32(clamping: atMs - state.fedAtMs[index]))
                 }
                 if isAccepted { state.accepted[index] &+= 1 } else { state.others[index] &+= 1 }
@@ -131,12 +132,5 @@ final class PipelineBook: Sendable {
             }
             return report
         }
-    }
-}
-
-extension PartitionItem {
-    fileprivate var partition: Int32 {
-        if case .record(let record) = self { return record.topicPartition.partition }
-        return 0
     }
 }
