@@ -13,32 +13,32 @@ import ServiceSupport
 struct APIBench {
     struct Call: Encodable {
         let count: Int
-        let p50_ms: Double
-        let p99_ms: Double
+        let p50Ms: Double
+        let p99Ms: Double
     }
 
     struct Report: Encodable {
         var creates = 0
         var seconds = 0.0
-        var per_second = 0.0
-        var p50_ms = 0.0
-        var p99_ms = 0.0
+        var perSecond = 0.0
+        var p50Ms = 0.0
+        var p99Ms = 0.0
         var errors = 0
-        var first_error: String?
+        var firstError: String?
         var calls: [String: Call]?
-        var cpu_us_per_create = 0.0
-        var broker_cpu_us = 0.0
-        var rss_mb = 0.0
-        var idle_connections = 0
-        var commits_per_second = 0.0
-        var outbox_rows = 0.0
+        var cpuUsPerCreate = 0.0
+        var brokerCpuUs = 0.0
+        var rssMb = 0.0
+        var idleConnections = 0
+        var commitsPerSecond = 0.0
+        var outboxRows = 0.0
         var factors = 0
-        var closed_challenges = 0
+        var closedChallenges = 0
         var kafka = "up"
-        var hello_per_second = 0.0
-        var hello_cpu_us = 0.0
+        var helloPerSecond = 0.0
+        var helloCpuUs = 0.0
         var ratio = 0.0
-        var load_1m = 0.0
+        var loadAverage = 0.0
     }
 
     let options: BenchAPICommand
@@ -68,7 +68,7 @@ struct APIBench {
             path: named == "temporary" ? folder.appending(path: "store.sqlite").path : named, people: options.factors,
             closedChallenges: options.closedChallenges, logger: logger)
         var report = Report()
-        (report.factors, report.closed_challenges) = (options.factors, options.closedChallenges)
+        (report.factors, report.closedChallenges) = (options.factors, options.closedChallenges)
         if options.helloSeconds > 0 { try await hello(folder, &report) }
         let broker = try BenchChild("broker", ["broker", "--admin-port", "0"], [:], folder, log: nil)
         children.append(broker)
@@ -107,19 +107,19 @@ struct APIBench {
             group.cancelAll()
             return result
         }
-        report.idle_connections = idle.open
+        report.idleConnections = idle.open
         try await idle.close()
         take(result, into: &report)
         let calls = Double(max(1, result.count))
-        report.cpu_us_per_create = rounded((producer.cpuSeconds - cpu) * 1e6 / calls)
-        report.broker_cpu_us = rounded((broker.cpuSeconds - brokerCPU) * 1e6 / calls)
-        report.rss_mb = rounded(memory.megabytes.0)
-        report.outbox_rows = try await metric("beckon_outbox_rows", admin, client)
-        report.commits_per_second = rounded(
+        report.cpuUsPerCreate = rounded((producer.cpuSeconds - cpu) * 1e6 / calls)
+        report.brokerCpuUs = rounded((broker.cpuSeconds - brokerCPU) * 1e6 / calls)
+        report.rssMb = rounded(memory.megabytes.0)
+        report.outboxRows = try await metric("beckon_outbox_rows", admin, client)
+        report.commitsPerSecond = rounded(
             (try await metric("beckon_store_commits_total", admin, client) - commitsBefore) / result.seconds)
-        if report.hello_per_second > 0 { report.ratio = rounded(report.per_second / report.hello_per_second) }
+        if report.helloPerSecond > 0 { report.ratio = rounded(report.perSecond / report.helloPerSecond) }
         var loads = [0.0, 0, 0]
-        if getloadavg(&loads, 3) > 0 { report.load_1m = rounded(loads[0]) }
+        if getloadavg(&loads, 3) > 0 { report.loadAverage = rounded(loads[0]) }
         return report
     }
 
@@ -149,8 +149,8 @@ struct APIBench {
             throw error
         }
         await child.stop()
-        report.hello_per_second = rounded(Double(result.count) / result.seconds)
-        report.hello_cpu_us = rounded(cpu * 1e6 / Double(max(1, result.count)))
+        report.helloPerSecond = rounded(Double(result.count) / result.seconds)
+        report.helloCpuUs = rounded(cpu * 1e6 / Double(max(1, result.count)))
     }
 
     private func take(_ result: HTTPLoad.Report, into report: inout Report) {
@@ -158,18 +158,18 @@ struct APIBench {
         all.latencies["all"] = result.latencies.values.flatMap { $0 }.sorted()
         report.creates = result.count
         report.seconds = rounded(result.seconds)
-        report.per_second = rounded(Double(result.count) / result.seconds)
-        report.p50_ms = rounded(all.milliseconds(0.5, kind: "all"))
-        report.p99_ms = rounded(all.milliseconds(0.99, kind: "all"))
-        (report.errors, report.first_error) = (result.errors, result.firstError)
+        report.perSecond = rounded(Double(result.count) / result.seconds)
+        report.p50Ms = rounded(all.milliseconds(0.5, kind: "all"))
+        report.p99Ms = rounded(all.milliseconds(0.99, kind: "all"))
+        (report.errors, report.firstError) = (result.errors, result.firstError)
         guard result.latencies.count > 1 else { return }
         report.calls = Dictionary(
             uniqueKeysWithValues: result.latencies.map { kind, latencies in
                 (
                     kind,
                     Call(
-                        count: latencies.count, p50_ms: rounded(result.milliseconds(0.5, kind: kind)),
-                        p99_ms: rounded(result.milliseconds(0.99, kind: kind)))
+                        count: latencies.count, p50Ms: rounded(result.milliseconds(0.5, kind: kind)),
+                        p99Ms: rounded(result.milliseconds(0.99, kind: kind)))
                 )
             })
     }

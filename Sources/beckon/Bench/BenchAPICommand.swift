@@ -13,7 +13,7 @@ struct BenchAPICommand: AsyncParsableCommand {
             due to its reply), errors, calls (the same by kind, for a mixed load), cpu_us_per_create (of the Producer, user and \
             system, per call), broker_cpu_us, rss_mb (the Producer's highest), idle_connections (open at the end), commits_per_second, outbox_rows (not relayed yet), \
             factors, closed_challenges, kafka (up or down), hello_per_second, hello_cpu_us, ratio (per_second to \
-            hello_per_second), load_1m (of the machine, at the end).
+            hello_per_second), load_average (of the machine over a minute, at the end).
             """)
 
     enum Load: String, ExpressibleByArgument, CaseIterable {
@@ -52,7 +52,8 @@ struct BenchAPICommand: AsyncParsableCommand {
     func run() async throws {
         let report = try await APIBench(options: self).run()
         let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys]
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        encoder.keyEncodingStrategy = .convertToSnakeCase
         print(String(decoding: try encoder.encode(report), as: UTF8.self))
         if report.errors > 0 { throw ExitCode.failure }
     }
