@@ -49,13 +49,12 @@ public struct PhonePool: Sendable {
         try await reception.register(profile.provider, token: pushToken, appID: profile.appID)
         let access = try await backend.createAccessToken(
             serviceSID: serviceSID, identity: identity, friendlyName: name)
-        let device = try await devices.register(
-            accessToken: access,
-            enrolment: Enrolment(
+        let device = try await register(
+            access,
+            Enrolment(
                 serviceSID: serviceSID, identity: identity, friendlyName: name, appID: profile.appID,
                 platform: PushPlatform(rawValue: profile.provider.rawValue) ?? .none, pushToken: pushToken,
-                notificationsEnabled: profile.behaviour == .notificationsOff ? false : nil),
-            signer: SoftwareKey())
+                notificationsEnabled: profile.behaviour == .notificationsOff ? false : nil))
         try await device.verify()
         return SimulatedPhone(
             name: name, device: device, provider: profile.provider, behaviour: profile.behaviour, reception: reception,
@@ -74,6 +73,19 @@ public struct PhonePool: Sendable {
             }
             return proof
         }
+    }
+
+    /// Phones enrol faster than people: 60328 (so many new identities a second) is waited for, a minute at most.
+    private func register(_ accessToken: String, _ enrolment: Enrolment) async throws -> Device {
+        for _ in 0..<60 {
+            do {
+                return try await devices.register(
+                    accessToken: accessToken, enrolment: enrolment, signer: SoftwareKey())
+            } catch DeviceError.refused(let refusal) where refusal.code == 60328 {
+                try await Task.sleep(for: .seconds(1))
+            }
+        }
+        return try await devices.register(accessToken: accessToken, enrolment: enrolment, signer: SoftwareKey())
     }
 
     /// Enrols one phone per identity, some at once.
