@@ -88,7 +88,7 @@ public struct DeliveryAudit: Sendable, CustomStringConvertible {
     public var description: String {
         """
         created \(created.count), pushed \(pushed.count), confirmed \(confirmed.count), resolved \(resolved.count), \
-        escalated \(escalated.count), lost \(created.subtracting(pushed).subtracting(escalated).count), \
+        escalated \(escalated.count), lost \(created.subtracting(pushed).subtracting(escalated).subtracting(confirmed).count), \
         duplicated \(duplicatedUnits.count), after expiry \(afterExpiry.count), after receipt \(afterReceipt.count), \
         most attempts \(mostAttempts), dispatches without outcome \(withoutOutcome.count), not confirmed after so many \
         attempts \(unconfirmedByAttempts.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)" })

@@ -34,7 +34,7 @@ struct SecrecyTests {
         try #require(try answer.json()["beckon"]?["number_matching"]?["number"]?.stringValue, "\(answer.text)")
     }
 
-    @Test("in the backend's replies; in no device's reply, record, event, trail, log, nor in the store's file")
+    @Test("in the backend's replies; in no device's, no record, event, timeline, trail, log, nor in the store's file")
     func number() async throws {
         let lines = Recorder.Lines()
         let logger = Logger(label: "test") { _ in Recorder(lines: lines) }
@@ -104,6 +104,13 @@ struct SecrecyTests {
                         }
                 }
                 let trail = try await producer.get("/v1/AuditEvents?PageSize=1000", as: producer.backend)
+                var timelines = ""
+                for challenge in [sid, second] {
+                    timelines += try await producer.get(
+                        "\(phone.challengesPath)/\(challenge)/Timeline", as: producer.backend
+                    ).text
+                }
+                #expect(timelines.contains("denied") && timelines.contains("approved"))
                 let records = topics.flatMap { tail.records(of: $0) }
                 let files = ["", "-wal"].compactMap { FileManager.default.contents(atPath: producer.storePath + $0) }
                 #expect(replies.count == 12 && records.count >= 9 && files.count == 2 && lines.all.utf8.count > 500)
@@ -112,6 +119,7 @@ struct SecrecyTests {
                     #expect(search.isIn(created.text) == (secret == number), "the search finds what is there")
                     for reply in replies { #expect(!search.isIn(reply), "a device's reply") }
                     #expect(!search.isIn(reader.text) && !search.isIn(trail.text))
+                    #expect(!search.isIn(timelines), "the timeline")
                     for record in records {
                         let headers = record.headers.map { record.headers.text(of: $0.name) ?? "" }.joined(
                             separator: "\n")
