@@ -83,7 +83,7 @@ struct APIBench {
         if options.load == .list {
             // Something to be found: a pending challenge for each of those who will ask.
             _ = try await load(
-                port, rate: 1000, seconds: Double(world.callers.count) / 1000 + 0.2,
+                port, rate: 1000, seconds: Double(min(world.callers.count, BenchWorld.mostListers)) / 1000 + 0.2,
                 scripts: world.creates(options.connections))
         }
         if options.kafkaDown {

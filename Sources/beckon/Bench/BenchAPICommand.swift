@@ -31,8 +31,7 @@ struct BenchAPICommand: AsyncParsableCommand {
     @Option(help: "Calls per second; 0: as many as there can be.") var rate = 0.0
     @Option(help: "Seconds of load.") var seconds = 10.0
     @Option(help: "Connections of the client.") var connections = 64
-    @Option(help: "Factors in the store, one identity each, before the load; few meet the limits.") var factors =
-        10_000
+    @Option(help: "Factors in the store, one identity each, before the load.") var factors = 100_000
     @Option(help: "Answered challenges in the store before the load.") var closedChallenges = 0
     @Option(help: "Connections that are opened before the load and say nothing.") var idle = 0
     @Flag(help: "The broker goes down before the load starts.") var kafkaDown = false

@@ -26,7 +26,7 @@ struct BenchWorld: Sendable {
     let signer: SoftwareKey
     let recordKeys: KeyRing
     let people: Int
-    /// The people who call, at most 10,000 of all.
+    /// The people who call, in no order.
     let callers: [Int]
     private let path: String
     private let deed: Deed
@@ -60,7 +60,7 @@ struct BenchWorld: Sendable {
         signer = deed.deviceKey
         recordKeys = try KeyRing(parsing: deed.recordKeys)
         authorization = Data("\(account):\(deed.authToken)".utf8).base64EncodedString()
-        callers = people <= 10_000 ? Array(0..<people) : (0..<10_000).map { _ in Int.random(in: 0..<people) }
+        callers = Array((0..<people).shuffled().prefix(Self.mostCallers))
     }
 
     private static func fill(_ path: String, _ people: Int, _ closed: Int, _ logger: Logger) async throws -> Deed {
@@ -113,6 +113,11 @@ struct BenchWorld: Sendable {
 
     // MARK: - Loads
 
+    /// Ten seconds of creations as fast as they come ask each of so many about once: nobody meets the limits per identity.
+    private static let mostCallers = 100_000
+    /// Those whose devices list, who have one challenge pending each.
+    static let mostListers = 10_000
+
     /// People shared out over connections.
     private func share(_ connection: Int, _ connections: Int) -> [Int] {
         let mine = callers.indices.filter { $0 % connections == connection }.map { callers[$0] }
@@ -129,7 +134,10 @@ struct BenchWorld: Sendable {
         try (0..<connections).map { index in
             // A device uses one token for many reads.
             FixedScript(
-                kind: "list", requests: try share(index, connections).prefix(200).map { try list(for: $0) },
+                kind: "list",
+                requests: try share(index, connections).prefix(Self.mostListers / connections + 1).map {
+                    try list(for: $0)
+                },
                 expecting: 200)
         }
     }
