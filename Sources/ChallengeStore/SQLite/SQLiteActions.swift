@@ -19,10 +19,14 @@ extension Database {
         _ stored: StoredChallenge, service: Service, limits: ChallengeLimits, nowMs: Int64
     ) throws -> Challenge {
         var challenge = stored.challenge
+        if let untilMs = try quietUntilMs(of: challenge.entity, limits: limits, nowMs: nowMs) {
+            // The reply says so, as for one that is made meanwhile.
+            challenge.quietUntilMs = untilMs
+            return challenge
+        }
         let latencyMs = challenge.redelivery.expectedLatencyMs
         guard challenge.notifications < StorePolicy.notificationsPerChallenge,
-            nowMs - challenge.updatedAtMs >= Int64(latencyMs == 0 ? 8000 : latencyMs),
-            try quietUntilMs(of: challenge.entity, limits: limits, nowMs: nowMs) == nil
+            nowMs - challenge.updatedAtMs >= Int64(latencyMs == 0 ? 8000 : latencyMs)
         else { return challenge }
         try resend(stored, as: .generate(nowMs: nowMs), pushExpiresAtMs: nil, service: service, nowMs: nowMs)
         challenge.notifications += 1

@@ -34,9 +34,20 @@ extension SQLiteChallengeStore {
         let fallbacks = new.fallbacks.isEmpty ? policy.fallbacks : new.fallbacks
         let factors = try database.resolveTargets(of: entity.sid, named: new.factor, fallbacks: fallbacks)
         let former = try database.pendingChallenge(ofAction: new.actionKey, entity: entity.sid)
-        if let former, former.challenge.stands(for: new, under: rules, nowMs: nowMs) {
+        // One that a device of now was not asked by, because it came or was replaced since, stands for nothing.
+        if let former, former.challenge.stands(for: new, under: rules, nowMs: nowMs),
+            try factors.allSatisfy({ try database.isTarget($0.sid, of: former.challenge.sid) })
+        {
             let challenge = try database.pushAgain(former, service: service, limits: limits, nowMs: nowMs)
             try database.remember(new.idempotency, made: challenge.sid, nowMs: nowMs)
+            if let requestID = new.requestID {
+                try database.remember(requestID, made: challenge, nowMs: nowMs)
+                // Over Kafka nothing else tells the backend which challenge stands for its request.
+                try database.emit(
+                    .challengeCreated, challenge, ["request_id": .string(requestID)],
+                    id: "\(new.account)/\(new.service)/\(requestID)/\(EventType.challengeCreated.rawValue)",
+                    traceparent: new.traceparent, nowMs: nowMs)
+            }
             return .success(ChallengeCreation(challenge: challenge, outcome: .reused))
         }
         let isFormerLive = former.map { $0.challenge.expiresAtMs > nowMs } ?? false
@@ -156,14 +167,7 @@ extension Database {
                 [challenge.sid.rawValue, factor.sid.rawValue, budget])
             targets.append(factor.dispatchTarget(of: service, backgroundBudget: budget))
         }
-        if let requestID = challenge.requestID {
-            try run(
-                """
-                INSERT OR REPLACE INTO request_ids (account_sid, service_sid, request_id, challenge_sid, created_ms) \
-                VALUES (?, ?, ?, ?, ?)
-                """,
-                [challenge.account.rawValue, challenge.service.rawValue, requestID, challenge.sid.rawValue, nowMs])
-        }
+        if let requestID = challenge.requestID { try remember(requestID, made: challenge, nowMs: nowMs) }
         if isPushed { try dispatch(challenge, .creation, to: targets, traceparent: traceparent, nowMs: nowMs) }
         try emit(
             .challengeCreated, challenge,
@@ -176,6 +180,16 @@ extension Database {
                 .quiet, of: entity, id: challenge.sid.rawValue, challenge: challenge.sid,
                 fallbacks: challenge.fallbacks, untilMs: quietUntilMs, nowMs: nowMs)
         }
+    }
+
+    /// Keeps what a request id made, or which live challenge stands for it.
+    func remember(_ requestID: String, made challenge: Challenge, nowMs: Int64) throws {
+        try run(
+            """
+            INSERT OR REPLACE INTO request_ids (account_sid, service_sid, request_id, challenge_sid, created_ms) \
+            VALUES (?, ?, ?, ?, ?)
+            """,
+            [challenge.account.rawValue, challenge.service.rawValue, requestID, challenge.sid.rawValue, nowMs])
     }
 
     /// What a request id made within its life; nil: it is free.
@@ -228,8 +242,8 @@ extension Database {
 
     /// An event of a challenge: enough for a webhook, nothing of its details.
     func emit(
-        _ type: EventType, _ challenge: Challenge, _ more: [String: EventValue] = [:], traceparent: String?,
-        nowMs: Int64
+        _ type: EventType, _ challenge: Challenge, _ more: [String: EventValue] = [:], id: String? = nil,
+        traceparent: String?, nowMs: Int64
     ) throws {
         var data: [String: EventValue] = [
             "account_sid": .string(challenge.account.rawValue), "service_sid": .string(challenge.service.rawValue),
@@ -241,6 +255,6 @@ extension Database {
         if let requestID = challenge.requestID { data["request_id"] = .string(requestID) }
         try emit(
             type, account: challenge.account, service: challenge.service.rawValue, subject: challenge.sid.rawValue,
-            data: data.merging(more) { $1 }, traceparent: traceparent, nowMs: nowMs)
+            id: id, data: data.merging(more) { $1 }, traceparent: traceparent, nowMs: nowMs)
     }
 }

@@ -86,7 +86,7 @@ extension Database {
         let untilMs = nowMs + limits.quietMs
         try run("UPDATE entities SET quiet_until_ms = ? WHERE sid = ?", [untilMs, entity.sid.rawValue])
         try emitLimit(
-            .quiet, of: entity, id: challenge.sid.rawValue, fallbacks: challenge.fallbacks, untilMs: untilMs,
+            .quiet, of: entity, id: "\(challenge.sid)/denied", fallbacks: challenge.fallbacks, untilMs: untilMs,
             nowMs: nowMs)
     }
 

@@ -168,6 +168,38 @@ extension ConformanceCase {
             #expect(late.outcome == .created)
             #expect(try await world.stored(afresh.challenge.sid)?.status == .expired)
         },
+        ConformanceCase("a request over Kafka for which a live challenge stands is told which, and keeps its id") {
+            world in
+            _ = try await world.factor()
+            var new = world.newChallenge(requestID: "r-1")
+            new.actionKey = "attempt-1"
+            let first = try await world.store.create(new, nowMs: World.t0)
+            _ = try await world.drain()
+            new.requestID = "r-2"
+            let second = try await world.store.create(new, nowMs: World.t0 + 1000)
+            #expect(second.outcome == .reused && second.challenge.sid == first.challenge.sid)
+            let told = try await world.drain().rows.filter { $0.topic == .events }.map {
+                try CloudEvent(json: $0.value)
+            }
+            #expect(told.map(\.type) == ["beckon.challenge.created"])
+            #expect(told.first?.data["request_id"] == .string("r-2"))
+            #expect(told.first?.subject == first.challenge.sid.rawValue)
+            #expect(told.first?.id.hasSuffix("/r-2/challenge.created") == true, "not the id of the first one's event")
+            _ = try await world.store.cancelChallenge(first.challenge.sid, nowMs: World.t0 + 2000)
+            let again = try await world.store.create(new, nowMs: World.t0 + 3000)
+            #expect(again.outcome == .repeated && again.challenge.sid == first.challenge.sid, "no second question")
+        },
+        ConformanceCase("a challenge of an action that a new device was not asked by is superseded") { world in
+            _ = try await world.factor()
+            var new = world.newChallenge()
+            new.actionKey = "attempt-1"
+            let first = try await world.store.create(new, nowMs: World.t0)
+            let phone = try await world.factor()
+            let second = try await world.store.create(new, nowMs: World.t0 + 1000)
+            #expect(second.outcome == .created && second.challenge.sid != first.challenge.sid)
+            #expect(try await world.stored(first.challenge.sid)?.status == .superseded)
+            #expect(try await world.stored(second.challenge.sid, factor: phone.sid) != nil)
+        },
         ConformanceCase("a challenge of an action is pushed again three times at most") { world in
             _ = try await world.factor()
             var new = world.newChallenge(expiresAtMs: World.t0 + 3_000_000)
