@@ -225,6 +225,27 @@ struct TransportTests {
         }
     }
 
+    @Test("a connection given up while streams are open closes when these time out too")
+    func lateTimeouts() async throws {
+        var script = ScriptedServer.Script()
+        script.react = { $0.connection == 0 && $0.number > 1 ? .stall : .accept }
+        try await ScriptedServer.run(script) { server in
+            try await Rig.run(server.url, configure: { $0.deadline = .seconds(1) }) { rig in
+                #expect(await rig.send(Rig.push()).disposition == .accepted)
+                async let first = rig.volley(5, inFlight: 5)
+                #expect(await eventually { server.seen.requests.count == 6 })
+                // So much later are the deadlines of the others: ticks are 25 ms apart.
+                try await Task.sleep(for: .milliseconds(300))
+                let late = await rig.volley(3, inFlight: 3)
+                #expect(await first.summary == ["unknown timeout": 5])
+                #expect(late.summary == ["unknown timeout": 3])
+                #expect(await rig.send(Rig.push()).disposition == .accepted)
+                #expect(server.seen.connections == 2)
+                #expect(await eventually { server.seen.openConnections == 1 })
+            }
+        }
+    }
+
     @Test("a connection that falls silent is found by PING and closed; the next push takes another")
     func silence() async throws {
         var script = ScriptedServer.Script()

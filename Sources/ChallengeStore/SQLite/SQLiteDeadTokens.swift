@@ -40,7 +40,10 @@ extension Database {
         _ credential: CredentialSID, _ outcome: PushOutcome, brake: TokenBrake, nowMs: Int64
     ) throws {
         if try isDying(credential, brake: brake, nowMs: nowMs) {
-            return try extend(.dying, credential, nowMs: nowMs)
+            // Where pushes are taken again a single death is a usual one, and there is always one: it does not hold the brake.
+            let accepted = try pushes(of: credential, sinceMs: nowMs - StorePolicy.failureWindowMs).accepted
+            if accepted < brake.minimum { try extend(.dying, credential, nowMs: nowMs) }
+            return
         }
         guard let row = try row("SELECT \(Factor.columns) FROM factors WHERE sid = ?", [outcome.factorSid]) else {
             return

@@ -126,6 +126,8 @@ final class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
                     metadata: ["host": "\(pool.endpoint)", "in-a-row": "\(timeoutsInARow)"])
                 drain()
             }
+            // A draining one may just have lost its last stream, and nothing comes any more that would show it.
+            closeIfDrained()
         }
         return earliest
     }
@@ -196,6 +198,7 @@ final class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
     func channelWritabilityChanged(context: ChannelHandlerContext) {
         if context.channel.isWritable {
             write()
+            closeIfDrained()
             pool.pump()
         }
         context.fireChannelWritabilityChanged()

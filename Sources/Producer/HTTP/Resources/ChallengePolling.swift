@@ -48,7 +48,8 @@ extension API {
         guard reply.body?["status"]?.stringValue == ChallengeStatus.pending.rawValue,
             let expiresAtMs = reply.body?["expiration_date"]?.stringValue.flatMap({ Timestamp.epochMs($0) })
         else { return nil }
-        return .now + .milliseconds(expiresAtMs - call.nowMs)
+        // The text is cut to the second: a moment too late wakes once, one too early would look again and again.
+        return .now + .milliseconds(expiresAtMs + 1000 - call.nowMs)
     }
 
     /// How far a challenge has come, where a backend reads the extensions of it.
