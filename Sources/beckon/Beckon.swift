@@ -25,7 +25,8 @@ struct Beckon: AsyncParsableCommand {
     static func main() async {
         // librdkafka's TLS writes go through OpenSSL, which raises SIGPIPE before NIO has switched it off.
         signal(SIGPIPE, SIG_IGN)
-        beckon_bound_allocator()
+        // Dispatchers only: with one arena the tracker replays 184,000 records/s in place of 304,000.
+        if CommandLine.arguments.dropFirst().first == "dispatcher" { beckon_bound_allocator() }
         do {
             var command = try parseAsRoot()
             if var asynchronous = command as? any AsyncParsableCommand {
