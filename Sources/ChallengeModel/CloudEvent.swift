@@ -121,18 +121,18 @@ public struct CloudEvent: Sendable, Hashable, Codable {
             (#","time":"#, time), (#","type":"#, type),
         ] {
             out.append(contentsOf: name.utf8)
-            EventJSON.append(value, to: &out)
+            JSONText.append(value, to: &out)
         }
         out.append(UInt8(ascii: "}"))
         return out
     }
 }
 
-/// JSON as events hold it, without spaces, nothing escaped that need not be.
+/// JSON as events hold it, without spaces.
 private enum EventJSON {
     static func append(_ value: EventValue, to out: inout [UInt8]) {
         switch value {
-        case .string(let text): append(text, to: &out)
+        case .string(let text): JSONText.append(text, to: &out)
         case .integer(let number): out.append(contentsOf: String(number).utf8)
         case .boolean(let flag): out.append(contentsOf: (flag ? "true" : "false").utf8)
         case .list(let values):
@@ -151,29 +151,11 @@ private enum EventJSON {
         out.append(UInt8(ascii: "{"))
         for (index, member) in members.sorted(by: { $0.key < $1.key }).enumerated() {
             if index > 0 { out.append(UInt8(ascii: ",")) }
-            append(member.key, to: &out)
+            JSONText.append(member.key, to: &out)
             out.append(UInt8(ascii: ":"))
             append(member.value, to: &out)
         }
         out.append(UInt8(ascii: "}"))
-    }
-
-    static func append(_ text: String, to out: inout [UInt8]) {
-        out.append(UInt8(ascii: "\""))
-        for byte in text.utf8 {
-            switch byte {
-            case UInt8(ascii: "\""), UInt8(ascii: "\\"):
-                out.append(UInt8(ascii: "\\"))
-                out.append(byte)
-            case 0..<0x20:
-                let digits = Array("0123456789abcdef".utf8)
-                out.append(contentsOf: #"\u00"#.utf8)
-                out.append(digits[Int(byte >> 4)])
-                out.append(digits[Int(byte & 15)])
-            default: out.append(byte)
-            }
-        }
-        out.append(UInt8(ascii: "\""))
     }
 }
 

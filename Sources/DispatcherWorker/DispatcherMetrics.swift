@@ -130,7 +130,7 @@ final class DispatcherMetrics: Sendable {
         counter.increment()
     }
 
-    func dropped(_ reason: DropReason) { count(.dropped, [("reason", reason.metricLabel)]) }
+    func dropped(_ reason: DropReason) { count(.dropped, [("reason", reason.word)]) }
 }
 
 extension Platform {
@@ -156,21 +156,6 @@ extension Disposition {
         case .credentialFault: "credential-fault"
         case .unknown: "unknown"
         case .dropped: "dropped"
-        case .unspecified, .UNRECOGNIZED: "other"
-        }
-    }
-}
-
-extension DropReason {
-    fileprivate var metricLabel: String {
-        switch self {
-        case .expiredBeforePush: "expired"
-        case .resolvedBeforePush: "resolved"
-        case .confirmedBeforePush: "confirmed"
-        case .overtaken: "overtaken"
-        case .alreadyDone: "already-done"
-        case .noPushChannel: "no-push-channel"
-        case .deviceGone: "device-gone"
         case .unspecified, .UNRECOGNIZED: "other"
         }
     }

@@ -93,12 +93,7 @@ struct RecordCodecTests {
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         #expect(try CloudEvent(json: event.jsonBytes()) == event)
         let text = String(decoding: event.jsonBytes(), as: UTF8.self)
-        let short = ["\n": #"\u000a"#, "\t": #"\u0009"#]
-        var expected = String(decoding: try encoder.encode(event), as: UTF8.self)
-        for (character, escape) in short {
-            expected = expected.replacingOccurrences(of: character == "\n" ? #"\n"# : #"\t"#, with: escape)
-        }
-        #expect(text == expected)
+        #expect(text == String(decoding: try encoder.encode(event), as: UTF8.self))
     }
 
     @Test(

@@ -65,6 +65,8 @@ final class ChallengeWatch: Sendable {
     private let gauge: Gauge
     private let refused: Counter
     private let state = Mutex(State())
+    /// Of those whom the last look woke, for each other: at most one each.
+    private let readings = Mutex<[SharedReading: Task<(APIReply, EntityTag), any Error>]>([:])
     private let (signal, signalled) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
 
     /// Epoch milliseconds.
@@ -122,13 +124,32 @@ final class ChallengeWatch: Sendable {
         return end
     }
 
+    /// What one of those who were woken together has read, or is reading, counts for all that would read the same. It was begun
+    /// after the look that woke them, and so is no older than the change.
+    func shared(
+        _ reading: SharedReading?, _ read: @escaping @Sendable () async throws -> (APIReply, EntityTag)
+    ) async throws -> (APIReply, EntityTag) {
+        guard let reading else { return try await read() }
+        // Not a child of any: who began it may hang up while the others wait for it.
+        let task = readings.withLock { readings in
+            if let known = readings[reading] { return known }
+            let task = Task { try await read() }
+            readings[reading] = task
+            return task
+        }
+        return try await task.value
+    }
+
     /// Until the task is cancelled; then nobody waits any more, and nobody can.
     func run() async {
         for await _ in signal {
             while !Task.isCancelled {
                 let count = count
                 gauge.record(count)
-                guard count > 0 else { break }
+                guard count > 0 else {
+                    readings.withLock { $0 = [:] }
+                    break
+                }
                 await look()
                 try? await Task.sleep(for: interval)
             }
@@ -171,6 +192,7 @@ final class ChallengeWatch: Sendable {
             }
             return woken
         }
+        readings.withLock { $0.removeAll(keepingCapacity: true) }
         for (continuation, end) in woken { continuation.resume(returning: end) }
     }
 }

@@ -153,21 +153,6 @@ extension Disposition {
     }
 }
 
-extension DropReason {
-    fileprivate var word: String {
-        switch self {
-        case .expiredBeforePush: "expired"
-        case .resolvedBeforePush: "resolved"
-        case .confirmedBeforePush: "confirmed"
-        case .overtaken: "overtaken"
-        case .alreadyDone: "already-done"
-        case .noPushChannel: "no-push-channel"
-        case .deviceGone: "device-gone"
-        case .unspecified, .UNRECOGNIZED: ""
-        }
-    }
-}
-
 extension ReceiptChannel {
     fileprivate var word: String {
         switch self {

@@ -20,7 +20,8 @@ struct ConformanceCase: Sendable, CustomTestStringConvertible {
     var testDescription: String { sentence }
 
     static let all =
-        accounts + keys + people + challenges + answers + sweeps + races + codes + policies + outbox + delivery
+        accounts + keys + people + challenges + answers + sweeps + races + codes + limits + actions + approvals
+        + outbox + delivery
 }
 
 /// Keys that every store under test gets, so that what it seals can be opened.

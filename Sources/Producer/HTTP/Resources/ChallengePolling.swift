@@ -19,11 +19,16 @@ extension API {
         var call = call
         // Before the reading, so that a change between the two shows as another version.
         var version = seconds == nil ? nil : try await store.challengeVersions([challenge])[0]
+        var isWoken = false
         while true {
-            var reply = try await fetchChallenge(call, service, identity, sid)
-            reply.ignored = parameters.unread
-            let tag = EntityTag(of: reply)
-            reply.headers["ETag"] = tag.text
+            let reading: @Sendable () async throws -> (APIReply, EntityTag) = { [call, ignored = parameters.unread] in
+                var reply = try await fetchChallenge(call, service, identity, sid)
+                reply.ignored = ignored
+                let tag = EntityTag(of: reply)
+                reply.headers["ETag"] = tag.text
+                return (reply, tag)
+            }
+            let (reply, tag) = try await isWoken ? watch.shared(SharedReading(call), reading) : reading()
             guard tag.isKnown(by: call.ifNoneMatch) else { return reply }
             let isOver = ContinuousClock.now >= deadline
             let end =
@@ -37,6 +42,7 @@ extension API {
             }
             if case .changed(let next) = end { version = next }
             try Task.checkCancellation()
+            isWoken = true
             call.nowMs = watch.nowMs()
             // Keys are revoked and factors deleted while somebody waits.
             try await checkAgain(call)
@@ -60,6 +66,19 @@ extension API {
         let progress = DeliveryProgress(challenge, try await store.deliveryFacts(of: challenge.sid))
         let extended = extensions.adding("delivery", .string(progress.rawValue))
         reply.body = .object(members.map { $0.name == "beckon" ? ($0.name, extended) : $0 })
+    }
+}
+
+/// What makes two readings of a challenge one: the same words asked of the same address by the same login. A device reads alone.
+struct SharedReading: Hashable, Sendable {
+    private let path: String
+    private let query: String
+    private let baseURL: String
+    private let reader: Principal
+
+    init?(_ call: APICall) {
+        guard case .backend(let principal)? = call.caller else { return nil }
+        (path, query, baseURL, reader) = (call.path, call.query, call.baseURL, principal)
     }
 }
 
