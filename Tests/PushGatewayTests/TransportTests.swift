@@ -246,6 +246,21 @@ struct TransportTests {
         }
     }
 
+    @Test("a first stream that is never answered holds up nothing for long: another connection is opened beside it")
+    func firstStreamUnanswered() async throws {
+        var script = ScriptedServer.Script()
+        script.react = { $0.connection == 0 ? .stall : .accept }
+        try await ScriptedServer.run(script) { server in
+            try await Rig.run(server.url, configure: { $0.deadline = .seconds(4) }) { rig in
+                async let first = rig.send(Rig.push())
+                #expect(await eventually { server.seen.requests.count == 1 })
+                #expect(await rig.volley(50, inFlight: 50).summary == ["accepted": 50])
+                #expect(server.seen.connections == 2)
+                #expect(await first.reason == "timeout")
+            }
+        }
+    }
+
     @Test("a connection that falls silent is found by PING and closed; the next push takes another")
     func silence() async throws {
         var script = ScriptedServer.Script()

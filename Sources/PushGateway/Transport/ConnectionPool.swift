@@ -16,6 +16,9 @@ final class ConnectionPool: @unchecked Sendable {
         var streamsPerConnection = 1000
         /// See ``HTTP2Connection``.
         var firstStreamAlone = false
+        /// How long the first stream of a connection may stay unanswered before others are opened beside it: a peer that never
+        /// answers that one must not hold up all that wait.
+        var proofPatience = TimeAmount.seconds(1)
         /// Streams in a row that reach their deadline unanswered before the connection is given up.
         var timeoutsBeforeDrain = 5
         /// Nothing received for this long with streams open: PING.
@@ -203,7 +206,7 @@ final class ConnectionPool: @unchecked Sendable {
     private func connectAsNeeded() {
         let live = connections.count { $0.phase == .ready }
         // On their way: those being opened, and those whose first stream is not answered yet.
-        let coming = attempts.count + connections.count { $0.phase == .ready && !$0.isProven }
+        let coming = attempts.count + connections.count { $0.isProving }
         // One connection is kept warm while pushes come at all, so that the first after a GOAWAY need not wait for TLS.
         let isCold = live == 0 && attempts.isEmpty && !isClosing && .now() - lastArrival < .minutes(1)
         guard !waiting.isEmpty || isCold else { return }

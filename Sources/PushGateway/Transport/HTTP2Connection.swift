@@ -47,6 +47,7 @@ final class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
     /// A provider that checks a token per request allows one stream until it has accepted one (Apple, "Establishing a
     /// token-based connection to APNs").
     private(set) var isProven: Bool
+    private var readyAt = NIODeadline.distantFuture
     private var timeoutsInARow = 0
     private var life = ConnectionLife()
     private var needsFlush = false
@@ -67,6 +68,9 @@ final class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
         if !isProven { return session.openStreams == 0 ? 1 : 0 }
         return min(session.peerStreamLimit, settings.streamsPerConnection) - session.openStreams
     }
+
+    /// Ready, but for its first answer, which may still come soon.
+    var isProving: Bool { phase == .ready && !isProven && .now() - readyAt < settings.proofPatience }
 
     // MARK: Asked by the pool
 
@@ -182,6 +186,7 @@ final class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
         life.received()
         if phase == .settling, session.hasSettings {
             phase = .ready
+            readyAt = .now()
             pool.becameReady(self)
         }
         if let goaway = session.goaway, phase == .ready {
