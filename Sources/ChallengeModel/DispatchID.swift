@@ -30,6 +30,8 @@ public enum DispatchID: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
+    public var isAttempt: Bool { if case .attempt = self { true } else { false } }
+
     public var description: String {
         switch self {
         case .creation: "c"

@@ -17,6 +17,8 @@ public enum DispatcherMetricName: String, CaseIterable, Sendable {
     case windowFull = "beckon_dispatcher_window_full_total"
     /// Counter. Times that a lane held its pushes because the last acknowledged commit was too old.
     case holds = "beckon_dispatcher_holds_total"
+    /// Counter. Later attempts that waited until their lane had read `receipts` and `resolutions` to their ends.
+    case attemptsHeld = "beckon_dispatcher_attempts_held_total"
     /// Gauge. Records behind the end of `challenges`, by `partition`.
     case lag = "beckon_dispatcher_lag"
     /// Gauge. Age of the oldest challenge read and not sent, over all lanes, in seconds. The signal to scale on.

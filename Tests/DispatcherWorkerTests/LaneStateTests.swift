@@ -20,6 +20,14 @@ struct LaneStateTests {
         return state
     }
 
+    /// With the facts read to their ends now.
+    func freshState() -> LaneState {
+        var state = state()
+        state.freshness.ask(atMs: now.steadyMs, receipts: 0, resolutions: 0)
+        state.freshness.reach(receipts: 0, resolutions: 0)
+        return state
+    }
+
     func dispatch(_ number: Int, id: String = "c", targets: [DispatchTarget] = [Samples.target()]) -> Intake {
         .dispatch(Samples.checked(Samples.dispatch(number, id: id, targets: targets, expiresAtMs: 1_060_000)))
     }
@@ -77,7 +85,7 @@ struct LaneStateTests {
 
     @Test("the outcome echoes the unit, the registration and the provider's answer")
     func outcome() throws {
-        var state = state()
+        var state = freshState()
         let (id, push) = try #require(
             sends(
                 state.take(
@@ -188,9 +196,54 @@ struct LaneStateTests {
         #expect(dropped == ["c overtaken", "t1 overtaken"])
     }
 
+    @Test("a later attempt waits until receipts and resolutions are read as far as they went half a second ago")
+    func freshness() throws {
+        var (state, now) = (state(), now)
+        let steps = state.take(record(0), dispatch(1, id: "t1"), now: now)
+        #expect(sends(steps).isEmpty)
+        #expect(steps.contains { if case .held = $0 { true } else { false } })
+        #expect(state.holdsBack(now: now) && state.pushes == 1)
+        // A creation does not wait for them, nor for an attempt in front of it.
+        #expect(sends(state.take(record(1), dispatch(2), now: now)).count == 1)
+
+        state.freshness.ask(atMs: now.steadyMs, receipts: 3, resolutions: 0)
+        state.freshness.reach(receipts: 2, resolutions: 0)
+        #expect(state.due(now: now, mayPush: true).isEmpty, "a receipt is unread")
+        state.freshness.reach(receipts: 3, resolutions: 0)
+        now.steadyMs += FactFreshness.recentMs + 1
+        #expect(state.due(now: now, mayPush: true).isEmpty, "that was too long ago")
+        state.freshness.ask(atMs: now.steadyMs, receipts: 3, resolutions: 0)
+        state.freshness.reach(receipts: 3, resolutions: 0)
+        now.steadyMs += FactFreshness.recentMs
+        #expect(state.due(now: now, mayPush: false).isEmpty)
+        #expect(sends(state.due(now: now, mayPush: true)).map(\.1.dispatchID) == ["t1"])
+        #expect(!state.holdsBack(now: now))
+        // And while it is recent nothing waits.
+        #expect(sends(state.take(record(2), dispatch(3, id: "t1"), now: now)).count == 1)
+    }
+
+    @Test("an attempt that waits for the facts is dropped for what they say, and for its expiry without them")
+    func heldAndDropped() throws {
+        var (state, now) = (state(), now)
+        _ = state.take(record(0), dispatch(1, id: "t1"), now: now)
+        _ = state.take(record(1), dispatch(2, id: "t1"), now: now)
+        _ = state.take(record(2), dispatch(3, id: "t1"), now: now)
+        state.read(receipt: Samples.receipt(1), nowMs: now.epochMs)
+        state.read(resolution: Samples.resolution(2), nowMs: now.epochMs)
+        state.freshness.ask(atMs: now.steadyMs, receipts: 0, resolutions: 0)
+        state.freshness.reach(receipts: 0, resolutions: 0)
+        let steps = state.due(now: now, mayPush: true)
+        #expect(sends(steps).count == 1)
+        #expect(outcomes(steps).map(\.1.dropReason) == [.confirmedBeforePush, .resolvedBeforePush])
+
+        _ = state.take(record(3), dispatch(4, id: "t1"), now: Moment(epochMs: now.epochMs, steadyMs: 2000))
+        now = Moment(epochMs: 1_060_000, steadyMs: 60_000)
+        #expect(outcomes(state.due(now: now, mayPush: true)).map(\.1.dropReason) == [.expiredBeforePush])
+    }
+
     @Test("an attempt seen in the outcomes overtakes what came before it")
     func overtakenByOutcome() {
-        var state = state()
+        var state = freshState()
         state.read(
             outcome: Samples.outcome(1, id: "t2", .accepted, expiresAtMs: 1_060_000), nowMs: now.epochMs)
         #expect(outcomes(state.take(record(0), dispatch(1), now: now)).first?.1.dropReason == .overtaken)

@@ -31,6 +31,8 @@ struct LaneEnvironment: Sendable {
 
 /// Ends of the four topics' partitions as asked at one instant, for one lane.
 struct LaneEnds: Hashable, Sendable {
+    /// Before the question left.
+    var askedAtSteadyMs: Int64
     var challenges: Int64
     /// Nil when only the end of `challenges` was asked for.
     var outcomes: Int64?
@@ -44,6 +46,7 @@ struct LaneEnds: Hashable, Sendable {
 /// What a lane shows to the service. Written by the lane, read by everybody.
 struct LaneStatus: Sendable {
     var isServing = false
+    /// Where all four topics end: to know that it has caught up, or that an attempt is still wanted.
     var needsEnds = true
     /// As far as the lane will let it be committed; nil before its first look.
     var commit: CommittedOffset?

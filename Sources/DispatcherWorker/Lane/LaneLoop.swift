@@ -180,6 +180,9 @@ final class LaneLoop {
             stage = .catchingUp(ends)
             state.inherit(below: ends.challenges)
         }
+        if let receipts = ends.receipts, let resolutions = ends.resolutions {
+            state.freshness.ask(atMs: ends.askedAtSteadyMs, receipts: receipts, resolutions: resolutions)
+        }
         state.checkpoint(
             challengesEnd: ends.challenges, receipts: ends.receiptsRead, resolutions: ends.resolutionsRead, now: now)
     }
@@ -209,6 +212,7 @@ final class LaneLoop {
             } reach: { state, offset in
                 state.reach(resolutions: offset)
             } || isMore
+        state.freshness.reach(receipts: state.receipts, resolutions: state.resolutions)
         return isMore
     }
 
@@ -270,6 +274,8 @@ final class LaneLoop {
                 environment.metrics.answered(platform, kind, disposition)
             case .dropped(let reason):
                 environment.metrics.dropped(reason)
+            case .held:
+                environment.metrics.count(.attemptsHeld)
             }
         }
     }
@@ -345,7 +351,9 @@ final class LaneLoop {
         var needsEnds = false
         switch stage {
         case .catchingUp(let ends): needsEnds = ends == nil
-        case .serving: isServing = true
+        case .serving:
+            isServing = true
+            needsEnds = state.holdsBack(now: now)
         default: break
         }
         let commit = isTick ? state.commit() : nil

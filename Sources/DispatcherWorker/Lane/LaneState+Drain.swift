@@ -5,7 +5,7 @@ import PushGateway
 extension LaneState {
     // MARK: - Time
 
-    /// What has come due. With `mayPush` false pushes that wait for their retry wait on.
+    /// What has come due. With `mayPush` false pushes that wait wait on, as later attempts do while the facts are not recent.
     mutating func due(now: Moment, mayPush: Bool) -> [LaneStep] {
         guard !timers.isEmpty else { return [] }
         var steps: [LaneStep] = []
@@ -18,19 +18,34 @@ extension LaneState {
             switch timer {
             case .retryWrite(let id):
                 if let pending = writes[id] { steps.append(.write(id, pending.write)) }
-            case .retryPush(let id):
-                guard mayPush else {
+            case .sendPush(let id):
+                guard mayPush, !isHeld(id, now: now) else {
                     left.append((at, timer))
                     continue
                 }
-                retry(id, now: now, into: &steps)
+                send(id, now: now, into: &steps)
             }
         }
         timers = left
         return steps
     }
 
-    private mutating func retry(_ id: UInt64, now: Moment, into steps: inout [LaneStep]) {
+    /// Whether it needs facts that are more recent. What has expired needs none.
+    private func isHeld(_ id: UInt64, now: Moment) -> Bool {
+        guard let unit = units[id], unit.dispatch.id.isAttempt, unit.push.expiresAtMs > now.epochMs else { return false }
+        return !freshness.isRecent(steadyMs: now.steadyMs)
+    }
+
+    /// Pushes that wait for nothing but more recent facts.
+    func holdsBack(now: Moment) -> Bool {
+        !timers.isEmpty
+            && timers.contains { at, timer in
+                guard at <= now.steadyMs, case .sendPush(let id) = timer else { return false }
+                return isHeld(id, now: now)
+            }
+    }
+
+    private mutating func send(_ id: UInt64, now: Moment, into steps: inout [LaneStep]) {
         guard var unit = units[id] else { return }
         waiting[unit.device]?.removeAll { $0 == id }
         if waiting[unit.device]?.isEmpty == true { waiting[unit.device] = nil }

@@ -10,6 +10,8 @@ enum LaneStep: Sendable {
     /// For the counters: a push was answered.
     case answered(Platform, PushKind, Disposition)
     case dropped(DropReason)
+    /// For the counters: a later attempt waits until its lane has read the facts.
+    case held
 }
 
 /// Something to write, acknowledged, before its record is done.
@@ -47,7 +49,8 @@ extension LaneWrite {
 /// be committed. Decides; sends and writes nothing itself.
 ///
 /// A record is done when every write that follows from it is acknowledged. A push goes: planned → sent → answered →
-/// outcome written → acknowledged; or, once, answered `deferred` → waiting → sent.
+/// outcome written → acknowledged; or, once, answered `deferred` → waiting → sent. A later attempt waits before it is sent
+/// while ``FactFreshness`` is not recent.
 struct LaneState: Sendable {
     struct OpenRecord: Sendable {
         /// Pushes and writes outstanding.
@@ -65,7 +68,7 @@ struct LaneState: Sendable {
     }
 
     enum Timer: Sendable {
-        case retryPush(UInt64)
+        case sendPush(UInt64)
         case retryWrite(UInt64)
     }
 
@@ -81,12 +84,13 @@ struct LaneState: Sendable {
     private(set) var outcomes: Int64
     private(set) var receipts: Int64
     private(set) var resolutions: Int64
+    var freshness = FactFreshness()
 
     var open: [Int64: OpenRecord] = [:]
     var units: [UInt64: PushUnit] = [:]
     /// Pushes without an answer, so that the same one in a second record is not sent beside it.
     var unanswered: Set<UInt64> = []
-    /// Devices with a push that waits for its retry.
+    /// Devices with a push that waits for its retry, or for the facts.
     var waiting: [UInt64: [UInt64]] = [:]
     var writes: [UInt64: PendingWrite] = [:]
     var timers: [(atSteadyMs: Int64, timer: Timer)] = []
@@ -222,14 +226,20 @@ struct LaneState: Sendable {
                 let fingerprint = Fingerprint.unit(
                     challenge: dispatch.challengeSid, factor: factor.rawValue, dispatch: dispatch.dispatchID,
                     kind: planned.kind)
+                let isHeld = checked.id.isAttempt && !freshness.isRecent(steadyMs: now.steadyMs)
                 units[id] = PushUnit(
                     record: record, fingerprint: fingerprint, device: device, dispatch: checked, push: push,
-                    attempts: 1, sentAtSteadyMs: now.steadyMs)
+                    attempts: isHeld ? 0 : 1, sentAtSteadyMs: isHeld ? nil : now.steadyMs)
                 unanswered.insert(fingerprint)
                 if planned.kind == .background {
                     facts.useBackground(device: device, expiresAtMs: dispatch.expiresAtMs, nowMs: now.epochMs)
                 }
-                steps.append(.send(id, push))
+                if isHeld {
+                    wait(id, device: device, untilSteadyMs: now.steadyMs)
+                    steps.append(.held)
+                } else {
+                    steps.append(.send(id, push))
+                }
             }
         }
         begin(record, outstanding: outstanding, bytes: bytes)
@@ -268,6 +278,11 @@ struct LaneState: Sendable {
         self.bytes += bytes
     }
 
+    private mutating func wait(_ id: UInt64, device: UInt64, untilSteadyMs: Int64) {
+        waiting[device, default: []].append(id)
+        timers.append((untilSteadyMs, .sendPush(id)))
+    }
+
     // MARK: - Answers
 
     /// The gateway's answer. Unknown ids are of an earlier life and ignored.
@@ -278,8 +293,7 @@ struct LaneState: Sendable {
         if let delay, unit.attempts == 1, !isDraining {
             unit.sentAtSteadyMs = nil
             units[id] = unit
-            waiting[unit.device, default: []].append(id)
-            timers.append((now.steadyMs + delay, .retryPush(id)))
+            wait(id, device: unit.device, untilSteadyMs: now.steadyMs + delay)
             return steps
         }
         units[id] = nil

@@ -45,15 +45,14 @@ extension DispatcherService {
 
     // MARK: - Ends
 
-    /// Once a second, and at once after an assignment, asks where the topics end: for lanes that have to catch up, for
-    /// checkpoints, and for the lag.
+    /// Once a second, and at once for lanes that have to catch up or hold an attempt back, asks where the topics end; for
+    /// checkpoints and the lag as well.
     func askForEnds(_ consumer: KafkaConsumer) async {
         var nextMs: Int64 = 0
         while !Task.isCancelled {
             let now = Moment.now().steadyMs
             let lanes = lanes.withLock { $0.values.map { ($0, $0.status) } }
-            let starting = lanes.filter { $0.1.needsEnds }
-            if !starting.isEmpty || now >= nextMs, !lanes.isEmpty {
+            if lanes.contains(where: { $0.1.needsEnds }) || now >= nextMs, !lanes.isEmpty {
                 if now >= nextMs { nextMs = now + 1000 }
                 await ask(consumer, lanes)
             }
@@ -65,13 +64,14 @@ extension DispatcherService {
         let partitions = lanes.flatMap { lane, status in
             (status.needsEnds ? Topic.copartitioned : [.challenges]).map { partition($0, lane.partition) }
         }
+        let askedAt = Moment.now().steadyMs
         do {
             let ends = try await consumer.endOffsets(partitions, deadline: .seconds(3))
             for (lane, status) in lanes {
                 guard let end = ends[partition(.challenges, lane.partition)] else { continue }
                 lane.post(
                     ends: LaneEnds(
-                        challenges: end, outcomes: ends[partition(.outcomes, lane.partition)],
+                        askedAtSteadyMs: askedAt, challenges: end, outcomes: ends[partition(.outcomes, lane.partition)],
                         receipts: ends[partition(.receipts, lane.partition)],
                         resolutions: ends[partition(.resolutions, lane.partition)],
                         receiptsRead: status.receiptsRead, resolutionsRead: status.resolutionsRead))

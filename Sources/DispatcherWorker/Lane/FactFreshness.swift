@@ -1,0 +1,27 @@
+/// Until when what a lane knows of `receipts` and `resolutions` is whole: Kafka is asked where they end, and once both are
+/// read up to there, everything that was acknowledged before the question is known.
+///
+/// A later attempt leaves only while that is recent. Reading along is not enough for the promise that no device is pushed to
+/// a second after its receipt was acknowledged: on a busy machine readers fall behind without a sign of it.
+struct FactFreshness: Sendable {
+    /// Half of the promised second; the other half is for what lies between the lane and the socket.
+    static let recentMs: Int64 = 500
+
+    private var wholeUntilMs: Int64?
+    private var question: (askedAtMs: Int64, receipts: Int64, resolutions: Int64)?
+
+    /// The ends as asked at a time, steady milliseconds. While an earlier question is not met this one is not heard, so that
+    /// readers who are behind get there.
+    mutating func ask(atMs: Int64, receipts: Int64, resolutions: Int64) {
+        if question == nil { question = (atMs, receipts, resolutions) }
+    }
+
+    /// Both were read up to here.
+    mutating func reach(receipts: Int64, resolutions: Int64) {
+        guard let asked = question, receipts >= asked.receipts, resolutions >= asked.resolutions else { return }
+        wholeUntilMs = asked.askedAtMs
+        question = nil
+    }
+
+    func isRecent(steadyMs: Int64) -> Bool { wholeUntilMs.map { steadyMs - $0 <= Self.recentMs } ?? false }
+}
