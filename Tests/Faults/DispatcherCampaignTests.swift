@@ -12,7 +12,7 @@ struct DispatcherCampaignTests {
     /// A partition's longest pause in a rolling restart, milliseconds. A busy machine needs more than the 3 s that
     /// `scripts/campaign` asks for: the stand-in's groups alone wait 2 s before an election.
     static let pauseLimitMs =
-        ProcessInfo.processInfo.environment["BECKON_PAUSE_LIMIT_MS"].flatMap { Int64($0) } ?? 8000
+        ProcessInfo.processInfo.environment["BECKON_PAUSE_LIMIT_MS"].flatMap { Int64($0) } ?? 5000
 
     @Test(
         "kill -9, SIGTERM and SIGSTOP in turn: every push has its outcome, nothing is late, repeats are few and known")
@@ -85,6 +85,7 @@ struct DispatcherCampaignTests {
     @Test("a rolling restart by SIGTERM: no push is repeated, none lost, and no partition stands still for long")
     func rolling() async throws {
         try await Stage.with { stage in
+            try await stage.broker(takesMs: 25)
             let old = try await stage.start(["a1", "a2"])
             async let fed = stage.feed(12 * Self.perSecond, perSecond: Self.perSecond)
             var living = old

@@ -88,6 +88,16 @@ final class Stage: Sendable {
         _ = try await request(.put, "/faults/\(provider.rawValue)", body: body)
     }
 
+    /// Every answer of the broker takes this long. In a group of several, the leader's SyncGroup otherwise overtakes the others'
+    /// on a busy machine, and the stand-in then refuses theirs and elects again, 2 s later; Kafka answers them with their
+    /// assignment. The leader asks for metadata first, so that a round trip of some length keeps the order.
+    func broker(takesMs ms: Int) async throws {
+        var request = HTTPClientRequest(url: cluster.brokerControl + "/brokers/1/delay?ms=\(ms)")
+        request.method = .POST
+        let response = try await cluster.client.execute(request, timeout: .seconds(5))
+        guard response.status == .noContent else { throw StageError(description: "the broker said \(response.status)") }
+    }
+
     func start(_ names: [String]) async throws -> [String] {
         for name in names {
             try cluster.start(name, "dispatcher", more: ["BECKON_CONFIGURATION_KEYS": configurationKeys.text])

@@ -24,6 +24,8 @@ public final class BeckonCluster: Sendable {
     public let recordKeys: KeyRing
     public let client: HTTPClient
     public let apiURL: String
+    /// The stand-in broker's fault switches.
+    public let brokerControl: String
     /// The simulator's control address.
     public let control: String
     private let simulator: [String: String]
@@ -63,6 +65,7 @@ public final class BeckonCluster: Sendable {
         self.folder = folder
         self.simulator = simulatorFacts
         self.environment = environment
+        brokerControl = brokerFacts["control"] ?? ""
         control = simulatorFacts["control"] ?? ""
         apiURL = "http://127.0.0.1:\(port)"
         kafka = KafkaConfiguration(bootstrapServers: brokerFacts["kafka"] ?? "", isEmbedded: true)
