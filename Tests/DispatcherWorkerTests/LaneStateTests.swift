@@ -271,6 +271,65 @@ struct LaneStateTests {
         if isDone { #expect(outcomes(steps).first?.1.dropReason == .alreadyDone) }
     }
 
+    @Test(
+        "an attempt after another device's receipt is dropped when any is enough, and pushed when each has to",
+        arguments: [ChallengeModel.Confirmation.any, .each])
+    func confirmedElsewhere(confirm: ChallengeModel.Confirmation) {
+        var state = state()
+        state.read(receipt: Samples.receipt(1, factor: 2), nowMs: now.epochMs)
+        var attempt = Samples.dispatch(1, id: "t1", expiresAtMs: 1_060_000)
+        attempt.redelivery.confirm = confirm
+        let steps = state.take(record(0), .dispatch(Samples.checked(attempt)), now: now)
+        #expect(sends(steps).isEmpty == (confirm == .any))
+        #expect(outcomes(steps).first?.1.dropReason == (confirm == .any ? .confirmedBeforePush : nil))
+    }
+
+    @Test(
+        "a registration that comes behind a newer one changes nothing; a device that registers anew is no longer gone")
+    func registrations() {
+        var state = state()
+        var changed = DeviceChanged()
+        changed.challengeSid = Samples.challenge(1)
+        changed.factorSid = Samples.factor()
+        changed.gone = true
+        _ = state.take(record(0), .deviceChanged(changed), now: now)
+        changed.gone = false
+        changed.target = Samples.target(token: "newest", registeredAtMs: 5000)
+        _ = state.take(record(1), .deviceChanged(changed), now: now)
+        changed.target = Samples.target(token: "late", registeredAtMs: 4000)
+        _ = state.take(record(2), .deviceChanged(changed), now: now)
+        #expect(sends(state.take(record(3), dispatch(1), now: now)).map(\.1.pushToken) == ["newest"])
+    }
+
+    @Test("a retry keeps a registration that is newer than what is known of the device")
+    func retryOlder() throws {
+        var state = state()
+        var now = now
+        let newest = Samples.target(token: "newest", registeredAtMs: 5000)
+        let (id, _) = try #require(sends(state.take(record(0), dispatch(1, targets: [newest]), now: now)).first)
+        _ = state.answered(id, PushAnswer(disposition: .deferred, reason: "connection"), now: now)
+        var changed = DeviceChanged()
+        changed.challengeSid = Samples.challenge(1)
+        changed.factorSid = Samples.factor()
+        changed.target = Samples.target(token: "late", registeredAtMs: 4000)
+        _ = state.take(record(1), .deviceChanged(changed), now: now)
+        now.steadyMs += 200
+        #expect(sends(state.due(now: now, mayPush: true)).map(\.1.pushToken) == ["newest"])
+    }
+
+    @Test("while it drains a transient answer is the outcome: there is no retry to wait for")
+    func deferredWhileDraining() throws {
+        var state = state()
+        let (id, _) = try #require(sends(state.take(record(0), dispatch(1), now: now)).first)
+        state.drain()
+        let steps = state.answered(id, PushAnswer(disposition: .deferred, reason: "connection"), now: now)
+        let (write, outcome) = try #require(outcomes(steps).first)
+        #expect(outcome.disposition == .deferred)
+        state.acknowledged(write, at: position(0), nowMs: now.epochMs)
+        #expect(state.isDrained)
+        #expect(state.commit().offset == 1)
+    }
+
     @Test("the same dispatch a second time is not pushed beside the first, nor after it")
     func sameTwice() throws {
         var state = state()
@@ -354,8 +413,8 @@ struct LaneStateTests {
     func drain() throws {
         var state = state()
         let first = try #require(sends(state.take(record(0), dispatch(1), now: now)).first)
-        let second = try #require(sends(state.take(record(1), dispatch(2), now: now)).first)
-        let third = try #require(sends(state.take(record(2), dispatch(3), now: now)).first)
+        let third = try #require(sends(state.take(record(1), dispatch(3), now: now)).first)
+        let second = try #require(sends(state.take(record(2), dispatch(2), now: now)).first)
         _ = state.answered(second.0, PushAnswer(disposition: .deferred, reason: "connection"), now: now)
         state.drain()
         #expect(!state.isDrained)
@@ -380,6 +439,19 @@ struct LaneStateTests {
         #expect(outcomes(state.take(record(1), dispatch(1), now: now)).first?.1.dropReason == .alreadyDone)
         #expect(sends(state.take(record(2), dispatch(2), now: now)).count == 1)
         #expect(sends(state.take(record(3), dispatch(3), now: now)).first?.1.pushID == third.1.pushID)
+    }
+
+    @Test("it has caught up when each of the three topics of facts was read to its end, and not before")
+    func caughtUp() {
+        let ends = LaneEnds(
+            challenges: 9, outcomes: 3, receipts: 2, resolutions: 1, receiptsRead: 0, resolutionsRead: 0)
+        for missing in 0..<4 {
+            var state = state()
+            state.reach(outcomes: missing == 0 ? 2 : 3)
+            state.reach(receipts: missing == 1 ? 1 : 2)
+            state.reach(resolutions: missing == 2 ? 0 : 1)
+            #expect(state.hasReached(ends) == (missing == 3), "\(missing)")
+        }
     }
 
     @Test("a partition that another member served meanwhile goes on where that one committed")

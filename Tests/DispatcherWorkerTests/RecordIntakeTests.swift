@@ -86,6 +86,29 @@ struct RecordIntakeTests {
         }
     }
 
+    @Test(
+        "a fact is believed when it is ours, on each of the topics",
+        arguments: [Topic.outcomes, .receipts, .resolutions])
+    func facts(topic: Topic) {
+        let other = RecordSigner(names: TopicNames(), authenticator: RecordAuthenticator(keys: .random()))
+        func reason<Value: TopicValue>(_ signer: RecordSigner, _ value: [UInt8], as type: Value.Type) -> String? {
+            let record = Samples.consumed(signer.record(topic, key: Samples.challenge(1), value: value), offset: 0)
+            guard case .failure(.bad(let error)) = intake.fact(record, as: type) else { return nil }
+            return error.reason
+        }
+        for (signer, expected) in [(signer, nil), (other, "mac")] {
+            switch topic {
+            case .outcomes:
+                let value = Samples.value(Samples.outcome(1, .accepted, expiresAtMs: 1))
+                #expect(reason(signer, value, as: OutcomeRecord.self) == expected)
+            case .receipts:
+                #expect(reason(signer, Samples.receipt(1).protobufBytes(), as: Receipt.self) == expected)
+            default:
+                #expect(reason(signer, Samples.resolution(1).protobufBytes(), as: Resolution.self) == expected)
+            }
+        }
+    }
+
     @Test("a record whose key belongs elsewhere is misplaced, unless it is forged")
     func misplaced() {
         let intake = RecordIntake(signer: signer, partitions: 4)

@@ -60,7 +60,7 @@ final class LaneLoop {
         case .catchingUp(let ends):
             isMore = readFacts(now: now)
             refill(now: now)
-            if let ends, hasCaughtUp(ends) {
+            if let ends, state.hasReached(ends) {
                 stage = .serving
                 environment.logger.debug(
                     "a partition is served",
@@ -185,11 +185,6 @@ final class LaneLoop {
         }
         state.checkpoint(
             challengesEnd: ends.challenges, receipts: ends.receiptsRead, resolutions: ends.resolutionsRead, now: now)
-    }
-
-    private func hasCaughtUp(_ ends: LaneEnds) -> Bool {
-        state.outcomes >= ends.outcomes ?? 0 && state.receipts >= ends.receipts ?? 0
-            && state.resolutions >= ends.resolutions ?? 0
     }
 
     /// - Returns: true when a reader had as much as was asked for.

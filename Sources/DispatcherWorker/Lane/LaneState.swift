@@ -149,6 +149,11 @@ struct LaneState: Sendable {
     mutating func reach(receipts offset: Int64) { receipts = max(receipts, offset) }
     mutating func reach(resolutions offset: Int64) { resolutions = max(resolutions, offset) }
 
+    /// The facts were read up to where they ended when that was asked.
+    func hasReached(_ ends: LaneEnds) -> Bool {
+        outcomes >= ends.outcomes ?? 0 && receipts >= ends.receipts ?? 0 && resolutions >= ends.resolutions ?? 0
+    }
+
     /// The end of `challenges` as asked after the assignment: below it may be records that a predecessor has served.
     mutating func inherit(below challengesEnd: Int64) { floors.inherit(below: challengesEnd) }
 
