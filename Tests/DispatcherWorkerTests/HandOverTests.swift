@@ -74,6 +74,39 @@ struct HandOverTests {
         }
     }
 
+    @Test(
+        "partitions that move are drained first: what is answered meanwhile is done, and the next owner repeats nothing"
+    )
+    func moved() async throws {
+        try await Rig.with(partitions: 2) { rig in
+            let sender = ScriptedSender { _ in .hold }
+            let first = try rig.service(sender) { $0.drainBound = .seconds(20) }
+            try await first.ready()
+            try await rig.write((1...20).map { Samples.dispatch($0) })
+            try await eventually("all are out") { sender.inFlight == 20 }
+            let second = try rig.service(sender)
+            try await eventually("the first drains") {
+                first.service.lanes.withLock { lanes in lanes.values.allSatisfy { !$0.status.isServing } }
+            }
+            sender.set { _ in .answer(ScriptedSender.accepted()) }
+            sender.release()
+            try await eventually("both serve", within: .seconds(30)) {
+                first.readiness.isReady && second.readiness.isReady
+                    && first.service.lanes.withLock { $0.count } == 1
+            }
+            try await rig.write((21...40).map { Samples.dispatch($0) })
+            try await eventually("the later ones are done") {
+                Set(rig.outcomes.filter { $0.disposition == .accepted }.map(\.unit)).count == 40
+            }
+            // The stand-in refuses the commit, so that the next owner reads some again and finds them done.
+            #expect(rig.outcomes.count { $0.disposition == .accepted } == 40)
+            #expect(rig.outcomes.allSatisfy { $0.disposition == .accepted || $0.dropReason == .alreadyDone })
+            #expect(sender.counts.values.allSatisfy { $0 == 1 })
+            try await second.stop()
+            try await first.stop()
+        }
+    }
+
     @Test("no push starts while the broker acknowledges no commit; it goes on when the broker does")
     func refusedCommits() async throws {
         try await Rig.with { rig in
