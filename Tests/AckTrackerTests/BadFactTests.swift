@@ -126,6 +126,33 @@ struct BadFactTests {
         }
     }
 
+    @Test("a record that is not ours is forged, on each of the topics", arguments: Topic.copartitioned)
+    func forged(topic: Topic) throws {
+        let story = FoldStory()
+        let value: [UInt8]
+        switch topic {
+        case .challenges: value = Spoilt.dispatch("") { _ in }.value(story)
+        case .outcomes: value = Spoilt.outcome("") { _ in }.value(story)
+        case .receipts: value = Spoilt.receipt("") { _ in }.value(story)
+        default:
+            guard case .resolution(let resolution) = story.resolution().kind else {
+                Issue.record("expected a resolution")
+                return
+            }
+            value = resolution.protobufBytes()
+        }
+        let index = try #require(Topic.copartitioned.firstIndex(of: topic))
+        let forger = RecordSigner(names: TopicNames(), authenticator: RecordAuthenticator(keys: .random()))
+        for (signer, expected) in [(Self.signer, nil), (forger, RecordReader.Refusal.forged)] {
+            let made = signer.record(topic, key: story.challenge.rawValue, value: value)
+            let record = ConsumedRecord(
+                topicPartition: TopicPartition(topic: made.topic, partition: 0), offset: 7,
+                timestampMs: Self.recordedMs, key: made.key, value: made.value, headers: made.headers)
+            let reader = RecordReader(signer: Self.signer, partitions: 1)
+            #expect(reader.read(record, topic: index).1 == expected)
+        }
+    }
+
     @Test("a receipt that names another service silences nothing and becomes a dead letter")
     func foreign() throws {
         let story = FoldStory()

@@ -73,6 +73,20 @@ struct FoldAttemptTests {
         #expect(story.pushAt == nil && story.escalateAt == nil)
     }
 
+    @Test("a late receipt of an earlier push stops the attempts as well, whichever dispatch it names")
+    func lateReceipt() throws {
+        for dispatch in ["c", "t1"] {
+            var story = FoldStory()
+            story.at(0, story.dispatch(), story.outcome(.accepted))
+            let due = try #require(story.pushAt)
+            story.at(due, story.dispatch("t1"), story.outcome(.accepted, "t1"))
+            #expect(story.pushAt != nil)
+            story.at(due + 10, story.receipt(dispatch: dispatch))
+            #expect(story.pushAt == nil)
+            #expect(story.escalateAt == nil)
+        }
+    }
+
     @Test("each goes on to the devices that have not confirmed; any ends with the first")
     func confirm() throws {
         for mode in [Confirmation.each, .any] {

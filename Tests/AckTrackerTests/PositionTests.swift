@@ -102,6 +102,47 @@ struct TrackedPartitionTests {
         }
     }
 
+    @Test("a barrier waits for each of the three other topics", arguments: Positions.facts)
+    func barrierTopics(topic: Int) {
+        let (story, other) = (FoldStory(), FoldStory())
+        let partition = live(story)
+        _ = partition.absorb(0, [.fact(story.dispatch(), offset: 0, timestampMs: 0)], at: FoldStory.time(0))
+        _ = partition.absorb(1, [.fact(story.outcome(.accepted), offset: 0, timestampMs: 0)], at: FoldStory.time(10))
+        #expect(partition.collect(at: FoldStory.time(10_000), latencies: nil))
+        #expect(partition.raiseBarrier())
+        let last = partition.positions[topic]
+        var ends = partition.positions
+        ends[topic] = last + 1
+        partition.setEnds(ends)
+        #expect(partition.fire(at: FoldStory.time(10_010)).isEmpty, "one record of it was not read")
+        let facts = [1: other.outcome(.accepted), 2: other.receipt(), 3: other.resolution()]
+        if let fact = facts[topic] {
+            _ = partition.absorb(topic, [.fact(fact, offset: last, timestampMs: 0)], at: FoldStory.time(10_020))
+        }
+        #expect(partition.fire(at: FoldStory.time(10_030)).count == 1)
+    }
+
+    @Test("after a standstill what waits at a barrier is asked for again: the ends of before count no more")
+    func lifted() {
+        let story = FoldStory()
+        let partition = live(story)
+        _ = partition.absorb(0, [.fact(story.dispatch(), offset: 0, timestampMs: 0)], at: FoldStory.time(0))
+        _ = partition.absorb(1, [.fact(story.outcome(.accepted), offset: 0, timestampMs: 0)], at: FoldStory.time(10))
+        #expect(partition.collect(at: FoldStory.time(10_000), latencies: nil))
+        #expect(partition.raiseBarrier())
+        partition.setEnds(partition.positions)
+        partition.liftBarrier()
+        #expect(partition.fire(at: FoldStory.time(60_000)).isEmpty)
+        #expect(partition.collect(at: FoldStory.time(60_000), latencies: nil))
+        #expect(partition.raiseBarrier())
+        // A receipt that came meanwhile is below the new ends.
+        partition.setEnds(Positions(1, 1, 1, 0))
+        #expect(partition.fire(at: FoldStory.time(60_010)).isEmpty)
+        _ = partition.absorb(2, [.fact(story.receipt(), offset: 0, timestampMs: 0)], at: FoldStory.time(60_020))
+        #expect(partition.fire(at: FoldStory.time(60_030)).isEmpty)
+        #expect(!partition.collect(at: FoldStory.time(60_040), latencies: nil))
+    }
+
     @Test("while its record is being written a challenge is left alone, until the record was read back")
     func guarded() throws {
         let story = FoldStory()

@@ -43,10 +43,17 @@ struct TrackerFaultTests {
         try await TrackerRig.with(partitions: 1) { rig in
             try await rig.tracking { readiness in
                 try await rig.ready(readiness)
-                let challenge = try await rig.accepted(1) { $0.latencyMs = 1_000 }[0]
+                // A question is given up after a second and a half. These last for some of them.
                 try rig.broker.inject(
-                    .requestErrors(apiKey: APIKey.listOffsets, codes: Array(repeating: Self.refused, count: 30)))
+                    .requestErrors(apiKey: APIKey.listOffsets, codes: Array(repeating: Self.refused, count: 400)))
+                let challenge = try await rig.accepted(1) { $0.latencyMs = 1_000 }[0]
                 try await eventually("t1") { try rig.attempts(of: challenge).count == 1 }
+                let attempt = try #require(
+                    rig.tail.records(of: rig.topics[.challenges]).last {
+                        String(decoding: $0.key, as: UTF8.self) == challenge.sid.rawValue
+                    })
+                let waited = attempt.timestampMs - challenge.createdAtMs
+                #expect(waited > 4_000, "\(waited) ms: after the first question that was refused")
                 let later = try await rig.accepted(1)[0]
                 try await eventually("a later one") { try rig.attempts(of: later).count == 1 }
                 #expect(try rig.attempts(of: challenge) == ["t1"])

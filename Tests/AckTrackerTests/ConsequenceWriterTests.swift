@@ -1,0 +1,67 @@
+import ChallengeModel
+import CoreMetrics
+import KafkaClient
+import Synchronization
+import TestSupport
+import Testing
+
+@testable import AckTracker
+
+@Suite("What follows from reading is written", .timeLimit(.minutes(1)))
+struct ConsequenceWriterTests {
+    @Test("an event that the broker did not take is written again until it has, and counts as untold until then")
+    func again() async throws {
+        try await TrackerRig.with(partitions: 1) { rig in
+            var kafka = rig.kafka
+            kafka.properties["message.timeout.ms"] = "1000"
+            let producer = try KafkaProducer(configuration: kafka, logger: rig.logger)
+            let failures = Failures()
+            let writer = ConsequenceWriter(
+                signer: rig.signer, producer: producer, clock: TrackerClock(),
+                metrics: TrackerMetrics(factory: failures))
+            let story = FoldStory()
+            let partition = TrackedPartition(
+                number: 0, policy: .test, start: Positions(), newsFrom: Positions(), leadMs: 0, at: FoldStory.time(0))
+            partition.begin(at: FoldStory.time(0))
+            for topic in Positions.indices { _ = partition.absorb(topic, [.end(0)], at: FoldStory.time(0)) }
+            try rig.broker.inject(.brokerDown(1))
+            let outcome = TrackedPartition.Item.fact(story.outcome(.accepted), offset: 0, timestampMs: 0)
+            writer.write(partition.absorb(1, [outcome], at: FoldStory.time(10)), of: partition)
+            try await eventually("the write has failed") { failures.count.load(ordering: .relaxed) >= 1 }
+            #expect(partition.outstanding == 1)
+            try rig.broker.inject(.brokerUp(1))
+            try await eventually("it is acknowledged") {
+                writer.retry()
+                return partition.outstanding == 0
+            }
+            try await eventually("it is on the log") { rig.tail.count(of: rig.topics[.events]) >= 1 }
+            #expect(Set(try rig.events(.challengeDispatched).map(\.subject)) == [story.challenge.rawValue])
+            await producer.close(deadline: .seconds(2))
+        }
+    }
+
+    /// Counts writes that failed.
+    private final class Failures: MetricsFactory {
+        let count = Atomic(0)
+
+        func makeCounter(label: String, dimensions: [(String, String)]) -> any CounterHandler {
+            label == TrackerMetricName.writeFailures ? Counting(of: self) : NOOPMetricsHandler.instance
+        }
+        func makeRecorder(label: String, dimensions: [(String, String)], aggregate: Bool) -> any RecorderHandler {
+            NOOPMetricsHandler.instance
+        }
+        func makeTimer(label: String, dimensions: [(String, String)]) -> any TimerHandler {
+            NOOPMetricsHandler.instance
+        }
+        func destroyCounter(_ handler: any CounterHandler) {}
+        func destroyRecorder(_ handler: any RecorderHandler) {}
+        func destroyTimer(_ handler: any TimerHandler) {}
+
+        private final class Counting: CounterHandler {
+            let failures: Failures
+            init(of failures: Failures) { self.failures = failures }
+            func increment(by amount: Int64) { failures.count.add(Int(amount), ordering: .relaxed) }
+            func reset() {}
+        }
+    }
+}
