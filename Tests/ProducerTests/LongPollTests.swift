@@ -110,6 +110,39 @@ struct LongPollTests {
         }
     }
 
+    @Test("who is woken a second time reads anew, also while somebody else waits on")
+    func twice() async throws {
+        try await ProducerHarness.run { producer in
+            let scene = try await Scene(producer)
+            let service = scene.phone.challengesPath.components(separatedBy: "/Entities")[0]
+            let quiet = try await producer.createChallenge(service, "user-0001")
+            let path = "\(scene.phone.challengesPath)/\(try quiet.text("sid"))"
+            let known = try #require(try await producer.get("\(path)?Wait=0", as: producer.backend).header("ETag"))
+            let bystander = Task {
+                _ = try? await producer.send(
+                    "GET", "\(path)?Wait=30", as: producer.backend, headers: [("If-None-Match", known)])
+            }
+            let tag = try await scene.tag()
+            async let first = scene.get("?Wait=30", tag)
+            try await becomesTrue("two wait") { producer.metrics.gauge(.longPolls) == 2 }
+            try await OutcomeWriter.with(producer) {
+                try await $0.escalation(scene.created, scene.phone.factor, afterMs: 1)
+            }
+            let undelivered = try await first
+            #expect(undelivered.status == 200)
+            let fresh = try #require(undelivered.header("ETag"))
+            try await becomesTrue("the other waits on") { producer.metrics.gauge(.longPolls) == 1 }
+            async let second = scene.get("?Wait=30", fresh)
+            try await becomesTrue("two wait again") { producer.metrics.gauge(.longPolls) == 2 }
+            #expect(try await scene.answer().status == 200)
+            let answered = try await second
+            #expect(answered.status == 200)
+            #expect(try answered.text("status") == "approved")
+            bystander.cancel()
+            await bystander.value
+        }
+    }
+
     @Test("a change by another process on the same store wakes; a deleted device is told to go")
     func elsewhere() async throws {
         try await ProducerHarness.run { producer in
@@ -140,6 +173,7 @@ struct LongPollTests {
             let scene = try await Scene(producer)
             let answer = try await scene.get("?Wait=30", try await scene.tag())
             #expect(answer.status == 304)
+            #expect(producer.metrics.count(.longPollsRefused, []) == 1, "it did not wait")
         }
     }
 

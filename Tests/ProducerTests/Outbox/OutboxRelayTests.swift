@@ -146,6 +146,36 @@ struct OutboxRelayTests {
         }
     }
 
+    @Test("a clock that jumps ends the lease of a row in flight: it comes back from the store and is not sent again")
+    func jump() async throws {
+        try await OutboxWorld.with { world in
+            let topic = world.names[.events]
+            let aheadMs = Mutex<Int64>(0)
+            let nowMs: @Sendable () -> Int64 = { Timestamp.nowMs() + aheadMs.withLock { $0 } }
+            /// A look from aside with a lease that ends at once: nothing is free while the relay holds the row.
+            let isHeld: @Sendable () async throws -> Bool = {
+                try await world.store.claimOutbox(owner: "probe", limit: 1, leaseMs: 1, nowMs: nowMs() - 10).isEmpty
+            }
+            try await TopicTail.following([topic], kafka: world.kafka, logger: world.logger) { tail in
+                try await world.relaying({ $0.look = .milliseconds(20) }, nowMs: nowMs) {
+                    try world.broker.inject(.brokerDown(1))
+                    try await world.event("s", 1)
+                    try await eventually("it is in flight", isHeld)
+                    aheadMs.withLock { $0 = 600_000 }
+                    try await eventually("it is claimed again", isHeld)
+                    try world.broker.inject(.brokerUp(1))
+                    try await eventually("no rows") { try await world.rows() == 0 }
+                    // Behind whatever was sent of the first.
+                    try await world.event("s", 2)
+                    try await eventually("the second") {
+                        try tail.records(of: topic).contains { try CloudEvent(json: $0.value).id == "2" }
+                    }
+                }
+                #expect(try tail.records(of: topic).map { try CloudEvent(json: $0.value).id } == ["1", "2"])
+            }
+        }
+    }
+
     @Test("with the broker down nothing is lost, the role says so, and all arrives once it is back, in order")
     func outage() async throws {
         try await OutboxWorld.with(properties: ["message.timeout.ms": "700"]) { world in

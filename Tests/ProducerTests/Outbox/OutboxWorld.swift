@@ -63,19 +63,23 @@ struct OutboxWorld: Sendable {
         try result.get()
     }
 
-    func relay(_ change: (inout OutboxRelay.Options) -> Void = { _ in }) -> OutboxRelay {
+    func relay(
+        _ change: (inout OutboxRelay.Options) -> Void = { _ in },
+        nowMs: @escaping @Sendable () -> Int64 = { Timestamp.nowMs() }
+    ) -> OutboxRelay {
         var options = OutboxRelay.Options()
         change(&options)
         return OutboxRelay(
             store: store, producer: producer, signer: signer, readiness: readiness, logger: logger, metrics: metrics,
-            options: options)
+            options: options, nowMs: nowMs)
     }
 
     /// Runs a relay beside `body`, and stops it afterwards.
     func relaying<Value: Sendable>(
-        _ change: (inout OutboxRelay.Options) -> Void = { _ in }, _ body: @Sendable () async throws -> Value
+        _ change: (inout OutboxRelay.Options) -> Void = { _ in },
+        nowMs: @escaping @Sendable () -> Int64 = { Timestamp.nowMs() }, _ body: @Sendable () async throws -> Value
     ) async throws -> Value {
-        let relay = relay(change)
+        let relay = relay(change, nowMs: nowMs)
         return try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await relay.run() }
             let value = try await body()
