@@ -9,8 +9,25 @@ import Testing
 
 @Suite("What follows from reading is written", .timeLimit(.minutes(1)))
 struct ConsequenceWriterTests {
-    @Test("an event that the broker did not take is written again until it has, and counts as untold until then")
-    func again() async throws {
+    /// Why the broker does not take it, and what ends that.
+    enum Obstacle: CaseIterable {
+        case down
+        case rightNotGranted
+        case topicMissing
+
+        var faults: (begin: EmbeddedBroker.Fault, end: EmbeddedBroker.Fault?) {
+            switch self {
+            case .down: (.brokerDown(1), .brokerUp(1))
+            case .rightNotGranted: (.requestErrors(apiKey: 0, codes: [29]), nil)
+            case .topicMissing: (.requestErrors(apiKey: 0, codes: [3]), nil)
+            }
+        }
+    }
+
+    @Test(
+        "an event that the broker did not take is written again until it has, and counts as untold until then",
+        arguments: Obstacle.allCases)
+    func again(_ obstacle: Obstacle) async throws {
         try await TrackerRig.with(partitions: 1) { rig in
             var kafka = rig.kafka
             kafka.properties["message.timeout.ms"] = "1000"
@@ -24,12 +41,12 @@ struct ConsequenceWriterTests {
                 number: 0, policy: .test, start: Positions(), newsFrom: Positions(), leadMs: 0, at: FoldStory.time(0))
             partition.begin(at: FoldStory.time(0))
             for topic in Positions.indices { _ = partition.absorb(topic, [.end(0)], at: FoldStory.time(0)) }
-            try rig.broker.inject(.brokerDown(1))
+            try rig.broker.inject(obstacle.faults.begin)
             let outcome = TrackedPartition.Item.fact(story.outcome(.accepted), offset: 0, timestampMs: 0)
             writer.write(partition.absorb(1, [outcome], at: FoldStory.time(10)), of: partition)
             try await eventually("the write has failed") { failures.count.load(ordering: .relaxed) >= 1 }
             #expect(partition.outstanding == 1)
-            try rig.broker.inject(.brokerUp(1))
+            if let end = obstacle.faults.end { try rig.broker.inject(end) }
             try await eventually("it is acknowledged") {
                 writer.retry()
                 return partition.outstanding == 0

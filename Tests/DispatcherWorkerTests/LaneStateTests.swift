@@ -275,7 +275,7 @@ struct LaneStateTests {
         "an attempt after another device's receipt is dropped when any is enough, and pushed when each has to",
         arguments: [ChallengeModel.Confirmation.any, .each])
     func confirmedElsewhere(confirm: ChallengeModel.Confirmation) {
-        var state = state()
+        var state = freshState()
         state.read(receipt: Samples.receipt(1, factor: 2), nowMs: now.epochMs)
         var attempt = Samples.dispatch(1, id: "t1", expiresAtMs: 1_060_000)
         attempt.redelivery.confirm = confirm
@@ -444,7 +444,7 @@ struct LaneStateTests {
     @Test("it has caught up when each of the three topics of facts was read to its end, and not before")
     func caughtUp() {
         let ends = LaneEnds(
-            challenges: 9, outcomes: 3, receipts: 2, resolutions: 1, receiptsRead: 0, resolutionsRead: 0)
+            askedAtSteadyMs: 0, challenges: 9, outcomes: 3, receipts: 2, resolutions: 1, receiptsRead: 0, resolutionsRead: 0)
         for missing in 0..<4 {
             var state = state()
             state.reach(outcomes: missing == 0 ? 2 : 3)

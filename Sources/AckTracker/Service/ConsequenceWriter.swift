@@ -125,8 +125,8 @@ final class ConsequenceWriter: Sendable {
             case .success: partition.completed(number)
             case .failure(let error):
                 metrics.writeFailed(kind: "consequence")
-                // What no broker will ever take must not hold the partition up.
-                guard error.isRetriable || error.isFatal else { return partition.completed(number) }
+                // What no broker will ever take must not hold the partition up. Nothing else is given up.
+                guard !error.isRefusal(valueBytes: record.value.count) else { return partition.completed(number) }
                 let dueMs = clock.now().localMs + 500
                 state.withLock {
                     $0.retries.append(Retry(dueMs: dueMs, partition: partition, number: number, record: record))

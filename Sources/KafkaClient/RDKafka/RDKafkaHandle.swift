@@ -111,26 +111,15 @@ extension Duration {
 
 extension KafkaError {
     init(_ code: rd_kafka_resp_err_t, _ context: String) {
-        let retriable: Set<Int32> = [
-            RD_KAFKA_RESP_ERR__TRANSPORT.rawValue, RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN.rawValue,
-            RD_KAFKA_RESP_ERR__TIMED_OUT.rawValue, RD_KAFKA_RESP_ERR__MSG_TIMED_OUT.rawValue,
-            RD_KAFKA_RESP_ERR__QUEUE_FULL.rawValue, RD_KAFKA_RESP_ERR__WAIT_COORD.rawValue,
-            RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS.rawValue, RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION.rawValue,
-            RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID.rawValue, RD_KAFKA_RESP_ERR_NOT_COORDINATOR.rawValue,
-            RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS.rawValue,
-            RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE.rawValue,
-            RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE.rawValue, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION.rawValue,
-            RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT.rawValue, RD_KAFKA_RESP_ERR_NETWORK_EXCEPTION.rawValue,
-        ]
         self.init(
             code: String(cString: rd_kafka_err2name(code)),
             reason: "\(context): \(String(cString: rd_kafka_err2str(code)))",
-            isFatal: code == RD_KAFKA_RESP_ERR__FATAL, isRetriable: retriable.contains(code.rawValue))
+            isFatal: code == RD_KAFKA_RESP_ERR__FATAL)
     }
 
     static let closed = KafkaError(code: "_CLOSED", reason: "the client was closed")
     static func deadline(_ what: String) -> KafkaError {
-        KafkaError(code: "_TIMED_OUT", reason: "\(what): no answer before the deadline", isRetriable: true)
+        KafkaError(code: "_TIMED_OUT", reason: "\(what): no answer before the deadline")
     }
 }
 
