@@ -69,12 +69,14 @@ extension DispatcherService {
         }
         control.parked = [:]
 
+        // Where a position is gone, or is 0 and was never taken, Kafka says so and reading begins with what is still there: no
+        // question in advance for each of many partitions.
         var starts: [TopicPartition: StartOffset] = [:]
         for (state, _) in states {
-            starts[partition(.challenges, state.partition)] = start(state.ledger.next)
-            starts[partition(.outcomes, state.partition)] = start(state.outcomes)
-            starts[partition(.receipts, state.partition)] = start(state.receipts)
-            starts[partition(.resolutions, state.partition)] = start(state.resolutions)
+            starts[partition(.challenges, state.partition)] = .at(state.ledger.next)
+            starts[partition(.outcomes, state.partition)] = .at(state.outcomes)
+            starts[partition(.receipts, state.partition)] = .at(state.receipts)
+            starts[partition(.resolutions, state.partition)] = .at(state.resolutions)
         }
         let readers = try await accept(assignment, from: starts)
         let environment = LaneEnvironment(
@@ -101,9 +103,6 @@ extension DispatcherService {
         control.nextCommitMs = 0
         logger.info("partitions assigned", metadata: ["partitions": "\(complete)"])
     }
-
-    /// A position of zero means "what is still there".
-    private func start(_ offset: Int64) -> StartOffset { offset == 0 ? .beginning : .at(offset) }
 
     func partition(_ topic: Topic, _ number: Int32) -> TopicPartition {
         TopicPartition(topic: configuration.topics[topic], partition: number)
