@@ -6,8 +6,16 @@ public protocol PolicyStore: Sendable {
     /// `challenge.created`, all in one transaction with the limits it counts against and the keys it is found by.
     /// - Throws: `notFound(.factor)`, `factorUnverified`, `noVerifiedFactor`, `factorRequired`; `loosened` when it asks for less than
     ///   the service demands; `limited`; `idempotencyConflict`; `alreadyExpired` when it has a request id that made nothing
-    ///   before, and its expiry has come.
+    ///   before, and its expiry has come; `requestClosed` when its request id was rejected, or made a challenge that is gone.
     func create(_ new: NewChallenge, nowMs: Int64) async throws -> ChallengeCreation
+    /// A request that makes no challenge: writes `request.rejected`, and keeps that as the one result of its id for as long as a
+    /// challenge would be kept.
+    /// - Parameter service: as the request names it, or empty.
+    /// - Returns: false when the id has its result already: then nothing is written.
+    func rejectRequest(
+        _ requestID: String, account: AccountSID, service: String, eventID: String, data: [String: EventValue],
+        nowMs: Int64
+    ) async throws -> Bool
     /// The number of a pending challenge, for backends that may create some; nil: it has none.
     func number(of challenge: Challenge) throws -> String?
     /// The backend needs no answer any more. A challenge that was canceled before is returned as it is.

@@ -82,12 +82,6 @@ public protocol ChallengeStore: AccountStore, CodeFactorStore, DeliveryStore, Po
     func createNotification(challenge: ChallengeSID, ttlSeconds: Int?, nowMs: Int64) async throws -> NotificationSID
 
     // Outbox
-    /// An event about a subject that no other method writes: `request.rejected`.
-    func recordEvent(
-        _ type: EventType, account: AccountSID, service: String, subject: String, id: String,
-        data: [String: EventValue],
-        nowMs: Int64
-    ) async throws
     /// Claims up to `limit` rows for `owner` until the lease ends, oldest first.
     func claimOutbox(owner: String, limit: Int, leaseMs: Int64, nowMs: Int64) async throws -> [OutboxRow]
     /// Deletes rows that `owner` still holds.
@@ -150,6 +144,8 @@ public enum StoreError: Error, Sendable, Equatable {
     case repeated
     case alreadyResponded
     case alreadyExpired
+    /// A request id was rejected before, or what it made is gone: it makes nothing any more.
+    case requestClosed
     /// More writes wait than the bound allows.
     case busy
     case closed

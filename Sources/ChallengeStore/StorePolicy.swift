@@ -2,7 +2,7 @@ import ChallengeModel
 
 /// The numbers that the rules of the store are made of, the same for every implementation.
 enum StorePolicy {
-    /// A request id names one challenge for this long.
+    /// A request id has one result, a challenge or a rejection, for this long.
     static let requestIDLifeMs: Int64 = 25 * 3_600_000
     /// A factor that is not verified within this is as good as gone.
     static let unverifiedLifeMs: Int64 = 24 * 3_600_000

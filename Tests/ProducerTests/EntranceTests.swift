@@ -154,6 +154,54 @@ struct EntranceTests {
         }
     }
 
+    @Test("a request that a limit rejected is told once, and makes nothing when it comes again after the limit's time")
+    func rejectedOnce() async throws {
+        var limits = ChallengeLimits()
+        limits.pending = 1
+        try await ProducerHarness.run(entrances: true, limits: limits) { producer in
+            let service = try await producer.makeService()
+            let phone = try await producer.enroll("user-0001", service: service)
+            @Sendable func results(_ result: String) -> Int64 {
+                producer.metrics.count(.entranceRecords, [("entrance", "requests"), ("result", result)])
+            }
+            let events = producer.names[.events]
+            try await TopicTail.following([events], kafka: producer.kafka, logger: ProducerHarness.logger) { tail in
+                @Sendable func rejections() throws -> [CloudEvent] {
+                    try tail.records(of: events).map { try CloudEvent(json: $0.value) }
+                        .filter { $0.type == "beckon.request.rejected" }
+                }
+                try await withWriter(producer) { writer in
+                    func send(_ id: String, _ change: (inout ChallengeRequest) -> Void = { _ in }) async throws {
+                        _ = try await writer.send(record(request(id, service, change).protobufBytes(), producer))
+                    }
+                    try await send("first") { $0.ttlSeconds = 60 }
+                    try await becomesTrue("the first is made") { results("accepted") == 1 }
+                    try await send("second")
+                    try await becomesTrue("the second is rejected") { results("rejected") == 1 }
+                    // The place of the first is free again.
+                    producer.clock.advance(.seconds(61))
+                    try await send("second")
+                    try await becomesTrue("the second is known") { results("repeated") == 1 }
+                    // One that makes a challenge keeps it, whatever a repeat of its id says.
+                    try await send("first") { $0.message = "" }
+                    try await becomesTrue("the first is known") { results("repeated") == 2 }
+                    try await send("third")
+                    try await becomesTrue("the third is made") { results("accepted") == 2 }
+                    try await becomesTrue("its event") {
+                        try tail.records(of: events).contains {
+                            try CloudEvent(json: $0.value).data["request_id"] == .string("third")
+                        }
+                    }
+                }
+                let told = try rejections()
+                #expect(told.map(\.subject) == ["second"])
+                #expect(told.first?.data["code"] == .integer(20429))
+                let made = try await challenges(producer, phone)
+                #expect(made.compactMap { $0["beckon"]?["request_id"]?.stringValue } == ["first", "third"])
+            }
+        }
+    }
+
     @Test("receipts by token become receipts; a bad token goes to the dead letters")
     func receipts() async throws {
         try await ProducerHarness.run(entrances: true, limits: .none) { producer in

@@ -41,7 +41,8 @@ extension SQLiteChallengeStore {
             let challenge = try database.pushAgain(former, service: service, limits: limits, nowMs: nowMs)
             try database.remember(new.idempotency, made: challenge.sid, nowMs: nowMs)
             if let requestID = new.requestID {
-                try database.remember(requestID, made: challenge, nowMs: nowMs)
+                try database.remember(
+                    requestID, account: new.account, service: new.service.rawValue, made: challenge.sid, nowMs: nowMs)
                 // Over Kafka nothing else tells the backend which challenge stands for its request.
                 try database.emit(
                     .challengeCreated, challenge, ["request_id": .string(requestID)],
@@ -167,7 +168,11 @@ extension Database {
                 [challenge.sid.rawValue, factor.sid.rawValue, budget])
             targets.append(factor.dispatchTarget(of: service, backgroundBudget: budget))
         }
-        if let requestID = challenge.requestID { try remember(requestID, made: challenge, nowMs: nowMs) }
+        if let requestID = challenge.requestID {
+            try remember(
+                requestID, account: challenge.account, service: challenge.service.rawValue, made: challenge.sid,
+                nowMs: nowMs)
+        }
         if isPushed { try dispatch(challenge, .creation, to: targets, traceparent: traceparent, nowMs: nowMs) }
         try emit(
             .challengeCreated, challenge,
@@ -182,28 +187,19 @@ extension Database {
         }
     }
 
-    /// Keeps what a request id made, or which live challenge stands for it.
-    func remember(_ requestID: String, made challenge: Challenge, nowMs: Int64) throws {
-        try run(
-            """
-            INSERT OR REPLACE INTO request_ids (account_sid, service_sid, request_id, challenge_sid, created_ms) \
-            VALUES (?, ?, ?, ?, ?)
-            """,
-            [challenge.account.rawValue, challenge.service.rawValue, requestID, challenge.sid.rawValue, nowMs])
-    }
-
-    /// What a request id made within its life; nil: it is free.
+    /// What the request id made within its life; nil: it is free, or there is none.
+    /// - Throws: `requestClosed`.
     func challenge(madeFor new: NewChallenge, nowMs: Int64) throws -> Challenge? {
         guard let requestID = new.requestID else { return nil }
-        let row = try row(
-            """
-            SELECT challenge_sid FROM request_ids WHERE account_sid = ? AND service_sid = ? AND request_id = ? \
-            AND created_ms > ?
-            """,
-            [new.account.rawValue, new.service.rawValue, requestID, nowMs - StorePolicy.requestIDLifeMs])
-        guard let row else { return nil }
-        var columns = Columns(row)
-        return try challenge(columns.sid())?.challenge
+        let result = try result(
+            ofRequest: requestID, account: new.account, service: new.service.rawValue, nowMs: nowMs)
+        switch result {
+        case nil: return nil
+        case .challenge(let sid):
+            guard let challenge = try challenge(sid)?.challenge else { throw StoreError.requestClosed }
+            return challenge
+        case .rejected: throw StoreError.requestClosed
+        }
     }
 
     func isTarget(_ factor: FactorSID, of challenge: ChallengeSID) throws -> Bool {

@@ -46,17 +46,6 @@ extension Database {
 }
 
 extension SQLiteChallengeStore {
-    public func recordEvent(
-        _ type: EventType, account: AccountSID, service: String, subject: String, id: String,
-        data: [String: EventValue],
-        nowMs: Int64
-    ) async throws {
-        try await write { database in
-            try database.emit(
-                type, account: account, service: service, subject: subject, id: id, data: data, nowMs: nowMs)
-        }
-    }
-
     public func claimOutbox(owner: String, limit: Int, leaseMs: Int64, nowMs: Int64) async throws -> [OutboxRow] {
         precondition(!owner.isEmpty, "a lease needs an owner")
         let limit = min(max(limit, 1), 10_000)

@@ -53,6 +53,10 @@ struct RequestEntrance: Sendable {
             return true
         } catch let error as StoreError {
             switch error {
+            case .requestClosed:
+                metrics.entrance(Self.name, .repeated)
+                return true
+            // Ours, and nothing is said of it: the request comes again. Every other refusal is told, and so is final.
             case .busy, .closed, .failed:
                 logger.warning("a request waits for the store", metadata: ["error": "\(error)"])
                 return false
@@ -66,10 +70,10 @@ struct RequestEntrance: Sendable {
 
     private func isDone(_ rejection: RequestRejection) async -> Bool {
         do {
-            try await store.recordEvent(
-                .requestRejected, account: account, service: rejection.service, subject: rejection.requestID,
-                id: rejection.eventID(account: account), data: rejection.data, nowMs: clock())
-            metrics.entrance(Self.name, .rejected)
+            let isNew = try await store.rejectRequest(
+                rejection.requestID, account: account, service: rejection.service,
+                eventID: rejection.eventID(account: account), data: rejection.data, nowMs: clock())
+            metrics.entrance(Self.name, isNew ? .rejected : .repeated)
             return true
         } catch {
             logger.warning("a rejection waits for the store", metadata: ["error": "\(error)"])

@@ -56,6 +56,7 @@ extension APIError {
             self.init(
                 .idempotencyKeyUsed,
                 "\(IdempotencyRules.header): it was used for a request with other parameters within 24 hours")
+        case .requestClosed: self.init(.notFound, "The request was rejected before, or its challenge is gone")
         case .repeated: self.init(.unavailable, "Busy: the same request is under way", headers: ["Retry-After": "1"])
         case .alreadyResponded: self.init(.alreadyResponded, "The challenge was answered already")
         case .alreadyExpired: self.init(.alreadyExpired, "The challenge has expired")

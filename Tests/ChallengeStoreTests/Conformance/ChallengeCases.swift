@@ -126,6 +126,53 @@ extension ConformanceCase {
                     world.newChallenge(expiresAtMs: World.t0 + 1000, requestID: "too late"), nowMs: World.t0 + 1000)
             }
         },
+        ConformanceCase(
+            "a request id that was rejected makes nothing for 25 h, and one that made a challenge is not rejected"
+        ) {
+            world in
+            _ = try await world.factor()
+            _ = try await world.drain()
+            func reject(_ id: String, at nowMs: Int64) async throws -> Bool {
+                try await world.store.rejectRequest(
+                    id, account: world.account, service: world.service.rawValue, eventID: "e",
+                    data: ["code": .integer(1)],
+                    nowMs: nowMs)
+            }
+            func create(_ id: String, at nowMs: Int64) async throws -> ChallengeCreation.Outcome {
+                let new = world.newChallenge(expiresAtMs: nowMs + 1000, requestID: id)
+                let made = try await world.store.create(new, nowMs: nowMs)
+                return made.outcome
+            }
+            let life: Int64 = 25 * 3_600_000
+            #expect(try await reject("no", at: World.t0))
+            let event = try await world.drain().event(.requestRejected)
+            #expect(event.id == "e" && event.subject == "no" && event.data["code"] == .integer(1))
+            for nowMs in [World.t0, World.t0 + life - 1] {
+                await #expect(throws: StoreError.requestClosed) { _ = try await create("no", at: nowMs) }
+                #expect(try await !reject("no", at: nowMs))
+            }
+            #expect(try await world.drain().rows.isEmpty, "told once")
+            #expect(try await create("yes", at: World.t0) == .created)
+            _ = try await world.drain()
+            #expect(try await !reject("yes", at: World.t0))
+            #expect(try await create("yes", at: World.t0) == .repeated)
+            #expect(try await world.drain().rows.isEmpty)
+            // Free again, and kept no longer.
+            _ = try await world.store.expireDue(limit: 100, nowMs: World.t0 + life)
+            #expect(try await create("no", at: World.t0 + life) == .created)
+            #expect(try await reject("yes", at: World.t0 + life))
+        },
+        ConformanceCase("a request id whose challenge is gone with its person makes no other") { world in
+            _ = try await world.factor()
+            _ = try await world.store.create(world.newChallenge(requestID: "r"), nowMs: World.t0)
+            _ = try await world.store.deleteEntity(
+                account: world.account, service: world.service, identity: world.identity, nowMs: World.t0)
+            _ = try await world.store.expireDue(limit: 100, nowMs: World.t0)
+            _ = try await world.factor()
+            await #expect(throws: StoreError.requestClosed) {
+                try await world.store.create(world.newChallenge(requestID: "r"), nowMs: World.t0)
+            }
+        },
         ConformanceCase("lists filter by factor and by the status that the clock shows, both ways, in pages") { world in
             let one = try await world.factor(.apn)
             let two = try await world.factor(.fcm)

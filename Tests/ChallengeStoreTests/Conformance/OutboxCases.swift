@@ -1,14 +1,15 @@
 import ChallengeModel
 import ChallengeStore
+import Foundation
 import Testing
 
 extension ConformanceCase {
     /// Events with these subjects, in this order.
     private static func fill(_ world: World, _ subjects: [String]) async throws {
         for (index, subject) in subjects.enumerated() {
-            try await world.store.recordEvent(
-                .requestRejected, account: world.account, service: world.service.rawValue, subject: subject,
-                id: "\(index)", data: ["reason": "test"], nowMs: World.t0 + Int64(index))
+            _ = try await world.store.rejectRequest(
+                subject, account: world.account, service: "\(world.service)/\(UUID().uuidString)",
+                eventID: "\(index)", data: ["reason": "test"], nowMs: World.t0 + Int64(index))
         }
     }
 

@@ -100,8 +100,8 @@ struct OutboxWorld: Sendable {
 
     /// An event of `subject` whose id is its number.
     func event(_ subject: String, _ number: Int, padding: Int = 0) async throws {
-        try await store.recordEvent(
-            .requestRejected, account: account, service: service.rawValue, subject: subject, id: String(number),
+        _ = try await store.rejectRequest(
+            subject, account: account, service: UUID().uuidString, eventID: String(number),
             data: ["padding": .string(String(repeating: "x", count: padding))], nowMs: Timestamp.nowMs())
     }
 
