@@ -177,7 +177,8 @@ public final class ProducerService: ServiceLifecycle.Service {
         let deliveries = DeliveryRecords(
             store: store, signer: signer, clock: clock, metrics: metrics, logger: logger)
         let delivery = consumer(
-            DeliveryRecords.name, [.outcomes, .receipts], group: DeliveryRecords.name, deliveries.handle)
+            DeliveryRecords.name, [.outcomes, .receipts], group: DeliveryRecords.name
+        ) { record in EntranceWork { await deliveries.handle(record) } }
         guard let account = configuration.entranceAccount else { return [delivery] }
         let requests = RequestEntrance(
             store: store, deadLetters: deadLetters, account: account, pressure: pressure, clock: clock,
@@ -186,8 +187,10 @@ public final class ProducerService: ServiceLifecycle.Service {
             store: store, deadLetters: deadLetters, account: account, keys: configuration.recordKeys, clock: clock,
             metrics: metrics, logger: logger)
         return [
-            delivery, consumer(RequestEntrance.name, [.requests], group: "requests", requests.handle),
-            consumer(ReceiptEntrance.name, [.receiptRequests], group: "receipt-requests", receipts.handle),
+            delivery, consumer(RequestEntrance.name, [.requests], group: "requests", requests.work),
+            consumer(ReceiptEntrance.name, [.receiptRequests], group: "receipt-requests") { record in
+                EntranceWork { await receipts.handle(record) }
+            },
         ]
     }
 

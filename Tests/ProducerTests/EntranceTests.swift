@@ -259,12 +259,13 @@ struct EntranceTests {
         let writer = try KafkaProducer(configuration: kafka, logger: ProducerHarness.logger)
         let metrics = ProducerMetrics(factory: MetricCounts())
         let handled = Mutex<[String: Int]>([:])
-        func member(_ handler: @escaping EntranceConsumer.Handler) -> EntranceConsumer {
+        func member(_ handler: @escaping @Sendable (ConsumedRecord) async -> Bool) -> EntranceConsumer {
             EntranceConsumer(
                 name: "requests", topics: [topic], groupID: topic, kafka: kafka, maxInFlight: 8,
-                commitEvery: .seconds(600), logger: ProducerHarness.logger, metrics: metrics, handler: handler)
+                commitEvery: .seconds(600), logger: ProducerHarness.logger, metrics: metrics
+            ) { record in EntranceWork { await handler(record) } }
         }
-        let count: EntranceConsumer.Handler = { record in
+        let count: @Sendable (ConsumedRecord) async -> Bool = { record in
             handled.withLock { $0["\(record.topicPartition) \(record.offset)", default: 0] += 1 }
             return true
         }

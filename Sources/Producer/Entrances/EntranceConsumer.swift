@@ -9,8 +9,8 @@ import Synchronization
 /// A revocation is answered after a drain of at most `kafka.drainBound` and a commit; a loss without either. Once stopped it leaves the
 /// group the same way.
 final class EntranceConsumer: Sendable {
-    /// What is done with a record. Returns true when its outcome lasts; false only when its task was cancelled first.
-    typealias Handler = @Sendable (ConsumedRecord) async -> Bool
+    /// What is to be done with a record; called in the order of offsets.
+    typealias Handler = @Sendable (ConsumedRecord) -> EntranceWork
 
     private let name: String
     private let topics: [String]

@@ -2,11 +2,25 @@ import ChallengeModel
 import KafkaClient
 import Synchronization
 
-/// One partition of an entrance while it is ours: reads as slots allow, handles records side by side, knows what is done.
+/// What is to be done with a record.
+struct EntranceWork: Sendable {
+    /// What it shares with others: those of its partition that have one of these in common are done in the order of their
+    /// offsets, each when those before it are done. None: it waits for nobody.
+    var order: [String] = []
+    /// Returns true when the record's outcome lasts; false only when its task was cancelled first.
+    let run: @Sendable () async -> Bool
+}
+
+/// One partition of an entrance while it is ours: reads as slots allow, handles records side by side, or one after the other where
+/// their order matters, knows what is done.
 final class EntranceLane: Sendable {
+    /// Records that wait for one before them, at most: more are not read, so that they take no slots from other partitions.
+    private static let mostWaiting = 16
+
     let topicPartition: TopicPartition
     private let reader: PartitionReader
     private let slots: Slots
+    private let waiting = Slots(mostWaiting)
     private let state = Mutex(State())
     /// No more is read.
     private let stopped = Latch()
@@ -22,6 +36,20 @@ final class EntranceLane: Sendable {
         var committed: Int64 = 0
         /// Slots held for records taken and not finished.
         var held = 0
+        /// ``Taken/done`` of the last record taken of those that share something, until that is done.
+        var last: [String: Latch] = [:]
+    }
+
+    /// A record under way.
+    private struct Taken: Sendable {
+        let offset: Int64
+        let work: EntranceWork
+        /// Opened when it is done, never when it was given up.
+        let done = Latch()
+        /// Of those that it waits for.
+        let before: [Latch]
+        /// Whether it holds one of the places to wait in.
+        let hasPlace: Bool
     }
 
     init(reader: PartitionReader, slots: Slots) {
@@ -43,16 +71,15 @@ final class EntranceLane: Sendable {
     func committed(_ offset: Int64) { state.withLock { $0.committed = max($0.committed, offset) } }
 
     /// Reads and handles until ``stop()``, then waits for what is under way, or for ``abandon()``.
-    /// - Parameter handle: returns true when the record's outcome lasts; false when it gave up because its task was cancelled.
-    func run(_ handle: @escaping @Sendable (ConsumedRecord) async -> Bool) async {
+    func run(_ handle: @escaping EntranceConsumer.Handler) async {
         // Bounded by the slots: a record is yielded only when one is held for it.
-        let (records, feed) = AsyncStream.makeStream(of: ConsumedRecord.self)
+        let (records, feed) = AsyncStream.makeStream(of: Taken.self)
         await withDiscardingTaskGroup { group in
-            group.addTask { await self.read(into: feed) }
+            group.addTask { await self.read(into: feed, handle) }
             for await record in records {
                 group.addTask {
-                    let isDone = await handle(record)
-                    self.finish(record.offset, isDone: isDone)
+                    let isDone = await self.carryOut(record)
+                    self.finish(record, isDone: isDone)
                 }
             }
             await self.waitForEnd()
@@ -88,19 +115,19 @@ final class EntranceLane: Sendable {
         }
     }
 
-    private func read(into feed: AsyncStream<ConsumedRecord>.Continuation) async {
+    private func read(
+        into feed: AsyncStream<Taken>.Continuation, _ handle: @escaping EntranceConsumer.Handler
+    ) async {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.stopped.wait() }
             group.addTask {
                 while let items = await self.reader.next(max: 64) {
                     for case .record(let record) in items {
                         guard await self.slots.take() else { return }
-                        self.state.withLock { state in
-                            state.ledger.take(record.offset)
-                            state.hasTaken = true
-                            state.held += 1
-                        }
-                        feed.yield(record)
+                        let work = handle(record)
+                        let mustWait = self.state.withLock { state in work.order.contains { state.last[$0] != nil } }
+                        if mustWait, await !self.waiting.take() { return self.slots.give() }
+                        feed.yield(self.take(record.offset, work, hasPlace: mustWait))
                     }
                 }
             }
@@ -115,12 +142,36 @@ final class EntranceLane: Sendable {
         if isEmpty { drained.open() }
     }
 
-    private func finish(_ offset: Int64, isDone: Bool) {
+    private func take(_ offset: Int64, _ work: EntranceWork, hasPlace: Bool) -> Taken {
+        state.withLock { state in
+            state.ledger.take(offset)
+            state.hasTaken = true
+            state.held += 1
+            let before = work.order.compactMap { state.last[$0] }
+            let taken = Taken(offset: offset, work: work, before: before, hasPlace: hasPlace)
+            for shared in work.order { state.last[shared] = taken.done }
+            return taken
+        }
+    }
+
+    private func carryOut(_ record: Taken) async -> Bool {
+        for done in record.before { await done.wait() }
+        if record.hasPlace { waiting.give() }
+        // Otherwise we are cancelled: what is before it comes again, and it must come after that.
+        guard record.before.allSatisfy(\.isOpen) else { return false }
+        return await record.work.run()
+    }
+
+    private func finish(_ record: Taken, isDone: Bool) {
         let isEmpty = state.withLock { state in
             state.held -= 1
-            if isDone, !abandoned.isOpen { state.ledger.complete(offset) }
+            if isDone, !abandoned.isOpen { state.ledger.complete(record.offset) }
+            for shared in record.work.order where isDone && state.last[shared] === record.done {
+                state.last[shared] = nil
+            }
             return !state.isReading && state.ledger.inFlight == 0
         }
+        if isDone { record.done.open() }
         slots.give()
         if isEmpty { drained.open() }
     }

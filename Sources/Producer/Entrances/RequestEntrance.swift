@@ -16,25 +16,26 @@ struct RequestEntrance: Sendable {
     let metrics: ProducerMetrics
     let logger: Logger
 
-    /// - Returns: true when the outcome is committed; false when the task was cancelled first.
-    func handle(_ record: ConsumedRecord) async -> Bool {
+    /// Read once, so that life counts from when the record came here at the latest, however often the store is tried.
+    func work(_ record: ConsumedRecord) -> EntranceWork {
+        let reading = RequestReading(
+            value: record.value, contentType: record.headers.text(of: ContentType.headerName),
+            timestampMs: record.timestampMs,
+            traceparent: TraceParent.valid(record.headers.text(of: RecordHeaderName.traceparent)), account: account,
+            nowMs: clock())
+        return EntranceWork(order: reading.order) { await carryOut(reading, of: record) }
+    }
+
+    private func carryOut(_ reading: RequestReading, of record: ConsumedRecord) async -> Bool {
         var backoff = Backoff()
         while !Task.isCancelled {
-            // Read anew with each try: time passes, and what has expired meanwhile is rejected.
-            let reading = RequestReading(
-                value: record.value, contentType: record.headers.text(of: ContentType.headerName),
-                timestampMs: record.timestampMs,
-                traceparent: TraceParent.valid(record.headers.text(of: RecordHeaderName.traceparent)), account: account,
-                nowMs: clock())
             switch reading {
             case .deadLetter(let reason, let detail):
                 guard await deadLetters.send(record, reason: reason, detail: detail) else { return false }
                 metrics.entrance(Self.name, .deadLetter)
                 return true
-            case .reject(let rejection):
-                if await isDone(rejection) { return true }
-            case .create(let new):
-                if await isDone(new) { return true }
+            case .reject(let rejection): if await isDone(rejection) { return true }
+            case .create(let new): if await isDone(new) { return true }
             }
             metrics.entranceRetry(Self.name)
             guard await backoff.wait() else { return false }

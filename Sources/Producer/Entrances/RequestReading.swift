@@ -50,6 +50,22 @@ enum RequestReading: Sendable, Equatable {
         }
     }
 
+    /// What its order matters to: the first of two requests of one id decides, the second of one action supersedes.
+    var order: [String] {
+        switch self {
+        case .create(let new):
+            // Of an identity that differs in case only, as the store compares them.
+            let action = new.actionKey.map { "action \(new.service) \(new.identity.lowercased()) \($0)" }
+            return [Self.order(service: new.service.rawValue, requestID: new.requestID ?? "")]
+                + (action.map { [$0] } ?? [])
+        case .reject(let rejection):
+            return [Self.order(service: rejection.service, requestID: rejection.requestID)]
+        case .deadLetter: return []
+        }
+    }
+
+    private static func order(service: String, requestID: String) -> String { "request \(service) \(requestID)" }
+
     private static func challenge(
         _ request: ChallengeRequest, account: AccountSID, timestampMs: Int64, traceparent: String?, nowMs: Int64
     ) throws -> NewChallenge {
