@@ -185,6 +185,44 @@ extension ConformanceCase {
                 world.outcome(challenge, late, .tokenDead), nowMs: World.t0 + 3_600_000)
             #expect(try await world.now(late)?.unreachableAtMs == World.t0 + 3_600_000)
         },
+        ConformanceCase(
+            "single deaths hold the brake only while fewer pushes are accepted than deaths make an incident"
+        ) {
+            world in
+            let minute: Int64 = 60_000
+            var deaths: [(credential: CredentialSID, last: (factor: Factor, challenge: ChallengeSID))] = []
+            for (name, credential, accepted) in [("mended", world.apn, 10), ("broken", world.fcm, 9)] {
+                let people = try await world.people(11, name)
+                for person in people.dropLast() {
+                    _ = try await world.store.recordDelivery(
+                        world.outcome(person.challenge, person.factor, .tokenDead, credential: credential),
+                        nowMs: World.t0)
+                }
+                let person = people[10]
+                for at in [10, 20, 29].map({ World.t0 + $0 * minute }) {
+                    for number in 0..<accepted {
+                        let fact = world.outcome(
+                            person.challenge, people[0].factor, .accepted, dispatch: "t\(at)\(number)",
+                            credential: credential)
+                        #expect(try await world.store.recordDelivery(fact, nowMs: at))
+                    }
+                    let death = world.outcome(
+                        person.challenge, people[1].factor, .tokenDead, dispatch: "t\(at)", credential: credential)
+                    #expect(try await world.store.recordDelivery(death, nowMs: at))
+                }
+                deaths.append((credential, person))
+            }
+            #expect(try await world.drain().eventTypes.count { $0 == "tokens.dying" } == 2)
+            for death in deaths {
+                _ = try await world.store.recordDelivery(
+                    world.outcome(
+                        death.last.challenge, death.last.factor, .tokenDead, dispatch: "t9",
+                        credential: death.credential), nowMs: World.t0 + 31 * minute)
+            }
+            #expect(
+                try await world.now(deaths[0].last.factor)?.unreachableAtMs == World.t0 + 31 * minute, "it has ended")
+            #expect(try await world.now(deaths[1].last.factor)?.unreachableAtMs == nil, "it holds")
+        },
         ConformanceCase("some dead tokens among many accepted pushes are no incident") { world in
             let people = try await world.people(40, "mixed")
             for (index, person) in people.enumerated() {
