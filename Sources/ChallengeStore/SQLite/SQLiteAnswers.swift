@@ -85,7 +85,8 @@ extension SQLiteChallengeStore {
         challenge sid: ChallengeSID, ttlSeconds: Int?, nowMs: Int64
     ) async throws -> NotificationSID {
         let notification = NotificationSID.generate(nowMs: nowMs)
-        try await write { database in
+        // A limit's refusal is committed.
+        let refusal: LimitRefusal? = try await write { database in
             guard let stored = try database.challenge(sid) else { throw StoreError.notFound(.challenge) }
             let challenge = stored.challenge
             // The rule that decides answers decides here too: what can still be approved can be pushed again.
@@ -97,16 +98,17 @@ extension SQLiteChallengeStore {
                 throw StoreError.notFound(.service)
             }
             if let quietUntilMs = try database.quietUntilMs(of: challenge.entity, limits: self.limits, nowMs: nowMs) {
-                throw StoreError.limited(
-                    LimitRefusal(
-                        kind: .quiet, retryAfterSeconds: Int((quietUntilMs - nowMs + 999) / 1000), allowance: nil,
-                        fallbacks: challenge.fallbacks))
+                return LimitRefusal(
+                    kind: .quiet, retryAfterSeconds: Int((quietUntilMs - nowMs + 999) / 1000), allowance: nil,
+                    fallbacks: challenge.fallbacks)
             }
             try database.resend(
                 stored, as: notification,
                 pushExpiresAtMs: ttlSeconds.map { min(nowMs + Int64($0) * 1000, challenge.expiresAtMs) },
                 service: service, nowMs: nowMs)
+            return nil
         }
+        if let refusal { throw StoreError.limited(refusal) }
         return notification
     }
 }

@@ -20,10 +20,9 @@ extension Database {
         guard limits != .none else { return .admitted(nil, quietUntilMs: nil) }
         guard
             let row = try row(
-                "SELECT creations_ms, quiet_until_ms, limit_told_ms FROM entities WHERE sid = ?", [entity.sid.rawValue])
+                "SELECT creations_ms, limit_told_ms FROM entities WHERE sid = ?", [entity.sid.rawValue])
         else { throw StoreError.notFound(.entity) }
-        let (fullAtMs, quietUntilMs, toldMs) = (row[0] as Int64, row[1] as Int64, row[2] as Int64)
-        let isQuiet = limits.denials > 0 && quietUntilMs > nowMs
+        let (fullAtMs, toldMs) = (row[0] as Int64, row[1] as Int64)
         func refuse(_ kind: LimitRefusal.Kind, untilMs: Int64, _ allowance: CreationAllowance?) throws -> Admission {
             if toldMs + StorePolicy.limitTellingMs <= nowMs || toldMs > nowMs {
                 try run("UPDATE entities SET limit_told_ms = ? WHERE sid = ?", [nowMs, entity.sid.rawValue])
@@ -67,7 +66,8 @@ extension Database {
         if limits.burst > 0 {
             try run("UPDATE entities SET creations_ms = ? WHERE sid = ?", [nextFullAtMs, entity.sid.rawValue])
         }
-        return .admitted(allowance, quietUntilMs: isQuiet ? quietUntilMs : nil)
+        return .admitted(
+            allowance, quietUntilMs: try quietUntilMs(of: entity.sid, limits: limits, nowMs: nowMs))
     }
 
     /// A person said no. The third time within ten minutes somebody else is asking: nothing is pushed for a while.
@@ -90,11 +90,16 @@ extension Database {
             nowMs: nowMs)
     }
 
-    /// Until when nothing is pushed to the identity; nil: it is not quiet.
+    /// Until when nothing is pushed to the identity; nil: it is not quiet. An end further ahead than any can be is brought near:
+    /// the clock was set back, or the setting lowered.
     func quietUntilMs(of entity: EntitySID, limits: ChallengeLimits, nowMs: Int64) throws -> Int64? {
         guard limits.denials > 0 else { return nil }
         let untilMs = try integer("SELECT quiet_until_ms FROM entities WHERE sid = ?", [entity.rawValue])
-        return untilMs > nowMs ? untilMs : nil
+        guard untilMs > nowMs else { return nil }
+        let latestMs = nowMs + limits.quietMs
+        guard untilMs > latestMs else { return untilMs }
+        try run("UPDATE entities SET quiet_until_ms = ? WHERE sid = ?", [latestMs, entity.rawValue])
+        return latestMs
     }
 
     /// - Parameter challenge: one that was made and not pushed.

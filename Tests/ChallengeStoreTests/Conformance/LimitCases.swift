@@ -108,5 +108,42 @@ extension ConformanceCase {
                 _ = try await world.store.answer(world.answer(challenge.sid, factor.sid, approve: false), nowMs: atMs)
             }
         },
+        ConformanceCase(
+            "a clock that is set back makes the quiet of an identity no longer than it can be",
+            limits: {
+                var limits = ChallengeLimits.none
+                limits.denials = 3
+                return limits
+            }()
+        ) { world in
+            let factor = try await world.factor()
+            let hour: Int64 = 3_600_000
+            // The clock is a day ahead, and then right.
+            let aheadMs = World.t0 + 24 * hour
+            let quietMs = defaults.quietMs
+            for _ in 0..<3 {
+                let challenge = try await world.challenge(expiresAtMs: aheadMs + 60_000, nowMs: aheadMs)
+                _ = try await world.store.answer(
+                    world.answer(challenge.sid, factor.sid, approve: false), nowMs: aheadMs)
+            }
+            let live = try await world.challenge(expiresAtMs: aheadMs + hour, nowMs: aheadMs)
+            #expect(live.quietUntilMs == aheadMs + quietMs)
+            func resend(at nowMs: Int64) async -> LimitRefusal? {
+                let error = await storeError {
+                    _ = try await world.store.createNotification(challenge: live.sid, nowMs: nowMs)
+                }
+                if case .limited(let refusal) = error { return refusal }
+                return nil
+            }
+            #expect(await resend(at: World.t0)?.retryAfterSeconds == Int(quietMs / 1000))
+            #expect(await resend(at: World.t0 + quietMs - 1000)?.retryAfterSeconds == 1, "it goes on to the end it got")
+            let before = World.t0 + quietMs - 1
+            #expect(
+                try await world.challenge(expiresAtMs: before + 60_000, nowMs: before).quietUntilMs
+                    == World.t0 + quietMs)
+            #expect(await resend(at: World.t0 + quietMs) == nil)
+            let after = World.t0 + quietMs
+            #expect(try await world.challenge(expiresAtMs: after + 60_000, nowMs: after).quietUntilMs == nil)
+        },
     ]
 }
