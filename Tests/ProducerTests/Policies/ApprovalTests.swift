@@ -12,6 +12,23 @@ struct ApprovalTests {
         try #require(try answer.json()["beckon"]?["number_matching"]?["number"]?.stringValue, "\(answer.text)")
     }
 
+    @Test("a number is shown no more once the challenge reads expired, whether the sweep was there or not")
+    func expiredNumber() async throws {
+        try await ProducerHarness.run { producer in
+            let scene = try await PolicyScene(producer, [("Push.NumberMatching", "required")])
+            let key = [("Idempotency-Key", "k")]
+            let created = try await scene.create(headers: key)
+            let sid = try created.text("sid")
+            _ = try Self.number(created)
+            // The sweep comes every half second: at the first of these it was hardly there.
+            producer.clock.advance(.seconds(302))
+            for answer in [try await scene.read(sid), try await scene.create(headers: key)] {
+                #expect(try answer.text("status") == "expired" && answer.text("sid") == sid)
+                #expect(try answer.json()["beckon"]?["number_matching"]?["number"] == .null)
+            }
+        }
+    }
+
     @Test("a number: in the backend's replies only, asked of an approval, and the third wrong one denies")
     func number() async throws {
         try await ProducerHarness.run { producer in

@@ -33,7 +33,10 @@ extension API {
     func secrets(of challenge: Challenge, for call: APICall, evidence: Bool? = nil) throws -> ChallengeSecrets {
         guard case .backend(let principal) = call.caller else { return ChallengeSecrets() }
         var secrets = ChallengeSecrets()
-        if principal.role != .read { secrets.number = try store.number(of: challenge) }
+        // The clock ends a challenge before the sweep does.
+        let status = ChallengeLifecycle.status(
+            stored: challenge.status, expiresAtMs: challenge.expiresAtMs, nowMs: call.nowMs)
+        if principal.role != .read, status == .pending { secrets.number = try store.number(of: challenge) }
         secrets.evidence = principal.role == .full ? (evidence == true ? .always : .besideOthers) : .never
         return secrets
     }
