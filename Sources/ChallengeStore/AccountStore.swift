@@ -16,6 +16,7 @@ public protocol AccountStore: Sendable {
         account: AccountSID, role: AccountRole, friendlyName: String, nowMs: Int64
     ) async throws -> (APIKey, secret: String)
     /// Revoked ones too, by creation.
+    /// - Throws: `notFound(.account)`.
     func keys(account: AccountSID, page: PageRequest) async throws -> Page<APIKey>
     /// - Returns: false when the account has no such key, or it was revoked before.
     func revokeKey(_ sid: APIKeySID, account: AccountSID, nowMs: Int64) async throws -> Bool

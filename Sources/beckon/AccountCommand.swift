@@ -160,8 +160,31 @@ enum OfflineStore {
         _ arguments: [String], _ body: @Sendable (SQLiteChallengeStore) async throws -> Value
     ) async throws -> Value {
         let settings = try await Settings(role: .producer, arguments: arguments)
+        let path = try settings(Settings.storePath)
+        do {
+            return try await with(settings, path: path, body)
+        } catch let error as StoreError {
+            throw ValidationError(advice(error, path: path))
+        }
+    }
+
+    private static func advice(_ error: StoreError, path: String) -> String {
+        switch error {
+        case .notFound(.account):
+            "--account: the store \(path) has no such account; name one of its own, give the producer's --store-path, "
+                + "or make an account with: beckon account create --store-path \(path)"
+        case .limit(.keys):
+            "the account has 200 keys that are not revoked, the most there may be: end one with beckon key revoke"
+        case .failed(let reason): "the store cannot be used: \(reason)"
+        default: "the store refused: \(error)"
+        }
+    }
+
+    private static func with<Value: Sendable>(
+        _ settings: Settings, path: String, _ body: @Sendable (SQLiteChallengeStore) async throws -> Value
+    ) async throws -> Value {
         let store = try SQLiteChallengeStore(
-            path: try settings(Settings.storePath),
+            path: path,
             keys: StoreKeys(
                 store: try settings(Settings.storeKeys), configuration: try settings(Settings.configurationKeys)),
             logger: RoleContext.logger("account", level: try settings(Settings.logLevel)))

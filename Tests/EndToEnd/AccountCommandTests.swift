@@ -75,6 +75,19 @@ struct AccountCommandTests {
                     _ = try await BeckonProcess.output(of: arguments + store, environment: environment)
                 }
             }
+            let unknown = "AC" + String(repeating: "0", count: 32)
+            for arguments in [
+                ["key", "create", "--account", unknown, "--role", "read"], ["key", "list", "--account", unknown],
+                ["account", "rotate", "--account", unknown],
+            ] {
+                let failure = await #expect(throws: BeckonProcess.Failure.self) {
+                    _ = try await BeckonProcess.output(of: arguments + store, environment: environment)
+                }
+                let text = failure?.description ?? ""
+                #expect(
+                    text.contains("--account: the store \(store[1]) has no such account")
+                        && text.contains("beckon account create"), "\(text)")
+            }
             await #expect(throws: BeckonProcess.Failure.self, "without keys") {
                 _ = try await BeckonProcess.output(of: ["account", "create"] + store)
             }

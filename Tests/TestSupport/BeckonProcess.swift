@@ -103,15 +103,22 @@ public final class BeckonProcess: Sendable {
         process.arguments = arguments
         process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
         let pipe = Pipe()
+        // A file: nobody reads it while the process runs.
+        let errors = FileManager.default.temporaryDirectory.appending(path: "beckon-\(UUID().uuidString).err")
+        _ = FileManager.default.createFile(atPath: errors.path, contents: nil)
+        defer { try? FileManager.default.removeItem(at: errors) }
+        process.standardError = try FileHandle(forWritingTo: errors)
         process.standardInput = FileHandle.nullDevice
         process.standardOutput = pipe
         try process.run()
         let text = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
         process.waitUntilExit()
         guard process.terminationStatus == 0 else {
+            let said = (try? String(contentsOf: errors, encoding: .utf8)) ?? ""
             throw Failure(
                 description:
-                    "beckon \(arguments.joined(separator: " ")) ended with \(process.terminationStatus):\n\(text)")
+                    "beckon \(arguments.joined(separator: " ")) ended with \(process.terminationStatus):\n\(text)\(said)"
+            )
         }
         return text
     }

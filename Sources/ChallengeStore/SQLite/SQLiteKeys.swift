@@ -12,9 +12,7 @@ extension SQLiteChallengeStore {
         let key = APIKey(
             sid: sid, account: account, role: role, friendlyName: friendlyName, createdAtMs: nowMs, revokedAtMs: nil)
         try await write { database in
-            guard try database.exists("SELECT 1 FROM accounts WHERE sid = ?", [account.rawValue]) else {
-                throw StoreError.notFound(.account)
-            }
+            try database.requireAccount(account)
             let count = try database.integer(
                 "SELECT count(*) FROM api_keys WHERE account_sid = ? AND revoked_ms IS NULL", [account.rawValue])
             guard count < StorePolicy.keysPerAccount else { throw StoreError.limit(.keys) }
@@ -31,6 +29,7 @@ extension SQLiteChallengeStore {
 
     public func keys(account: AccountSID, page request: PageRequest) async throws -> Page<APIKey> {
         try await read { database in
+            try database.requireAccount(account)
             let rows = try database.rows(
                 """
                 SELECT sid, account_sid, role, friendly_name, created_ms, revoked_ms FROM api_keys \
@@ -52,6 +51,14 @@ extension SQLiteChallengeStore {
         }
         logins.forgetAll()
         return isRevoked
+    }
+}
+
+extension Database {
+    fileprivate func requireAccount(_ account: AccountSID) throws {
+        guard try exists("SELECT 1 FROM accounts WHERE sid = ?", [account.rawValue]) else {
+            throw StoreError.notFound(.account)
+        }
     }
 }
 

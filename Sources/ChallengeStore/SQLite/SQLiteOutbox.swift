@@ -1,4 +1,4 @@
-public import ChallengeModel
+import ChallengeModel
 import Foundation
 import GRDB
 
