@@ -78,7 +78,8 @@ extension Database {
         else { return }
         let entity = try Entity(row: row)
         let former = (row["denials"] as String).split(separator: ",").compactMap { Int64($0) }
-        let recent = (former.filter { $0 > nowMs - limits.denialWindowMs } + [nowMs]).suffix(limits.denials)
+        // Those of a clock that was far ahead are as far away as old ones.
+        let recent = (former.filter { abs($0 - nowMs) < limits.denialWindowMs } + [nowMs]).suffix(limits.denials)
         try run(
             "UPDATE entities SET denials = ? WHERE sid = ?",
             [recent.map { String($0) }.joined(separator: ","), entity.sid.rawValue])

@@ -54,10 +54,10 @@ enum RequestReading: Sendable, Equatable {
     var order: [String] {
         switch self {
         case .create(let new):
-            // Of an identity that differs in case only, as the store compares them.
-            let action = new.actionKey.map { "action \(new.service) \(new.identity.lowercased()) \($0)" }
-            return [Self.order(service: new.service.rawValue, requestID: new.requestID ?? "")]
-                + (action.map { [$0] } ?? [])
+            let request = Self.order(service: new.service.rawValue, requestID: new.requestID ?? "")
+            guard let actionKey = new.actionKey else { return [request] }
+            // Identities that differ in case only are one, as in the store.
+            return [request, "action \(new.service) \(new.identity.lowercased()) \(actionKey)"]
         case .reject(let rejection):
             return [Self.order(service: rejection.service, requestID: rejection.requestID)]
         case .deadLetter: return []
