@@ -84,7 +84,7 @@ public protocol ChallengeStore: AccountStore, CodeFactorStore, DeliveryStore, Po
     // Outbox
     /// Claims up to `limit` rows for `owner` until the lease ends, oldest first.
     func claimOutbox(owner: String, limit: Int, leaseMs: Int64, nowMs: Int64) async throws -> [OutboxRow]
-    /// Deletes rows that `owner` still holds.
+    /// Deletes rows that are published, also when the lease of `owner` has ended; not those that another holds by now.
     func deleteOutbox(_ ids: [Int64], owner: String) async throws
     /// Gives rows back before their lease ends.
     func releaseOutbox(_ ids: [Int64], owner: String) async throws

@@ -18,12 +18,14 @@ struct OutboxClaimsTests {
         #expect(claims.gaps == [5...7, 10...Int64.max])
     }
 
-    @Test("an owner holds what lies in its own ranges, each once")
+    @Test("an owner holds what lies in its own ranges, each once; what no other holds is its to delete")
     func held() {
         let claims = OutboxClaims(claims: [claim("a", 1...3), claim("b", 4...6), claim("a", 8...9)])
         #expect(claims.held([9, 2, 2, 5, 7, 8, 1], by: "a") == [1, 2, 8, 9])
         #expect(claims.held([4, 6, 7], by: "b") == [4, 6])
         #expect(claims.held([1], by: "c") == [])
+        #expect(claims.notHeld([9, 2, 2, 5, 7, 8, 1], byOthersThan: "a") == [1, 2, 7, 8, 9])
+        #expect(claims.notHeld([1, 7], byOthersThan: "b") == [7])
     }
 
     @Test("what is given back leaves the rest of the range held")

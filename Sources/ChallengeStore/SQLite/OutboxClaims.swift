@@ -32,8 +32,17 @@ struct OutboxClaims {
 
     /// Those of `ids` that `owner` holds, ascending, each once.
     func held(_ ids: [Int64], by owner: String) -> [Int64] {
+        Self.covered(ids, by: claims.filter { $0.owner == owner })
+    }
+
+    /// Those of `ids` that nobody else holds than `owner`, ascending, each once.
+    func notHeld(_ ids: [Int64], byOthersThan owner: String) -> [Int64] {
+        Set(ids).subtracting(Self.covered(ids, by: byOthers(than: owner))).sorted()
+    }
+
+    private static func covered(_ ids: [Int64], by claims: [OutboxClaim]) -> [Int64] {
         var held: [Int64] = []
-        var rest = claims.filter { $0.owner == owner }[...]
+        var rest = claims[...]
         for id in ids.sorted() where held.last != id {
             while let first = rest.first, first.ids.upperBound < id { rest.removeFirst() }
             if let first = rest.first, first.ids.contains(id) { held.append(id) }

@@ -82,7 +82,7 @@ extension SQLiteChallengeStore {
         try await write { database in
             let claims = try database.outboxClaims()
             var deleted = 0
-            for run in OutboxClaims.runs(claims.held(ids, by: owner)) {
+            for run in OutboxClaims.runs(claims.notHeld(ids, byOthersThan: owner)) {
                 try database.run("DELETE FROM outbox WHERE id BETWEEN ? AND ?", [run.lowerBound, run.upperBound])
                 deleted += database.changesCount
             }

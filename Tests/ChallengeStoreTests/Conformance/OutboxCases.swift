@@ -42,6 +42,18 @@ extension ConformanceCase {
             #expect(
                 try await world.store.claimOutbox(owner: "three", limit: 10, leaseMs: 1, nowMs: World.t0).count == 1)
         },
+        ConformanceCase("what was published is deleted although its lease has ended, unless another holds it") {
+            world in
+            try await fill(world, ["a", "b", "c"])
+            let t0 = World.t0
+            let rows = try await world.store.claimOutbox(owner: "one", limit: 3, leaseMs: 1000, nowMs: t0)
+            let taken = try await world.store.claimOutbox(owner: "two", limit: 1, leaseMs: 1000, nowMs: t0 + 1000)
+            #expect(taken == [rows[0]])
+            try await world.store.deleteOutbox(rows.map(\.id), owner: "one")
+            #expect(try await world.store.outboxState().rows == 1)
+            let left = try await world.store.claimOutbox(owner: "two", limit: 3, leaseMs: 1000, nowMs: t0 + 2000)
+            #expect(left == [rows[0]])
+        },
         ConformanceCase("a row does not overtake an earlier one of its key that another owner holds") { world in
             try await fill(world, ["a", "b"])
             _ = try await world.store.claimOutbox(owner: "one", limit: 1, leaseMs: 1000, nowMs: World.t0)
