@@ -5,7 +5,7 @@ public import ChallengeModel
 ///
 /// Every method takes the time as epoch milliseconds: there is no clock inside. Writes return after their commit is on disk.
 /// All throw ``StoreError``. A write whose task is cancelled is still carried out.
-public protocol ChallengeStore: AccountStore, CodeFactorStore, DeliveryStore, PolicyStore, WebhookStore {
+public protocol ChallengeStore: AccountStore, CodeFactorStore, DeliveryStore, OutboxStore, PolicyStore, WebhookStore {
     // Services
     func createService(_ new: NewService, nowMs: Int64) async throws -> Service
     func service(_ sid: ServiceSID, account: AccountSID) async throws -> Service?
@@ -81,21 +81,6 @@ public protocol ChallengeStore: AccountStore, CodeFactorStore, DeliveryStore, Po
     ///   nil: until it expires.
     func createNotification(challenge: ChallengeSID, ttlSeconds: Int?, nowMs: Int64) async throws -> NotificationSID
 
-    // Outbox
-    /// Claims up to `limit` rows for `owner` until the lease ends, oldest first.
-    func claimOutbox(owner: String, limit: Int, leaseMs: Int64, nowMs: Int64) async throws -> [OutboxRow]
-    /// Deletes rows that are published, also when the lease of `owner` has ended; not those that another holds by now.
-    func deleteOutbox(_ ids: [Int64], owner: String) async throws
-    /// Gives rows back before their lease ends.
-    func releaseOutbox(_ ids: [Int64], owner: String) async throws
-    /// Gives back everything that `owner` holds: what a relay of that name left when it died.
-    func releaseOutbox(owner: String) async throws
-    /// Rows waiting, and when the oldest dispatch among them was written (epoch ms; nil: none).
-    func outboxState() async throws -> (rows: Int, oldestDispatchMs: Int64?)
-    /// Fires after a commit that added outbox rows; at least one signal is kept. One reader: each access makes a new stream,
-    /// which starts with a signal, and ends the one before.
-    var outboxSignal: AsyncStream<Void> { get }
-
     /// Transactions committed by this process so far.
     var commits: Int { get }
 
@@ -151,32 +136,6 @@ public enum StoreError: Error, Sendable, Equatable {
     case closed
     /// A sealed value that no key opens, or a database error; never with values in it.
     case failed(String)
-}
-
-/// A row on its way to Kafka.
-public struct OutboxRow: Sendable, Hashable {
-    public let id: Int64
-    public let topic: Topic
-    public let key: String
-    /// Empty: a tombstone.
-    public let value: [UInt8]
-    public let contentType: ContentType
-    /// A dispatch at or after this is deleted, not sent. Epoch milliseconds.
-    public let expiresAtMs: Int64?
-    public let traceparent: String?
-
-    public init(
-        id: Int64, topic: Topic, key: String, value: [UInt8], contentType: ContentType, expiresAtMs: Int64?,
-        traceparent: String?
-    ) {
-        self.id = id
-        self.topic = topic
-        self.key = key
-        self.value = value
-        self.contentType = contentType
-        self.expiresAtMs = expiresAtMs
-        self.traceparent = traceparent
-    }
 }
 
 /// One page of a list, by a cursor that the store made.

@@ -53,9 +53,11 @@ public final class EmbeddedBroker: Sendable {
         case delay(broker: Int32, milliseconds: Int32)
         /// The next requests of this API key answer with these error codes (Kafka protocol numbers).
         case requestErrors(apiKey: Int16, codes: [Int16])
+        /// A partition has no leader; or has this broker as its leader again.
+        case leader(topic: String, partition: Int32, broker: Int32?)
     }
 
-    /// - Throws: for a broker that does not exist (ids start at 1), or `_CLOSED`.
+    /// - Throws: for a broker (ids start at 1) or partition that does not exist, or `_CLOSED`.
     public func inject(_ fault: Fault) throws(KafkaError) {
         let code: rd_kafka_resp_err_t? = cluster.withLock { cluster in
             guard let pointer = cluster?.pointer else { return nil }
@@ -67,6 +69,8 @@ public final class EmbeddedBroker: Sendable {
                 let errors = codes.map { rd_kafka_resp_err_t(rawValue: Int32($0)) }
                 rd_kafka_mock_push_request_errors_array(pointer, apiKey, errors.count, errors)
                 return RD_KAFKA_RESP_ERR_NO_ERROR
+            case .leader(let topic, let partition, let broker):
+                return rd_kafka_mock_partition_set_leader(pointer, topic, partition, broker ?? -1)
             }
         }
         guard let code else { throw .closed }

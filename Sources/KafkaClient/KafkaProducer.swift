@@ -67,6 +67,11 @@ public final class KafkaProducer: Sendable {
         return counts
     }
 
+    /// The partition that a key belongs to; 0 while ``partitionCounts(of:deadline:)`` has not said how many the topic has.
+    public func partition(of key: [UInt8], in topic: String) -> Int32 {
+        state.withLock { $0.partitionCounts[topic] }.map { Murmur2.partition(key: key, partitions: $0) } ?? 0
+    }
+
     /// Returns when everything enqueued has its delivery report, or at the deadline.
     /// - Returns: false at the deadline.
     public func flush(deadline: Duration) async -> Bool {

@@ -46,20 +46,22 @@ extension Database {
 }
 
 extension SQLiteChallengeStore {
-    public func claimOutbox(owner: String, limit: Int, leaseMs: Int64, nowMs: Int64) async throws -> [OutboxRow] {
+    public func claimOutbox(
+        _ scan: OutboxScan, owner: String, leaseMs: Int64, nowMs: Int64
+    ) async throws -> (rows: [OutboxRow], scan: OutboxScan) {
         precondition(!owner.isEmpty, "a lease needs an owner")
-        let limit = min(max(limit, 1), 10_000)
         // A read first: an idle relay costs no commit, and the rows are read beside the writer.
         let found = try await read { database -> Free? in
             let claims = try database.outboxClaims()
             guard claims.claims.allSatisfy({ $0.untilMs > nowMs }) else { return nil }
-            return try Self.free(database, claims, owner: owner, limit: limit)
+            return try Self.free(database, claims, scan, from: scan.ids.lowerBound, owner: owner)
         }
-        if let found, found.rows.isEmpty { return [] }
+        if let found, found.rows.isEmpty { return ([], found.scan) }
         return try await write { database in
             var claims = try database.outboxClaims()
             // What a dead owner held is free again, and older than what comes behind it.
-            for claim in claims.claims where claim.untilMs <= nowMs { try database.delete(claim) }
+            let ended = claims.claims.filter { $0.untilMs <= nowMs }
+            for claim in ended { try database.delete(claim) }
             claims.claims.removeAll { $0.untilMs <= nowMs }
             // Rows never change. What was free still is, unless somebody has claimed something in between.
             let free: Free
@@ -68,12 +70,13 @@ extension SQLiteChallengeStore {
             {
                 free = found
             } else {
-                free = try Self.free(database, claims, owner: owner, limit: limit)
+                let from = min(scan.ids.lowerBound, ended.first?.ids.lowerBound ?? .max)
+                free = try Self.free(database, claims, scan, from: from, owner: owner)
             }
             for run in free.runs {
                 try database.insert(OutboxClaim(owner: owner, untilMs: nowMs + leaseMs, ids: run))
             }
-            return free.rows
+            return (free.rows, free.scan)
         }
     }
 
@@ -130,12 +133,16 @@ extension SQLiteChallengeStore {
         var runs: [ClosedRange<Int64>]
         /// The claims of other owners that decided what was free.
         var others: [OutboxClaim]
+        /// As it ended.
+        var scan: OutboxScan
     }
 
-    /// The oldest free rows, without those whose key another owner holds an earlier row of: they would overtake it.
+    /// The oldest free rows that the scan takes, without those whose key another owner holds an earlier row of: they would
+    /// overtake it.
     private static func free(
-        _ database: Database, _ claims: OutboxClaims, owner: String, limit: Int
+        _ database: Database, _ claims: OutboxClaims, _ scan: OutboxScan, from: Int64, owner: String
     ) throws -> Free {
+        var scan = scan
         let others = claims.byOthers(than: owner)
         var held: Set<String> = []
         for claim in others {
@@ -146,37 +153,40 @@ extension SQLiteChallengeStore {
         }
         var found: [OutboxRow] = []
         var runs: [ClosedRange<Int64>] = []
-        for gap in claims.gaps where found.count < limit {
+        for gap in claims.gaps where !scan.isFull && gap.upperBound >= from && gap.lowerBound <= scan.ids.upperBound {
             let cursor = try Row.fetchCursor(
                 database.cachedStatement(
                     sql: """
                         SELECT id, topic, key, value, content_type, expires_ms, traceparent FROM outbox \
                         WHERE id BETWEEN ? AND ? ORDER BY id
-                        """), arguments: [gap.lowerBound, gap.upperBound])
+                        """), arguments: [max(gap.lowerBound, from), min(gap.upperBound, scan.ids.upperBound)])
             var isJoined = false
-            while found.count < limit, let row = try cursor.next() {
-                let row = try outboxRow(row)
-                let isFree = held.isEmpty || !held.contains("\(row.topic.rawValue) \(row.key)")
-                defer { isJoined = isFree }
-                guard isFree else { continue }
-                found.append(row)
+            while !scan.isFull, let row = try cursor.next() {
+                let taken = try Self.take(row, &scan, held: held)
+                defer { isJoined = taken != nil }
+                guard let taken else { continue }
+                found.append(taken)
                 if isJoined, let last = runs.last {
-                    runs[runs.count - 1] = last.lowerBound...row.id
+                    runs[runs.count - 1] = last.lowerBound...taken.id
                 } else {
-                    runs.append(row.id...row.id)
+                    runs.append(taken.id...taken.id)
                 }
             }
         }
-        return Free(rows: found, runs: runs, others: others)
+        return Free(rows: found, runs: runs, others: others, scan: scan)
     }
 
-    private static func outboxRow(_ row: Row) throws -> OutboxRow {
+    /// - Parameter held: topics and keys that other owners hold rows of.
+    /// - Returns: nil when the scan leaves it; then its value was not read.
+    private static func take(_ row: Row, _ scan: inout OutboxScan, held: Set<String>) throws -> OutboxRow? {
         var columns = Columns(row)
         let id = columns.int64()
         guard let topic = Topic(rawValue: columns.text()) else {
             throw StoreError.failed("outbox row \(id) names an unknown topic")
         }
         let key = columns.text()
+        let isFree = held.isEmpty || !held.contains("\(topic.rawValue) \(key)")
+        guard scan.takes(id, topic, key: key, isFree: isFree) else { return nil }
         let value = columns.bytes()
         guard let contentType = ContentType(rawValue: columns.text()) else {
             throw StoreError.failed("outbox row \(id) names an unknown content type")

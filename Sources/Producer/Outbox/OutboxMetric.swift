@@ -19,6 +19,8 @@ enum OutboxMetric: String, CaseIterable {
     case abandoned = "beckon_outbox_abandoned_total"
     /// Gauge: rows claimed and not yet settled.
     case held = "beckon_outbox_held_rows"
+    /// Gauge: partitions whose last record was not acknowledged. The others go on.
+    case failingPartitions = "beckon_outbox_failing_partitions"
     /// Counter: challenges that the sweep expired.
     case challengesExpired = "beckon_challenges_expired_total"
     /// Counter: rounds of the sweep that the store failed.
@@ -30,6 +32,7 @@ struct OutboxMetrics: Sendable {
     let rows: Gauge
     let oldestDispatchSeconds: Gauge
     let held: Gauge
+    let failingPartitions: Gauge
     let expired: Counter
     let kafkaFailures: Counter
     let storeFailures: Counter
@@ -44,6 +47,7 @@ struct OutboxMetrics: Sendable {
         rows = Gauge(label: OutboxMetric.rows.rawValue, factory: factory)
         oldestDispatchSeconds = Gauge(label: OutboxMetric.oldestDispatchSeconds.rawValue, factory: factory)
         held = Gauge(label: OutboxMetric.held.rawValue, factory: factory)
+        failingPartitions = Gauge(label: OutboxMetric.failingPartitions.rawValue, factory: factory)
         expired = counter(.expired)
         kafkaFailures = counter(.failures, [("reason", "kafka")])
         storeFailures = counter(.failures, [("reason", "store")])

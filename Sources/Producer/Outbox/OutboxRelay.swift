@@ -44,7 +44,7 @@ public struct OutboxRelay: Sendable {
 
     /// - Parameter nowMs: epoch milliseconds, of the clock that stamps the rows.
     public init(
-        store: any ChallengeStore, producer: KafkaProducer, signer: RecordSigner, readiness: Readiness, logger: Logger,
+        store: any OutboxStore, producer: KafkaProducer, signer: RecordSigner, readiness: Readiness, logger: Logger,
         metrics: any MetricsFactory, options: Options = Options(),
         nowMs: @escaping @Sendable () -> Int64 = { Timestamp.nowMs() }
     ) {

@@ -16,21 +16,17 @@ final class RelayRun: Sendable {
         /// Of the last report that was not an acknowledgement.
         var lastError: KafkaError?
         var deletions: [Int64] = []
-        /// Done with, and not known to be deleted: `deletions`, and those at the store.
-        var unsettled: Set<Int64> = []
         var releases: [Int64] = []
         /// Handed to the store, not yet answered.
         var settling = 0
-        /// No claim before this.
-        var pausedUntil: ContinuousClock.Instant?
-        var failuresInRow = 0
+        var startsOverAt = ContinuousClock.now
         /// Waits until every row in flight has its report.
         var idle: CheckedContinuation<Void, Never>?
 
         var taken: Int { window.held + deletions.count + releases.count + settling }
     }
 
-    private let store: any ChallengeStore
+    private let store: any OutboxStore
     private let producer: KafkaProducer
     private let signer: RecordSigner
     private let readiness: Readiness
@@ -45,7 +41,7 @@ final class RelayRun: Sendable {
     private let settle: AsyncStream<Void>.Continuation
 
     init(
-        store: any ChallengeStore, producer: KafkaProducer, signer: RecordSigner, readiness: Readiness, logger: Logger,
+        store: any OutboxStore, producer: KafkaProducer, signer: RecordSigner, readiness: Readiness, logger: Logger,
         metrics: OutboxMetrics, options: OutboxRelay.Options, nowMs: @escaping @Sendable () -> Int64
     ) {
         self.store = store
@@ -57,7 +53,10 @@ final class RelayRun: Sendable {
         self.options = options
         self.nowMs = nowMs
         let reserve = options.messageTimeout + .seconds(5)
-        state = Mutex(State(window: RelayWindow(sendReserveMs: reserve.wholeMilliseconds)))
+        let lanes = RelayLanes { topic, key in
+            OutboxLane(topic, producer.partition(of: Array(key.utf8), in: signer.names[topic]))
+        }
+        state = Mutex(State(window: RelayWindow(sendReserveMs: reserve.wholeMilliseconds, lanes: lanes)))
         // One signal is enough: whoever wakes takes everything there is.
         (wakes, wake) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
         (settles, settle) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
@@ -87,54 +86,68 @@ final class RelayRun: Sendable {
         for await _ in wakes {
             if next > .now { try? await Task.sleep(until: next, clock: .continuous) }
             workInReports()
-            while let limit = claimable(), !Task.isCancelled {
-                next = .now + options.claimPace
-                let claimed = await claim(limit)
-                workInReports()
-                if claimed < limit { break }
+            var isMore = true
+            while isMore, !Task.isCancelled {
+                isMore = false
+                for part in RelayLanes.Part.allCases {
+                    guard let plan = plan(part) else { continue }
+                    next = .now + options.claimPace
+                    switch await claim(plan) {
+                    case .some(let isFull): isMore = isMore || isFull
+                    case nil: next = .now + options.look
+                    }
+                    workInReports()
+                }
             }
         }
     }
 
-    /// How many rows may be claimed now; nil: none. Not while rows are being given back: a later one of the same key would
-    /// overtake them.
-    private func claimable() -> Int? {
+    /// What to claim now; nil: nothing. Not while rows are being given back: a later one of the same key would overtake them.
+    private func plan(_ part: RelayLanes.Part) -> RelayLanes.Plan? {
         state.withLock { state in
             guard state.releases.isEmpty else { return nil }
-            if let until = state.pausedUntil {
-                if until > .now { return nil }
-                state.pausedUntil = nil
-            }
-            let room = min(options.claim, options.window - state.taken)
+            let room = options.window - state.taken
             // A claim is a commit: not for a handful while hundreds are on their way.
-            return room >= max(1, min(options.claim, options.window) / 4) ? room : nil
+            let least = max(1, min(options.claim, options.window) / 4)
+            guard room >= least else { return nil }
+            if state.startsOverAt <= .now {
+                state.window.lanes.startOver()
+                state.startsOverAt = .now + options.lease
+            }
+            let share = RelayLanes.share(ofRoom: room - least)
+            guard
+                let plan = state.window.lanes.plan(
+                    part, limit: min(options.claim, room), share: share, nowMs: nowMs())
+            else { return nil }
+            state.window.claimBegins()
+            return plan
         }
     }
 
-    /// - Returns: how many rows came.
-    private func claim(_ limit: Int) async -> Int {
+    /// - Returns: whether there may be more to claim; nil: the store failed.
+    private func claim(_ plan: RelayLanes.Plan) async -> Bool? {
         let claimedAtMs = nowMs()
-        let rows: [OutboxRow]
+        let (rows, scan): ([OutboxRow], OutboxScan)
         do {
-            rows = try await store.claimOutbox(
-                owner: options.owner, limit: limit, leaseMs: options.lease.wholeMilliseconds, nowMs: claimedAtMs)
+            (rows, scan) = try await store.claimOutbox(
+                plan.scan, owner: options.owner, leaseMs: options.lease.wholeMilliseconds, nowMs: claimedAtMs)
         } catch {
-            guard !Task.isCancelled else { return 0 }
+            state.withLock { $0.window.claimEnds() }
+            guard !Task.isCancelled else { return nil }
             metrics.storeFailures.increment()
             logger.error("the outbox cannot be claimed", metadata: ["error": "\(error)"])
-            pause()
-            return 0
+            return nil
         }
-        guard !rows.isEmpty else { return 0 }
         let now = nowMs()
         let step = state.withLock { state in
             // A clock that jumps, or a store that stood still, ends leases under us: what comes back is not sent again.
-            let fresh = rows.filter { !state.unsettled.contains($0.id) && !state.window.holds($0) }
+            state.window.lanes.carriedOut(plan, scan)
+            defer { state.window.claimEnds() }
             return state.window.admit(
-                fresh, leaseEndsMs: claimedAtMs + options.lease.wholeMilliseconds, nowMs: now)
+                rows, leaseEndsMs: claimedAtMs + options.lease.wholeMilliseconds, nowMs: now)
         }
         carryOut(step)
-        return rows.count
+        return scan.isFull
     }
 
     private func workInReports() {
@@ -142,7 +155,6 @@ final class RelayRun: Sendable {
         let (steps, failures, error) = state.withLock { state in
             let reports = state.reports
             state.reports = []
-            if reports.contains(where: { $0.fate == .acknowledged }) { state.failuresInRow = 0 }
             return (
                 reports.map { state.window.finish($0.id, $0.fate, nowMs: now) },
                 reports.count { $0.fate == .failed }, state.lastError
@@ -153,7 +165,6 @@ final class RelayRun: Sendable {
             logger.warning(
                 "records were not acknowledged and will be sent again",
                 metadata: ["records": "\(failures)", "error": "\(error?.description ?? "")"])
-            pause()
         }
         for step in steps { carryOut(step) }
     }
@@ -169,7 +180,6 @@ final class RelayRun: Sendable {
         guard !step.delete.isEmpty || !step.release.isEmpty else { return }
         state.withLock { state in
             state.deletions += step.delete
-            state.unsettled.formUnion(step.delete)
             state.releases += step.release
         }
         settle.yield()
@@ -225,15 +235,6 @@ final class RelayRun: Sendable {
         return state.idle
     }
 
-    /// 100 ms, doubled up to 5 s while nothing is acknowledged.
-    private func pause() {
-        state.withLock { state in
-            let backOff = Duration.milliseconds(min(100 << min(state.failuresInRow, 6), 5000))
-            state.failuresInRow += 1
-            state.pausedUntil = .now + backOff
-        }
-    }
-
     // MARK: - Delete and give back
 
     private func settleFinished() async {
@@ -254,7 +255,7 @@ final class RelayRun: Sendable {
     private func settleOnce() async -> Bool {
         let (deletions, releases) = state.withLock { state in
             let taken = (state.deletions, state.releases)
-            // What is given back stays in sight of `claimable` until it is.
+            // What is given back stays in sight of `plan` until it is.
             state.settling += taken.0.count
             state.deletions = []
             return taken
@@ -271,7 +272,7 @@ final class RelayRun: Sendable {
             state.settling -= deletions.count
             if isDone {
                 state.releases.removeFirst(releases.count)
-                state.unsettled.subtract(deletions)
+                state.window.areDeleted(deletions)
             } else {
                 state.deletions = deletions + state.deletions
             }
@@ -285,8 +286,7 @@ final class RelayRun: Sendable {
 
     private func tick() async {
         while !Task.isCancelled {
-            let pause = state.withLock { $0.pausedUntil.map { $0 - .now } }
-            try? await Task.sleep(for: min(options.look, max(pause ?? options.look, .milliseconds(10))))
+            try? await Task.sleep(for: options.look)
             wake.yield()
         }
     }
@@ -298,7 +298,9 @@ final class RelayRun: Sendable {
                 let age = oldest.map { max(0, nowMs() - $0) }
                 metrics.rows.record(rows)
                 metrics.oldestDispatchSeconds.record(Double(age ?? 0) / 1000)
-                metrics.held.record(state.withLock { $0.window.held })
+                let (held, failing) = state.withLock { ($0.window.held, $0.window.lanes.failing) }
+                metrics.held.record(held)
+                metrics.failingPartitions.record(failing)
                 if let complaint = options.limits.complaint(rows: rows, oldestDispatchAgeMs: age) {
                     readiness.fail(OutboxRelay.readinessCheck, complaint)
                 } else {

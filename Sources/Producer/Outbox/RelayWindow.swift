@@ -18,8 +18,13 @@ struct RelayWindow {
     }
 
     private struct ChainKey: Hashable {
-        let topic: String
+        let topic: Topic
         let key: String
+    }
+
+    private struct Chain {
+        let lane: OutboxLane
+        var rows: [Held] = []
     }
 
     private struct Held {
@@ -28,34 +33,53 @@ struct RelayWindow {
     }
 
     /// Under each key the row in flight comes first; the others wait.
-    private var chains: [ChainKey: [Held]] = [:]
+    private var chains: [ChainKey: Chain] = [:]
     /// The key of each row in flight.
     private var flying: [Int64: ChainKey] = [:]
+    /// Done with and not known to be deleted, by a claim under way either. A lease that ends under us (a clock that jumps, a store
+    /// that stood still) lets them be claimed once more.
+    private var done: Set<Int64> = []
+    /// Deleted since the claim under way began; nil: there is none.
+    private var deletedMeanwhile: [Int64]?
     /// A row is sent only while its lease lasts at least this much longer.
     private let sendReserveMs: Int64
     /// In flight and waiting.
     private(set) var held = 0
+    var lanes: RelayLanes
     private var isStopping = false
 
     /// - Parameter sendReserveMs: the producer's message timeout and a margin.
-    init(sendReserveMs: Int64) {
+    init(sendReserveMs: Int64, lanes: RelayLanes) {
         self.sendReserveMs = sendReserveMs
+        self.lanes = lanes
     }
 
     var inFlight: Int { flying.count }
 
-    func holds(_ row: OutboxRow) -> Bool {
-        chains[ChainKey(topic: row.topic.rawValue, key: row.key)]?.contains { $0.row.id == row.id } ?? false
+    /// The store is asked for rows: what it answers may be older than a deletion that returns before it.
+    mutating func claimBegins() { deletedMeanwhile = [] }
+
+    /// The store has answered, and ``admit(_:leaseEndsMs:nowMs:)`` was called with its rows, if there are any.
+    mutating func claimEnds() {
+        done.subtract(deletedMeanwhile ?? [])
+        deletedMeanwhile = nil
     }
 
-    /// Rows just claimed, oldest first.
+    /// The store has deleted rows of ``Step/delete``.
+    mutating func areDeleted(_ ids: [Int64]) {
+        if deletedMeanwhile == nil { done.subtract(ids) } else { deletedMeanwhile?.append(contentsOf: ids) }
+    }
+
+    /// Rows just claimed, oldest first. Those that are done or held are known already.
     mutating func admit(_ rows: [OutboxRow], leaseEndsMs: Int64, nowMs: Int64) -> Step {
         var step = Step()
-        for row in rows {
-            let key = ChainKey(topic: row.topic.rawValue, key: row.key)
+        for row in rows where !done.contains(row.id) {
+            let key = ChainKey(topic: row.topic, key: row.key)
+            if chains[key]?.rows.contains(where: { $0.row.id == row.id }) == true { continue }
             let isFree = chains[key] == nil
-            chains[key, default: []].append(Held(row: row, leaseEndsMs: leaseEndsMs))
-            held += 1
+            let lane = chains[key]?.lane ?? lanes.lane(row.topic, row.key)
+            chains[key, default: Chain(lane: lane)].rows.append(Held(row: row, leaseEndsMs: leaseEndsMs))
+            count(1, of: lane)
             if isFree { advance(key, nowMs: nowMs, &step) }
         }
         return step
@@ -64,17 +88,21 @@ struct RelayWindow {
     /// What became of a row in flight. One that is not in flight is ignored.
     mutating func finish(_ id: Int64, _ fate: RelayFate, nowMs: Int64) -> Step {
         var step = Step()
-        guard let key = flying.removeValue(forKey: id), let row = chains[key]?.first?.row else { return step }
+        guard let key = flying.removeValue(forKey: id), let chain = chains[key], let row = chain.rows.first?.row else {
+            return step
+        }
         switch fate {
         case .acknowledged, .abandoned:
-            step.delete.append(id)
+            if fate == .acknowledged { lanes.isAcknowledged(chain.lane) }
+            delete(id, &step)
             removeFirst(of: key)
             advance(key, nowMs: nowMs, &step)
         case .refused:
             flying[id] = key
             step.deadLetter.append(row)
         case .failed:
-            giveBack(key, &step)
+            lanes.hasFailed(chain.lane, nowMs: nowMs)
+            giveBack(key, after: 0, &step)
         }
         return step
     }
@@ -83,22 +111,18 @@ struct RelayWindow {
     mutating func stop() -> Step {
         isStopping = true
         var step = Step()
-        for (key, chain) in chains where chain.count > 1 {
-            step.release += chain.dropFirst().map(\.row.id)
-            held -= chain.count - 1
-            chains[key] = Array(chain.prefix(1))
-        }
+        for key in chains.keys { giveBack(key, after: 1, &step) }
         return step
     }
 
     private mutating func advance(_ key: ChainKey, nowMs: Int64, _ step: inout Step) {
-        while let next = chains[key]?.first {
+        while let next = chains[key]?.rows.first {
             if let expiresAtMs = next.row.expiresAtMs, expiresAtMs <= nowMs {
-                step.delete.append(next.row.id)
+                delete(next.row.id, &step)
                 step.expired += 1
                 removeFirst(of: key)
             } else if isStopping || next.leaseEndsMs - nowMs < sendReserveMs {
-                giveBack(key, &step)
+                giveBack(key, after: 0, &step)
             } else {
                 flying[next.row.id] = key
                 step.send.append(next.row)
@@ -107,14 +131,29 @@ struct RelayWindow {
         }
     }
 
-    private mutating func removeFirst(of key: ChainKey) {
-        held -= 1
-        if chains[key]?.count == 1 { chains[key] = nil } else { chains[key]?.removeFirst() }
+    private mutating func delete(_ id: Int64, _ step: inout Step) {
+        step.delete.append(id)
+        done.insert(id)
     }
 
-    private mutating func giveBack(_ key: ChainKey, _ step: inout Step) {
-        let rows = chains.removeValue(forKey: key) ?? []
-        held -= rows.count
-        step.release += rows.map(\.row.id)
+    private mutating func removeFirst(of key: ChainKey) {
+        guard let chain = chains[key] else { return }
+        count(-1, of: chain.lane)
+        if chain.rows.count == 1 { chains[key] = nil } else { chains[key]?.rows.removeFirst() }
+    }
+
+    /// All rows of a key but the first so many.
+    private mutating func giveBack(_ key: ChainKey, after kept: Int, _ step: inout Step) {
+        guard let chain = chains[key] else { return }
+        let ids = chain.rows.dropFirst(kept).map(\.row.id)
+        if kept == 0 { chains[key] = nil } else { chains[key]?.rows.removeLast(ids.count) }
+        count(-ids.count, of: chain.lane)
+        if let first = ids.first { lanes.isFree(first, of: chain.lane) }
+        step.release += ids
+    }
+
+    private mutating func count(_ rows: Int, of lane: OutboxLane) {
+        held += rows
+        lanes.holds(rows, moreOf: lane)
     }
 }

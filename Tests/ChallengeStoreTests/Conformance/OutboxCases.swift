@@ -54,6 +54,34 @@ extension ConformanceCase {
             let left = try await world.store.claimOutbox(owner: "two", limit: 3, leaseMs: 1000, nowMs: t0 + 2000)
             #expect(left == [rows[0]])
         },
+        ConformanceCase("a scan takes of each lane what it has room for, and names what it left") { world in
+            try await fill(world, ["a1", "b1", "a1", "a2", "b2", "a3"])
+            let lanes = ["a": OutboxLane(.events, 1), "b": OutboxLane(.events, 2)]
+            func claim(_ scan: OutboxScan) async throws -> ([String], OutboxScan) {
+                let (rows, scan) = try await world.store.claimOutbox(
+                    scan, owner: "one", leaseMs: 1000, nowMs: World.t0)
+                return (rows.map(\.key), scan)
+            }
+            func scan(_ limit: Int, from: Int64 = 1, _ room: [OutboxLane: Int], else roomElse: Int = 0) -> OutboxScan {
+                OutboxScan(ids: from...Int64.max, limit: limit, room: room, roomElse: roomElse) {
+                    lanes[String($1.prefix(1))] ?? OutboxLane($0, 0)
+                }
+            }
+            let (a, b) = (OutboxLane(.events, 1), OutboxLane(.events, 2))
+            let (first, ended) = try await claim(scan(10, [a: 1], else: 1))
+            #expect(first == ["a1", "b1"] && !ended.isFull)
+            let last = try #require(ended.last)
+            #expect(ended.left == [a: last - 3, b: last - 1])
+            let (second, full) = try await claim(scan(2, from: last - 3, [a: 5]))
+            #expect(second == ["a1", "a2"] && full.isFull && full.last == last - 2 && full.left.isEmpty)
+            let (third, rest) = try await claim(scan(10, from: last, [a: 5, b: 5]))
+            #expect(third == ["a3"] && rest.last == last, "it begins where it is told to")
+            // But not above what a lease gives free that has ended.
+            try await fill(world, ["a4"])
+            let (rows, _) = try await world.store.claimOutbox(
+                scan(10, from: last + 1, [a: 5]), owner: "two", leaseMs: 1000, nowMs: World.t0 + 1000)
+            #expect(rows.map(\.key) == ["a1", "a1", "a2", "a3", "a4"])
+        },
         ConformanceCase("a row does not overtake an earlier one of its key that another owner holds") { world in
             try await fill(world, ["a", "b"])
             _ = try await world.store.claimOutbox(owner: "one", limit: 1, leaseMs: 1000, nowMs: World.t0)

@@ -39,6 +39,7 @@ struct OutboxWorld: Sendable {
         var writing = kafka
         writing.properties = properties
         let producer = try KafkaProducer(configuration: writing, logger: logger)
+        _ = try await producer.partitionCounts(of: topics.map { names[$0] }, deadline: .seconds(10))
         let store = try SQLiteChallengeStore(
             path: folder.appending(path: "store.db").path,
             keys: StoreKeys(store: .random(), configuration: .random()), limits: .none, logger: logger)

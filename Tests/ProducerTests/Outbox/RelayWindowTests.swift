@@ -15,7 +15,7 @@ struct RelayWindowTests {
 
     @Test("rows of different keys or topics go together, rows of one key one by one")
     func order() {
-        var window = RelayWindow(sendReserveMs: 10)
+        var window = RelayWindow(sendReserveMs: 10, lanes: .byTopic)
         let rows = [row(1, "a"), row(2, "b"), row(3, "a"), row(4, "a", topic: .events), row(5, "a")]
         let step = window.admit(rows, leaseEndsMs: 100, nowMs: 0)
         #expect(step.send.map(\.id) == [1, 2, 4])
@@ -31,7 +31,7 @@ struct RelayWindowTests {
 
     @Test("a failure gives back the row and all behind it, so that nothing overtakes")
     func failure() {
-        var window = RelayWindow(sendReserveMs: 10)
+        var window = RelayWindow(sendReserveMs: 10, lanes: .byTopic)
         _ = window.admit([row(1, "a"), row(2, "a"), row(3, "b")], leaseEndsMs: 100, nowMs: 0)
         #expect(window.finish(1, .failed, nowMs: 1) == RelayWindow.Step(release: [1, 2]))
         #expect(window.held == 1)
@@ -41,7 +41,7 @@ struct RelayWindowTests {
 
     @Test("an expired row is deleted unsent, at the very millisecond, and the next of its key goes")
     func expired() {
-        var window = RelayWindow(sendReserveMs: 10)
+        var window = RelayWindow(sendReserveMs: 10, lanes: .byTopic)
         let step = window.admit(
             [row(1, "a", expiresAtMs: 50), row(2, "a", expiresAtMs: 51), row(3, "a")], leaseEndsMs: 1000, nowMs: 50)
         #expect(step == RelayWindow.Step(send: [row(2, "a", expiresAtMs: 51)], delete: [1], expired: 1))
@@ -50,7 +50,7 @@ struct RelayWindowTests {
 
     @Test("a row whose lease would end before its report is given back, with those behind it")
     func lease() {
-        var window = RelayWindow(sendReserveMs: 10)
+        var window = RelayWindow(sendReserveMs: 10, lanes: .byTopic)
         _ = window.admit([row(1, "a"), row(2, "a"), row(3, "a")], leaseEndsMs: 100, nowMs: 90)
         #expect(window.finish(1, .acknowledged, nowMs: 91) == RelayWindow.Step(delete: [1], release: [2, 3]))
         #expect(window.held == 0)
@@ -58,7 +58,7 @@ struct RelayWindowTests {
 
     @Test("a refused row goes to dead letters once, and is deleted whatever they say")
     func refused() {
-        var window = RelayWindow(sendReserveMs: 10)
+        var window = RelayWindow(sendReserveMs: 10, lanes: .byTopic)
         _ = window.admit([row(1, "a"), row(2, "a"), row(3, "b")], leaseEndsMs: 100, nowMs: 0)
         #expect(window.finish(1, .refused, nowMs: 1) == RelayWindow.Step(deadLetter: [row(1, "a")]))
         #expect(window.finish(1, .acknowledged, nowMs: 1) == RelayWindow.Step(send: [row(2, "a")], delete: [1]))
@@ -68,12 +68,27 @@ struct RelayWindowTests {
 
     @Test("a stop gives back what waits and sends nothing more")
     func stop() {
-        var window = RelayWindow(sendReserveMs: 10)
+        var window = RelayWindow(sendReserveMs: 10, lanes: .byTopic)
         _ = window.admit([row(1, "a"), row(2, "a"), row(3, "b")], leaseEndsMs: 100, nowMs: 0)
         #expect(window.stop() == RelayWindow.Step(release: [2]))
         #expect(window.held == 2)
         #expect(window.admit([row(9, "z")], leaseEndsMs: 100, nowMs: 0) == RelayWindow.Step(release: [9]))
         #expect(window.finish(1, .acknowledged, nowMs: 1) == RelayWindow.Step(delete: [1]))
+    }
+
+    @Test("a row whose lease ended is known again: in flight, done, and deleted while a claim was under way")
+    func knownAgain() {
+        var window = RelayWindow(sendReserveMs: 10, lanes: .byTopic)
+        _ = window.admit([row(1, "a"), row(2, "b")], leaseEndsMs: 100, nowMs: 0)
+        _ = window.finish(1, .acknowledged, nowMs: 1)
+        #expect(window.admit([row(1, "a"), row(2, "b")], leaseEndsMs: 200, nowMs: 100) == RelayWindow.Step())
+        // A claim that the store has answered and we have not heard; then the deletion is heard of first.
+        window.claimBegins()
+        window.areDeleted([1])
+        #expect(window.admit([row(1, "a")], leaseEndsMs: 200, nowMs: 100) == RelayWindow.Step())
+        window.claimEnds()
+        #expect(window.admit([row(1, "a")], leaseEndsMs: 200, nowMs: 100).send.map(\.id) == [1], "forgotten by then")
+        #expect(window.held == 2)
     }
 
     @Test(
@@ -100,4 +115,8 @@ struct RelayWindowTests {
         #expect(limits.complaint(rows: 11, oldestDispatchAgeMs: nil)?.contains("11 rows") == true)
         #expect(limits.complaint(rows: 1, oldestDispatchAgeMs: 15_001)?.contains("15 s") == true)
     }
+}
+
+extension RelayLanes {
+    static var byTopic: RelayLanes { RelayLanes { topic, _ in OutboxLane(topic, 0) } }
 }
