@@ -11,8 +11,6 @@ public protocol OutboxStore: Sendable {
     func deleteOutbox(_ ids: [Int64], owner: String) async throws
     /// Gives rows back before their lease ends.
     func releaseOutbox(_ ids: [Int64], owner: String) async throws
-    /// Gives back everything that `owner` holds: what a relay of that name left when it died.
-    func releaseOutbox(owner: String) async throws
     /// Rows waiting, and when the oldest dispatch among them was written (epoch ms; nil: none).
     func outboxState() async throws -> (rows: Int, oldestDispatchMs: Int64?)
     /// Fires after a commit that added outbox rows; at least one signal is kept. One reader: each access makes a new stream,

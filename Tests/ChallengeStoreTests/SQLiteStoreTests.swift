@@ -151,6 +151,43 @@ struct SQLiteStoreTests {
         }
     }
 
+    @Test(
+        "one serves a file at a time, by whichever name; tools open it beside; what its predecessor claimed is free at once"
+    )
+    func serving() async throws {
+        try await withTemporaryFolder { folder in
+            let path = folder.appending(path: "store.db").path
+            let link = folder.appending(path: "link.db").path
+            func open(_ path: String, isServing: Bool) throws -> SQLiteChallengeStore {
+                try SQLiteChallengeStore(
+                    path: path, keys: TestKeys.both, limits: .none, isServing: isServing, logger: quiet)
+            }
+            let first = try open(path, isServing: true)
+            try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: path)
+            let world = try await World(first)
+            _ = try await world.factor()
+            #expect(try await first.claimOutbox(owner: "one", limit: 10, leaseMs: 60_000, nowMs: World.t0).count == 2)
+            for name in [path, link] {
+                #expect {
+                    try open(name, isServing: true)
+                } throws: { error in
+                    if case .failed(let text) = error as? StoreError {
+                        text.contains("process \(getpid())") && text.contains(name) && text.contains("store.path")
+                    } else {
+                        false
+                    }
+                }
+            }
+            let tool = try open(path, isServing: false)
+            #expect(try await tool.claimOutbox(owner: "two", limit: 10, leaseMs: 1, nowMs: World.t0).isEmpty)
+            await tool.close()
+            await first.close()
+            let second = try open(link, isServing: true)
+            #expect(try await second.claimOutbox(owner: "two", limit: 10, leaseMs: 1, nowMs: World.t0).count == 2)
+            await second.close()
+        }
+    }
+
     @Test("a path that cannot be opened is named")
     func badPath() {
         #expect {

@@ -58,6 +58,30 @@ struct AccountCommandTests {
         }
     }
 
+    @Test(
+        "a second producer on a store's file ends and says what to do; the first goes on; killed, it is replaced at once"
+    )
+    func secondProducer() async throws {
+        try await withFolder { folder, environment, _ in
+            let first = try BeckonProcess("first", ["producer"], environment: environment, folder: folder)
+            let port = try await listening(first, environment["BECKON_API_PORT"] ?? "")
+            var elsewhere = environment
+            elsewhere["BECKON_API_PORT"] = "\(try BeckonCluster.freePort())"
+            let second = try BeckonProcess("second", ["producer"], environment: elsewhere, folder: folder)
+            await #expect {
+                _ = try await second.ready()
+            } throws: { error in
+                "\(error)".contains("process \(first.identifier)") && "\(error)".contains("store.path")
+            }
+            #expect(first.isRunning)
+            first.kill()
+            while first.isRunning { try await Task.sleep(for: .milliseconds(5)) }
+            let third = try BeckonProcess("third", ["producer"], environment: environment, folder: folder)
+            _ = try await listening(third, port)
+            #expect(await third.stop() == 0)
+        }
+    }
+
     @Test("what is wrong is said, with a status of its own, and nothing is made")
     func refusals() async throws {
         try await withFolder { _, environment, store in

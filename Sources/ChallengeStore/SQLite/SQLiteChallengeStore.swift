@@ -30,6 +30,8 @@ public final class SQLiteChallengeStore: ChallengeStore {
     /// Entities that an account may make within a second.
     let entityCreationsPerSecond: Int
     let logins = KnownLogins()
+    /// Nil: it does not serve.
+    private let lock: StoreLock?
     private let pool: DatabasePool
     private let group: GroupCommit
     private let checkpoints: LogCheckpoints
@@ -42,21 +44,23 @@ public final class SQLiteChallengeStore: ChallengeStore {
     ///   its creation; 30 is the API's own span for personal data.
     /// - Parameter limits: against push bombing.
     /// - Parameter entityCreationsPerSecond: of one account (60328); 40 is the API's own number.
+    /// - Parameter isServing: for the Producer, which is alone with its file: nobody else opens it so until this one is closed or its
+    ///   process has ended, and what an earlier one had claimed of the outbox is free at once. Tools open it beside.
     /// - Throws: ``StoreError/failed(_:)`` that names the file.
     public convenience init(
         path: String, keys: StoreKeys, retentionDays: Int = 30, limits: ChallengeLimits = .init(),
-        brake: TokenBrake = TokenBrake(), entityCreationsPerSecond: Int = 40, logger: Logger
+        brake: TokenBrake = TokenBrake(), entityCreationsPerSecond: Int = 40, isServing: Bool = false, logger: Logger
     ) throws {
         try self.init(
             path: path, keys: keys, retentionDays: retentionDays, limits: limits, brake: brake,
-            entityCreationsPerSecond: entityCreationsPerSecond, logger: logger
+            entityCreationsPerSecond: entityCreationsPerSecond, isServing: isServing, logger: logger
         ) { _ in }
     }
 
     /// - Parameter configure: last changes to the connections, for tests that watch the statements.
     init(
         path: String, keys: StoreKeys, retentionDays: Int = 30, limits: ChallengeLimits = .init(),
-        brake: TokenBrake = TokenBrake(), entityCreationsPerSecond: Int = 40, logger: Logger,
+        brake: TokenBrake = TokenBrake(), entityCreationsPerSecond: Int = 40, isServing: Bool = false, logger: Logger,
         configure: (inout Configuration) -> Void
     ) throws {
         var configuration = Configuration()
@@ -69,6 +73,7 @@ public final class SQLiteChallengeStore: ChallengeStore {
         if !FileManager.default.fileExists(atPath: path) {
             _ = FileManager.default.createFile(atPath: path, contents: nil, attributes: [.posixPermissions: 0o600])
         }
+        lock = isServing ? try StoreLock(path: path) : nil
         let lastOutboxID: Int64
         let checkpoints: LogCheckpoints
         do {
@@ -86,6 +91,7 @@ public final class SQLiteChallengeStore: ChallengeStore {
                 checkpoints.watch(database)
                 // 32 MB: at thousands of writes a second the default of 2 MB reads the same pages many times a second.
                 try database.execute(sql: "PRAGMA cache_size = -32768")
+                if isServing { try database.execute(sql: "DELETE FROM outbox_claims") }
                 return try database.lastOutboxID()
             }
         } catch let error as StoreError {
@@ -121,7 +127,7 @@ public final class SQLiteChallengeStore: ChallengeStore {
         signal.finish()
         await withCheckedContinuation { continuation in
             // Waits for the reads under way.
-            DispatchQueue.global().async { [pool, checkpoints, logger] in
+            DispatchQueue.global().async { [pool, checkpoints, lock, logger] in
                 do {
                     // The pool closes its writer before its readers, which cannot write the log back into the file.
                     _ = try pool.writeWithoutTransaction { try $0.checkpoint(.truncate) }
@@ -132,6 +138,7 @@ public final class SQLiteChallengeStore: ChallengeStore {
                     logger.warning(
                         "the store was not closed in order", metadata: ["error": "\(Self.storeError(error))"])
                 }
+                lock?.release()
                 continuation.resume()
             }
         }

@@ -110,14 +110,6 @@ extension SQLiteChallengeStore {
         }
     }
 
-    public func releaseOutbox(owner: String) async throws {
-        let holds = try await read { try $0.outboxClaims().claims.contains { $0.owner == owner } }
-        guard holds else { return }
-        try await write { database in
-            for claim in try database.outboxClaims().claims where claim.owner == owner { try database.delete(claim) }
-        }
-    }
-
     public func outboxState() async throws -> (rows: Int, oldestDispatchMs: Int64?) {
         try await read { database in
             let rows = try database.integer("SELECT rows FROM outbox_count WHERE id = 1")

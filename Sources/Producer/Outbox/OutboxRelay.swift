@@ -14,9 +14,11 @@ public struct OutboxRelay: Sendable {
     public static let readinessCheck = "outbox"
 
     public struct Options: Sendable {
-        /// Who holds the leases. At its start a relay takes back what its own name holds, so that a crash costs no lease; two
-        /// relays that live at once on one store therefore need two names. Default: one per host.
-        public var owner = "producer@" + ProcessInfo.processInfo.hostName
+        /// Who holds the leases: a name that no other relay has or had. What a relay that died has claimed is free when its lease
+        /// ends, or when the next one opens the store to serve it. Default: host, process and a random part.
+        public var owner = """
+            producer@\(ProcessInfo.processInfo.hostName):\(ProcessInfo.processInfo.processIdentifier):\(UUID().uuidString)
+            """
         /// A row is somebody else's to take after this. Longer than `messageTimeout`. Default 60 s.
         public var lease: Duration = .seconds(60)
         /// The producer's `message.timeout.ms`: after it a record has its report. Default 30 s.

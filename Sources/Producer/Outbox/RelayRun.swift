@@ -63,11 +63,6 @@ final class RelayRun: Sendable {
     }
 
     func untilCancelled() async {
-        do {
-            try await store.releaseOutbox(owner: options.owner)
-        } catch {
-            logger.warning("what an earlier relay held waits for its lease", metadata: ["error": "\(error)"])
-        }
         await withDiscardingTaskGroup { group in
             group.addTask { await self.relay() }
             group.addTask { await self.settleFinished() }

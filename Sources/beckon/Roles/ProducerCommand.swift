@@ -21,7 +21,7 @@ struct ProducerCommand: AsyncParsableCommand {
                 store: try settings(Settings.storeKeys), configuration: try settings(Settings.configurationKeys)),
             retentionDays: try settings(Settings.storeRetention), limits: try ChallengeLimits(settings),
             brake: try TokenBrake(settings), entityCreationsPerSecond: try settings(Settings.entitiesPerSecond),
-            logger: context.logger)
+            isServing: true, logger: context.logger)
         let configuration = try ProducerConfiguration(settings)
         let service = ProducerService(
             configuration: configuration, store: store, readiness: context.readiness,

@@ -38,7 +38,7 @@ extension ConformanceCase {
             #expect(given.map(\.id) == [ids[1]])
             try await world.store.deleteOutbox(ids, owner: "one")
             #expect(try await world.store.outboxState().rows == 1, "the one that another holds now stays")
-            try await world.store.releaseOutbox(owner: "two")
+            try await world.store.releaseOutbox(ids, owner: "two")
             #expect(
                 try await world.store.claimOutbox(owner: "three", limit: 10, leaseMs: 1, nowMs: World.t0).count == 1)
         },
