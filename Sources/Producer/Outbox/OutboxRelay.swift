@@ -44,7 +44,10 @@ public struct OutboxRelay: Sendable {
 
     private let run: RelayRun
 
-    /// - Parameter nowMs: epoch milliseconds, of the clock that stamps the rows.
+    /// - Parameters:
+    ///   - producer: has been asked for the topics' partitions, and is not asked again: a key keeps its lane. A topic of which it
+    ///     does not know them is one lane.
+    ///   - nowMs: epoch milliseconds, of the clock that stamps the rows.
     public init(
         store: any OutboxStore, producer: KafkaProducer, signer: RecordSigner, readiness: Readiness, logger: Logger,
         metrics: any MetricsFactory, options: Options = Options(),
