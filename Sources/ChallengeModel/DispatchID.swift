@@ -31,6 +31,7 @@ public enum DispatchID: Hashable, Sendable, CustomStringConvertible {
     }
 
     public var isAttempt: Bool { if case .attempt = self { true } else { false } }
+    public var isResend: Bool { if case .resend = self { true } else { false } }
 
     public var description: String {
         switch self {

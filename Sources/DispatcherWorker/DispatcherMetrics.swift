@@ -19,6 +19,8 @@ public enum DispatcherMetricName: String, CaseIterable, Sendable {
     case holds = "beckon_dispatcher_holds_total"
     /// Counter. Later attempts that waited until their lane had read `receipts` and `resolutions` to their ends.
     case attemptsHeld = "beckon_dispatcher_attempts_held_total"
+    /// Counter. Partitions of `challenges` that ended before the committed offset when they were taken over.
+    case logsCut = "beckon_dispatcher_logs_cut_total"
     /// Gauge. Records behind the end of `challenges`, by `partition`.
     case lag = "beckon_dispatcher_lag"
     /// Gauge. Age of the oldest challenge read and not sent, over all lanes, in seconds. The signal to scale on.

@@ -152,10 +152,13 @@ extension PushGateway {
         completion: @escaping (OutboundRequest, RequestEnd) -> Void
     ) -> OutboundRequest {
         let left = TimeAmount.milliseconds(min(push.expiresAtMs - nowMs, 86_400_000))
-        return OutboundRequest(
+        let request = OutboundRequest(
             capacity: capacity, expiresAtMs: push.expiresAtMs,
             deadline: .now() + min(isProbe ? min(deadline, Self.probeDeadline) : deadline, left),
             completion: completion)
+        request.leaveByMs = push.leaveByMs
+        request.permit = push.permit
+        return request
     }
 
     private func refuse(_ unfit: UnfitPush, _ lane: ProviderLane, _ isProbe: Bool, _ nowMs: Int64, _ once: Completion) {

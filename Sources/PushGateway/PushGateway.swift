@@ -12,6 +12,10 @@ public struct Push: Sendable {
     public var message: String
     /// Epoch milliseconds; nothing is sent at or after it.
     public var expiresAtMs: Int64
+    /// Epoch milliseconds; from then on it does not leave but is `deferred` as `withdrawn`.
+    public var leaveByMs = Int64.max
+    /// Nil: it may leave as it is.
+    public var permit: (any PushPermit)?
     /// Until when the provider may hold it for a device that is away, if not until the expiry; in the past: now or never.
     public var heldUntilMs: Int64?
     public var receiptToken: String
@@ -52,7 +56,7 @@ public struct PushAnswer: Sendable, Hashable {
     /// `dropped` only for an expiry reached before the request left, and for a background push to a provider without one.
     public var disposition: Disposition
     /// The provider's own word (`BadDeviceToken`, `UNREGISTERED`), or ours: `timeout`, `connection`, `expired`,
-    /// `reset`, `busy` (more outstanding than allowed), `circuit-open`, `access-token`, `unknown-credential`,
+    /// `reset`, `withdrawn` (it was not to leave any more), `busy` (more outstanding than allowed), `circuit-open`, `access-token`, `unknown-credential`,
     /// `wrong-credential`, `bad-key`, `no-background`, `closing`.
     public var reason: String
     /// HTTP status; 0 when no answer came.

@@ -37,6 +37,23 @@ struct HandOverTests {
         }
     }
 
+    @Test("a log that was cut below the committed offset is read from its start: nothing new in it is passed over")
+    func cut() async throws {
+        try await Rig.with { rig in
+            try await rig.commit(CommittedOffset(offset: 500, metadata: ""))
+            try await rig.write((1...3).map { Samples.dispatch($0) })
+            let sender = ScriptedSender()
+            let service = try rig.service(sender)
+            try await eventually("what is in it is pushed") { rig.outcomes.count == 3 }
+            try await rig.write((4...6).map { Samples.dispatch($0) })
+            try await eventually("and what comes") { rig.outcomes.count == 6 }
+            #expect(sender.counts.values.allSatisfy { $0 == 1 } && sender.counts.count == 6)
+            #expect(rig.counters.count(DispatcherMetricName.logsCut.rawValue) == 1)
+            try await service.stop()
+            #expect(try await rig.committed()?.offset == 6)
+        }
+    }
+
     @Test("on SIGTERM answers are waited for; what has none at the bound is recorded as unknown and pushed by the next")
     func drain() async throws {
         try await Rig.with { rig in

@@ -116,7 +116,7 @@ struct LaneStateTests {
 
     @Test("a transient answer is tried once more with the same push id, then it is the outcome")
     func retry() throws {
-        var state = state()
+        var state = freshState()
         var now = now
         let (id, push) = try #require(sends(state.take(record(0), dispatch(1), now: now)).first)
         let answer = PushAnswer(disposition: .deferred, reason: "connection", retryAtMs: now.epochMs + 300)
@@ -137,7 +137,7 @@ struct LaneStateTests {
         "what happens while a push waits for its retry counts",
         arguments: ["receipt", "resolution", "expiry", "later", "gone", "token"])
     func retryDropped(what: String) throws {
-        var state = state()
+        var state = freshState()
         var now = now
         let (id, _) = try #require(sends(state.take(record(0), dispatch(1), now: now)).first)
         _ = state.answered(id, PushAnswer(disposition: .deferred, reason: "connection"), now: now)
@@ -216,10 +216,35 @@ struct LaneStateTests {
         state.freshness.reach(receipts: 3, resolutions: 0)
         now.steadyMs += FactFreshness.recentMs
         #expect(state.due(now: now, mayPush: false).isEmpty)
-        #expect(sends(state.due(now: now, mayPush: true)).map(\.1.dispatchID) == ["t1"])
+        let late = try #require(sends(state.due(now: now, mayPush: true)).first)
+        #expect(late.1.dispatchID == "t1")
+        #expect(late.1.leaveByMs == now.epochMs + FactFreshness.promisedMs - FactFreshness.recentMs)
         #expect(!state.holdsBack(now: now))
-        // And while it is recent nothing waits.
-        #expect(sends(state.take(record(2), dispatch(3, id: "t1"), now: now)).count == 1)
+        // And while it is recent nothing waits but the time it has to leave.
+        let other = try #require(sends(state.take(record(2), dispatch(3, id: "t1"), now: now)).first)
+        #expect(other.1.leaveByMs == late.1.leaveByMs)
+
+        // It did not leave in time: it waits for newer facts, as the retry of a first push does.
+        now.steadyMs += FactFreshness.recentMs
+        let withdrawn = PushAnswer(disposition: .deferred, reason: "withdrawn", retryAtMs: now.epochMs)
+        #expect(outcomes(state.answered(other.0, withdrawn, now: now)).isEmpty)
+        now.steadyMs += QuickRetry.shortestMs
+        #expect(state.due(now: now, mayPush: true).isEmpty && state.holdsBack(now: now))
+        state.freshness.ask(atMs: now.steadyMs, receipts: 3, resolutions: 0)
+        state.freshness.reach(receipts: 3, resolutions: 0)
+        #expect(sends(state.due(now: now, mayPush: true)).map(\.0) == [other.0])
+    }
+
+    @Test("a question for ends that are never reached gives way to a newer one, not at once")
+    func unreachable() {
+        var freshness = FactFreshness()
+        freshness.ask(atMs: 0, receipts: 100, resolutions: 0)
+        freshness.ask(atMs: FactFreshness.patienceMs - 1, receipts: 3, resolutions: 0)
+        freshness.reach(receipts: 3, resolutions: 0)
+        #expect(!freshness.isRecent(steadyMs: FactFreshness.patienceMs))
+        freshness.ask(atMs: FactFreshness.patienceMs, receipts: 3, resolutions: 0)
+        freshness.reach(receipts: 3, resolutions: 0)
+        #expect(freshness.isRecent(steadyMs: FactFreshness.patienceMs))
     }
 
     @Test("an attempt that waits for the facts is dropped for what they say, and for its expiry without them")
@@ -303,7 +328,7 @@ struct LaneStateTests {
 
     @Test("a retry keeps a registration that is newer than what is known of the device")
     func retryOlder() throws {
-        var state = state()
+        var state = freshState()
         var now = now
         let newest = Samples.target(token: "newest", registeredAtMs: 5000)
         let (id, _) = try #require(sends(state.take(record(0), dispatch(1, targets: [newest]), now: now)).first)
@@ -429,12 +454,15 @@ struct LaneStateTests {
         #expect(state.answered(third.0, PushAnswer(disposition: .accepted), now: now).isEmpty, "too late")
         state.acknowledged(left[0].0, at: position(1), nowMs: now.epochMs)
         #expect(state.isDrained)
-        #expect(state.commit().offset == 1)
+        let commit = state.commit()
+        #expect(commit.offset == 1)
         state.reset()
         #expect(state.pushes == 0)
 
-        // It comes back: what is done stays done, what was left is pushed again.
+        // It comes back: what is done stays done, what was left is pushed again. Whoever has it next has to read as much.
         state.resume(committed: nil)
+        state.inherit(below: 4)
+        #expect(state.commit() == commit)
         #expect(state.ledger.next == 1)
         #expect(outcomes(state.take(record(1), dispatch(1), now: now)).first?.1.dropReason == .alreadyDone)
         #expect(sends(state.take(record(2), dispatch(2), now: now)).count == 1)
@@ -444,7 +472,8 @@ struct LaneStateTests {
     @Test("it has caught up when each of the three topics of facts was read to its end, and not before")
     func caughtUp() {
         let ends = LaneEnds(
-            askedAtSteadyMs: 0, challenges: 9, outcomes: 3, receipts: 2, resolutions: 1, receiptsRead: 0, resolutionsRead: 0)
+            askedAtSteadyMs: 0, challenges: 9, outcomes: 3, receipts: 2, resolutions: 1, receiptsRead: 0,
+            resolutionsRead: 0)
         for missing in 0..<4 {
             var state = state()
             state.reach(outcomes: missing == 0 ? 2 : 3)

@@ -173,13 +173,23 @@ final class Rig: Sendable {
 
     /// What the group has committed of `challenges[0]`, as another client sees it.
     func committed(partition: Int32 = 0) async throws -> CommittedOffset? {
-        // No member of the group, so that looking moves nothing.
+        let challenges = TopicPartition(topic: names[.challenges], partition: partition)
+        return try await bystander { try await $0.committed([challenges], deadline: .seconds(5))[challenges] ?? nil }
+    }
+
+    /// Commits `challenges[0]` for the group, before it has a member.
+    func commit(_ offset: CommittedOffset) async throws {
+        let challenges = TopicPartition(topic: names[.challenges], partition: 0)
+        try await bystander { try await $0.commit([challenges: offset], deadline: .seconds(5)) }
+    }
+
+    /// No member of the group, so that looking moves nothing.
+    private func bystander<T: Sendable>(_ body: (KafkaConsumer) async throws -> T) async throws -> T {
         var kafka = kafka
         kafka.properties["group.id"] = names.prefix + "dispatcher"
         let consumer = try KafkaConsumer(configuration: kafka, following: [names[.configuration]], logger: logger)
         defer { Task { await consumer.close(deadline: .seconds(1)) } }
-        let challenges = TopicPartition(topic: names[.challenges], partition: partition)
-        return try await consumer.committed([challenges], deadline: .seconds(5))[challenges] ?? nil
+        return try await body(consumer)
     }
 }
 

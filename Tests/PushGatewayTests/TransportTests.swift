@@ -261,6 +261,44 @@ struct TransportTests {
         }
     }
 
+    @Test(
+        "what waits for a stream leaves only while it may: a permit that ended, or a time that has come, keeps it here")
+    func withdrawn() async throws {
+        var script = ScriptedServer.Script()
+        script.maxConcurrentStreams = 1
+        script.react = { .answer(status: 200, afterMs: $0.number == 2 ? 3000 : 0) }
+        try await ScriptedServer.run(script) { server in
+            try await Rig.run(server.url, configure: { $0.maxConnectionsPerHost = 1 }) { rig in
+                #expect(await rig.send(Rig.push()).disposition == .accepted)
+                let permit = Permit()
+                var (free, allowed, timed) = (Rig.push(), Rig.push(), Rig.push())
+                free.permit = permit
+                allowed.permit = Permit()
+                timed.leaveByMs = Rig.nowMs() + 700
+                let pushes = [Rig.push(), free, allowed, timed]
+                let answers = try await withThrowingTaskGroup(of: (Int, PushAnswer).self) { group in
+                    group.addTask { (0, await rig.send(pushes[0])) }
+                    #expect(await eventually { server.seen.requests.count == 2 })
+                    for index in 1...3 { group.addTask { (index, await rig.send(pushes[index])) } }
+                    #expect(await eventually { rig.gateway.inFlight == 4 })
+                    permit.end()
+                    return try await group.reduce(into: [:]) { $0[$1.0] = $1.1 }
+                }
+                #expect(answers[0]?.disposition == .accepted)
+                #expect(answers[1]?.disposition == .deferred && answers[1]?.reason == "withdrawn")
+                #expect(answers[2]?.disposition == .accepted)
+                #expect(answers[3]?.disposition == .deferred && answers[3]?.reason == "withdrawn")
+                #expect(server.seen.requests.count == 3)
+            }
+        }
+    }
+
+    private final class Permit: PushPermit {
+        private let ended = Atomic(false)
+        var isValid: Bool { !ended.load(ordering: .acquiring) }
+        func end() { ended.store(true, ordering: .releasing) }
+    }
+
     @Test("a connection that falls silent is found by PING and closed; the next push takes another")
     func silence() async throws {
         var script = ScriptedServer.Script()

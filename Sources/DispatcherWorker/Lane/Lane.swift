@@ -22,6 +22,7 @@ struct LaneEnvironment: Sendable {
     let metrics: DispatcherMetrics
     let window: ProcessWindow
     let gate: CommitGate
+    let permit: any PushPermit
     let shares: CredentialShares
     let beat: Beat
     let logger: Logger

@@ -59,8 +59,9 @@ final class LaneLoop {
         switch stage {
         case .catchingUp(let ends):
             isMore = readFacts(now: now)
+            guard let ends else { break }
             refill(now: now)
-            if let ends, state.hasReached(ends) {
+            if state.hasReached(ends) {
                 stage = .serving
                 environment.logger.debug(
                     "a partition is served",
@@ -177,6 +178,12 @@ final class LaneLoop {
 
     private func take(_ ends: LaneEnds, now: Moment) {
         if case .catchingUp = stage, ends.outcomes != nil {
+            if case .catchingUp(nil) = stage, state.startOver(ifCutAt: ends.challenges) {
+                environment.metrics.count(.logsCut)
+                environment.logger.error(
+                    "challenges ends before the committed offset: it was cut or made anew, and is read from its start",
+                    metadata: ["partition": "\(lane.partition)", "end": "\(ends.challenges)"])
+            }
             stage = .catchingUp(ends)
             state.inherit(below: ends.challenges)
         }
@@ -276,6 +283,8 @@ final class LaneLoop {
     }
 
     private func send(_ id: UInt64, _ push: Push) {
+        var push = push
+        push.permit = environment.permit
         let shares = environment.shares
         let credential = push.credentialSID
         let now = Moment.now()

@@ -5,7 +5,7 @@ import PushGateway
 extension LaneState {
     // MARK: - Time
 
-    /// What has come due. With `mayPush` false pushes that wait wait on, as later attempts do while the facts are not recent.
+    /// What has come due. With `mayPush` false pushes that wait wait on, and while the facts are not recent.
     mutating func due(now: Moment, mayPush: Bool) -> [LaneStep] {
         guard !timers.isEmpty else { return [] }
         var steps: [LaneStep] = []
@@ -30,10 +30,11 @@ extension LaneState {
         return steps
     }
 
-    /// Whether it needs facts that are more recent. What has expired needs none.
+    /// Whether it needs facts that are more recent. What has expired needs none, and what the backend asked for again goes
+    /// whatever the devices said.
     private func isHeld(_ id: UInt64, now: Moment) -> Bool {
-        guard let unit = units[id], unit.dispatch.id.isAttempt, unit.push.expiresAtMs > now.epochMs else { return false }
-        return !freshness.isRecent(steadyMs: now.steadyMs)
+        guard !freshness.isRecent(steadyMs: now.steadyMs), let unit = units[id] else { return false }
+        return !unit.dispatch.id.isResend && unit.push.expiresAtMs > now.epochMs
     }
 
     /// Pushes that wait for nothing but more recent facts.
@@ -76,7 +77,9 @@ extension LaneState {
         unit.attempts += 1
         unit.sentAtSteadyMs = now.steadyMs
         units[id] = unit
-        steps.append(.send(id, unit.push))
+        var push = unit.push
+        if !checked.id.isResend { push.leaveByMs = freshness.leaveByMs(now) }
+        steps.append(.send(id, push))
     }
 
     /// Forgets what is past. Once a second is enough.

@@ -49,8 +49,8 @@ extension LaneWrite {
 /// be committed. Decides; sends and writes nothing itself.
 ///
 /// A record is done when every write that follows from it is acknowledged. A push goes: planned → sent → answered →
-/// outcome written → acknowledged; or, once, answered `deferred` → waiting → sent. A later attempt waits before it is sent
-/// while ``FactFreshness`` is not recent.
+/// outcome written → acknowledged; or, once, answered `deferred` → waiting → sent. A later attempt, and a retry,
+/// wait before they are sent while ``FactFreshness`` is not recent.
 struct LaneState: Sendable {
     struct OpenRecord: Sendable {
         /// Pushes and writes outstanding.
@@ -121,13 +121,25 @@ struct LaneState: Sendable {
     mutating func resume(committed: Int64?) {
         var floors = floors
         let start = max(committed ?? 0, ledger.committable)
-        // What was done beyond the commit has its outcomes behind this floor.
-        let floor = floors.floor(committed: ledger.committable, next: ledger.next)
+        // What was done beyond the commit has its outcomes behind this floor; the ledger has forgotten that there was any.
+        let floor = floors.floor(committed: ledger.committable, next: .max)
         let known = floors.known
         self.floors = OutcomeFloors(inherited: floor)
         self.floors.reach(known)
         ledger = OffsetLedger(start: start)
+        freshness = FactFreshness()
         isDraining = false
+    }
+
+    /// `challenges` may end before where we begin: a log that was cut (an unclean election) or made anew. What is in it now is
+    /// taken from its start, for its new records have offsets that were another's before.
+    /// - Parameter end: as asked after the assignment, before anything was taken.
+    /// - Returns: true when that was so.
+    mutating func startOver(ifCutAt end: Int64) -> Bool {
+        guard end < ledger.next else { return false }
+        ledger = OffsetLedger(start: 0)
+        floors = OutcomeFloors(inherited: 0)
+        return true
     }
 
     // MARK: - Facts
@@ -227,7 +239,7 @@ struct LaneState: Sendable {
                     continue
                 }
                 let id = takeID()
-                let push = builder.push(planned, of: checked, factor: factor)
+                var push = builder.push(planned, of: checked, factor: factor)
                 let fingerprint = Fingerprint.unit(
                     challenge: dispatch.challengeSid, factor: factor.rawValue, dispatch: dispatch.dispatchID,
                     kind: planned.kind)
@@ -243,6 +255,7 @@ struct LaneState: Sendable {
                     wait(id, device: device, untilSteadyMs: now.steadyMs)
                     steps.append(.held)
                 } else {
+                    if checked.id.isAttempt { push.leaveByMs = freshness.leaveByMs(now) }
                     steps.append(.send(id, push))
                 }
             }

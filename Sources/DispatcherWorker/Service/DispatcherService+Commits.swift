@@ -60,13 +60,26 @@ extension DispatcherService {
         }
     }
 
+    /// One batched query; when it fails one per lane, so that a partition without a leader holds up no other.
     private func ask(_ consumer: KafkaConsumer, _ lanes: [(Lane, LaneStatus)]) async {
+        guard lanes.count > 1 else { return _ = await areEndsKnown(consumer, lanes, deadline: .seconds(3)) }
+        if await areEndsKnown(consumer, lanes, deadline: .seconds(1)) { return }
+        await withDiscardingTaskGroup { group in
+            for lane in lanes {
+                group.addTask { _ = await self.areEndsKnown(consumer, [lane], deadline: .seconds(3)) }
+            }
+        }
+    }
+
+    private func areEndsKnown(
+        _ consumer: KafkaConsumer, _ lanes: [(Lane, LaneStatus)], deadline: Duration
+    ) async -> Bool {
         let partitions = lanes.flatMap { lane, status in
             (status.needsEnds ? Topic.copartitioned : [.challenges]).map { partition($0, lane.partition) }
         }
         let askedAt = Moment.now().steadyMs
         do {
-            let ends = try await consumer.endOffsets(partitions, deadline: .seconds(3))
+            let ends = try await consumer.endOffsets(partitions, deadline: deadline)
             for (lane, status) in lanes {
                 guard let end = ends[partition(.challenges, lane.partition)] else { continue }
                 lane.post(
@@ -77,8 +90,10 @@ extension DispatcherService {
                         receiptsRead: status.receiptsRead, resolutionsRead: status.resolutionsRead))
                 metrics.set(.lag, Double(max(0, end - lane.status.next)), [("partition", String(lane.partition))])
             }
+            return true
         } catch {
             logger.debug("asking for the ends of the topics", metadata: ["error": "\(error)"])
+            return false
         }
     }
 }

@@ -81,7 +81,7 @@ extension DispatcherService {
         let readers = try await accept(assignment, from: starts)
         let environment = LaneEnvironment(
             sender: sender, producer: producer, intake: control.intake, names: configuration.topics, metrics: metrics,
-            window: window, gate: gate, shares: shares, beat: beat, logger: logger,
+            window: window, gate: gate, permit: gate.permit(), shares: shares, beat: beat, logger: logger,
             maxPushes: configuration.maxPushesPerLane,
             maxBytes: configuration.maxBytesPerLane)
         for (state, writer) in states {
@@ -144,6 +144,8 @@ extension DispatcherService {
         let lanes = lanes.withLock { Array($0.values) }
         control.isAssigned = false
         guard !lanes.isEmpty else { return }
+        // Of partitions that are another's by now nothing leaves any more.
+        if isLost { gate.shut() }
         let now = Moment.now().steadyMs
         let pushesUntil = now + configuration.drainBound.milliseconds
         for lane in lanes {
@@ -158,6 +160,8 @@ extension DispatcherService {
         }
         self.lanes.withLock { $0 = [:] }
         guard !isLost else { return }
+        // What had no answer at the bound, and has not left, stays here.
+        gate.shut()
         await commit(commits, consumer, deadline: .seconds(1))
         gate.shut()
     }

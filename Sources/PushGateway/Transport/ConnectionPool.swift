@@ -152,6 +152,11 @@ final class ConnectionPool: @unchecked Sendable {
                     ended(request, .expired)
                     continue
                 }
+                guard request.mayLeave(nowMs: nowMs) else {
+                    waiting.removeFirst()
+                    ended(request, .withdrawn)
+                    continue
+                }
                 guard let connection = roomiest() else { break }
                 waiting.removeFirst()
                 if !connection.open(request) { waiting.prepend(request) }

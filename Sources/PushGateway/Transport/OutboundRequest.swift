@@ -6,6 +6,8 @@ enum RequestEnd: Equatable {
     case answered
     /// Its expiry came before its headers left.
     case expired
+    /// Its headers never left: it was not to leave any more.
+    case withdrawn
     /// Its headers never left: no connection, or its deadline came while it waited for one.
     case unsent
     /// Its headers never left, or the peer said that it did not process it, and it was sent again as often as is allowed.
@@ -37,6 +39,9 @@ final class OutboundRequest: @unchecked Sendable {
 
     // Bounds. Wall clock for the expiry, monotonic for the deadline.
     let expiresAtMs: Int64
+    /// Wall clock too. From then on it may still be answered, but does not leave.
+    var leaveByMs = Int64.max
+    var permit: (any PushPermit)?
     let deadline: NIODeadline
     let completion: (OutboundRequest, RequestEnd) -> Void
 
@@ -81,6 +86,8 @@ final class OutboundRequest: @unchecked Sendable {
         copy.fieldsEnd = fieldsEnd
         copy.fieldCount = fieldCount
         copy.authorization = authorization
+        copy.leaveByMs = leaveByMs
+        copy.permit = permit
         copy.wasReauthorized = true
         return copy
     }
@@ -178,6 +185,8 @@ final class OutboundRequest: @unchecked Sendable {
     }
 
     // MARK: Sending again
+
+    func mayLeave(nowMs: Int64) -> Bool { nowMs < leaveByMs && permit?.isValid ?? true }
 
     /// Ready for another connection; what is known of the old stream is forgotten.
     func rewind() {
