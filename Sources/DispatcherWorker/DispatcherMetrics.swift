@@ -19,6 +19,8 @@ public enum DispatcherMetricName: String, CaseIterable, Sendable {
     case holds = "beckon_dispatcher_holds_total"
     /// Counter. Later attempts that waited until their lane had read `receipts` and `resolutions` to their ends.
     case attemptsHeld = "beckon_dispatcher_attempts_held_total"
+    /// Counter. Of those, and of retries, what left after 5 s although the ends could not be reached.
+    case attemptsUnsure = "beckon_dispatcher_attempts_unsure_total"
     /// Counter. Partitions of `challenges` that ended before the committed offset when they were taken over.
     case logsCut = "beckon_dispatcher_logs_cut_total"
     /// Gauge. Records behind the end of `challenges`, by `partition`.

@@ -235,6 +235,20 @@ struct LaneStateTests {
         #expect(sends(state.due(now: now, mayPush: true)).map(\.0) == [other.0])
     }
 
+    @Test("an attempt whose facts stay unknown leaves after five seconds, counted from when it might leave")
+    func unsure() throws {
+        var (state, now) = (state(), now)
+        _ = state.take(record(0), dispatch(1, id: "t1"), now: now)
+        now.steadyMs += FactFreshness.longestHoldMs
+        #expect(state.due(now: now, mayPush: false).isEmpty)
+        now.steadyMs += FactFreshness.longestHoldMs - 1
+        #expect(state.due(now: now, mayPush: true).isEmpty)
+        now.steadyMs += 1
+        let steps = state.due(now: now, mayPush: true)
+        #expect(steps.contains { if case .unsure = $0 { true } else { false } })
+        #expect(sends(steps).map(\.1.leaveByMs) == [.max])
+    }
+
     @Test("a question for ends that are never reached gives way to a newer one, not at once")
     func unreachable() {
         var freshness = FactFreshness()

@@ -7,6 +7,9 @@ struct FactFreshness: Sendable {
     /// Half of the promised second; the other half is for the way from the lane to the socket, see ``leaveByMs(_:)``.
     static let recentMs: Int64 = 500
     static let promisedMs: Int64 = 1000
+    /// What has waited for this long goes with what is known: a Kafka that cannot say where its topics end must not end
+    /// redelivery.
+    static let longestHoldMs: Int64 = 5000
     /// A question whose ends are not reached in this time gives way to a newer one: they may be those of a log that was cut.
     static let patienceMs: Int64 = 3000
 

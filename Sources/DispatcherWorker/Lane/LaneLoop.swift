@@ -278,6 +278,9 @@ final class LaneLoop {
                 environment.metrics.dropped(reason)
             case .held:
                 environment.metrics.count(.attemptsHeld)
+            case .unsure:
+                environment.metrics.count(.attemptsUnsure)
+                warn("a push leaves although the newest receipts could not be read", [:], now: Moment.now())
             }
         }
     }

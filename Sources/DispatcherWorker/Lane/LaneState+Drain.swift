@@ -19,9 +19,16 @@ extension LaneState {
             case .retryWrite(let id):
                 if let pending = writes[id] { steps.append(.write(id, pending.write)) }
             case .sendPush(let id):
-                guard mayPush, !isHeld(id, now: now) else {
-                    left.append((at, timer))
+                guard mayPush else {
+                    left.append((now.steadyMs, timer))
                     continue
+                }
+                if isHeld(id, now: now) {
+                    guard now.steadyMs - at >= FactFreshness.longestHoldMs else {
+                        left.append((at, timer))
+                        continue
+                    }
+                    steps.append(.unsure)
                 }
                 send(id, now: now, into: &steps)
             }
@@ -78,7 +85,9 @@ extension LaneState {
         unit.sentAtSteadyMs = now.steadyMs
         units[id] = unit
         var push = unit.push
-        if !checked.id.isResend { push.leaveByMs = freshness.leaveByMs(now) }
+        if !checked.id.isResend, freshness.isRecent(steadyMs: now.steadyMs) {
+            push.leaveByMs = freshness.leaveByMs(now)
+        }
         steps.append(.send(id, push))
     }
 

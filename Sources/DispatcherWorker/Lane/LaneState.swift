@@ -12,6 +12,8 @@ enum LaneStep: Sendable {
     case dropped(DropReason)
     /// For the counters: a later attempt waits until its lane has read the facts.
     case held
+    /// For the counters: it has waited too long and goes without.
+    case unsure
 }
 
 /// Something to write, acknowledged, before its record is done.
