@@ -92,18 +92,15 @@ enum ChallengeRules {
         try TextRules.stringObject(text, parameter: ChallengeField.hiddenDetails.rawValue)
     }
 
-    /// The expiry in whole seconds, rounded up, because that is how the API shows it and a device signs it.
-    /// - Parameter asked: epoch milliseconds; nil: five minutes from now.
-    static func expiry(asked: Int64?, nowMs: Int64) throws(RuleViolation) -> Int64 {
-        let expiry = wholeSeconds(asked ?? nowMs + defaultLifeMs)
-        guard expiry > nowMs else { throw violation(.expiration, "a time in the future") }
-        guard expiry <= nowMs + maxLifeMs + clockSlackMs else {
+    /// - Throws: for an expiry that is over, or too far away.
+    static func expiry(_ expiresAtMs: Int64, nowMs: Int64) throws(RuleViolation) {
+        guard expiresAtMs > nowMs else { throw violation(.expiration, "a time in the future") }
+        guard expiresAtMs <= nowMs + maxLifeMs + clockSlackMs else {
             throw violation(.expiration, "a time at most 60 minutes from now")
         }
-        return expiry
     }
 
-    /// Rounded up.
+    /// Rounded up: that is how the API shows an expiry and a device signs it.
     static func wholeSeconds(_ epochMs: Int64) -> Int64 { (epochMs + 999) / 1000 * 1000 }
 
     /// `ExpirationDate` as it was sent: ISO 8601.

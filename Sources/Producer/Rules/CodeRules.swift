@@ -10,6 +10,11 @@ enum CodeRules {
         return text
     }
 
+    /// Nil when it was not sent.
+    static func payload(_ parameters: inout ParameterReader) throws(RuleViolation) -> String? {
+        try parameters.text("AuthPayload").map { text throws(RuleViolation) in try payload(text) }
+    }
+
     /// `Binding.Secret`: base32 of 10 to 128 bytes.
     static func secret(_ text: String) throws(RuleViolation) -> [UInt8] {
         guard let secret = Base32.decode(text), (10...128).contains(secret.count) else {

@@ -205,8 +205,40 @@ struct OnceTests {
             #expect(try first.status == 201 && first.text("status") == "approved", "\(first.text)")
             let again = try await create(form)
             #expect(try again.status == 201 && again.text("sid") == first.text("sid"))
-            #expect(again.header("Idempotency-Replayed") == "true")
+            #expect(again.header("Idempotency-Replayed") == "true" && again.header("Beckon-Ignored") == nil)
             #expect(try await create([("FactorSid", factor)]).status == 422)
+            let deleted = try await producer.delete(
+                "\(path)/Entities/user-0001/Factors/\(factor)", as: producer.backend)
+            #expect(deleted.status == 204)
+            let late = try await create(form)
+            #expect(late.status == 201, "\(late.text)")
+            #expect(try late.text("sid") == first.text("sid") && late.text("status") == "approved")
+        }
+    }
+
+    @Test("a replay finds what its key made when that is over, and when nothing new is taken")
+    func replays() async throws {
+        let few: @Sendable (inout ProducerConfiguration) -> Void = { $0.outboxLimit = 40 }
+        try await ProducerHarness.run(ownBroker: [.receipts: 5], limits: .none, adjust: few) { producer in
+            let scene = try await PolicyScene(producer)
+            let header = [("Idempotency-Key", "key-1")]
+            let form = [("ExpirationDate", Timestamp.rfc3339Seconds(producer.clock.nowMs + 60_000)), ("Tpyo", "1")]
+            let first = try await scene.create(form, headers: header)
+            #expect(first.status == 201, "\(first.text)")
+            producer.clock.advance(.seconds(61))
+            let over = try await scene.create(form, headers: header)
+            #expect(over.status == 201, "\(over.text)")
+            #expect(try over.text("sid") == first.text("sid") && over.text("status") == "expired")
+            #expect(over.header("Idempotency-Replayed") == "true" && over.header("Beckon-Ignored") == "Tpyo")
+            // Of what is new the same parameters are refused, also under a key.
+            let new = try await scene.create(form, headers: [("Idempotency-Key", "key-2")])
+            #expect(try new.status == 400 && new.text("message").contains("ExpirationDate"), "\(new.text)")
+
+            // The relay does not run: the outbox fills.
+            try await becomesTrue("the outbox is full") { try await scene.create().status == 503 }
+            #expect(try await scene.create(headers: [("Idempotency-Key", "key-3")]).status == 503)
+            let shed = try await scene.create(form, headers: header)
+            #expect(try shed.status == 201 && shed.text("sid") == first.text("sid"), "\(shed.text)")
         }
     }
 }

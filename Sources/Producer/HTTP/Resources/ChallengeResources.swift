@@ -5,14 +5,30 @@ import Logging
 extension API {
     func createChallenge(_ call: APICall, _ service: String, _ identity: String) async throws -> APIReply {
         let account = try await authenticator.backend(call)
-        try admit()
         let service: ServiceSID = try call.sid(service)
         var parameters = try call.parameters()
         let new = try newChallenge(
             &parameters, account: account, service: service, identity: identity, call: call)
-        if new.factor?.isCodeFactor == true { return try await createCodeChallenge(call, new, &parameters) }
+        let isCode = new.factor?.isCodeFactor == true
+        let code = isCode ? try CodeRules.payload(&parameters) : nil
+        // Before all that only what is new must pass: a backend asks again when its first reply was lost, also once the challenge is
+        // over, its factor is gone, or the outbox is full.
+        if let replay = try await replay(call, of: new, ignoring: parameters.unread) { return replay }
+        try admit()
+        try ChallengeRules.expiry(new.expiresAtMs, nowMs: call.nowMs)
+        if isCode { return try await createCodeChallenge(call, new, code: code, ignoring: parameters.unread) }
         return try reply(call, to: try await store.create(new, nowMs: call.nowMs), ignoring: parameters.unread)
     }
+
+    /// The reply to a creation that its idempotency key has made before; nil: the key is free, or there is none.
+    func replay(_ call: APICall, of new: NewChallenge, ignoring ignored: [String]) async throws -> APIReply? {
+        guard let key = new.idempotency, let known = try await store.challenge(madeWith: key, nowMs: call.nowMs) else {
+            return nil
+        }
+        return try reply(call, to: ChallengeCreation(challenge: known, outcome: .replayed), ignoring: ignored)
+    }
+
+    /// Its expiry may be over: that is for the caller to refuse.
 
     private func newChallenge(
         _ parameters: inout ParameterReader, account: AccountSID, service: ServiceSID, identity: String, call: APICall
@@ -34,12 +50,10 @@ extension API {
         var fields: [DetailField] = []
         for text in parameters.list(ChallengeField.fields.rawValue) { fields.append(try ChallengeRules.field(text)) }
         let asked = try parameters.text(ChallengeField.expiration.rawValue)
-        let expiry = try ChallengeRules.expiry(
-            asked: asked.map { text throws(RuleViolation) in try ChallengeRules.expirationDate(text) },
-            nowMs: call.nowMs)
+            .map { text throws(RuleViolation) in try ChallengeRules.expirationDate(text) }
         var new = NewChallenge(
             account: account, service: service, identity: identity, factor: factor, message: message,
-            expiresAtMs: expiry)
+            expiresAtMs: ChallengeRules.wholeSeconds(asked ?? call.nowMs + ChallengeRules.defaultLifeMs))
         new.fields = try ChallengeRules.fields(fields)
         if let text = try parameters.text(ChallengeField.hiddenDetails.rawValue), !text.isEmpty {
             new.hiddenDetails = try ChallengeRules.hiddenDetails(text)

@@ -44,7 +44,7 @@ extension API {
     ) async throws -> APIReply {
         var factor = try await codeFactor(call, service, identity, sid)
         var parameters = try call.parameters()
-        let code = try parameters.text("AuthPayload").map { text throws(RuleViolation) in try CodeRules.payload(text) }
+        let code = try CodeRules.payload(&parameters)
         var change = CodeFactorChange()
         change.friendlyName = try parameters.text("FriendlyName", length: 1...64)
         let config = try CodeRules.config(&parameters, unset: factor.code)
@@ -86,25 +86,18 @@ extension API {
 
     /// - Parameter new: a challenge as for push, whose factor is one of type `totp`.
     func createCodeChallenge(
-        _ call: APICall, _ new: NewChallenge, _ parameters: inout ParameterReader
+        _ call: APICall, _ new: NewChallenge, code: String?, ignoring ignored: [String]
     ) async throws -> APIReply {
-        let code = try parameters.text("AuthPayload").map { text throws(RuleViolation) in try CodeRules.payload(text) }
-        let made: Challenge?
+        let challenge: Challenge
         do {
-            made = try await store.createCodeChallenge(new, code: code, nowMs: call.nowMs)
+            challenge = try await store.createCodeChallenge(new, code: code, nowMs: call.nowMs)
         } catch StoreError.repeated {
-            made = nil
-        }
-        guard let challenge = made else {
-            guard let key = new.idempotency,
-                let known = try await store.challenge(madeWith: key, nowMs: call.nowMs)
-            else { throw APIError.notFound }
-            return try reply(
-                call, to: ChallengeCreation(challenge: known, outcome: .replayed), ignoring: parameters.unread)
+            guard let replay = try await replay(call, of: new, ignoring: ignored) else { throw APIError.notFound }
+            return replay
         }
         metrics.challengeCreated(source: "http")
         if code != nil { metrics.answer(challenge.status == .approved ? .approved : .refused) }
-        return .created(show(call).challenge(challenge, device: nil, nowMs: call.nowMs), ignoring: parameters.unread)
+        return .created(show(call).challenge(challenge, device: nil, nowMs: call.nowMs), ignoring: ignored)
     }
 
     func answerCodeChallenge(_ call: APICall, _ challenge: Challenge) async throws -> APIReply {
