@@ -255,6 +255,11 @@ public struct Challenge: Sendable, Hashable {
     public var quietUntilMs: Int64?
     /// SubjectPublicKeyInfo, DER: what ``signedAnswer`` is good under. The factor may be gone.
     public var responderKey: [UInt8]?
+    /// Approvals that were signed by the device and had another number.
+    public var wrongNumbers = 0
+
+    /// Denied by wrong numbers: whoever held the device said yes.
+    public var isDeniedByNumber: Bool { status == .denied && wrongNumbers >= StorePolicy.numberTries }
 }
 
 public struct ChallengeFilter: Sendable, Hashable {

@@ -15,7 +15,7 @@ extension Challenge {
         c.hidden_details, c.include_date, c.expires_ms, c.created_ms, c.updated_ms, c.responded_ms, c.status, \
         c.responder_sid, c.signed_answer, c.metadata, c.fallbacks, c.redelivery, c.request_id, c.notifications, \
         c.traceparent, c.action_key, c.action_id, c.number_digits, c.number_key_id, c.number_sealed, \
-        c.session_required, c.quiet_until_ms, c.responder_key
+        c.session_required, c.quiet_until_ms, c.responder_key, c.wrong_numbers
         """
 
     static func read(_ row: Row) throws -> StoredChallenge {
@@ -42,6 +42,7 @@ extension Challenge {
         challenge.requiresSession = columns.flag()
         challenge.quietUntilMs = columns.optionalInt64()
         challenge.responderKey = columns.optionalBytes()
+        challenge.wrongNumbers = columns.integer()
         return StoredChallenge(challenge: challenge, traceparent: traceparent)
     }
 

@@ -96,9 +96,10 @@ struct Timeline: Sendable {
         switch status {
         case .pending: return nil
         case .approved, .denied:
-            return entry(
-                status.rawValue, challenge.respondedAtMs ?? challenge.updatedAtMs, .ended,
-                challenge.responder.map { [("factor_sid", .string($0.rawValue))] } ?? [])
+            var more: [(name: String, value: JSONValue)] = []
+            if let responder = challenge.responder { more.append(("factor_sid", .string(responder.rawValue))) }
+            if let reason = challenge.deniedReason { more.append(("reason", .string(reason))) }
+            return entry(status.rawValue, challenge.respondedAtMs ?? challenge.updatedAtMs, .ended, more)
         case .expired: return entry(status.rawValue, challenge.expiresAtMs, .ended)
         case .canceled, .superseded: return entry(status.rawValue, challenge.updatedAtMs, .ended)
         }
@@ -111,6 +112,11 @@ struct Timeline: Sendable {
             atMs: atMs, rank: rank,
             members: [("event", .string(event)), ("date", .string(Timestamp.rfc3339Milliseconds(atMs)))] + more)
     }
+}
+
+extension Challenge {
+    /// In the words of `challenge.denied`; nil: the person said no, or it is not denied.
+    var deniedReason: String? { isDeniedByNumber ? "wrong_number" : nil }
 }
 
 /// How far a challenge has come on its way, over all its devices.

@@ -83,7 +83,12 @@ struct ApprovalTests {
             #expect(try await scene.read(second).text("status") == "pending")
             let third = try await scene.answer(second, "approved", [("Number", "no")])
             #expect(try third.status == 403 && third.code() == 60324)
-            #expect(try await scene.read(second).text("status") == "denied")
+            let ended = try await scene.read(second)
+            #expect(try ended.text("status") == "denied")
+            #expect(try ended.json()["beckon"]?["denied_reason"] == .string("wrong_number"))
+            let end = try await scene.end(second)
+            #expect(end["event"] == .string("denied") && end["reason"] == .string("wrong_number"))
+            #expect(end["factor_sid"] == .string(scene.phone.factor))
             #expect(
                 try await producer.post(
                     "\(scene.phone.challengesPath)/\(second)",
@@ -94,7 +99,12 @@ struct ApprovalTests {
                     as: scene.phone.token(nowMs: producer.clock.nowMs)
                 ).code() == 60322)
             let denial = try await scene.create([("NumberMatching", "true")]).text("sid")
+            for _ in 0..<2 { #expect(try await scene.answer(denial, "approved", [("Number", "no")]).status == 403) }
             #expect(try await scene.answer(denial, "denied").text("status") == "denied")
+            // The person's own no, also after wrong numbers.
+            #expect(try await scene.read(denial).json()["beckon"]?["denied_reason"] == nil)
+            let own = try await scene.end(denial)
+            #expect(own["event"] == .string("denied") && own["reason"] == nil)
         }
     }
 

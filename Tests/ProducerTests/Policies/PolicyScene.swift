@@ -50,6 +50,12 @@ struct PolicyScene {
             as: device.token(nowMs: producer.clock.nowMs))
     }
 
+    /// The last entry of the timeline.
+    func end(_ sid: String) async throws -> JSONValue {
+        let timeline = try await producer.get("\(phone.challengesPath)/\(sid)/Timeline", as: producer.backend)
+        return try #require(try timeline.items("timeline").last, "\(timeline.text)")
+    }
+
     func cancel(_ sid: String, _ status: String = "canceled") async throws -> HTTPAnswer {
         try await producer.post("\(phone.challengesPath)/\(sid)", [("Status", status)], as: producer.backend)
     }

@@ -65,6 +65,7 @@ enum BeckonObject {
                     ])
                 ))
         }
+        if let reason = challenge.deniedReason { members.append(("denied_reason", .string(reason))) }
         if challenge.requiresSession { members.append(("require_session", .boolean(true))) }
         if let quietUntilMs = challenge.quietUntilMs {
             members.append(("quiet_until", .string(Timestamp.rfc3339Seconds(quietUntilMs))))
