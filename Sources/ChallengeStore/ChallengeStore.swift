@@ -44,7 +44,7 @@ public protocol ChallengeStore: AccountStore, CodeFactorStore, DeliveryStore, Ou
 
     // Factors
     /// - Parameter accessToken: what the device sent; nil when the backend enrols. Checked in the same transaction.
-    /// - Throws: `accessTokenRefused`, `conflict(.factor)` for the same public key, `limit(.factors)` at 20.
+    /// - Throws: `accessTokenRefused`, `conflict(.factor)` for the same public key, `factorLimit`.
     func createFactor(_ new: NewFactor, accessToken: String?, nowMs: Int64) async throws -> Factor
     func factor(_ sid: FactorSID, account: AccountSID, service: ServiceSID, identity: String) async throws -> Factor?
     /// By the `kid` of a device's JWT, which is unique per factor.
@@ -100,13 +100,15 @@ public enum StoreError: Error, Sendable, Equatable {
         case account, service, credential, entity, factor, challenge, accessToken, webhook
     }
     public enum Limit: String, Sendable {
-        case factors, notifications, codeFactors, factorCreations, factorAttempts, challengeAttempts, challengeCreations
+        case notifications, codeFactors, factorCreations, factorAttempts, challengeAttempts, challengeCreations
         case entityCreations, webhooks, keys
     }
 
     case notFound(Kind)
     case conflict(Kind)
     case limit(Limit)
+    /// - Parameter bound: the push factors that the identity may have: the service's number, or twenty with those never verified.
+    case factorLimit(bound: Int)
     /// Unknown, expired, for another service or identity, used up or spent.
     case accessTokenRefused
     /// A device's token was used for another request that changed something.

@@ -207,11 +207,13 @@ struct DeviceLifeTests {
                 "\(strict)/Entities/user-0001/Factors", TestDevice().enrolment, as: producer.backend)
             #expect(refused.status == 400)
             #expect(try refused.code() == 60315)
+            #expect(try refused.text("message").contains("has 2 push factors"), "\(refused.text)")
             // Made while there was room, and not verified into it.
             let late = try await producer.post(
                 early.factorPath, [("AuthPayload", try early.proof())], as: early.token(nowMs: producer.clock.nowMs))
             #expect(late.status == 400)
             #expect(try late.code() == 60315)
+            #expect(try late.text("message").contains("has 2 push factors"), "\(late.text)")
             // The same phone after a re-install is none more.
             var again = TestDevice()
             let form = again.enrolment.map { $0.0 == "Config.NotificationToken" ? ($0.0, first.pushToken) : $0 }

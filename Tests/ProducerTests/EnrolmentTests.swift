@@ -176,6 +176,7 @@ struct EnrolmentTests {
             let full = try await producer.post(path, TestDevice().enrolment, as: producer.backend)
             #expect(full.status == 400)
             #expect(try full.code() == 60315)
+            #expect(try full.text("message").contains("has 20 push factors"), "\(full.text)")
         }
     }
 }

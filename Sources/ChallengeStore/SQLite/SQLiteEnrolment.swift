@@ -5,7 +5,7 @@ import GRDB
 /// device that enrols anew takes the place of its former self.
 extension Database {
     /// Whether one more may be made. Unverified ones are bounded too, and are not in the way of a verification.
-    /// - Throws: `limit(.factors)`.
+    /// - Throws: `factorLimit`.
     func admitFactor(_ new: NewFactor, of entity: EntitySID, policy: ServicePolicy) throws {
         let counts = try row(
             """
@@ -19,16 +19,18 @@ extension Database {
         let others = verified - itself
         switch policy.whenFull {
         case .refuse:
-            guard others < policy.maxFactors, others + unverified < StorePolicy.factorsPerEntity else {
-                throw StoreError.limit(.factors)
-            }
-        case .replaceOldest:
-            guard unverified < StorePolicy.factorsPerEntity else { throw StoreError.limit(.factors) }
+            guard others < policy.maxFactors else { throw StoreError.factorLimit(bound: policy.maxFactors) }
+            try requireRoom(others + unverified)
+        case .replaceOldest: try requireRoom(unverified)
         }
     }
 
+    private func requireRoom(_ factors: Int) throws(StoreError) {
+        guard factors < StorePolicy.factorsPerEntity else { throw .factorLimit(bound: StorePolicy.factorsPerEntity) }
+    }
+
     /// Keeps the bound when a factor is verified: several may have been made while there was room for one.
-    /// - Throws: `limit(.factors)` where the service refuses.
+    /// - Throws: `factorLimit` where the service refuses.
     func makeRoom(for factor: Factor, nowMs: Int64) throws {
         guard let service = try service(factor.service, account: factor.account) else {
             throw StoreError.notFound(.service)
@@ -39,7 +41,9 @@ extension Database {
         ).map(Factor.init(row:))
         let surplus = others.count - (service.policy.maxFactors - 1)
         guard surplus > 0 else { return }
-        guard service.policy.whenFull == .replaceOldest else { throw StoreError.limit(.factors) }
+        guard service.policy.whenFull == .replaceOldest else {
+            throw StoreError.factorLimit(bound: service.policy.maxFactors)
+        }
         for oldest in others.sorted(by: { $0.createdAtMs < $1.createdAtMs }).prefix(surplus) {
             try delete(oldest, reason: .replaced, nowMs: nowMs)
         }

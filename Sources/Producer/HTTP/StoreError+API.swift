@@ -10,8 +10,8 @@ extension APIError {
         case .conflict(.factor):
             self.init(.factorExists, "A factor of this key or secret exists already for this identity")
         case .conflict: self.init(.entityExists, "An entity with this Identity exists already in this service")
-        case .limit(.factors):
-            self.init(.factorLimit, "The identity has 20 push factors, the most there may be: delete one first")
+        case .factorLimit(let bound):
+            self.init(.factorLimit, "The identity has \(bound) push factors, the most there may be: delete one first")
         case .limit(.notifications):
             self.init(.notificationLimit, "The challenge was sent again 3 times, the most there may be")
         case .limit(.codeFactors):

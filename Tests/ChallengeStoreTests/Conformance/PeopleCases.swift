@@ -152,7 +152,7 @@ extension ConformanceCase {
                 let factor = try await world.factor(isVerified: false)
                 first = first ?? factor
             }
-            #expect(await storeError { _ = try await world.factor() } == .limit(.factors))
+            #expect(await storeError { _ = try await world.factor() } == .factorLimit(bound: 20))
             let tomorrow = World.t0 + 24 * 3_600_000
             #expect(
                 await storeError { _ = try await world.store.verifyFactor(first!.sid, nowMs: tomorrow) }
