@@ -96,6 +96,11 @@ struct ListenerTests {
             let answer = try await producer.send("GET", "/v2/Services", as: producer.backend, headers: [page])
             #expect(answer.header("Access-Control-Allow-Origin") == "https://app.example.com")
             #expect(answer.header("Vary") == "Origin")
+            // A page sets its clock by the `Date` of a refusal.
+            let unknown = try await producer.send("GET", "/v2/Services", headers: [page])
+            #expect(unknown.status == 401 && unknown.header("Date") != nil)
+            let readable = unknown.header("Access-Control-Expose-Headers")?.components(separatedBy: ", ") ?? []
+            #expect(Set(["Date", "ETag", "Retry-After", "Twilio-Verify-Signature-Fields"]).isSubset(of: readable))
             let preflight = try await producer.send("OPTIONS", "/v2/Services", headers: [page])
             #expect(preflight.status == 204)
             #expect(preflight.header("Access-Control-Allow-Methods") == "GET, POST, DELETE")

@@ -16,7 +16,7 @@ struct CORS: Sendable {
             ("Access-Control-Allow-Origin", origin), ("Access-Control-Allow-Credentials", "true"), ("Vary", "Origin"),
             (
                 "Access-Control-Expose-Headers",
-                "Twilio-Request-Id, Twilio-Verify-Signature-Fields, Beckon-Ignored, ETag, Retry-After"
+                "Date, Twilio-Request-Id, Twilio-Verify-Signature-Fields, Beckon-Ignored, ETag, Retry-After"
             ),
         ]
         if isPreflight {
