@@ -36,6 +36,13 @@ struct APICall: Sendable {
         return !query.isEmpty
     }
 
+    /// A key is for creations of challenges: whoever tries another call again for its sake does it twice, and is told.
+    var ignoresIdempotencyKey: Bool {
+        guard idempotencyKey != nil, method == "POST" else { return false }
+        if case .challenges = route { return false }
+        return true
+    }
+
     /// The parameters: of the query for a GET, of the body for a POST.
     /// - Throws: 20415 for a body of another type, or the first broken parameter.
     func parameters() throws -> ParameterReader {

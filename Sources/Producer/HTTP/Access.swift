@@ -92,7 +92,9 @@ extension API {
         }
         let identified = call
         do {
-            return try await ChangeContext.$current.withValue(context) { try await handle(identified) }
+            var reply = try await ChangeContext.$current.withValue(context) { try await handle(identified) }
+            if call.ignoresIdempotencyKey { reply.ignored.insert(IdempotencyRules.header, at: 0) }
+            return reply
         } catch StoreError.tokenReplayed {
             throw replayed()
         } catch StoreError.limited(let refusal) {

@@ -178,6 +178,30 @@ struct OnceTests {
         }
     }
 
+    @Test("a key with any other call than a creation is named in Beckon-Ignored: trying that again does it again")
+    func otherCalls() async throws {
+        try await ProducerHarness.run { producer in
+            let scene = try await PolicyScene(producer)
+            let header = [("Idempotency-Key", "key-1")]
+            let created = try await scene.create([("Tpyo", "1")], headers: header)
+            #expect(created.header("Beckon-Ignored") == "Tpyo")
+            let resend = "\(scene.phone.challengesPath)/\(try created.text("sid"))/Notifications"
+            let calls: [(String, [(String, String)])] = [
+                (resend, []), (scene.service, [("FriendlyName", "Shop")]),
+                ("\(scene.service)/SessionTokens", [("Identity", PolicyScene.identity)]),
+                ("\(scene.service)/AccessTokens", [("Identity", PolicyScene.identity), ("FactorType", "push")]),
+            ]
+            for (path, form) in calls {
+                let answer = try await producer.post(
+                    path, form + [("Tpyo", "1")], as: producer.backend, headers: header)
+                #expect([200, 201].contains(answer.status), "\(path): \(answer.text)")
+                #expect(answer.header("Beckon-Ignored") == "Idempotency-Key,Tpyo", "\(path)")
+                let plain = try await producer.post(path, form, as: producer.backend)
+                #expect(plain.header("Beckon-Ignored") == nil, "\(path)")
+            }
+        }
+    }
+
     @Test("a one-time code is used once under an idempotency key")
     func codes() async throws {
         try await ProducerHarness.run { producer in
