@@ -149,10 +149,48 @@ struct EnrolmentTests {
             try await refused("Config.NotificationToken", "zz" + String(repeating: "0", count: 62))
             try await refused("Config.NotificationToken", "ab")
             try await refused("Config.AppId", nil)
+            for environment in ["staging", "Sandbox", ""] { try await refused("Config.Environment", environment) }
             try await refused("Metadata", "[1]")
             try await refused("Metadata", #"{"a":1}"#)
             let page = try await producer.get(path, as: producer.backend)
             #expect(page.status == 404, "no entity was made by a refused factor")
+        }
+    }
+
+    @Test(
+        "platform and environment of a device are shown and pushed by: hms, sandbox, production, the credential's own")
+    func platforms() async throws {
+        try await ProducerHarness.run(ownBroker: [.receipts: 5]) { producer in
+            let service = try await producer.makeService()
+            let path = "\(service)/Entities/user-0001/Factors"
+            let devices: [(Platform, String, String?, ProviderEnvironment)] = [
+                (.hms, "hms", nil, .environmentUnspecified), (.apn, "apn", "sandbox", .sandbox),
+                (.apn, "apn", "production", .production), (.apn, "apn", nil, .environmentUnspecified),
+            ]
+            var expected: [String: [Int]] = [:]
+            for (platform, name, environment, pushed) in devices {
+                let device = TestDevice()
+                var form = device.enrolment.map { $0.0 == "Config.NotificationPlatform" ? ($0.0, name) : $0 }
+                if let environment { form.append(("Config.Environment", environment)) }
+                let created = try await producer.post(path, form, as: producer.backend)
+                #expect(created.status == 201, "\(created.text)")
+                #expect(try created.json()["config"]?["notification_platform"] == .string(name))
+                let enrolled = try device.enrolled(created)
+                let verified = try await producer.post(
+                    enrolled.factorPath, [("AuthPayload", try enrolled.proof())],
+                    as: enrolled.token(nowMs: producer.clock.nowMs))
+                #expect(verified.status == 200)
+                expected[enrolled.factor] = [platform.rawValue, pushed.rawValue]
+            }
+            _ = try await producer.drainOutbox()
+            #expect(try await producer.createChallenge(service, "user-0001").status == 201)
+            let row = try #require(try await producer.drainOutbox().first { $0.topic == .challenges })
+            guard case .dispatch(let dispatch)? = try ChallengeRecord(value: row.value, contentType: nil).kind else {
+                Issue.record("no dispatch")
+                return
+            }
+            let targets = dispatch.targets.map { ($0.factorSid, [$0.platform.rawValue, $0.environment.rawValue]) }
+            #expect(Dictionary(uniqueKeysWithValues: targets) == expected)
         }
     }
 

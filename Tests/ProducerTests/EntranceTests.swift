@@ -202,6 +202,69 @@ struct EntranceTests {
         }
     }
 
+    @Test("over Kafka too a creation over the burst is rejected, and one while it is quiet is made and not pushed")
+    func limited() async throws {
+        var limits = ChallengeLimits()
+        limits.burst = 2
+        limits.denials = 1
+        let one: [Topic: Int] = [.challenges: 1, .outcomes: 1, .receipts: 1, .resolutions: 1]
+        try await ProducerHarness.run(entrances: true, ownBroker: one, limits: limits) { producer in
+            let service = try await producer.makeService()
+            let phone = try await producer.enroll("user-0001", service: service)
+            let (events, pushes) = (producer.names[.events], producer.names[.challenges])
+            try await TopicTail.following(
+                [events, pushes], kafka: producer.kafka, logger: ProducerHarness.logger
+            ) { tail in
+                @Sendable func told(_ type: EventType) throws -> [CloudEvent] {
+                    try tail.records(of: events).map { try CloudEvent(json: $0.value) }
+                        .filter { $0.type == "beckon.\(type.rawValue)" }
+                }
+                let first = try await producer.createChallenge(service, "user-0001")
+                let path = "\(phone.challengesPath)/\(try first.text("sid"))"
+                let token = try phone.token(nowMs: producer.clock.nowMs)
+                let read = try await producer.get(path, as: token)
+                let denied = try await producer.post(
+                    path, [("AuthPayload", try phone.answer(read, "denied"))], as: token)
+                #expect(denied.status == 200, "\(denied.text)")
+                try await withWriter(producer) { writer in
+                    // One after the other: they are of one partition or of two.
+                    for (id, type) in [("quiet", EventType.challengeCreated), ("over", .requestRejected)] {
+                        let value = request(id, service) { $0.fallbacks = ["sms"] }.protobufBytes()
+                        _ = try await writer.send(record(value, producer))
+                        try await becomesTrue("\(id) is told") {
+                            try told(type).contains { $0.data["request_id"] == .string(id) }
+                        }
+                    }
+                }
+                let made = try #require(
+                    try await challenges(producer, phone).first { $0["beckon"]?["request_id"] == .string("quiet") })
+                #expect(made["status"] == .string("pending") && made["beckon"]?["quiet_until"] != nil)
+                let over = try #require(try told(.requestRejected).first)
+                #expect(over.subject == "over" && over.data["code"] == .integer(20429))
+                #expect(over.data["fallbacks"] == .list(["sms"]))
+                try await becomesTrue("the limit is told") {
+                    try told(.limitReached).contains {
+                        $0.data["limit"] == "quiet"
+                            && $0.data["challenge_sid"] == made["sid"]?.stringValue.map { .string($0) }
+                    }
+                }
+                // What is pushed next comes behind it: there is one partition.
+                producer.clock.advance(.seconds(901))
+                let next = try await producer.createChallenge(service, "user-0001")
+                @Sendable func dispatched() throws -> [String] {
+                    try tail.records(of: pushes).compactMap { record in
+                        let kind = try ChallengeRecord(value: record.value, contentType: nil).kind
+                        guard case .dispatch(let dispatch) = kind else { return nil }
+                        return dispatch.challengeSid
+                    }
+                }
+                let sid = try next.text("sid")
+                try await becomesTrue("the next is pushed") { try dispatched().contains(sid) }
+                #expect(try dispatched() == [try first.text("sid"), sid])
+            }
+        }
+    }
+
     @Test("receipts by token become receipts; a bad token goes to the dead letters")
     func receipts() async throws {
         try await ProducerHarness.run(entrances: true, limits: .none) { producer in
@@ -367,6 +430,8 @@ struct RequestReadingTests {
             ("redelivery.max_attempts", { $0.redelivery.maxAttempts = 11 }),
             ("redelivery.expected_latency_ms", { $0.redelivery.expectedLatencyMs = 499 }),
             ("redelivery.confirm", { $0.redelivery.confirm = .UNRECOGNIZED(9) }),
+            ("number_digits", { $0.numberDigits = 1 }), ("number_digits", { $0.numberDigits = 7 }),
+            ("action_key", { $0.actionKey = String(repeating: "k", count: 129) }),
         ]
         for (field, change) in cases {
             let rejection = rejection(read(timestampMs: now, change))

@@ -7,7 +7,7 @@ extension ConformanceCase {
     static let actions = [
         ConformanceCase("an action has one live challenge: reused while it asks the same and has time, else superseded")
         { world in
-            _ = try await world.factor()
+            let phone = try await world.factor()
             var new = world.newChallenge(expiresAtMs: World.t0 + 200_000)
             new.actionKey = "attempt-1"
             let first = try await world.store.create(new, nowMs: World.t0)
@@ -42,7 +42,8 @@ extension ConformanceCase {
             let changes: [(String, (inout NewChallenge) -> Void)] = [
                 ("message", { $0.message = "Pay?" }), ("fields", { $0.fields = "[]" }),
                 ("hidden details", { $0.hiddenDetails = nil }),
-                ("number", { $0.requiresNumber = true }), ("session", { $0.requiresSession = true }),
+                ("factor", { $0.factor = phone.sid }), ("number", { $0.requiresNumber = true }),
+                ("session", { $0.requiresSession = true }),
             ]
             var nowMs = World.t0 + 160_000
             for (what, change) in changes {
@@ -96,6 +97,17 @@ extension ConformanceCase {
             #expect(second.outcome == .created && second.challenge.sid != first.challenge.sid)
             #expect(try await world.stored(first.challenge.sid)?.status == .superseded)
             #expect(try await world.stored(second.challenge.sid, factor: phone.sid) != nil)
+        },
+        ConformanceCase("a short challenge of an action stands for another while thirty seconds of it are left") {
+            world in
+            _ = try await world.factor()
+            var new = world.newChallenge(expiresAtMs: World.t0 + 60_000)
+            new.actionKey = "attempt-1"
+            let first = try await world.store.create(new, nowMs: World.t0)
+            new.expiresAtMs = World.t0 + 120_000
+            #expect(try await world.store.create(new, nowMs: World.t0 + 30_000).outcome == .reused)
+            let second = try await world.store.create(new, nowMs: World.t0 + 30_001)
+            #expect(second.outcome == .created && second.challenge.sid != first.challenge.sid)
         },
         ConformanceCase("a challenge of an action is pushed again three times at most") { world in
             _ = try await world.factor()

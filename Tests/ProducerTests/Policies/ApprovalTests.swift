@@ -137,7 +137,11 @@ struct ApprovalTests {
             #expect(try shown.json()["beckon"] == .object([("require_session", .boolean(true))]))
             let others = try await scene.sessionToken("user-0002")
             let elsewhere = try await PolicyScene(producer)
-            for token in [nil, "", "nonsense", others, try await elsewhere.sessionToken()] {
+            // The same person's other device, and the same name with another account.
+            let tablet = try await producer.enroll(PolicyScene.identity, service: scene.service)
+            let tablets = try await scene.sessionToken(PolicyScene.identity, [("FactorSid", tablet.factor)])
+            let foreign = try await Self.foreignToken(producer)
+            for token in [nil, "", "nonsense", others, try await elsewhere.sessionToken(), tablets, foreign] {
                 let refused = try await scene.answer(sid, "approved", token.map { [("SessionToken", $0)] } ?? [])
                 #expect(refused.status == 403)
                 #expect(try refused.code() == 60324)
@@ -170,6 +174,16 @@ struct ApprovalTests {
                 #expect(try await refusal([("Identity", "user-0001"), ("Ttl", ttl)]).code() == 60200)
             }
         }
+    }
+
+    /// A session token of another account, for the same identity.
+    private static func foreignToken(_ producer: ProducerHarness) async throws -> String {
+        let stranger = try await producer.store.createAccount(nowMs: producer.clock.nowMs)
+        let theirs = Authorization.basic(stranger.sid.rawValue, stranger.authToken)
+        let service = try await producer.post("/v2/Services", [("FriendlyName", "Shop")], as: theirs).text("sid")
+        let identity = [("Identity", PolicyScene.identity)]
+        #expect(try await producer.post("/v2/Services/\(service)/Entities", identity, as: theirs).status == 201)
+        return try await producer.post("/v2/Services/\(service)/SessionTokens", identity, as: theirs).text("token")
     }
 
     @Test("a service's demands hold for every challenge, and one that asks for less is 400")

@@ -135,6 +135,99 @@ struct OnceTests {
         }
     }
 
+    @Test("an action that asks for anything else, or has less than a quarter of its life left, is another challenge")
+    func otherQuestions() async throws {
+        try await ProducerHarness.run(ownBroker: [.receipts: 5], limits: .none) { producer in
+            let scene = try await PolicyScene(producer)
+            let plain = [("Details.Message", "Log in?"), ("ActionKey", "attempt-1")]
+            func create(_ form: [(String, String)]) async throws -> HTTPAnswer {
+                try await producer.post(scene.phone.challengesPath, form, as: producer.backend)
+            }
+            let others: [[(String, String)]] = [
+                [("Details.Message", "Pay?"), ("ActionKey", "attempt-1")],
+                plain + [("Details.Fields", #"{"label":"IP","value":"10.0.0.1"}"#)],
+                plain + [("HiddenDetails", #"{"a":"b"}"#)], plain + [("FactorSid", scene.phone.factor)],
+                plain + [("NumberMatching", "true")],
+                plain + [("NumberMatching", "true"), ("NumberDigits", "3")], plain + [("RequireSession", "true")],
+            ]
+            for other in others {
+                let first = try await create(plain)
+                #expect(first.status == 201, "\(other)")
+                #expect(try await create(plain).text("sid") == first.text("sid"))
+                let second = try await create(other)
+                #expect(second.status == 201, "\(other): \(second.text)")
+                #expect(try second.text("sid") != first.text("sid"))
+                let former = try await scene.read(try first.text("sid"))
+                #expect(try former.text("status") == "expired" && former.text("responded_reason") == "not_needed")
+                // The same again is the same.
+                let again = try await create(other)
+                #expect(try again.status == 200 && again.text("sid") == second.text("sid"), "\(other)")
+            }
+            // Of five minutes 75 s, of one minute 30 s; an expiry is in whole seconds.
+            for (life, left) in [(300, 75), (60, 30)] {
+                let date = Timestamp.rfc3339Seconds(producer.clock.nowMs + Int64(life) * 1000)
+                let form = [("Details.Message", "Log in?"), ("ActionKey", "life-\(life)")]
+                #expect(try await create(form + [("ExpirationDate", date)]).status == 201)
+                func again() async throws -> HTTPAnswer { try await create(form) }
+                producer.clock.advance(.seconds(life - left - 1))
+                #expect(try await again().status == 200, "\(life)")
+                producer.clock.advance(.seconds(2))
+                #expect(try await again().status == 201, "\(life)")
+            }
+        }
+    }
+
+    @Test("what is no value of an extension is 400 and named")
+    func values() async throws {
+        try await ProducerHarness.run { producer in
+            let scene = try await PolicyScene(producer)
+            for (name, value) in [
+                ("NumberMatching", "maybe"), ("NumberMatching", ""), ("NumberDigits", "1"), ("NumberDigits", "7"),
+                ("NumberDigits", "two"), ("RequireSession", "yes"), ("Fallback", "S M S"), ("Fallback", ""),
+            ] {
+                let refused = try await scene.create([(name, value)])
+                #expect(try refused.status == 400 && refused.code() == 60200, "\(name)=\(value)")
+                #expect(try refused.text("message").contains(name), "\(refused.text)")
+            }
+            let ways = (1...9).map { ("Fallback", "way-\($0)") }
+            let refused = try await scene.create(ways)
+            #expect(try refused.status == 400 && refused.text("message").contains("at most 8"), "\(refused.text)")
+            let taken = try await scene.create(Array(ways.dropLast()))
+            #expect(try taken.json()["beckon"]?["fallbacks"] == .array((1...8).map { .string("way-\($0)") }))
+        }
+    }
+
+    @Test("one action, and one idempotency key, through two stores over one file: one challenge, one push")
+    func twoStores() async throws {
+        try await ProducerHarness.run(ownBroker: [.receipts: 5], limits: .none) { producer in
+            let scene = try await PolicyScene(producer)
+            let second = try SQLiteChallengeStore(
+                path: producer.storePath, keys: producer.storeKeys, limits: .none, logger: ProducerHarness.logger)
+            let (service, now) = (try scene.serviceSID, producer.clock.nowMs)
+            var byAction = NewChallenge(
+                account: producer.account.sid, service: service, identity: PolicyScene.identity, factor: nil,
+                message: "Log in?", expiresAtMs: now + 300_000)
+            var byKey = byAction
+            byAction.actionKey = "attempt-1"
+            byKey.idempotency = IdempotencyKey(key: [1], request: [2])
+            for (new, repeats) in [(byAction, ChallengeCreation.Outcome.reused), (byKey, .replayed)] {
+                _ = try await producer.drainOutbox()
+                let made = try await withThrowingTaskGroup(of: ChallengeCreation.self) { group in
+                    for index in 0..<40 {
+                        let store: any ChallengeStore = index % 2 == 0 ? producer.store : second
+                        group.addTask { try await store.create(new, nowMs: now) }
+                    }
+                    return try await group.reduce(into: []) { $0.append($1) }
+                }
+                #expect(made.count { $0.outcome == .created } == 1)
+                #expect(made.count { $0.outcome == repeats } == 39)
+                let sids = Set(made.map(\.challenge.sid.rawValue))
+                #expect(try await producer.drainOutbox().pushes == [try #require(sids.first): 1] && sids.count == 1)
+            }
+            await second.close()
+        }
+    }
+
     @Test("an idempotency key: as it is now, 422 for other parameters, per path, for 24 hours; refusals are not kept")
     func idempotency() async throws {
         try await ProducerHarness.run(ownBroker: [.receipts: 5]) { producer in
