@@ -177,17 +177,25 @@ struct DeviceLifeTests {
                 let phone = try await producer.enroll(identity, service: service)
                 people.append((phone, try await producer.createChallenge(service, identity)))
             }
-            for person in people {
-                try await provider(producer, person.challenge, person.phone, credential: credential) {
+            // One of another credential, which is believed.
+            let lone = try await producer.enroll("person-0001", service: service)
+            let asked = try await producer.createChallenge(service, "person-0001")
+            for person in people + [(lone, asked)] {
+                let sender = person.phone.factor == lone.factor ? Self.credential : credential
+                try await provider(producer, person.challenge, person.phone, credential: sender) {
                     $0.reason = "Unregistered"
                 }
             }
             let told = try await events(.tokensDying, 1, producer)
             #expect(told.count == 1 && told.first?.subject == credential)
             try await becomesTrue("all has been read") {
-                producer.metrics.count(.entranceRecords, [("entrance", "delivery"), ("result", "accepted")]) == 15
+                producer.metrics.count(.entranceRecords, [("entrance", "delivery"), ("result", "accepted")]) == 16
             }
             producer.clock.advance(.seconds(3600))
+            // One sweep takes all that is due.
+            try await becomesTrue("the sweep was there") {
+                try await producer.get(lone.factorPath, as: producer.backend).status == 404
+            }
             for person in people {
                 let factor = try await producer.get(person.phone.factorPath, as: producer.backend)
                 #expect(factor.status == 200)

@@ -174,8 +174,9 @@ extension ConformanceCase {
                 world.outcome(other[0].challenge, other[0].factor, .tokenDead, credential: world.fcm),
                 nowMs: World.t0 + 30_000)
             #expect(try await world.now(other[0].factor)?.unreachableAtMs != nil)
-            _ = try await world.store.expireDue(limit: 1000, nowMs: World.t0 + 29 * 24 * 3_600_000)
+            _ = try await world.store.expireDue(limit: 1000, nowMs: World.t0 + 31 * 24 * 3_600_000)
             for person in people { #expect(try await world.now(person.factor) != nil, "nothing is deleted") }
+            #expect(try await world.now(other[0].factor) == nil, "but the other credential's")
             // Half an hour of quiet ends it.
             let (late, _) = people[0]
             let challenge = try await world.challenge(
@@ -184,6 +185,24 @@ extension ConformanceCase {
             _ = try await world.store.recordDelivery(
                 world.outcome(challenge, late, .tokenDead), nowMs: World.t0 + 3_600_000)
             #expect(try await world.now(late)?.unreachableAtMs == World.t0 + 3_600_000)
+        },
+        ConformanceCase("nor does anything go where unreachable factors go at once") { world in
+            var change = ServiceChange()
+            change.policy = [.unreachableFactors(.atOnce)]
+            _ = try await world.store.updateService(
+                world.service, account: world.account, change, nowMs: World.t0)
+            let (people, other) = (try await world.people(30, "dying"), try await world.people(1, "other"))
+            for person in people + other {
+                let credential = person.factor.sid == other[0].factor.sid ? world.fcm : world.apn
+                _ = try await world.store.recordDelivery(
+                    world.outcome(person.challenge, person.factor, .tokenDead, credential: credential),
+                    nowMs: World.t0)
+            }
+            for minutes in [31, 62, 31 * 24 * 60] as [Int64] {
+                _ = try await world.store.expireDue(limit: 1000, nowMs: World.t0 + minutes * 60_000)
+                for person in people { #expect(try await world.now(person.factor) != nil, "\(minutes)") }
+                #expect(try await world.now(other[0].factor) == nil, "what is due goes")
+            }
         },
         ConformanceCase(
             "single deaths hold the brake only while fewer pushes are accepted than deaths make an incident"
