@@ -244,8 +244,8 @@ struct LongPollTests {
                     let sid = try #require(ChallengeSID(try scene.created.text("sid")))
                     let factor = try #require(FactorSID(scene.phone.factor))
                     let answer = Answer(challenge: sid, factor: factor, isApproval: true, signedAnswer: "jwt")
-                    _ = try await producer.store.answer(answer, nowMs: producer.clock.nowMs)
                     changed.value = .now
+                    _ = try await producer.store.answer(answer, nowMs: producer.clock.nowMs)
                     return try await group.reduce(into: [Duration]()) { $0.append($1) }.sorted()
                 }
                 let grown = residentKB() - before
@@ -253,8 +253,9 @@ struct LongPollTests {
                     "1,000 long polls: median \(delays[500]), p99 \(delays[989]), last \(delays[999]); "
                         + "client and server together grew by \(grown) KB")
                 #expect(delays.count == 1000)
-                // Server and client share this process and its two cores; the figure is in docs/performance.md.
-                #expect(delays[999] < .seconds(10))
+                // From before the answer. Server and client share this process and its two cores: when the last one has it is
+                // for Benchmarks/long-polls to say.
+                #expect(delays[500] < .seconds(2))
                 #expect(grown < 300_000)
                 try await becomesTrue("nobody waits") { producer.metrics.gauge(.longPolls) == 0 }
             } catch {
