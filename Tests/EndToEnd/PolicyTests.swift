@@ -76,7 +76,11 @@ struct PolicyTests {
                 #expect(pushed.contains(created.sid) && !search.isIn(pushed))
                 let records = topics.flatMap { tail.records(of: $0) }
                 #expect(records.contains { $0.key == Array(created.sid.utf8) })
-                for record in records { #expect(!search.isIn(record.value), "\(record.topicPartition.topic)") }
+                for record in records {
+                    let headers = record.headers.map { "\($0.name): \(record.headers.text(of: $0.name) ?? "")" }
+                    let parts = [record.value, record.key, Array(headers.joined(separator: "\n").utf8)]
+                    #expect(!parts.contains { search.isIn($0) }, "\(record.topicPartition.topic)")
+                }
                 for name in ["producer", "dispatcher", "tracker", "simulator", "broker"] {
                     let log = cluster[name]?.output ?? ""
                     #expect(!log.isEmpty || name == "broker", "\(name) logs")
