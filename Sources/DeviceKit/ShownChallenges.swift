@@ -48,6 +48,17 @@ public struct ShownChallenges: Sendable, Codable, Hashable {
         return Change(shows: !isShown, withdrawn: former)
     }
 
+    /// The list of all that is pending, as an app asks for it when it is opened: what is not in it is over.
+    /// - Parameters:
+    ///   - pending: from ``Device/pendingChallenges(pageSize:)``.
+    ///   - before: ``sids`` from before it was asked for; what came since stays.
+    /// - Returns: to be taken away: `YC…`.
+    public mutating func listed(_ pending: [DeviceChallenge], of before: [String]) -> [String] {
+        let over = sids.filter { sid in before.contains(sid) && !pending.contains { $0.sid == sid } }
+        entries.removeAll { over.contains($0.sid) }
+        return over
+    }
+
     /// It was answered here.
     public mutating func remove(_ sid: String) { entries.removeAll { $0.sid == sid } }
 

@@ -37,6 +37,17 @@ struct ShownChallengesTests {
         #expect(shown.sids.count == 100)
     }
 
+    @Test("asked for when the app is opened: what was shown and is not in the list goes, what came since stays")
+    func listed() throws {
+        var shown = ShownChallenges()
+        for number in 1...3 { shown.pushed(Self.sid(number)) }
+        let before = shown.sids
+        shown.pushed(Self.sid(4))
+        let pending = try [2, 5].map { try Self.challenge($0, action: nil) }
+        #expect(shown.listed(pending, of: before) == [1, 3].map(Self.sid))
+        #expect(shown.sids == [2, 4].map(Self.sid), "the list shows nothing by itself")
+    }
+
     @Test("a list has the newest of each action")
     func list() throws {
         let challenges = try [(1, "a"), (2, nil), (3, "b"), (4, "a"), (5, nil)].map {
