@@ -12,35 +12,8 @@ import Testing
 /// The policies over real processes, with phones that use them.
 @Suite("Policies, end to end", .timeLimit(.minutes(3)), .serialized)
 struct PolicyTests {
-    private static let identity = "policy-0001"
+    private static let identity = OnePhone.identity
     let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-
-    /// The roles, logging everything, and one phone.
-    private static func withPhone(
-        _ behaviour: PhoneBehaviour,
-        _ body: @Sendable @escaping (BeckonCluster, _ service: String, SimulatedPhone) async throws -> Void
-    ) async throws {
-        try await BeckonCluster.with { cluster in
-            for (name, role) in [("producer", "producer"), ("dispatcher", "dispatcher"), ("tracker", "ack-tracker")] {
-                try cluster.start(name, role, more: ["BECKON_LOG_LEVEL": "trace"])
-            }
-            for name in ["producer", "dispatcher", "tracker"] { _ = try await cluster[name]?.ready() }
-            let service = try await cluster.startPhones(1, behaviour: "answers")
-            let pool = PhonePool(
-                backend: cluster.backend,
-                devices: DeviceClient(apiURL: cluster.apiURL, transport: HTTPClientTransport(cluster.client)),
-                reception: RemotePushReception(controlURL: cluster.control, client: cluster.client))
-            let phone = try await pool.enrol(
-                serviceSID: service, identity: identity, name: "phone",
-                profile: PhonePool.Profile(behaviour: behaviour))
-            try await withThrowingTaskGroup(of: Void.self) { group in
-                group.addTask { await phone.run() }
-                try await phone.log.wait(for: .online, deadline: .seconds(30))
-                try await body(cluster, service, phone)
-                group.cancelAll()
-            }
-        }
-    }
 
     private static func draft(_ more: [(name: String, value: String)]) -> ChallengeDraft {
         var draft = ChallengeDraft(message: "Is this really you?")
@@ -50,7 +23,7 @@ struct PolicyTests {
 
     @Test("a phone approves with number and session; the number is in no push, record, event or log of any process")
     func number() async throws {
-        try await Self.withPhone(.answers) { cluster, service, phone in
+        try await OnePhone.with(.answers) { cluster, service, phone in
             let topics = Topic.allCases.map { cluster.names[$0] }
             try await TopicTail.following(topics, kafka: cluster.kafka, logger: logger) { tail in
                 let draft = Self.draft([
@@ -92,7 +65,7 @@ struct PolicyTests {
 
     @Test("two challenges of one action: the phone shows one, and the older reads expired")
     func action() async throws {
-        try await Self.withPhone(.ignores) { cluster, service, phone in
+        try await OnePhone.with(.ignores) { cluster, service, phone in
             let backend = cluster.backend
             let first = try await backend.createChallenge(
                 serviceSID: service, identity: Self.identity, Self.draft([("ActionKey", "attempt-1")]))
@@ -114,6 +87,8 @@ struct PolicyTests {
             let canceled = try await backend.cancel(
                 serviceSID: service, identity: Self.identity, challengeSID: other.sid)
             #expect(canceled.status == "expired")
+            try await phone.log.wait(for: .withdrawn, challenge: other.sid)
+            #expect(phone.shown == [second.sid])
         }
     }
 }

@@ -20,11 +20,13 @@ final class MiniVerify: Sendable {
         var keys: [String: P256.Signing.PublicKey] = [:]
         var platforms: [String: String] = [:]
         var verified: Set<String> = []
-        var challenges: [String: (factor: String, status: String)] = [:]
+        var challenges: [String: (factor: String, status: String, action: String?)] = [:]
         var receipts: [Receipt] = []
         /// What apps said of their notifications, in order.
         var notifications: [String] = []
         var fetched: [String] = []
+        /// Requests that waited for a change.
+        var waits = 0
         var enrolmentsAtOnce = 0
         var mostEnrolmentsAtOnce = 0
         var next = 0
@@ -35,6 +37,7 @@ final class MiniVerify: Sendable {
     var receipts: [Receipt] { state.withLock { $0.receipts } }
     var notifications: [String] { state.withLock { $0.notifications } }
     var fetched: [String] { state.withLock { $0.fetched } }
+    var waits: Int { state.withLock { $0.waits } }
     var verifiedCount: Int { state.withLock { $0.verified.count } }
     var mostEnrolmentsAtOnce: Int { state.withLock { $0.mostEnrolmentsAtOnce } }
     func status(_ sid: String) -> String? { state.withLock { $0.challenges[sid]?.status } }
@@ -44,18 +47,23 @@ final class MiniVerify: Sendable {
         return prefix + String(repeating: "0", count: 32 - digits.count) + digits
     }
 
-    func create(for factor: String) -> String {
+    func create(for factor: String, action: String? = nil) -> String {
         state.withLock {
             $0.next += 1
             let sid = Self.sid("YC", $0.next)
-            $0.challenges[sid] = (factor, "pending")
+            $0.challenges[sid] = (factor, "pending", action)
             return sid
         }
     }
 
-    private func json(_ sid: String, _ factor: String, _ status: String) -> String {
-        #"{"sid":"\#(sid)","factor_sid":"\#(factor)","identity":"user-0001","status":"\#(status)","#
-            + #""expiration_date":"2099-01-01T00:00:00Z","details":{"message":"Log in?"},"hidden_details":null}"#
+    /// As another device, the backend or time would.
+    func end(_ sid: String, _ status: String = "expired") { state.withLock { $0.challenges[sid]?.status = status } }
+
+    private func json(_ sid: String, _ challenge: (factor: String, status: String, action: String?)) -> String {
+        let beckon = challenge.action.map { #","beckon":{"action_id":"\#($0)"}"# } ?? ""
+        return
+            #"{"sid":"\#(sid)","factor_sid":"\#(challenge.factor)","identity":"user-0001","status":"\#(challenge.status)","#
+            + #""expiration_date":"2099-01-01T00:00:00Z","details":{"message":"Log in?"},"hidden_details":null\#(beckon)}"#
     }
 
     private static func reply(_ status: Int, _ body: String, _ headers: HTTPFields = [:]) -> Response {
@@ -115,20 +123,33 @@ final class MiniVerify: Sendable {
             let factor = request.uri.queryParameters["FactorSid"].map(String.init)
             let list = self.state.withLock { state in
                 state.challenges.filter { $0.value.factor == factor && $0.value.status == "pending" }
-                    .map { self.json($0.key, $0.value.factor, $0.value.status) }
+                    .map { self.json($0.key, $0.value) }
             }
             return Self.reply(200, #"{"challenges":[\#(list.joined(separator: ","))],"meta":{"next_page_url":null}}"#)
         }
-        router.get("/v2/Services/:va/Entities/:id/Challenges/:yc") { _, context in
+        router.get("/v2/Services/:va/Entities/:id/Challenges/:yc") { request, context in
             let sid = try context.parameters.require("yc")
-            let found = self.state.withLock {
+            let end = ContinuousClock.now + .seconds(request.uri.queryParameters.get("Wait", as: Int.self) ?? 0)
+            let isWait = request.headers[.ifNoneMatch] != nil
+            self.state.withLock {
                 $0.fetched.append(sid)
-                return $0.challenges[sid]
+                if isWait { $0.waits += 1 }
             }
-            guard let found else { return Self.reply(404, #"{"code":60391,"message":""}"#) }
-            return Self.reply(
-                200, self.json(sid, found.factor, found.status),
-                [HTTPField.Name("Twilio-Verify-Signature-Fields")!: "sid,factor_sid,details"])
+            while true {
+                guard let found = self.state.withLock({ $0.challenges[sid] }) else {
+                    return Self.reply(404, #"{"code":60391,"message":""}"#)
+                }
+                if request.headers[.ifNoneMatch] != found.status {
+                    return Self.reply(
+                        200, self.json(sid, found),
+                        [
+                            HTTPField.Name("Twilio-Verify-Signature-Fields")!: "sid,factor_sid,details",
+                            .eTag: found.status,
+                        ])
+                }
+                guard ContinuousClock.now < end else { return Self.reply(304, "", [.eTag: found.status]) }
+                try await Task.sleep(for: .milliseconds(10))
+            }
         }
         router.post("/v2/Services/:va/Entities/:id/Challenges/:yc") { request, context in
             let sid = try context.parameters.require("yc")
@@ -146,6 +167,14 @@ final class MiniVerify: Sendable {
                 return false
             }
             return refused ? Self.reply(403, #"{"code":60324,"message":""}"#) : Self.reply(200, "{}")
+        }
+        router.post("/v2/Services/:va/Entities/:id/Challenges/:yc/Receipts") { request, _ in
+            let form = try await Self.form(request)
+            self.state.withLock {
+                $0.receipts.append(Receipt(token: "", channel: form["Channel"] ?? "", shown: form["Shown"] ?? ""))
+                if let notifications = form["Config.NotificationsEnabled"] { $0.notifications.append(notifications) }
+            }
+            return Response(status: .noContent)
         }
         router.post("/v2/Receipts") { request, _ in
             let form = try await Self.form(request)

@@ -30,7 +30,7 @@ struct PhonePolicyTests {
                 .denies, [.display, .confirm(.visible, .yes), .fetch, .answer(approved: false)],
                 [.confirm(.background, .unknown)]
             ),
-            (.ignores, [.display, .confirm(.visible, .yes)], [.confirm(.background, .unknown)]),
+            (.ignores, [.display, .confirm(.visible, .yes), .watch], [.confirm(.background, .unknown)]),
             (.notificationsOff, [.lose("notifications are off")], [.confirm(.background, .no)] + approval),
             (.closed, [.display, .keep, .confirm(.visible, .yes)], [.lose("the app is closed")]),
             (
@@ -97,7 +97,7 @@ struct PhonePolicyTests {
     func texts() throws {
         for text in [
             "answers", "denies", "ignores", "drops:3", "notifications-off", "closed", "polls", "deleted", "slow:250",
-            "offline", "forges", "mute",
+            "offline", "forges", "reinstalls", "mute",
         ] {
             #expect(PhoneBehaviour(text)?.description == text)
         }
@@ -232,19 +232,28 @@ struct PhoneTests {
         }
     }
 
-    @Test("with notifications off only the background push runs the app, which says so and answers")
+    @Test("with notifications off only the background push runs the app, which says so beside the receipt and answers")
     func notificationsOff() async throws {
         try await Self.run { bench in
-            let phone = try await bench.phone(.notificationsOff)
+            let phone = try await bench.phone(.answers)
             let challenge = bench.server.create(for: phone.device.registration.factorSID)
             try await bench.run(phone) {
                 try await phone.log.wait(for: .online)
+                phone.become(.notificationsOff)
+                try await phone.log.wait(for: .online, count: 2)
+                #expect(bench.server.notifications.isEmpty, "no code of the app has run since")
                 bench.push(phone, challenge)
                 try await phone.log.wait(for: .lost)
                 bench.push(phone, challenge, "background")
                 try await phone.log.wait(for: .answered)
+                #expect(bench.server.notifications == ["false"])
+                bench.push(phone, challenge, "background", dispatch: "t1")
+                try await phone.log.wait(for: .confirmed, count: 2)
                 #expect(
-                    bench.server.receipts == [.init(token: "r-c-background", channel: "background", shown: "no")])
+                    bench.server.receipts == [
+                        .init(token: "", channel: "background", shown: "no"),
+                        .init(token: "r-t1-background", channel: "background", shown: "no"),
+                    ])
                 #expect(phone.displayedCount == 0)
                 #expect(bench.server.notifications == ["false"], "the server was told, once")
                 phone.become(.answers)
@@ -254,7 +263,18 @@ struct PhoneTests {
         }
     }
 
-    @Test("a closed app keeps ids and confirms; opened, it fetches exactly those challenges and answers")
+    @Test("opened, an app with notifications off says so")
+    func notificationsOffOpened() async throws {
+        try await Self.run { bench in
+            let phone = try await bench.phone(.answers)
+            phone.become(.notificationsOff)
+            await phone.open()
+            await phone.open()
+            #expect(bench.server.notifications == ["false"])
+        }
+    }
+
+    @Test("a closed app keeps ids and confirms; opened, it answers those, then what no push told it")
     func closed() async throws {
         try await Self.run { bench in
             let phone = try await bench.phone(.closed)
@@ -268,9 +288,93 @@ struct PhoneTests {
                 #expect(phone.inbox.entries.map(\.challengeSID) == [challenge])
                 #expect(bench.server.fetched.isEmpty && bench.server.status(challenge) == "pending")
                 await phone.open()
-                #expect(bench.server.status(challenge) == "approved" && bench.server.status(other) == "pending")
-                #expect(Set(bench.server.fetched) == [challenge])
+                #expect(bench.server.status(challenge) == "approved" && bench.server.status(other) == "approved")
+                #expect(phone.log.events.filter { $0.kind == .fetched }.map(\.challengeSID) == [challenge, other])
+                #expect(phone.log.events.filter { $0.kind == .polled }.map(\.detail) == ["1"])
                 #expect(phone.inbox.entries.isEmpty && phone.displayedCount == 1)
+            }
+        }
+    }
+
+    @Test("an open sheet waits at the server and closes when its challenge is over", arguments: ["expired", "denied"])
+    func sheet(status: String) async throws {
+        try await Self.run { bench in
+            let phone = try await bench.phone(.ignores)
+            let factor = phone.device.registration.factorSID
+            let challenges = (0..<2).map { _ in bench.server.create(for: factor) }
+            try await bench.run(phone) {
+                try await phone.log.wait(for: .online)
+                for challenge in challenges { bench.push(phone, challenge) }
+                try await phone.log.wait(for: .confirmed, count: 2)
+                while bench.server.waits < 2 { try await Task.sleep(for: .milliseconds(5)) }
+                bench.server.end(challenges[0], status)
+                let event = try await phone.log.wait(for: .withdrawn, challenge: challenges[0], deadline: .seconds(5))
+                #expect(event.detail == status)
+                #expect(phone.shown == [challenges[1]] && phone.log.count(.withdrawn) == 1)
+                #expect(bench.server.waits == 2, "it waits and does not ask again and again")
+                // A phone that was away from its app and comes back has the sheet open again.
+                phone.become(.closed)
+                try await phone.log.wait(for: .online, count: 2)
+                phone.become(.ignores)
+                while bench.server.waits < 3 { try await Task.sleep(for: .milliseconds(5)) }
+                bench.server.end(challenges[1], status)
+                try await phone.log.wait(for: .withdrawn, challenge: challenges[1], deadline: .seconds(5))
+            }
+        }
+    }
+
+    @Test(
+        "two challenges of one action while the app is closed: the extension takes the older away, and cannot hold back its own",
+        arguments: [SimulatedProvider.apn, .fcm])
+    func extensionShowsActionOnce(provider: SimulatedProvider) async throws {
+        try await Self.run { bench in
+            let phone = try await bench.phone(.closed, provider)
+            let factor = phone.device.registration.factorSID
+            let first = bench.server.create(for: factor, action: "a")
+            let late = bench.server.create(for: factor)
+            bench.server.end(late)
+            try await bench.run(phone) {
+                try await phone.log.wait(for: .online)
+                bench.push(phone, first)
+                try await phone.log.wait(for: .confirmed, challenge: first)
+                bench.server.end(first)
+                let second = bench.server.create(for: factor, action: "a")
+                bench.push(phone, second)
+                try await phone.log.wait(for: .confirmed, challenge: second)
+                #expect(phone.shown == [second])
+                #expect(phone.log.events.filter { $0.kind == .withdrawn }.map(\.challengeSID) == [first])
+                // One that was over before it came.
+                bench.push(phone, late)
+                try await phone.log.wait(for: .confirmed, challenge: late)
+                #expect(phone.shown == (provider == .apn ? [second, late] : [second]))
+                await phone.open()
+                #expect(phone.shown.isEmpty && bench.server.status(second) == "approved")
+            }
+        }
+    }
+
+    @Test("installed again, the app has another key, and nothing of the old one is left")
+    func reinstalls() async throws {
+        try await Self.run { bench in
+            let phone = try await bench.phone(.closed)
+            let old = phone.device.registration
+            let challenge = bench.server.create(for: old.factorSID)
+            try await bench.run(phone) {
+                try await phone.log.wait(for: .online)
+                bench.push(phone, challenge)
+                try await phone.log.wait(for: .confirmed)
+                phone.become(.reinstalls)
+                let enrolled = try await phone.log.wait(for: .enrolled)
+                try await phone.log.wait(for: .online, count: 2)
+                let new = phone.device.registration
+                #expect(new.factorSID == enrolled.detail && new.factorSID != old.factorSID && new.isVerified)
+                #expect(new.pushToken == old.pushToken)
+                #expect(phone.shown.isEmpty && phone.inbox.entries.isEmpty && phone.behaviour == .answers)
+                bench.push(phone, challenge, factor: old.factorSID)
+                try await phone.log.wait(for: .ignored, challenge: challenge)
+                let next = bench.server.create(for: new.factorSID)
+                bench.push(phone, next)
+                try await phone.log.wait(for: .answered, challenge: next)
             }
         }
     }

@@ -258,7 +258,7 @@ extension Settings {
         "Identities are the prefix and a number of 5 digits, from 1.")
     public static let phoneBehaviour = Setting.text(
         "phone.behaviour", type: "behaviour,behaviour", default: "answers", roles: [.phone],
-        "What the phones do, in turn: answers, denies, ignores, drops:<k>, notifications-off, closed, polls, deleted, slow:<ms>, offline, forges, mute."
+        "What the phones do, in turn: answers, denies, ignores, drops:<k>, notifications-off, closed, polls, deleted, slow:<ms>, offline, forges, reinstalls, mute."
     )
     public static let phonePlatform = Setting.text(
         "phone.platform", type: "platform", default: "apn", range: "apn, fcm, hms, mixed", roles: [.phone],

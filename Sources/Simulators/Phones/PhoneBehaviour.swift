@@ -4,15 +4,17 @@ public enum PhoneBehaviour: Sendable, Hashable, Codable, CustomStringConvertible
     case answers
     /// Shows, confirms, denies.
     case denies
-    /// Shows and confirms; the person never answers.
+    /// Shows and confirms; the person never answers. The sheet stays open, and closes when the challenge is over.
     case ignores
     /// Loses the first so many visible pushes, and the background pushes beside them, without a trace; then as ``answers``.
     case drops(Int)
     /// Notifications are off. On APNs a visible push runs no code; a background push wakes the app, which confirms with
-    /// `shown=no`, fetches and answers. A data message of FCM or HMS runs the app's code all the same.
+    /// `shown=no`, fetches and answers. A data message of FCM or HMS runs the app's code all the same. The server is told beside
+    /// the first receipt, or when the app is opened.
     case notificationsOff
-    /// The app is closed: a visible push runs its notification extension, which keeps the ids and confirms. The person
-    /// answers only when the app is opened (``SimulatedPhone/open()``). Background pushes run nothing.
+    /// The app is closed: a visible push runs its notification extension, which keeps the ids, confirms, and takes away what the new
+    /// notification stands for. The person answers only when the app is opened (``SimulatedPhone/open()``). Background pushes run
+    /// nothing.
     case closed
     /// Gets no pushes; asks every second and answers.
     case polls
@@ -26,9 +28,11 @@ public enum PhoneBehaviour: Sendable, Hashable, Codable, CustomStringConvertible
     case offline
     /// Shows and confirms, and answers with a signature by another key.
     case forges
+    /// The app was deleted and is installed again: with a new key and the same push token it enrols anew, and then is as ``answers``.
+    case reinstalls
 
     /// `answers`, `denies`, `ignores`, `drops:<count>`, `notifications-off`, `closed`, `polls`, `deleted`,
-    /// `slow:<milliseconds>`, `offline`, `forges`, `mute`; nil for anything else. Counts go up to 1,000, milliseconds to 600,000.
+    /// `slow:<milliseconds>`, `offline`, `forges`, `reinstalls`, `mute`; nil for anything else. Counts go up to 1,000, milliseconds to 600,000.
     public init?(_ text: String) {
         let parts = text.split(separator: ":", omittingEmptySubsequences: false)
         switch (parts.first, parts.count) {
@@ -41,6 +45,7 @@ public enum PhoneBehaviour: Sendable, Hashable, Codable, CustomStringConvertible
         case ("deleted", 1): self = .deleted
         case ("offline", 1): self = .offline
         case ("forges", 1): self = .forges
+        case ("reinstalls", 1): self = .reinstalls
         case ("mute", 1): self = .mute
         case ("drops", 2):
             guard let count = Int(parts[1]), 0...1000 ~= count else { return nil }
@@ -54,7 +59,7 @@ public enum PhoneBehaviour: Sendable, Hashable, Codable, CustomStringConvertible
 
     /// All forms, for messages to people.
     public static let forms =
-        "answers, denies, ignores, drops:<count>, notifications-off, closed, polls, deleted, slow:<ms>, offline, forges, mute"
+        "answers, denies, ignores, drops:<count>, notifications-off, closed, polls, deleted, slow:<ms>, offline, forges, reinstalls, mute"
 
     public var description: String {
         switch self {
@@ -69,6 +74,7 @@ public enum PhoneBehaviour: Sendable, Hashable, Codable, CustomStringConvertible
         case .slow(let milliseconds): "slow:\(milliseconds)"
         case .offline: "offline"
         case .forges: "forges"
+        case .reinstalls: "reinstalls"
         case .mute: "mute"
         }
     }

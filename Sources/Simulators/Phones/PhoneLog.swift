@@ -33,6 +33,8 @@ public struct PhoneEvent: Sendable, Codable, Hashable {
         case reported
         /// The app was deleted.
         case deleted
+        /// The app was installed again and has a factor of its own.
+        case enrolled
     }
 
     /// Epoch milliseconds.

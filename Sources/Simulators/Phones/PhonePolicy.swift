@@ -16,6 +16,8 @@ enum PhoneAction: Sendable, Hashable {
     case fetch
     case answer(approved: Bool)
     case forge
+    /// The sheet stays open until the challenge is over.
+    case watch
 }
 
 /// Decides what a phone does; the memory that an app keeps of challenges is in here. No I/O.
@@ -67,7 +69,7 @@ struct PhonePolicy: Sendable {
         if behaviour == .mute { return actions }
         if behaviour == .closed { return actions + [.keep, .confirm(.visible, .yes)] }
         actions.append(.confirm(.visible, showsNothing ? .no : .yes))
-        if behaviour == .ignores { return actions }
+        if behaviour == .ignores { return actions + [.watch] }
         return actions + answer(push.challengeSID)
     }
 
@@ -86,9 +88,9 @@ struct PhonePolicy: Sendable {
 
     /// The person's answer to a challenge that the app knows the SID of; nothing when it was answered before.
     mutating func answer(_ challengeSID: String) -> [PhoneAction] {
+        if behaviour == .ignores { return [.fetch, .watch] }
         guard taken.insert(challengeSID) else { return [.ignore("answered before")] }
         switch behaviour {
-        case .ignores: return [.fetch]
         case .denies: return [.fetch, .answer(approved: false)]
         case .forges: return [.fetch, .forge]
         default: return [.fetch, .answer(approved: true)]

@@ -47,18 +47,22 @@ public struct PhonePool: Sendable {
     ) async throws -> SimulatedPhone {
         let pushToken = PushTokens.make(profile.provider)
         try await reception.register(profile.provider, token: pushToken, appID: profile.appID)
-        let access = try await backend.createAccessToken(
-            serviceSID: serviceSID, identity: identity, friendlyName: name)
-        let device = try await register(
-            access,
-            Enrolment(
-                serviceSID: serviceSID, identity: identity, friendlyName: name, appID: profile.appID,
-                platform: PushPlatform(rawValue: profile.provider.rawValue) ?? .none, pushToken: pushToken,
-                notificationsEnabled: profile.behaviour == .notificationsOff ? false : nil))
-        try await device.verify()
+        let install: @Sendable (Bool?) async throws -> Device = { notificationsEnabled in
+            let access = try await backend.createAccessToken(
+                serviceSID: serviceSID, identity: identity, friendlyName: name)
+            let device = try await register(
+                access,
+                Enrolment(
+                    serviceSID: serviceSID, identity: identity, friendlyName: name, appID: profile.appID,
+                    platform: PushPlatform(rawValue: profile.provider.rawValue) ?? .none, pushToken: pushToken,
+                    notificationsEnabled: notificationsEnabled))
+            try await device.verify()
+            return device
+        }
         return SimulatedPhone(
-            name: name, device: device, provider: profile.provider, behaviour: profile.behaviour, reception: reception,
-            pollInterval: profile.pollInterval, log: PhoneLog(parent: log)
+            name: name, device: try await install(profile.behaviour == .notificationsOff ? false : nil),
+            provider: profile.provider, behaviour: profile.behaviour, reception: reception,
+            pollInterval: profile.pollInterval, log: PhoneLog(parent: log), installAgain: { try await install(nil) }
         ) { [backend] challenge in
             var proof = ApprovalProof()
             // The person reads the backend's page.

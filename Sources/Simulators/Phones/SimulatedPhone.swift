@@ -5,21 +5,26 @@ import Synchronization
 public final class SimulatedPhone: Sendable {
     /// In events.
     public let name: String
-    public let device: Device
     public let provider: SimulatedProvider
     public let log: PhoneLog
     let reception: any PushReception
+    private let installAgain: (@Sendable () async throws -> Device)?
     private let prove: Prove?
     private let pollInterval: Duration
-    private let state: Mutex<State>
+    let state: Mutex<State>
 
-    private struct State {
+    struct State {
+        var device: Device
         var policy: PhonePolicy
         var inbox = ChallengeInbox()
         var shown = ShownChallenges()
         var changes: AsyncStream<Never>.Continuation?
+        /// Opens a sheet.
+        var sheets: AsyncStream<String>.Continuation?
+        /// Challenges whose sheets are open.
+        var open: Set<String> = []
         /// As the server was told.
-        var mayNotify = true
+        var mayNotify: Bool
     }
 
     /// What the person does before an approval that needs more than a tap: reads the number, signs in to the app.
@@ -28,24 +33,32 @@ public final class SimulatedPhone: Sendable {
     /// Pushes of one phone that are worked on at once.
     private static let mostAtOnce = 8
 
+    /// Sheets of one phone that are open at once, the others wait: a server lets so many requests of a device wait.
+    public static let mostSheets = 4
+
     /// - Parameters:
-    ///   - device: registered and verified.
+    ///   - device: registered and verified, and has told the server when notifications are off.
     ///   - pollInterval: of ``PhoneBehaviour/polls``.
+    ///   - installAgain: makes a key and enrols with the same push token; nil: ``PhoneBehaviour/reinstalls`` fails.
     ///   - prove: nil: the person knows no number and is not signed in.
     public init(
         name: String, device: Device, provider: SimulatedProvider, behaviour: PhoneBehaviour,
         reception: any PushReception, pollInterval: Duration = .seconds(1), log: PhoneLog = PhoneLog(),
-        prove: Prove? = nil
+        installAgain: (@Sendable () async throws -> Device)? = nil, prove: Prove? = nil
     ) {
         self.name = name
-        self.device = device
         self.provider = provider
         self.reception = reception
         self.pollInterval = pollInterval
         self.log = log
+        self.installAgain = installAgain
         self.prove = prove
-        state = Mutex(State(policy: PhonePolicy(behaviour)))
+        state = Mutex(
+            State(device: device, policy: PhonePolicy(behaviour), mayNotify: behaviour != .notificationsOff))
     }
+
+    /// Another one after ``PhoneBehaviour/reinstalls``.
+    public var device: Device { state.withLock { $0.device } }
 
     public var behaviour: PhoneBehaviour { state.withLock { $0.policy.behaviour } }
 
@@ -71,29 +84,35 @@ public final class SimulatedPhone: Sendable {
     /// Lives until the task is cancelled; not to be called again while it runs. What is in progress then is cancelled too.
     public func run() async {
         while !Task.isCancelled {
-            let (behaviour, changes) = state.withLock { state in
+            let (behaviour, changes, sheets) = state.withLock { state in
                 let (changes, continuation) = AsyncStream.makeStream(
                     of: Never.self, bufferingPolicy: .bufferingNewest(1))
+                let (sheets, opener) = AsyncStream.makeStream(of: String.self, bufferingPolicy: .bufferingNewest(100))
                 state.changes = continuation
-                return (state.policy.behaviour, changes)
+                state.sheets = opener
+                if state.policy.behaviour == .ignores { for sid in state.shown.sids { opener.yield(sid) } }
+                return (state.policy.behaviour, changes, sheets)
             }
             await withTaskGroup { group in
                 group.addTask { await self.live(behaviour) }
                 group.addTask { for await _ in changes {} }
+                group.addTask { await self.each(of: sheets, atOnce: Self.mostSheets) { await self.watch($0) } }
                 await group.next()
                 group.cancelAll()
             }
         }
     }
 
-    /// The person opens the app: it fetches and answers exactly the challenges that its inbox knows.
+    /// The person opens the app: it answers the challenges that its inbox knows, then asks for what no push told it.
     public func open() async {
         note(.opened)
+        await report(mayNotify: behaviour != .notificationsOff)
         let now = device.client.nowMs()
         for entry in state.withLock({ $0.inbox.take(nowMs: now) }) {
             let actions = state.withLock { $0.policy.answer(entry.challengeSID) }
             await perform(actions, challengeSID: entry.challengeSID, push: nil)
         }
+        await answerPending()
     }
 
     private func live(_ behaviour: PhoneBehaviour) async {
@@ -111,13 +130,38 @@ public final class SimulatedPhone: Sendable {
                 note(.failed, detail: "\(error)")
             }
             await untilCancelled()
+        case .reinstalls: await reinstall()
+        // Who turns notifications off does it in the system's settings: the app sees it when its code runs next.
+        case .notificationsOff: await receive(token)
         default:
-            await report(mayNotify: behaviour != .notificationsOff)
+            await report(mayNotify: true)
             await receive(token)
         }
     }
 
-    /// The app asks the system at its start, and tells the server what has changed.
+    /// What the old app kept and showed is gone with it.
+    private func reinstall() async {
+        let shown = state.withLock { state in
+            state.inbox = ChallengeInbox()
+            defer { state.shown = ShownChallenges() }
+            return state.shown.sids
+        }
+        for sid in shown { note(.withdrawn, sid, detail: "with the app") }
+        do {
+            guard let installAgain else { throw SimulatorError("\(name) cannot enrol again") }
+            let device = try await installAgain()
+            state.withLock { state in
+                (state.device, state.mayNotify) = (device, true)
+                if state.policy.behaviour == .reinstalls { state.policy.become(.answers) }
+            }
+            note(.enrolled, detail: device.registration.factorSID)
+        } catch {
+            if !Task.isCancelled { note(.failed, detail: "\(error)") }
+            try? await Task.sleep(for: .milliseconds(500))
+        }
+    }
+
+    /// The app asks the system when it is opened, and tells the server what has changed.
     private func report(mayNotify: Bool) async {
         guard state.withLock({ $0.mayNotify }) != mayNotify else { return }
         do {
@@ -143,21 +187,27 @@ public final class SimulatedPhone: Sendable {
             return
         }
         note(.online)
-        await withTaskGroup(of: Void.self) { group in
-            var atWork = 0
-            for await push in pushes {
-                if atWork >= Self.mostAtOnce {
-                    await group.next()
-                    atWork -= 1
-                }
-                group.addTask { await self.handle(push) }
-                atWork += 1
-            }
-        }
+        await each(of: pushes, atOnce: Self.mostAtOnce) { await self.handle($0) }
         // The stream ended without us: taken over, or the app is gone at the provider.
         if !Task.isCancelled {
             note(.offline, detail: "the reception ended")
             await untilCancelled()
+        }
+    }
+
+    private func each<Item: Sendable>(
+        of items: AsyncStream<Item>, atOnce most: Int, _ work: @escaping @Sendable (Item) async -> Void
+    ) async {
+        await withTaskGroup(of: Void.self) { group in
+            var atWork = 0
+            for await item in items {
+                if atWork >= most {
+                    await group.next()
+                    atWork -= 1
+                }
+                group.addTask { await work(item) }
+                atWork += 1
+            }
         }
     }
 
@@ -195,17 +245,24 @@ public final class SimulatedPhone: Sendable {
 
     private func poll() async {
         while !Task.isCancelled {
-            do {
-                let pending = try await device.pendingChallenges()
-                if !pending.isEmpty { note(.polled, detail: "\(pending.count)") }
-                for challenge in pending {
-                    let actions = state.withLock { $0.policy.answer(challenge.sid) }
-                    if actions.contains(.fetch) { await perform(actions, challengeSID: challenge.sid, push: nil) }
-                }
-            } catch {
-                if !Task.isCancelled { note(.failed, detail: "\(error)") }
-            }
+            await answerPending()
             try? await Task.sleep(for: pollInterval)
+        }
+    }
+
+    /// Asks for what is pending, takes away what is not, answers.
+    private func answerPending() async {
+        let shown = self.shown
+        do {
+            let pending = try await device.pendingChallenges()
+            if !pending.isEmpty { note(.polled, detail: "\(pending.count)") }
+            for sid in state.withLock({ $0.shown.listed(pending, of: shown) }) { note(.withdrawn, sid) }
+            for challenge in pending {
+                let actions = state.withLock { $0.policy.answer(challenge.sid) }
+                if actions.contains(.fetch) { await perform(actions, challengeSID: challenge.sid, push: nil) }
+            }
+        } catch {
+            if !Task.isCancelled { note(Self.kind(of: error), detail: "\(error)") }
         }
     }
 
@@ -249,6 +306,7 @@ public final class SimulatedPhone: Sendable {
                     if response.isRefused { state.withLock { $0.policy.failed(challengeSID) } }
                     note(
                         response.isRefused ? .refused : .answered, challengeSID, detail: "forged: \(response.detail)")
+                case .watch: state.withLock { $0.sheets }?.yield(challengeSID)
                 }
             } catch {
                 state.withLock { $0.policy.failed(challengeSID) }
@@ -259,54 +317,36 @@ public final class SimulatedPhone: Sendable {
         }
     }
 
-    /// Whether a pushed challenge is to be shown. While something else is shown it is asked for first: it may be over, or take the
-    /// place of what is shown. When there is no answer it is shown: better twice than never. An app that is closed or mute asks
-    /// for nothing, which would be a receipt: the system shows its notification.
-    private func show(_ challengeSID: String) async -> Bool {
-        let isSystems = behaviour == .closed || behaviour == .mute
-        let isOnly = state.withLock { state in
-            state.shown.hasOthers(than: challengeSID) && !isSystems ? nil : state.shown.pushed(challengeSID)
-        }
-        if let isOnly { return isOnly }
-        guard let challenge = try? await device.challenge(challengeSID) else {
-            return state.withLock { $0.shown.pushed(challengeSID) }
-        }
-        let change = state.withLock { $0.shown.fetched(challenge) }
-        withdraw(change)
-        // What is shown and was never asked for may be of the same action.
-        let others = challenge.actionID == nil ? [] : state.withLock { $0.shown.sids }
-        for sid in others where sid != challengeSID {
-            guard let other = try? await device.challenge(sid) else { continue }
-            withdraw(state.withLock { $0.shown.fetched(other) })
-        }
-        return change.shows
-    }
-
-    private func withdraw(_ change: ShownChallenges.Change) {
-        for sid in change.withdrawn { note(.withdrawn, sid) }
-    }
-
     /// A receipt that fails is no reason not to answer.
     private func confirm(
         _ push: PushMessage?, _ challengeSID: String, _ channel: ReceiptChannel, _ shown: ReceiptShown
     ) async {
+        let mayNotify = behaviour != .notificationsOff
+        // A visible push of APNs runs the extension, not the app, and says by itself that it is shown.
+        let isNews = (channel == .background || provider != .apn) && state.withLock { $0.mayNotify } != mayNotify
         do {
-            if let token = push?.receiptToken {
+            if let token = push?.receiptToken, !isNews {
                 try await device.confirm(receiptToken: token, channel: channel, shown: shown)
             } else {
-                try await device.confirm(challenge: challengeSID, channel: channel, shown: shown)
+                try await device.confirm(
+                    challenge: challengeSID, channel: channel, shown: shown,
+                    notificationsEnabled: isNews ? mayNotify : nil)
             }
             note(.confirmed, challengeSID, detail: "\(channel.rawValue) \(shown.rawValue)")
+            if isNews {
+                state.withLock { $0.mayNotify = mayNotify }
+                note(.reported, challengeSID, detail: "notifications \(mayNotify ? "on" : "off") beside a receipt")
+            }
         } catch {
             if !Task.isCancelled { note(Self.kind(of: error), challengeSID, detail: "receipt: \(error)") }
         }
     }
 
-    private static func kind(of error: any Error) -> PhoneEvent.Kind {
+    static func kind(of error: any Error) -> PhoneEvent.Kind {
         if case .refused? = error as? DeviceError { .refused } else { .failed }
     }
 
-    private func note(_ kind: PhoneEvent.Kind, _ challengeSID: String? = nil, detail: String = "") {
+    func note(_ kind: PhoneEvent.Kind, _ challengeSID: String? = nil, detail: String = "") {
         log.record(
             PhoneEvent(
                 atMs: device.client.nowMs(), phone: name, kind: kind, challengeSID: challengeSID, detail: detail))

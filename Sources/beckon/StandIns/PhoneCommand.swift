@@ -47,7 +47,7 @@ private final class PhoneService: Service {
             }
             return behaviour
         }
-        client = manyConnectionsClient(count + 64)
+        client = manyConnectionsClient(count * (1 + SimulatedPhone.mostSheets) + 64)
     }
 
     func shutdown() async { try? await client.shutdown() }
