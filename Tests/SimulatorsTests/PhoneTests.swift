@@ -138,6 +138,15 @@ struct PhoneTests {
                     ]), drops: false, nowMs: SimulatorClock.systemMs())
         }
 
+        /// Until so many requests have waited at the server.
+        func waits(_ count: Int) async throws {
+            let end = ContinuousClock.now + .seconds(10)
+            while server.waits < count {
+                guard ContinuousClock.now < end else { throw SimulatorError("\(server.waits) waited, not \(count)") }
+                try await Task.sleep(for: .milliseconds(5))
+            }
+        }
+
         /// Runs a phone while `body` looks on.
         func run(_ phone: SimulatedPhone, _ body: @escaping @Sendable () async throws -> Void) async throws {
             try await withThrowingTaskGroup(of: Void.self) { group in
@@ -306,7 +315,7 @@ struct PhoneTests {
                 try await phone.log.wait(for: .online)
                 for challenge in challenges { bench.push(phone, challenge) }
                 try await phone.log.wait(for: .confirmed, count: 2)
-                while bench.server.waits < 2 { try await Task.sleep(for: .milliseconds(5)) }
+                try await bench.waits(2)
                 bench.server.end(challenges[0], status)
                 let event = try await phone.log.wait(for: .withdrawn, challenge: challenges[0], deadline: .seconds(5))
                 #expect(event.detail == status)
@@ -316,7 +325,7 @@ struct PhoneTests {
                 phone.become(.closed)
                 try await phone.log.wait(for: .online, count: 2)
                 phone.become(.ignores)
-                while bench.server.waits < 3 { try await Task.sleep(for: .milliseconds(5)) }
+                try await bench.waits(3)
                 bench.server.end(challenges[1], status)
                 try await phone.log.wait(for: .withdrawn, challenge: challenges[1], deadline: .seconds(5))
             }
