@@ -27,6 +27,8 @@ final class MiniVerify: Sendable {
         var fetched: [String] = []
         /// Requests that waited for a change.
         var waits = 0
+        /// So many of them are answered 503.
+        var refusedWaits = 0
         var enrolmentsAtOnce = 0
         var mostEnrolmentsAtOnce = 0
         var next = 0
@@ -38,6 +40,7 @@ final class MiniVerify: Sendable {
     var notifications: [String] { state.withLock { $0.notifications } }
     var fetched: [String] { state.withLock { $0.fetched } }
     var waits: Int { state.withLock { $0.waits } }
+    func refuseWaits(_ count: Int) { state.withLock { $0.refusedWaits = count } }
     var verifiedCount: Int { state.withLock { $0.verified.count } }
     var mostEnrolmentsAtOnce: Int { state.withLock { $0.mostEnrolmentsAtOnce } }
     func status(_ sid: String) -> String? { state.withLock { $0.challenges[sid]?.status } }
@@ -131,10 +134,14 @@ final class MiniVerify: Sendable {
             let sid = try context.parameters.require("yc")
             let end = ContinuousClock.now + .seconds(request.uri.queryParameters.get("Wait", as: Int.self) ?? 0)
             let isWait = request.headers[.ifNoneMatch] != nil
-            self.state.withLock {
-                $0.fetched.append(sid)
-                if isWait { $0.waits += 1 }
+            let isRefused = self.state.withLock { state in
+                state.fetched.append(sid)
+                guard isWait else { return false }
+                state.waits += 1
+                state.refusedWaits -= 1
+                return state.refusedWaits >= 0
             }
+            if isRefused { return Self.reply(503, #"{"code":20503,"message":""}"#) }
             while true {
                 guard let found = self.state.withLock({ $0.challenges[sid] }) else {
                     return Self.reply(404, #"{"code":60391,"message":""}"#)

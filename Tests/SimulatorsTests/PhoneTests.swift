@@ -324,8 +324,10 @@ struct PhoneTests {
                 // A phone that was away from its app and comes back has the sheet open again.
                 phone.become(.closed)
                 try await phone.log.wait(for: .online, count: 2)
+                bench.server.refuseWaits(1)
                 phone.become(.ignores)
-                try await bench.waits(3)
+                // The third was told that the server is busy.
+                try await bench.waits(4)
                 bench.server.end(challenges[1], status)
                 try await phone.log.wait(for: .withdrawn, challenge: challenges[1], deadline: .seconds(5))
             }

@@ -54,7 +54,7 @@ extension SimulatedPhone {
             } catch {
                 if Task.isCancelled { return }
                 note(Self.kind(of: error), sid, detail: "waiting: \(error)")
-                if case .refused? = error as? DeviceError { return }
+                guard (error as? DeviceError)?.isTransient == true else { return }
             }
             // It failed, or the server holds too many who wait.
             if ContinuousClock.now - asked < .seconds(1) { try? await Task.sleep(for: .seconds(1)) }
