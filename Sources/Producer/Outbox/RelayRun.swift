@@ -20,6 +20,8 @@ final class RelayRun: Sendable {
         /// Handed to the store, not yet answered.
         var settling = 0
         var startsOverAt = ContinuousClock.now
+        /// When a record was acknowledged last, or the relay began.
+        var acknowledgedAt = ContinuousClock.now
         /// Waits until every row in flight has its report.
         var idle: CheckedContinuation<Void, Never>?
 
@@ -217,6 +219,7 @@ final class RelayRun: Sendable {
     private func report(_ id: Int64, _ fate: RelayFate, _ error: KafkaError?) {
         let idle = state.withLock { state in
             state.reports.append((id, fate))
+            if fate == .acknowledged { state.acknowledgedAt = .now }
             state.lastError = error ?? state.lastError
             return Self.takeIdle(&state)
         }
@@ -293,10 +296,17 @@ final class RelayRun: Sendable {
                 let age = oldest.map { max(0, nowMs() - $0) }
                 metrics.rows.record(rows)
                 metrics.oldestDispatchSeconds.record(Double(age ?? 0) / 1000)
-                let (held, failing) = state.withLock { ($0.window.held, $0.window.lanes.failing) }
+                let (held, failing, quietMs) = state.withLock { state in
+                    (
+                        state.window.held, state.window.lanes.failing,
+                        (ContinuousClock.now - state.acknowledgedAt).wholeMilliseconds
+                    )
+                }
                 metrics.held.record(held)
                 metrics.failingPartitions.record(failing)
-                if let complaint = options.limits.complaint(rows: rows, oldestDispatchAgeMs: age) {
+                // While anything is acknowledged the others go on: one partition that is away must not take the whole API away.
+                let stalledMs = age.map { min($0, quietMs) }
+                if let complaint = options.limits.complaint(rows: rows, oldestDispatchAgeMs: stalledMs) {
                     readiness.fail(OutboxRelay.readinessCheck, complaint)
                 } else {
                     readiness.pass(OutboxRelay.readinessCheck)

@@ -1,5 +1,7 @@
 import ChallengeModel
+import ChallengeStore
 import KafkaClient
+import ServiceSupport
 import TestSupport
 import Testing
 
@@ -112,6 +114,36 @@ struct PartialOutageTests {
                     #expect(tail.count(of: events) == Self.waiting + count)
                 }
                 try Self.expectAll(subjects, tail, events)
+            }
+        }
+    }
+
+    @Test(
+        "a partition that is away makes no Producer unready while the others are written; a Kafka that takes nothing does"
+    )
+    func readiness() async throws {
+        try await OutboxWorld.with(properties: ["message.timeout.ms": "3000"]) { world in
+            let topic = world.names[.challenges]
+            try world.broker.inject(.leader(topic: topic, partition: 2, broker: nil))
+            let limit = Duration.seconds(2)
+            let change: @Sendable (inout OutboxRelay.Options) -> Void = {
+                $0.messageTimeout = .seconds(3)
+                $0.limits.oldestDispatch = limit
+            }
+            try await world.relaying(change) {
+                let end = ContinuousClock.now + limit * 2
+                while ContinuousClock.now < end {
+                    _ = try await world.challenge()
+                    #expect(world.readiness.reasons[OutboxRelay.readinessCheck] == nil)
+                    try await Task.sleep(for: .milliseconds(50))
+                }
+                let oldest = try await world.store.outboxState().oldestDispatchMs
+                #expect(Timestamp.nowMs() - (try #require(oldest)) > 2000, "no dispatch of partition 2 waits")
+                try world.broker.inject(.brokerDown(1))
+                try await eventually("it is unready") {
+                    world.readiness.reasons[OutboxRelay.readinessCheck]?.contains("oldest dispatch") == true
+                }
+                try world.broker.inject(.brokerUp(1))
             }
         }
     }
