@@ -251,7 +251,8 @@ public struct Challenge: Sendable, Hashable {
     public var sealedNumber: SealedNumber?
     /// An approval needs a session token.
     public var requiresSession = false
-    /// It was not pushed when it was made, because nothing is pushed to the identity before this. Epoch milliseconds.
+    /// It was made or pending while the identity was quiet, which ends then: nothing of it is pushed until a resend. Epoch
+    /// milliseconds.
     public var quietUntilMs: Int64?
     /// SubjectPublicKeyInfo, DER: what ``signedAnswer`` is good under. The factor may be gone.
     public var responderKey: [UInt8]?

@@ -199,6 +199,24 @@ struct FoldAttemptTests {
         #expect(story.pushes(due)?.targets.map(\.factorSid) == [story.factors[1].rawValue])
     }
 
+    @Test(
+        "a device that is gone is not pushed to by the tracker any more, also after a resend, and the backend is told at once"
+    )
+    func gone() throws {
+        var story = FoldStory()
+        story.at(0, story.dispatch())
+        story.at(10, story.outcome(.accepted))
+        #expect(story.pushAt != nil)
+        story.at(20, story.gone())
+        #expect(story.pushAt == nil)
+        #expect(story.escalates(21)?.devices.map(\.reason) == ["no-device"])
+        let resend = "n:\(NotificationSID(bytes: (0..<16).map { UInt8($0) }))"
+        story.at(
+            30, story.escalation(), story.registered(token: "aabb", registeredAtMs: 1), story.dispatch(resend),
+            story.outcome(.accepted, resend, atMs: 30))
+        #expect(story.pushAt == nil)
+    }
+
     @Test("background pushes stay within their budget")
     func budget() throws {
         var story = FoldStory()

@@ -14,14 +14,16 @@ enum OnePhone {
         try await withMore(behaviour) { cluster, service, _, phone in try await body(cluster, service, phone) }
     }
 
-    /// - Parameter body: gets the pool to enrol more phones with.
+    /// - Parameters:
+    ///   - limits: of the Producer.
+    ///   - body: gets the pool to enrol more phones with.
     static func withMore(
-        _ behaviour: PhoneBehaviour,
+        _ behaviour: PhoneBehaviour, limits: [String: String] = [:],
         _ body: @Sendable @escaping (BeckonCluster, _ service: String, PhonePool, SimulatedPhone) async throws -> Void
     ) async throws {
         try await BeckonCluster.with { cluster in
             for (name, role) in [("producer", "producer"), ("dispatcher", "dispatcher"), ("tracker", "ack-tracker")] {
-                try cluster.start(name, role, more: ["BECKON_LOG_LEVEL": "trace"])
+                try cluster.start(name, role, more: limits.merging(["BECKON_LOG_LEVEL": "trace"]) { $1 })
             }
             for name in ["producer", "dispatcher", "tracker"] { _ = try await cluster[name]?.ready() }
             let service = try await cluster.startPhones(1, behaviour: "answers")

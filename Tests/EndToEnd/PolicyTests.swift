@@ -91,4 +91,77 @@ struct PolicyTests {
             #expect(phone.shown == [second.sid])
         }
     }
+
+    @Test(
+        "ten pending, three denied: nothing more is pushed, the app finds the seven, the backend is told; then a resend rings"
+    )
+    func quiet() async throws {
+        let limits = ["BECKON_LIMITS_DENIALS": "3", "BECKON_LIMITS_QUIET": "15000"]
+        // An app that confirms nothing, as those of published SDKs: each challenge is due to be pushed again.
+        try await OnePhone.withMore(.mute, limits: limits) { cluster, service, pool, phone in
+            let backend = cluster.backend
+            @Sendable func ask(_ identity: String, attempts: Int) async throws -> String {
+                let draft = Self.draft([
+                    ("Redelivery.ExpectedLatency", "5000"), ("Redelivery.MaxAttempts", "\(attempts)"),
+                    ("Fallback", "sms"),
+                ])
+                return try await backend.createChallenge(serviceSID: service, identity: identity, draft).sid
+            }
+            @Sendable func pushes() async throws -> [String: [String]] {
+                let reply = try await cluster.client.execute(
+                    HTTPClientRequest(url: cluster.control + "/pushes?limit=1000"), timeout: .seconds(10))
+                let lines = String(buffer: try await reply.body.collect(upTo: 10 << 20)).split(separator: "\n")
+                return try lines.map { try JSONDecoder().decode(PushRecord.self, from: Data($0.utf8)) }
+                    .filter { $0.kind == "visible" }.reduce(into: [:]) {
+                        $0[$1.challengeSID, default: []].append($1.dispatch)
+                    }
+            }
+            try await TopicTail.following([cluster.names[.events]], kafka: cluster.kafka, logger: logger) { tail in
+                @Sendable func undelivered() throws -> [CloudEvent] {
+                    try tail.records(of: cluster.names[.events]).map { try CloudEvent(json: $0.value) }
+                        .filter { $0.type == "beckon.challenge.undelivered" }
+                }
+                var made: [String] = []
+                for _ in 0..<10 { made.append(try await ask(Self.identity, attempts: 4)) }
+                for sid in made { try await phone.log.wait(for: .displayed, challenge: sid, deadline: .seconds(20)) }
+                for sid in made[..<3] {
+                    try await phone.device.answer(try await phone.device.challenge(sid), approved: false)
+                }
+                let seven = Set(made[3...])
+                // Somebody else's, asked later: when it was repeated and given up, the seven would have been too.
+                _ = try await pool.enrol(
+                    serviceSID: service, identity: "policy-0002", name: "other",
+                    profile: PhonePool.Profile(behaviour: .mute))
+                let marker = try await ask("policy-0002", attempts: 2)
+                try await eventually("the marker is given up") {
+                    try undelivered().contains { $0.subject == marker }
+                }
+                let rang = try await pushes()
+                #expect(rang[marker] == ["c", "t1"])
+                for sid in made { #expect(rang[sid] == ["c"], "\(sid)") }
+                let told = try undelivered().filter { seven.contains($0.subject) }
+                #expect(Set(told.map(\.subject)) == seven && told.count == 7)
+                #expect(told.allSatisfy { $0.data["fallbacks"] == .list(["sms"]) })
+                #expect(Set(try await phone.device.pendingChallenges().map(\.sid)) == seven)
+
+                try await eventually("a resend is taken") {
+                    do {
+                        _ = try await backend.resend(
+                            serviceSID: service, identity: Self.identity, challengeSID: made[5])
+                        return true
+                    } catch let error as BackendError where error.status == 429 { return false }
+                }
+                try await eventually("it rings") { try await pushes()[made[5]]?.count == 2 }
+                for sid in made[3...] where sid != made[5] { #expect(try await pushes()[sid] == ["c"]) }
+            }
+        }
+    }
+
+    private func eventually(_ what: String, _ isSo: () async throws -> Bool) async throws {
+        let end = ContinuousClock.now + .seconds(60)
+        while try await !isSo() {
+            guard ContinuousClock.now < end else { throw SimulatorError("not within 60 s: \(what)") }
+            try await Task.sleep(for: .milliseconds(100))
+        }
+    }
 }

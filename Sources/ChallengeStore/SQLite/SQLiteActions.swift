@@ -21,6 +21,9 @@ extension Database {
         var challenge = stored.challenge
         if let untilMs = try quietUntilMs(of: challenge.entity, limits: limits, nowMs: nowMs) {
             // The reply says so, as for one that is made meanwhile.
+            try tellLimit(
+                .quiet, of: challenge.entity, challenge: challenge.sid, fallbacks: challenge.fallbacks,
+                untilMs: untilMs, nowMs: nowMs)
             challenge.quietUntilMs = untilMs
             return challenge
         }
@@ -31,6 +34,7 @@ extension Database {
         try resend(stored, as: .generate(nowMs: nowMs), pushExpiresAtMs: nil, service: service, nowMs: nowMs)
         challenge.notifications += 1
         challenge.updatedAtMs = nowMs
+        challenge.quietUntilMs = nil
         return challenge
     }
 
@@ -41,13 +45,22 @@ extension Database {
     ) throws {
         let sid = stored.challenge.sid
         try run(
-            "UPDATE challenges SET notifications = notifications + 1, updated_ms = ? WHERE sid = ?",
+            "UPDATE challenges SET notifications = notifications + 1, updated_ms = ?, quiet_until_ms = NULL WHERE sid = ?",
             [nowMs, sid.rawValue])
         try audit(
             "notification.created", account: stored.challenge.account, subject: notification.rawValue, isTraffic: true,
             nowMs: nowMs)
+        let targets = try targetsNow(of: sid, service: service)
+        if stored.challenge.quietUntilMs != nil {
+            // Its devices are gone for the dispatchers: back, before the push. The tracker repeats nothing of it any more.
+            for target in targets {
+                try deviceChanged(
+                    target.factorSid, of: sid.rawValue, to: target, expiresAtMs: stored.challenge.expiresAtMs,
+                    traceparent: stored.traceparent, nowMs: nowMs)
+            }
+        }
         try dispatch(
-            stored.challenge, .resend(notification), to: targetsNow(of: sid, service: service),
+            stored.challenge, .resend(notification), to: targets,
             pushExpiresAtMs: pushExpiresAtMs, traceparent: stored.traceparent, nowMs: nowMs)
     }
 }

@@ -98,9 +98,8 @@ extension SQLiteChallengeStore {
                 throw StoreError.notFound(.service)
             }
             if let quietUntilMs = try database.quietUntilMs(of: challenge.entity, limits: self.limits, nowMs: nowMs) {
-                return LimitRefusal(
-                    kind: .quiet, retryAfterSeconds: Int((quietUntilMs - nowMs + 999) / 1000), allowance: nil,
-                    fallbacks: challenge.fallbacks)
+                return try database.refuseResend(
+                    of: challenge, quietUntilMs: quietUntilMs, limits: self.limits, nowMs: nowMs)
             }
             try database.resend(
                 stored, as: notification,

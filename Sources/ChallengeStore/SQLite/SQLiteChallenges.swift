@@ -45,7 +45,8 @@ extension SQLiteChallengeStore {
                     requestID, account: new.account, service: new.service.rawValue, made: challenge.sid, nowMs: nowMs)
                 // Over Kafka nothing else tells the backend which challenge stands for its request.
                 try database.emit(
-                    .challengeCreated, challenge, ["request_id": .string(requestID)],
+                    .challengeCreated, challenge,
+                    ["request_id": .string(requestID)].merging(challenge.quiet(nowMs)) { $1 },
                     id: "\(new.account)/\(new.service)/\(requestID)/\(EventType.challengeCreated.rawValue)",
                     traceparent: new.traceparent, nowMs: nowMs)
             }
@@ -152,6 +153,14 @@ extension SQLiteChallengeStore {
     }
 }
 
+extension Challenge {
+    /// What its event says when nothing rings. Over Kafka nothing else tells.
+    fileprivate func quiet(_ nowMs: Int64) -> [String: EventValue] {
+        guard let quietUntilMs, quietUntilMs > nowMs else { return [:] }
+        return ["quiet_until": .string(Timestamp.rfc3339Seconds(quietUntilMs))]
+    }
+}
+
 extension Database {
     /// Writes a new challenge's targets, dispatch and event.
     fileprivate func address(
@@ -179,7 +188,7 @@ extension Database {
             [
                 "factor_sids": .list(factors.map { .string($0.sid.rawValue) }),
                 "expiration_date": .string(Timestamp.rfc3339Seconds(challenge.expiresAtMs)),
-            ], traceparent: traceparent, nowMs: nowMs)
+            ].merging(challenge.quiet(nowMs)) { $1 }, traceparent: traceparent, nowMs: nowMs)
         if let quietUntilMs = challenge.quietUntilMs {
             try emitLimit(
                 .quiet, of: entity, id: challenge.sid.rawValue, challenge: challenge.sid,

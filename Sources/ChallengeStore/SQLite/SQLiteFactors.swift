@@ -128,7 +128,12 @@ extension SQLiteChallengeStore {
             if isRegisteredAnew { factor.registeredAtMs = nowMs }
             let revision = try database.update(factor)
             if isRegisteredAnew { try database.forgetDeath(of: sid) }
-            if isRegisteredAnew { try database.tellLiveChallenges(of: factor, isGone: false, nowMs: nowMs) }
+            // While nothing is pushed it would bring back a device that was silenced.
+            if isRegisteredAnew,
+                try database.quietUntilMs(of: factor.entity, limits: self.limits, nowMs: nowMs) == nil
+            {
+                try database.tellLiveChallenges(of: factor, isGone: false, nowMs: nowMs)
+            }
             try database.emit(.factorUpdated, factor, revision: revision, nowMs: nowMs)
             if factor.notificationsEnabled == false, former.notificationsEnabled != false {
                 try database.emit(.factorNotificationsDisabled, factor, revision: revision, nowMs: nowMs)

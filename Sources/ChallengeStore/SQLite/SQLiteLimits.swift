@@ -19,17 +19,11 @@ extension Database {
     ) throws -> Admission {
         guard limits != .none else { return .admitted(nil, quietUntilMs: nil) }
         guard
-            let row = try row(
-                "SELECT creations_ms, limit_told_ms FROM entities WHERE sid = ?", [entity.sid.rawValue])
+            let row = try row("SELECT creations_ms FROM entities WHERE sid = ?", [entity.sid.rawValue])
         else { throw StoreError.notFound(.entity) }
-        let (fullAtMs, toldMs) = (row[0] as Int64, row[1] as Int64)
+        let fullAtMs: Int64 = row[0]
         func refuse(_ kind: LimitRefusal.Kind, untilMs: Int64, _ allowance: CreationAllowance?) throws -> Admission {
-            if toldMs + StorePolicy.limitTellingMs <= nowMs || toldMs > nowMs {
-                try run("UPDATE entities SET limit_told_ms = ? WHERE sid = ?", [nowMs, entity.sid.rawValue])
-                try emitLimit(
-                    kind, of: entity, id: "\(entity.sid)/\(nowMs)", fallbacks: fallbacks, untilMs: untilMs, nowMs: nowMs
-                )
-            }
+            try tellLimit(kind, of: entity.sid, fallbacks: fallbacks, untilMs: untilMs, nowMs: nowMs)
             return .refused(
                 LimitRefusal(
                     kind: kind, retryAfterSeconds: max(1, Int((untilMs - nowMs + 999) / 1000)), allowance: allowance,
@@ -70,7 +64,8 @@ extension Database {
             allowance, quietUntilMs: try quietUntilMs(of: entity.sid, limits: limits, nowMs: nowMs))
     }
 
-    /// A person said no. The third time within ten minutes somebody else is asking: nothing is pushed for a while.
+    /// A person said no. The third time within ten minutes somebody else is asking: nothing is pushed for a while, of what is pending
+    /// neither.
     func countDenial(of challenge: Challenge, limits: ChallengeLimits, nowMs: Int64) throws {
         guard limits.denials > 0, !challenge.isCodeChallenge,
             let row = try row(
@@ -85,6 +80,8 @@ extension Database {
             [recent.map { String($0) }.joined(separator: ","), entity.sid.rawValue])
         guard recent.count >= limits.denials else { return }
         let untilMs = nowMs + limits.quietMs
+        let isQuiet = try quietUntilMs(of: entity.sid, limits: limits, nowMs: nowMs) != nil
+        try silenceLiveChallenges(of: entity.sid, untilMs: untilMs, isQuiet: isQuiet, nowMs: nowMs)
         try run("UPDATE entities SET quiet_until_ms = ? WHERE sid = ?", [untilMs, entity.sid.rawValue])
         try emitLimit(
             .quiet, of: entity, id: "\(challenge.sid)/denied", fallbacks: challenge.fallbacks, untilMs: untilMs,
@@ -103,7 +100,38 @@ extension Database {
         return latestMs
     }
 
-    /// - Parameter challenge: one that was made and not pushed.
+    /// The refusal to push a challenge again while its identity is quiet; it is told. What is counted are denials, and none is left.
+    func refuseResend(
+        of challenge: Challenge, quietUntilMs: Int64, limits: ChallengeLimits, nowMs: Int64
+    ) throws -> LimitRefusal {
+        try tellLimit(
+            .quiet, of: challenge.entity, challenge: challenge.sid, fallbacks: challenge.fallbacks,
+            untilMs: quietUntilMs, nowMs: nowMs)
+        let seconds = Int((quietUntilMs - nowMs + 999) / 1000)
+        return LimitRefusal(
+            kind: .quiet, retryAfterSeconds: seconds,
+            allowance: CreationAllowance(limit: limits.denials, remaining: 0, resetSeconds: seconds),
+            fallbacks: challenge.fallbacks)
+    }
+
+    /// Once a minute: what is refused costs whoever asks nothing.
+    func tellLimit(
+        _ kind: LimitRefusal.Kind, of entity: EntitySID, challenge: ChallengeSID? = nil, fallbacks: [String],
+        untilMs: Int64, nowMs: Int64
+    ) throws {
+        guard
+            let row = try row(
+                "SELECT \(Entity.columns), e.limit_told_ms FROM entities e WHERE e.sid = ?", [entity.rawValue])
+        else { return }
+        let toldMs: Int64 = row["limit_told_ms"]
+        guard toldMs + StorePolicy.limitTellingMs <= nowMs || toldMs > nowMs else { return }
+        try run("UPDATE entities SET limit_told_ms = ? WHERE sid = ?", [nowMs, entity.rawValue])
+        try emitLimit(
+            kind, of: Entity(row: row), id: "\(entity)/\(nowMs)", challenge: challenge, fallbacks: fallbacks,
+            untilMs: untilMs, nowMs: nowMs)
+    }
+
+    /// - Parameter challenge: one that is not pushed.
     func emitLimit(
         _ kind: LimitRefusal.Kind, of entity: Entity, id: String, challenge: ChallengeSID? = nil, fallbacks: [String],
         untilMs: Int64, nowMs: Int64

@@ -81,18 +81,54 @@ extension Database {
             let challenge = columns.text()
             let expiresAtMs = columns.int64()
             let traceparent = columns.optionalText()
-            var changed = DeviceChanged()
-            changed.challengeSid = challenge
-            changed.factorSid = factor.sid.rawValue
-            changed.gone = isGone
-            if !isGone, let service {
-                changed.target = factor.dispatchTarget(of: service, backgroundBudget: columns.integer())
-            }
-            var record = ChallengeRecord()
-            record.kind = .deviceChanged(changed)
-            try enqueue(
-                .challenges, key: challenge, value: record.protobufBytes(), expiresAtMs: expiresAtMs,
-                traceparent: traceparent, nowMs: nowMs)
+            let target =
+                isGone
+                ? nil : service.map { factor.dispatchTarget(of: $0, backgroundBudget: columns.integer()) }
+            try deviceChanged(
+                factor.sid.rawValue, of: challenge, to: target, expiresAtMs: expiresAtMs, traceparent: traceparent,
+                nowMs: nowMs)
         }
+    }
+
+    /// Stops the pushes of an identity's live challenges: to whoever pushes, their devices are gone. Polling finds the challenges,
+    /// and a resend brings the devices back.
+    /// - Parameter isQuiet: they are silent already, and stay so for longer.
+    func silenceLiveChallenges(of entity: EntitySID, untilMs: Int64, isQuiet: Bool, nowMs: Int64) throws {
+        // One-time codes ring nothing.
+        let isLive = """
+            entity_sid = ? AND status = 'pending' AND expires_ms > ? \
+            AND (challenges.factor_sid IS NULL OR substr(challenges.factor_sid, 1, 4) <> 'YF02')
+            """
+        let live =
+            isQuiet
+            ? []
+            : try rows(
+                """
+                SELECT sid, expires_ms, traceparent, t.factor_sid FROM challenges INDEXED BY challenges_live \
+                JOIN challenge_targets t ON t.challenge_sid = sid WHERE \(isLive) ORDER BY sid, t.factor_sid
+                """, [entity.rawValue, nowMs])
+        for row in live {
+            try deviceChanged(
+                row[3], of: row[0], to: nil, expiresAtMs: row[1], traceparent: row[2], nowMs: nowMs)
+        }
+        try run(
+            "UPDATE challenges INDEXED BY challenges_live SET quiet_until_ms = ? WHERE \(isLive)",
+            [untilMs, entity.rawValue, nowMs])
+    }
+
+    /// - Parameter target: the device as it is now; nil: it is gone.
+    func deviceChanged(
+        _ factor: String, of challenge: String, to target: DispatchTarget?, expiresAtMs: Int64, traceparent: String?,
+        nowMs: Int64
+    ) throws {
+        var changed = DeviceChanged()
+        changed.challengeSid = challenge
+        changed.factorSid = factor
+        if let target { changed.target = target } else { changed.gone = true }
+        var record = ChallengeRecord()
+        record.kind = .deviceChanged(changed)
+        try enqueue(
+            .challenges, key: challenge, value: record.protobufBytes(), expiresAtMs: expiresAtMs,
+            traceparent: traceparent, nowMs: nowMs)
     }
 }
