@@ -19,9 +19,8 @@ public struct KafkaError: Error, Sendable, CustomStringConvertible {
 
     /// Whether this is the record's own fault, so that it will never be written. Anything else is worth another attempt: a
     /// topic that is missing or a right that was not granted is put right by people, and the record has to be there then.
-    /// - Parameter valueBytes: size of the record's value.
-    public func isRefusal(valueBytes: Int) -> Bool {
-        Self.refusals.contains(code) || Self.sizeRefusals.contains(code) && valueBytes > Self.smallBytes
+    public func isRefusal(of record: ProducerRecord) -> Bool {
+        Self.refusals.contains(code) || Self.sizeRefusals.contains(code) && record.byteCount > Self.smallBytes
     }
 
     public var description: String { "\(code): \(reason)" }

@@ -24,7 +24,7 @@ public final class KafkaProducer: Sendable {
 
     /// Returns when the broker has acknowledged. Cancelling does not take the record back: the call still waits for the
     /// delivery report, which `message.timeout.ms` (30 s) bounds.
-    /// - Throws: ``KafkaError``; unless it ``KafkaError/isRefusal(valueBytes:)`` the record may or may not have been written.
+    /// - Throws: ``KafkaError``; unless it ``KafkaError/isRefusal(of:)`` the record may or may not have been written.
     public func send(_ record: ProducerRecord) async throws(KafkaError) -> RecordPosition {
         let result = await withCheckedContinuation { continuation in
             enqueue(record) { continuation.resume(returning: $0) }

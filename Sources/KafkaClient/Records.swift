@@ -28,6 +28,9 @@ public struct RecordHeader: Hashable, Sendable {
     public init(_ name: String, _ value: String) {
         self.init(name, Array(value.utf8))
     }
+
+    /// Its share of a record's size, as librdkafka counts it before it sends one.
+    public var byteCount: Int { name.utf8.count + value.count + 10 }
 }
 
 extension [RecordHeader] {
@@ -53,6 +56,9 @@ public struct ProducerRecord: Sendable {
         self.headers = headers
         self.partition = partition
     }
+
+    /// What counts against `message.max.bytes`, but for a constant.
+    public var byteCount: Int { headers.reduce(key.count + value.count) { $0 + $1.byteCount } }
 }
 
 /// Where the broker put a record.

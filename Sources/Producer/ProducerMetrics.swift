@@ -27,6 +27,8 @@ enum ProducerMetricName: String, CaseIterable {
     case entranceInFlight = "beckon_entrance_in_flight"
     /// Counter: records sent to dead letters, by `topic` (without prefix) and `reason`.
     case deadLetters = "beckon_dead_letters_total"
+    /// Counter: records dropped because dead letters refuse them for good, by `topic` (without prefix).
+    case deadLettersRefused = "beckon_dead_letters_refused_total"
     /// Counter: creations and resends refused with 429, by `limit` (`creations`, `pending`, `quiet`).
     case limited = "beckon_limited_total"
     /// Counter: creations refused with 503 because the outbox is over its limit.
@@ -83,6 +85,8 @@ final class ProducerMetrics: Sendable {
     func entranceRetry(_ entrance: String) { count(.entranceRetries, [("entrance", entrance)]) }
 
     func deadLetter(topic: String, reason: String) { count(.deadLetters, [("topic", topic), ("reason", reason)]) }
+
+    func deadLetterRefused(topic: String) { count(.deadLettersRefused, [("topic", topic)]) }
 
     func inFlightGauge(entrance: String) -> Gauge {
         Gauge(

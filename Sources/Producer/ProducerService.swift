@@ -90,7 +90,7 @@ public final class ProducerService: ServiceLifecycle.Service {
             },
             StoppableWork { await self.awaitKafka(producer, opening: kafkaReady) },
         ]
-        let deadLetters = DeadLetters(producer: producer, signer: signer, metrics: metrics, logger: logger)
+        let deadLetters = DeadLetters(producer: producer, signer: signer, metrics: metrics, log: LimitedLog(logger))
         services += entrances(
             metrics: metrics, pressure: pressure, signer: signer, deadLetters: deadLetters, after: kafkaReady)
         services += listeners

@@ -36,26 +36,44 @@ public struct RecordSigner: Sendable {
             key: record.key, contentType: record.headers.value(of: ContentType.headerName) ?? [], value: record.value)
     }
 
-    /// The same record for `dead-letters`: original key and bytes (cut at 512 KB), headers that say where from and why.
+    /// The same record for `dead-letters`, cut so that every broker takes it: key at 1 KB, value at 512 KB, of foreign headers
+    /// those that fit into 64 KB. Further headers say where from and why.
     /// - Parameters:
     ///   - reason: a stable word: `mac`, `protobuf`, `json`, `field`, `account`, `token`, ….
     public func deadLetter(_ record: ConsumedRecord, reason: String, detail: String) -> ProducerRecord {
+        let key = Array(record.key.prefix(1024))
         let value = Array(record.value.prefix(512 * 1024))
         let contentType =
             record.headers.text(of: ContentType.headerName).flatMap { ContentType(header: $0) } ?? .protobuf
-        var headers = record.headers.filter {
-            $0.name != RecordAuthenticator.headerName && $0.name != ContentType.headerName
+        var room = 64 * 1024
+        var headers = record.headers.filter { header in
+            let bytes = header.byteCount
+            guard header.name != RecordAuthenticator.headerName, header.name != ContentType.headerName, bytes <= room
+            else { return false }
+            room -= bytes
+            return true
         }
         headers.append(RecordHeader(ContentType.headerName, contentType.rawValue))
         headers.append(
             RecordHeader(
                 RecordAuthenticator.headerName,
-                authenticator.mac(topic: names[.deadLetters], key: record.key, contentType: contentType, value: value)))
+                authenticator.mac(topic: names[.deadLetters], key: key, contentType: contentType, value: value)))
         headers.append(RecordHeader(RecordHeaderName.deadLetterTopic, record.topicPartition.topic))
         headers.append(RecordHeader(RecordHeaderName.deadLetterPartition, String(record.topicPartition.partition)))
         headers.append(RecordHeader(RecordHeaderName.deadLetterOffset, String(record.offset)))
         headers.append(RecordHeader(RecordHeaderName.deadLetterReason, reason))
-        headers.append(RecordHeader(RecordHeaderName.deadLetterDetail, String(detail.prefix(500))))
-        return ProducerRecord(topic: names[.deadLetters], key: record.key, value: value, headers: headers)
+        // Not characters: one of them may have any number of accents.
+        headers.append(
+            RecordHeader(
+                RecordHeaderName.deadLetterDetail, String(String.UnicodeScalarView(detail.unicodeScalars.prefix(500)))))
+        return ProducerRecord(topic: names[.deadLetters], key: key, value: value, headers: headers)
+    }
+
+    /// A dead letter for what a broker refuses for good.
+    public func deadLetter(refused record: ProducerRecord) -> ProducerRecord {
+        let consumed = ConsumedRecord(
+            topicPartition: TopicPartition(topic: record.topic, partition: -1), offset: -1, timestampMs: -1,
+            key: record.key, value: record.value, headers: record.headers)
+        return deadLetter(consumed, reason: "refused", detail: "the broker refuses this record for good")
     }
 }

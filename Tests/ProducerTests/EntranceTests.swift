@@ -313,6 +313,63 @@ struct EntranceTests {
         }
     }
 
+    @Test("records that a broker took and that are too large for a dead letter are cut, and the entrances go on")
+    func tooLarge() async throws {
+        try await ProducerHarness.run(entrances: true, limits: .none) { producer in
+            let service = try await producer.makeService()
+            let phone = try await producer.enroll("user-0001", service: service)
+            var kafka = producer.kafka
+            kafka.properties["message.max.bytes"] = "1500000"
+            let writer = try KafkaProducer(configuration: kafka, logger: ProducerHarness.logger)
+            @Sendable func bytes(_ count: Int) -> [UInt8] { Array(repeating: 7, count: count) }
+            for topic in [Topic.requests, .receiptRequests] {
+                for (key, value, header) in [(10, 400_000, 620_000), (10, 1_000, 1_000_000), (600_000, 10, 0)] {
+                    _ = try await writer.send(
+                        ProducerRecord(
+                            topic: producer.names[topic], key: bytes(key), value: bytes(value),
+                            headers: [RecordHeader("x", bytes(header))]))
+                }
+            }
+            _ = try await writer.send(record(request("behind", service).protobufBytes(), producer))
+            await writer.close(deadline: .seconds(1))
+            try await becomesTrue("each is a dead letter") {
+                ["requests", "receipt-requests"].allSatisfy {
+                    producer.metrics.count(.entranceRecords, [("entrance", $0), ("result", "dead-letter")]) == 3
+                }
+            }
+            try await becomesTrue("the request behind them") { try await challenges(producer, phone).count == 1 }
+            let letters = producer.names[.deadLetters]
+            try await TopicTail.following([letters], kafka: producer.kafka, logger: ProducerHarness.logger) { tail in
+                try await becomesTrue("all are there") { tail.count(of: letters) == 6 }
+                let found = tail.records(of: letters)
+                #expect(found.filter { $0.value == bytes(400_000) && $0.headers.value(of: "x") == nil }.count == 2)
+                #expect(found.filter { $0.key == bytes(1024) && $0.headers.value(of: "x") == [] }.count == 2)
+            }
+        }
+    }
+
+    @Test("a record that dead letters refuse for good is dropped and counted, and holds nothing up")
+    func refused() async throws {
+        try await ProducerHarness.run { producer in
+            var kafka = producer.kafka
+            kafka.properties["message.max.bytes"] = "100000"
+            let writer = try KafkaProducer(configuration: kafka, logger: ProducerHarness.logger)
+            let metrics = MetricCounts()
+            let letters = DeadLetters(
+                producer: writer,
+                signer: RecordSigner(names: producer.names, authenticator: RecordAuthenticator(keys: producer.keys)),
+                metrics: ProducerMetrics(factory: metrics), log: LimitedLog(ProducerHarness.logger))
+            let record = ConsumedRecord(
+                topicPartition: TopicPartition(topic: producer.names[.requests], partition: 0), offset: 0,
+                timestampMs: 1,
+                key: [], value: Array(repeating: 7, count: 200_000), headers: [])
+            #expect(await letters.send(record, reason: "json", detail: ""))
+            #expect(metrics.count(.deadLettersRefused, [("topic", "requests")]) == 1)
+            #expect(metrics.count(.deadLetters, [("topic", "requests"), ("reason", "json")]) == 0)
+            await writer.close(deadline: .seconds(1))
+        }
+    }
+
     @Test(
         "a revocation drains and commits: a second member takes over and repeats nothing; what is not done is not committed"
     )

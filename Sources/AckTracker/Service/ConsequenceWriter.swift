@@ -126,7 +126,7 @@ final class ConsequenceWriter: Sendable {
             case .failure(let error):
                 metrics.writeFailed(kind: "consequence")
                 // What no broker will ever take must not hold the partition up. Nothing else is given up.
-                guard !error.isRefusal(valueBytes: record.value.count) else { return partition.completed(number) }
+                guard !error.isRefusal(of: record) else { return partition.completed(number) }
                 let dueMs = clock.now().localMs + 500
                 state.withLock {
                     $0.retries.append(Retry(dueMs: dueMs, partition: partition, number: number, record: record))

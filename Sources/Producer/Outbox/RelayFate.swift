@@ -13,9 +13,9 @@ enum RelayFate: Equatable {
     case abandoned
 
     /// - Parameters:
-    ///   - bytes: of the row's value.
+    ///   - record: what was sent.
     ///   - isDeadLetter: the row was on its way to `dead-letters` already.
-    init(_ error: KafkaError, bytes: Int, isDeadLetter: Bool) {
-        self = !error.isRefusal(valueBytes: bytes) ? .failed : isDeadLetter ? .abandoned : .refused
+    init(_ error: KafkaError, of record: ProducerRecord, isDeadLetter: Bool) {
+        self = !error.isRefusal(of: record) ? .failed : isDeadLetter ? .abandoned : .refused
     }
 }

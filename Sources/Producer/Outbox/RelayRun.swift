@@ -167,12 +167,8 @@ final class RelayRun: Sendable {
     }
 
     private func carryOut(_ step: RelayWindow.Step) {
-        for row in step.send {
-            let record = signer.record(
-                row.topic, key: row.key, value: row.value, contentType: row.contentType, traceparent: row.traceparent)
-            publish(record, of: row, isDeadLetter: false)
-        }
-        for row in step.deadLetter { publish(deadLetter(of: row), of: row, isDeadLetter: true) }
+        for row in step.send { publish(record(of: row), of: row, isDeadLetter: false) }
+        for row in step.deadLetter { publish(signer.deadLetter(refused: record(of: row)), of: row, isDeadLetter: true) }
         if step.expired > 0 { metrics.expired.increment(by: step.expired) }
         guard !step.delete.isEmpty || !step.release.isEmpty else { return }
         state.withLock { state in
@@ -182,15 +178,20 @@ final class RelayRun: Sendable {
         settle.yield()
     }
 
+    private func record(of row: OutboxRow) -> ProducerRecord {
+        signer.record(
+            row.topic, key: row.key, value: row.value, contentType: row.contentType, traceparent: row.traceparent)
+    }
+
     private func publish(_ record: ProducerRecord, of row: OutboxRow, isDeadLetter: Bool) {
-        let (id, topic, key, bytes) = (row.id, row.topic, row.key, row.value.count)
+        let (id, topic, key) = (row.id, row.topic, row.key)
         producer.enqueue(record) { [self] result in
             switch result {
             case .success:
                 if isDeadLetter { metrics.deadLetters.increment() } else { metrics.relayed(topic) }
                 report(id, .acknowledged, nil)
             case .failure(let error):
-                let fate = RelayFate(error, bytes: bytes, isDeadLetter: isDeadLetter)
+                let fate = RelayFate(error, of: record, isDeadLetter: isDeadLetter)
                 switch fate {
                 case .failed: metrics.kafkaFailures.increment()
                 case .refused, .abandoned:
@@ -205,14 +206,6 @@ final class RelayRun: Sendable {
                 report(id, fate, error)
             }
         }
-    }
-
-    private func deadLetter(of row: OutboxRow) -> ProducerRecord {
-        let consumed = ConsumedRecord(
-            topicPartition: TopicPartition(topic: signer.names[row.topic], partition: -1), offset: -1, timestampMs: -1,
-            key: Array(row.key.utf8), value: row.value,
-            headers: [RecordHeader(ContentType.headerName, row.contentType.rawValue)])
-        return signer.deadLetter(consumed, reason: "refused", detail: "the broker refuses this record for good")
     }
 
     /// On the producer's thread: only keeps and signals.

@@ -102,7 +102,8 @@ struct RelayWindowTests {
             ("INVALID_RECORD", 10, true, .abandoned), ("_MSG_TIMED_OUT", 10, true, .failed),
         ])
     func fates(code: String, bytes: Int, isDeadLetter: Bool, fate: RelayFate) {
-        #expect(RelayFate(KafkaError(code: code, reason: ""), bytes: bytes, isDeadLetter: isDeadLetter) == fate)
+        let record = ProducerRecord(topic: "t", key: [], value: Array(repeating: 0, count: bytes))
+        #expect(RelayFate(KafkaError(code: code, reason: ""), of: record, isDeadLetter: isDeadLetter) == fate)
     }
 
     @Test("the outbox complains above its limits, with the number")
