@@ -25,6 +25,8 @@ public enum TrackerMetricName {
     public static let earlyDropped = "beckon_tracker_early_dropped_total"
     /// Counter: events written; label `type`.
     public static let events = "beckon_tracker_events_total"
+    /// Counter: events and dead letters left to a later run because they cannot be written.
+    public static let untold = "beckon_tracker_untold_total"
     /// Counter: records refused; labels `topic`, `reason` (`forged`, `poison`, `misplaced`, `implausible`,
     /// `foreign`).
     public static let refused = "beckon_tracker_refused_total"
@@ -48,7 +50,7 @@ public enum TrackerMetricName {
 /// The tracker's metrics, made once.
 struct TrackerMetrics: Sendable {
     let held, due, early, lag, commitAge, partitions: Gauge
-    let attempts, escalations, carried, receiptsMatched, earlyFacts, earlyDropped, commitFailures: Counter
+    let attempts, escalations, carried, receiptsMatched, earlyFacts, earlyDropped, untold, commitFailures: Counter
     let catchUp, fireDelay: Timer
     private let factory: any MetricsFactory
 
@@ -68,6 +70,7 @@ struct TrackerMetrics: Sendable {
         receiptsMatched = counter(TrackerMetricName.receiptsMatched)
         earlyFacts = counter(TrackerMetricName.earlyFacts)
         earlyDropped = counter(TrackerMetricName.earlyDropped)
+        untold = counter(TrackerMetricName.untold)
         commitFailures = counter(TrackerMetricName.commitFailures)
         catchUp = Timer(label: TrackerMetricName.catchUp, factory: factory)
         fireDelay = Timer(label: TrackerMetricName.fireDelay, factory: factory)

@@ -35,7 +35,7 @@ struct ConsequenceWriterTests {
             let failures = Failures()
             let writer = ConsequenceWriter(
                 signer: rig.signer, producer: producer, clock: TrackerClock(),
-                metrics: TrackerMetrics(factory: failures))
+                metrics: TrackerMetrics(factory: failures), logger: rig.logger, onRecovery: {})
             let story = FoldStory()
             let partition = TrackedPartition(
                 number: 0, policy: .test, start: Positions(), newsFrom: Positions(), leadMs: 0, at: FoldStory.time(0))
@@ -53,6 +53,39 @@ struct ConsequenceWriterTests {
             }
             try await eventually("it is on the log") { rig.tail.count(of: rig.topics[.events]) >= 1 }
             #expect(Set(try rig.events(.challengeDispatched).map(\.subject)) == [story.challenge.rawValue])
+            await producer.close(deadline: .seconds(2))
+        }
+    }
+
+    @Test(
+        "what Kafka refuses for good becomes a dead letter, and a refused dead letter is dropped: neither is outstanding"
+    )
+    func refused() async throws {
+        try await TrackerRig.with(partitions: 1) { rig in
+            var kafka = rig.kafka
+            kafka.properties["message.max.bytes"] = "100000"
+            let producer = try KafkaProducer(configuration: kafka, logger: rig.logger)
+            let writer = ConsequenceWriter(
+                signer: rig.signer, producer: producer, clock: TrackerClock(),
+                metrics: TrackerMetrics(factory: rig.metrics), logger: rig.logger,
+                onRecovery: {})
+            let partition = TrackedPartition(
+                number: 0, policy: .test, start: Positions(), newsFrom: Positions(), leadMs: 0, at: FoldStory.time(0))
+            func record(key: Int, value: Int) -> ProducerRecord {
+                ProducerRecord(
+                    topic: rig.topics[.receipts], key: Array(repeating: 65, count: key),
+                    value: Array(repeating: 1, count: value))
+            }
+            let misplaced = record(key: 90_000, value: 20_000)
+            let items: [TrackedPartition.Item] = [
+                .refused(misplaced, offset: 0), .refused(record(key: 10, value: 200_000), offset: 1),
+            ]
+            writer.write(partition.absorb(2, items, at: FoldStory.time(0)), of: partition)
+            try await eventually("nothing is outstanding") { partition.outstanding == 0 }
+            try await eventually("a dead letter") { rig.tail.count(of: rig.topics[.deadLetters]) == 1 }
+            let letter = try #require(rig.tail.records(of: rig.topics[.deadLetters]).first)
+            #expect(letter.value == misplaced.value)
+            #expect(letter.headers.text(of: RecordHeaderName.deadLetterReason) == "refused")
             await producer.close(deadline: .seconds(2))
         }
     }

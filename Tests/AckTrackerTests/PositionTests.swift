@@ -48,11 +48,15 @@ struct PositionTests {
     }
 
     @Test("news are told up to where everything is acknowledged, in whatever order")
-    func marks() {
+    func marks() throws {
         var marks = AnnouncedMarks(start: Positions())
-        let (a, b) = (marks.begin(), marks.begin())
+        func begin() throws -> Int64 {
+            let number = marks.begin()
+            return try #require(number)
+        }
+        let (a, b) = (try begin(), try begin())
         marks.mark(Positions(1, 1, 1, 1))
-        let c = marks.begin()
+        let c = try begin()
         marks.mark(Positions(2, 2, 2, 2))
         #expect(marks.positions == Positions())
         marks.complete(c)
@@ -65,6 +69,28 @@ struct PositionTests {
         #expect(marks.positions == Positions(3, 3, 3, 3))
         #expect(AnnouncedMarks.offset(metadata: AnnouncedMarks.metadata(42)) == 42)
         #expect(AnnouncedMarks.offset(metadata: "") == nil && AnnouncedMarks.offset(metadata: "a=x") == nil)
+    }
+
+    @Test("silent marks stay in front of the first that was not told, whatever is read and acknowledged later")
+    func silentMarks() throws {
+        var marks = AnnouncedMarks(start: Positions())
+        func begin() throws -> Int64 {
+            let number = marks.begin()
+            return try #require(number)
+        }
+        let told = try begin()
+        marks.mark(Positions(1, 1, 1, 1))
+        let (left, later) = (try begin(), try begin())
+        marks.mark(Positions(2, 2, 2, 2))
+        marks.silence()
+        #expect(marks.begin() == nil)
+        marks.mark(Positions(3, 3, 3, 3))
+        marks.complete(told)
+        marks.complete(later)
+        #expect(marks.positions == Positions(1, 1, 1, 1))
+        marks.complete(left)
+        marks.mark(Positions(4, 4, 4, 4))
+        #expect(marks.positions == Positions(2, 2, 2, 2), "what was read in silence was not told")
     }
 }
 

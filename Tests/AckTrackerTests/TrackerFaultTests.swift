@@ -77,6 +77,36 @@ struct TrackerFaultTests {
         }
     }
 
+    @Test(
+        "events that cannot be written end no redelivery; when they can again what was left is told, and nothing is pushed twice"
+    )
+    func silence() async throws {
+        try await TrackerRig.with(partitions: 1) { rig in
+            let events = rig.topics[.events]
+            let configuration = rig.configuration {
+                $0.kafka.properties["message.timeout.ms"] = "1000"
+                $0.maxOutstandingWrites = 10
+                $0.batchSize = 10
+            }
+            try await rig.tracking(configuration) { readiness in
+                try await rig.ready(readiness)
+                try rig.broker.inject(.leader(topic: events, partition: 0, broker: nil))
+                let challenges = try await rig.accepted(60) { $0.latencyMs = 1_000 }
+                try await eventually("all are pushed again") { try rig.attempts().count == 60 }
+                #expect(readiness.reasons[TrackerService.Check.events]?.contains("cannot be written") == true)
+                #expect(rig.tail.count(of: events) == 0)
+                try rig.broker.inject(.leader(topic: events, partition: 0, broker: 1))
+                try await eventually("all are told") {
+                    try Set(rig.events(.challengeDispatched).map(\.subject)).count == 60
+                }
+                try await rig.ready(readiness)
+                try await rig.confirm(challenges[...])
+                try await eventually("the receipts too") { try rig.events(.challengeConfirmed).count == 60 }
+                try rig.expectOnly(challenges[...], isSpread: false)
+            }
+        }
+    }
+
     @Test("a challenge carried forward is found by an owner that starts behind its creation")
     func carried() async throws {
         try await TrackerRig.with(partitions: 1) { rig in

@@ -231,6 +231,34 @@ struct TrackerServiceTests {
         }
     }
 
+    @Test("records too large for a dead letter are cut, and receipts behind them count")
+    func tooLarge() async throws {
+        try await TrackerRig.with(partitions: 1) { rig in
+            var kafka = rig.kafka
+            kafka.properties["message.max.bytes"] = "1500000"
+            let writer = try KafkaProducer(configuration: kafka, logger: rig.logger)
+            @Sendable func bytes(_ count: Int) -> [UInt8] { Array(repeating: 7, count: count) }
+            for (key, value, header) in [(10, 400_000, 620_000), (10, 1_000, 1_000_000), (600_000, 10, 0)] {
+                _ = try await writer.send(
+                    ProducerRecord(
+                        topic: rig.topics[.receipts], key: bytes(key), value: bytes(value),
+                        headers: [RecordHeader("x", bytes(header))]))
+            }
+            await writer.close(deadline: .seconds(1))
+            try await rig.tracking { _ in
+                let challenges = try await rig.accepted(1) { $0.latencyMs = 20_000 }
+                _ = try await rig.producer.send(rig.receipt(challenges[0]))
+                try await eventually("it is confirmed") {
+                    try rig.events(.challengeConfirmed, of: challenges[0]).count == 1
+                }
+                try await eventually("three dead letters") { rig.tail.count(of: rig.topics[.deadLetters]) == 3 }
+            }
+            let letters = rig.tail.records(of: rig.topics[.deadLetters])
+            #expect(letters.map(\.key.count).sorted() == [10, 10, 1024])
+            #expect(letters.map(\.value.count).sorted() == [10, 1_000, 400_000])
+        }
+    }
+
     @Test("two trackers come and go: every challenge gets its t1, none twice")
     func rebalance() async throws {
         try await TrackerRig.with(partitions: 4) { rig in

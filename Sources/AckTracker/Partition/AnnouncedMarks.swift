@@ -7,14 +7,17 @@ struct AnnouncedMarks: Sendable {
     private var ledger = OffsetLedger(start: 0)
     private var marks: Deque<(write: Int64, positions: Positions)> = []
     private(set) var positions: Positions
+    /// Nothing more is told: the positions stay in front of what was not.
+    private(set) var isSilent = false
 
     init(start: Positions) { positions = start }
 
     /// Writes without an acknowledgement.
     var outstanding: Int { ledger.inFlight }
 
-    /// The number of a write that follows from reading.
-    mutating func begin() -> Int64 {
+    /// The number of a write that follows from reading; nil: it is left to the next owner.
+    mutating func begin() -> Int64? {
+        guard !isSilent else { return nil }
         let number = ledger.next
         ledger.take(number)
         return number
@@ -25,9 +28,12 @@ struct AnnouncedMarks: Sendable {
         settle()
     }
 
+    /// From now on nothing is told. For good: only the next owner reads again what follows.
+    mutating func silence() { isSilent = true }
+
     /// Everything that follows from records below these positions has begun.
     mutating func mark(_ reached: Positions) {
-        if marks.last?.positions != reached { marks.append((ledger.next, reached)) }
+        if !isSilent, marks.last?.positions != reached { marks.append((ledger.next, reached)) }
         settle()
     }
 

@@ -30,6 +30,8 @@ final class TrackedPartition: Sendable {
         var records: [(number: Int64, ProducerRecord)] = []
         /// For dead letters: they name another service than their challenge's.
         var foreign: [(number: Int64, ConsumedRecord)] = []
+        /// What is left to the next owner, see ``fallSilent()``.
+        var untold = 0
         var hasCaughtUp = false
     }
 
@@ -124,17 +126,22 @@ final class TrackedPartition: Sendable {
                     state.positions[topic] = record.offset + 1
                     let isNews = record.offset >= state.newsFrom[topic]
                     for news in state.fold.apply(fact, recordedMs: record.timestampMs, at: time, isNews: isNews) {
+                        let number = news.isWritten ? state.marks.begin() : nil
+                        if news.isWritten, number == nil { consequences.untold += 1 }
                         if case .foreign = news {
-                            consequences.foreign.append((state.marks.begin(), record))
-                            continue
+                            if let number { consequences.foreign.append((number, record)) }
+                        } else {
+                            consequences.news.append((number, news))
                         }
-                        consequences.news.append((news.isEvent ? state.marks.begin() : nil, news))
                     }
                 case .refused(let record, let offset):
                     guard offset >= state.positions[topic] else { continue }
                     state.positions[topic] = offset + 1
-                    if let record, offset >= state.newsFrom[topic] {
-                        consequences.records.append((state.marks.begin(), record))
+                    guard let record, offset >= state.newsFrom[topic] else { continue }
+                    if let number = state.marks.begin() {
+                        consequences.records.append((number, record))
+                    } else {
+                        consequences.untold += 1
                     }
                 case .end(let offset):
                     state.positions[topic] = max(state.positions[topic], offset)
@@ -280,6 +287,18 @@ final class TrackedPartition: Sendable {
     /// Writes that follow from reading and have no acknowledgement yet.
     var outstanding: Int { state.withLock { $0.marks.outstanding } }
 
+    var isSilent: Bool { state.withLock { $0.marks.isSilent } }
+
+    /// Stops telling what follows from reading, so that reading, and with it redelivery, goes on: the commits keep the mark in
+    /// front of what was not told, and the next owner tells it.
+    /// - Returns: false when it was silent already.
+    func fallSilent() -> Bool {
+        state.withLock { state in
+            defer { state.marks.silence() }
+            return !state.marks.isSilent
+        }
+    }
+
     /// The write of that number is on the log.
     func completed(_ number: Int64) { state.withLock { $0.marks.complete(number) } }
 
@@ -326,11 +345,11 @@ final class TrackedPartition: Sendable {
 }
 
 extension Fold.News {
-    /// It becomes a record on `events`.
-    var isEvent: Bool {
+    /// It becomes a record on `events`, or a dead letter.
+    var isWritten: Bool {
         switch self {
-        case .dispatched, .confirmed, .undelivered, .pushFailed: true
-        case .latency, .matched, .early, .dropped, .foreign: false
+        case .dispatched, .confirmed, .undelivered, .pushFailed, .foreign: true
+        case .latency, .matched, .early, .dropped: false
         }
     }
 }

@@ -17,7 +17,7 @@ final class ConsequenceWriter: Sendable {
 
     private struct State {
         var sequence: UInt64
-        /// Bounded by the partitions' outstanding writes: each is one of them.
+        /// Bounded by the partitions' outstanding writes: each is one of them. One for each partition that is silent.
         var retries: [Retry] = []
     }
 
@@ -25,13 +25,21 @@ final class ConsequenceWriter: Sendable {
     private let producer: KafkaProducer
     private let clock: TrackerClock
     private let metrics: TrackerMetrics
+    private let refusals: LimitedLog
+    private let onRecovery: @Sendable () -> Void
     private let state: Mutex<State>
 
-    init(signer: RecordSigner, producer: KafkaProducer, clock: TrackerClock, metrics: TrackerMetrics) {
+    /// - Parameter onRecovery: called when a write of a silent partition was taken after all; must only signal.
+    init(
+        signer: RecordSigner, producer: KafkaProducer, clock: TrackerClock, metrics: TrackerMetrics, logger: Logger,
+        onRecovery: @escaping @Sendable () -> Void
+    ) {
         self.signer = signer
         self.producer = producer
         self.clock = clock
         self.metrics = metrics
+        refusals = LimitedLog(logger)
+        self.onRecovery = onRecovery
         // Ascends over restarts as well, as long as the clock does.
         state = Mutex(State(sequence: UInt64(max(0, clock.now().wallMs)) << 20))
     }
@@ -86,8 +94,10 @@ final class ConsequenceWriter: Sendable {
 
     // MARK: Consequences of reading
 
-    /// Writes events, dead letters and misplaced records until each is acknowledged, as long as the partition is owned.
+    /// Writes events, dead letters and misplaced records until each is acknowledged, as long as the partition is owned and not
+    /// silent.
     func write(_ consequences: TrackedPartition.Consequences, of partition: TrackedPartition) {
+        if consequences.untold > 0 { metrics.untold.increment(by: consequences.untold) }
         for (number, news) in consequences.news {
             switch news {
             case .matched: metrics.receiptsMatched.increment()
@@ -119,20 +129,40 @@ final class ConsequenceWriter: Sendable {
         }
     }
 
-    private func write(_ record: ProducerRecord, _ number: Int64, of partition: TrackedPartition) {
+    private func write(
+        _ record: ProducerRecord, _ number: Int64, of partition: TrackedPartition, isProbe: Bool = false
+    ) {
         producer.enqueue(record) { [self] result in
             switch result {
-            case .success: partition.completed(number)
+            case .success:
+                partition.completed(number)
+                if isProbe { onRecovery() }
             case .failure(let error):
                 metrics.writeFailed(kind: "consequence")
                 // What no broker will ever take must not hold the partition up. Nothing else is given up.
-                guard !error.isRefusal(of: record) else { return partition.completed(number) }
+                guard !error.isRefusal(of: record) else { return refused(record, number, of: partition, error) }
                 let dueMs = clock.now().localMs + 500
-                state.withLock {
-                    $0.retries.append(Retry(dueMs: dueMs, partition: partition, number: number, record: record))
+                let isSilent = partition.isSilent
+                state.withLock { state in
+                    if isSilent, state.retries.contains(where: { $0.partition === partition }) { return }
+                    state.retries.append(Retry(dueMs: dueMs, partition: partition, number: number, record: record))
                 }
             }
         }
+    }
+
+    /// A record that no broker will ever take becomes a dead letter; a dead letter of that kind is dropped.
+    private func refused(
+        _ record: ProducerRecord, _ number: Int64, of partition: TrackedPartition, _ error: KafkaError
+    ) {
+        let isLetter = record.topic == signer.names[.deadLetters]
+        refusals.error(
+            isLetter
+                ? "dead letters refuse a record; it is dropped"
+                : "Kafka refuses a record for good; it goes to dead letters",
+            metadata: ["topic": "\(record.topic)", "partition": "\(partition.number)", "error": "\(error)"])
+        guard !isLetter else { return partition.completed(number) }
+        write(signer.deadLetter(refused: record), number, of: partition)
     }
 
     /// Writes again what failed a while ago.
@@ -144,7 +174,23 @@ final class ConsequenceWriter: Sendable {
             state.retries.removeAll { $0.dueMs <= nowMs }
             return due
         }
-        for retry in due { write(retry.record, retry.number, of: retry.partition) }
+        for retry in due {
+            write(retry.record, retry.number, of: retry.partition, isProbe: retry.partition.isSilent)
+        }
+    }
+
+    /// Whether writes of the partition have failed and wait to be tried again.
+    func isFailing(_ partition: TrackedPartition) -> Bool {
+        state.withLock { $0.retries.contains { $0.partition === partition } }
+    }
+
+    /// Gives up what has failed of a partition that fell silent, but for one write that shows when the obstacle is gone.
+    func keepProbe(of partition: TrackedPartition) {
+        state.withLock { state in
+            guard let probe = state.retries.first(where: { $0.partition === partition }) else { return }
+            state.retries.removeAll { $0.partition === partition }
+            state.retries.append(probe)
+        }
     }
 
     /// Drops what is to be retried for partitions that are no longer ours: the next owner tells it.

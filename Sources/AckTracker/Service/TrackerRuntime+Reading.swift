@@ -24,9 +24,13 @@ extension TrackerRuntime {
     /// - Returns: false when the partition was handed over.
     private func readBatch(_ partition: TrackedPartition, _ reader: PartitionReader, topic: Int) async -> Bool {
         // What follows from reading is not acknowledged: read no further. The broker's answers, or the end of the
-        // assignment, get us out of here.
-        while partition.outstanding >= configuration.maxOutstandingWrites {
+        // assignment, get us out of here. Refusals do too: events that cannot be written must not end redelivery.
+        while partition.outstanding >= configuration.maxOutstandingWrites, !partition.isSilent {
             guard owned.contains(where: { $0 === partition }) else { return false }
+            if writer.isFailing(partition) {
+                fallSilent(partition)
+                break
+            }
             try? await Task.sleep(for: .milliseconds(20))
         }
         guard let items = await reader.next(max: configuration.batchSize) else { return false }
@@ -40,7 +44,7 @@ extension TrackerRuntime {
                 read.append(item)
                 if let refusal {
                     metrics.refused(topic: Topic.copartitioned[topic].rawValue, reason: refusal)
-                    logger.warning(
+                    refusals.warning(
                         "a record is refused",
                         metadata: [
                             "topic": "\(record.topicPartition.topic)",
@@ -66,6 +70,15 @@ extension TrackerRuntime {
         return true
     }
 
+    private func fallSilent(_ partition: TrackedPartition) {
+        guard partition.fallSilent() else { return }
+        writer.keepProbe(of: partition)
+        logger.error(
+            "events and dead letters cannot be written: they are left until they can, redelivery goes on",
+            metadata: ["partition": "\(partition.number)", "untold": "\(partition.outstanding)"])
+        showReadiness()
+    }
+
     private func learn(_ consequences: TrackedPartition.Consequences) {
         for case (_, .latency(let key, let latencyMs)) in consequences.news {
             state.withLock {
@@ -79,6 +92,15 @@ extension TrackerRuntime {
         // One at a time from looking to telling: else, of two partitions that catch up at once, the one that looked first may
         // tell last, and its "catching up" stays for good.
         showing.withLock { _ in
+            let silent = owned.filter(\.isSilent).map { String($0.number) }
+            if silent.isEmpty {
+                readiness.pass(TrackerService.Check.events)
+            } else {
+                readiness.fail(
+                    TrackerService.Check.events,
+                    "events or dead letters cannot be written, what follows is not told: "
+                        + silent.joined(separator: ", "))
+            }
             let catchingUp = owned.filter { !$0.isLive }.map { String($0.number) }
             if !state.withLock({ $0.isAssigned }) {
                 readiness.fail(TrackerService.Check.partitions, "no assignment")

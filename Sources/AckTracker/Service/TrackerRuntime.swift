@@ -17,6 +17,12 @@ final class TrackerRuntime: Sendable {
         var latenciesChanged = false
     }
 
+    private enum End {
+        case stopped
+        case recovered
+        case failed(any Error)
+    }
+
     let configuration: TrackerConfiguration
     let reader: RecordReader
     let consumer: KafkaConsumer
@@ -24,11 +30,15 @@ final class TrackerRuntime: Sendable {
     let writer: ConsequenceWriter
     let readiness: Readiness
     let logger: Logger
+    /// For refused records: a forger sends any number.
+    let refusals: LimitedLog
     let metrics: TrackerMetrics
     let clock = TrackerClock()
     /// Which partitions' ends are being asked for.
     let asking = Mutex(Asking())
     let state: Mutex<State>
+    /// What silent partitions did not tell can be told: the next run does.
+    private let recoveries: AsyncStream<Void>
     /// Held while readiness is looked at and told.
     let showing = Mutex(())
 
@@ -40,39 +50,49 @@ final class TrackerRuntime: Sendable {
         self.producer = producer
         self.readiness = readiness
         self.logger = logger
+        refusals = LimitedLog(logger)
         self.metrics = metrics
         let signer = RecordSigner(
             names: configuration.topics, authenticator: RecordAuthenticator(keys: configuration.recordKeys))
         reader = RecordReader(signer: signer, partitions: partitions)
-        writer = ConsequenceWriter(signer: signer, producer: producer, clock: clock, metrics: metrics)
+        let (recoveries, recovery) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        self.recoveries = recoveries
+        writer = ConsequenceWriter(
+            signer: signer, producer: producer, clock: clock, metrics: metrics, logger: logger
+        ) { recovery.yield() }
         state = Mutex(State(latencies: LatencyModel(policy: configuration.policy)))
         consumer = try KafkaConsumer(
             configuration: configuration.kafka, groupID: configuration.groupID,
             topics: Topic.copartitioned.map { configuration.topics[$0] }, logger: logger)
     }
 
-    func run() async throws {
+    /// - Returns: true when another run is to follow at once.
+    func run() async throws -> Bool {
         // The rebalances are answered to the very end, also while this task is being cancelled: the last revocation is part
         // of closing. It ends with the consumer's events.
         let rebalances = Task { try await followRebalances() }
-        let failure: (any Error)? = await withTaskGroup(of: (any Error)?.self) { group in
+        let end = await withTaskGroup(of: End.self) { group in
             group.addTask {
                 await self.tick()
-                return nil
+                return .stopped
             }
             group.addTask {
                 await self.commitRegularly()
-                return nil
+                return .stopped
+            }
+            group.addTask {
+                for await _ in self.recoveries { return .recovered }
+                return .stopped
             }
             group.addTask {
                 try? await gracefulShutdown()
-                return nil
+                return .stopped
             }
             group.addTask {
                 // Waits without passing a cancellation on.
-                await withTaskCancellationOrValue(of: rebalances)
+                await withTaskCancellationOrValue(of: rebalances).map { .failed($0) } ?? .stopped
             }
-            let first = await group.next() ?? nil
+            let first = await group.next() ?? .stopped
             group.cancelAll()
             return first
         }
@@ -81,8 +101,10 @@ final class TrackerRuntime: Sendable {
         for check in [TrackerService.Check.partitions, TrackerService.Check.commits] {
             readiness.fail(check, "stopped")
         }
-        if let failure { throw failure }
+        if case .failed(let error) = end { throw error }
         if case .failure(let error) = ended { throw error }
+        if case .recovered = end { return true }
+        return false
     }
 
     /// Nothing may fire while the last acknowledged commit is older than half the session timeout: someone else may own the

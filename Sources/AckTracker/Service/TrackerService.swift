@@ -38,6 +38,8 @@ public final class TrackerService: Service {
         public static let partitions = "tracker-partitions"
         /// The last acknowledged commit is young enough.
         public static let commits = "tracker-commits"
+        /// What follows from reading is told: events and dead letters can be written.
+        public static let events = "tracker-events"
     }
 
     /// Runs until graceful shutdown or cancellation. Either way what is being written is waited for (up to the drain bound),
@@ -49,13 +51,14 @@ public final class TrackerService: Service {
         if writing.properties["message.timeout.ms"] == nil { writing.properties["message.timeout.ms"] = "5000" }
         let producer = try KafkaProducer(configuration: writing, logger: logger)
         do {
-            if let partitions = try await agreedPartitionCount(producer) {
+            while let partitions = try await agreedPartitionCount(producer) {
                 let runtime = try TrackerRuntime(
                     configuration: configuration, partitions: partitions, producer: producer, readiness: readiness,
                     logger: logger, metrics: TrackerMetrics(factory: metrics))
                 running.withLock { $0 = runtime }
                 defer { running.withLock { $0 = nil } }
-                try await runtime.run()
+                guard try await runtime.run() else { break }
+                logger.notice("events can be written again: the group is joined anew, to tell what was left")
             }
         } catch {
             await producer.close(deadline: configuration.kafka.drainBound)
