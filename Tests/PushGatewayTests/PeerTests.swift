@@ -14,7 +14,7 @@ struct PeerTests {
 
     @Test(
         "nginx, which answers before it reads the body, takes every push",
-        .enabled(if: Peer.path(of: "nginx") != nil, "nginx is not installed: apt-get install nginx-light"))
+        .enabled(if: Peer.isWanted("nginx"), "nginx is not installed: apt-get install nginx-light"))
     func nginx() async throws {
         try await Peer.nginx { peer in
             let report = try await load(peer, count: Self.count(3000), connections: 1)
@@ -25,7 +25,7 @@ struct PeerTests {
 
     @Test(
         "nginx that ends its connections after some requests loses none",
-        .enabled(if: Peer.path(of: "nginx") != nil, "nginx is not installed: apt-get install nginx-light"),
+        .enabled(if: Peer.isWanted("nginx"), "nginx is not installed: apt-get install nginx-light"),
         arguments: [(100, 200), (500, 100), (500, 900)])
     func nginxGoaway(every: Int, inFlight: Int) async throws {
         try await Peer.nginx(keepaliveRequests: every) { peer in
@@ -38,7 +38,7 @@ struct PeerTests {
 
     @Test(
         "nghttpd takes every push",
-        .enabled(if: Peer.path(of: "nghttpd") != nil, "nghttpd is not installed: apt-get install nghttp2-server"))
+        .enabled(if: Peer.isWanted("nghttpd"), "nghttpd is not installed: apt-get install nghttp2-server"))
     func nghttpd() async throws {
         try await Peer.nghttpd { peer in
             // It serves files: no such file is 404, an answer all the same.
@@ -53,7 +53,7 @@ struct PeerTests {
 
     @Test(
         "Node's HTTP/2 server takes every push once, also when it ends its connections",
-        .enabled(if: Peer.path(of: "node") != nil, "node is not installed: apt-get install nodejs"),
+        .enabled(if: Peer.isWanted("node"), "node is not installed: apt-get install nodejs"),
         arguments: [0, 150, 500])
     func node(goawayEvery: Int) async throws {
         try await Peer.node(goawayEvery: goawayEvery) { peer in

@@ -19,6 +19,11 @@ final class Peer: Sendable {
             .first { FileManager.default.isExecutableFile(atPath: $0) }
     }
 
+    /// Whether its tests run. In CI they always do, and fail when it is missing.
+    static func isWanted(_ tool: String) -> Bool {
+        path(of: tool) != nil || ProcessInfo.processInfo.environment["CI"] != nil
+    }
+
     static func nginx<T>(keepaliveRequests: Int = 1_000_000, _ body: (Peer) async throws -> T) async throws -> T {
         let peer = try await start("nginx") { folder, port in
             let configuration = """
@@ -85,6 +90,9 @@ final class Peer: Sendable {
     }
 
     private static func start(_ tool: String, arguments: (URL, Int) throws -> [String]) async throws -> Peer {
+        guard let executable = path(of: tool) else {
+            throw PeerFault(tool: "\(tool) is not installed: scripts/install --tests")
+        }
         let certificate = try TestCertificate.shared.get()
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent("peer-\(UUID())")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
@@ -96,7 +104,7 @@ final class Peer: Sendable {
         let port = listener.port
         try await listener.stop()
         let process = Process()
-        process.executableURL = URL(fileURLWithPath: path(of: tool) ?? tool)
+        process.executableURL = URL(fileURLWithPath: executable)
         process.arguments = try arguments(folder, port)
         process.standardOutput = FileHandle.nullDevice
         process.standardError = FileHandle.nullDevice
