@@ -128,8 +128,13 @@ public final class ProducerService: ServiceLifecycle.Service {
                     })
             }
             services.append(
-                HTTPServer.application(
-                    responder: responder, listener: HTTPListener(host: host, port: port, certificate: certificate),
+                HTTPServer.service(
+                    responder: responder,
+                    listener: HTTPListener(
+                        name: isForDevices ? "device API" : "HTTP API",
+                        flag: (isForDevices ? Settings.deviceAPIPort.description : Settings.apiPort.description).flag,
+                        host: host, port: port,
+                        certificate: certificate),
                     limits: configuration.http, logger: logger, onBound: onBound))
         }
         if let device = configuration.deviceAPI {

@@ -160,14 +160,16 @@ public final class SimulatedProviders: Service {
             return
         }
         let apns = try await ProviderListener.start(
-            host: configuration.host, port: configuration.apnsPort, group: group, certificates: certificates,
+            host: configuration.host, port: configuration.apnsPort, flag: "--simulator-apns-port", group: group,
+            certificates: certificates,
             allowsHTTP1: false,
             responder: APNsSimulator(
                 network: network, tokens: tokens, injector: apnsFaults, nowMs: configuration.nowMs,
                 limits: ConnectionLimits(
                     firstStreams: 1, streams: configuration.apnsStreams, longestBody: APNsPayload.longest)))
         let fcm = try await ProviderListener.start(
-            host: configuration.host, port: configuration.fcmPort, group: group, certificates: certificates,
+            host: configuration.host, port: configuration.fcmPort, flag: "--simulator-fcm-port", group: group,
+            certificates: certificates,
             allowsHTTP1: true,
             responder: FCMSimulator(
                 network: network, accounts: accounts, injector: fcmFaults, nowMs: configuration.nowMs,
@@ -175,7 +177,8 @@ public final class SimulatedProviders: Service {
                     firstStreams: configuration.fcmStreams, streams: configuration.fcmStreams, longestBody: 16_384),
                 ownTokenURL: ownTokenURL))
         let hms = try await ProviderListener.start(
-            host: configuration.host, port: configuration.hmsPort, group: group, certificates: certificates,
+            host: configuration.host, port: configuration.hmsPort, flag: "--simulator-hms-port", group: group,
+            certificates: certificates,
             allowsHTTP1: true,
             responder: HMSSimulator(
                 network: network, apps: apps, receipts: network.receipts, injector: hmsFaults,
@@ -218,7 +221,15 @@ public final class SimulatedProviders: Service {
         let result: Result<Void, any Error> = await withTaskGroup { group in
             group.addTask { [network] in await network.receipts.run() }
             defer { group.cancelAll() }
-            do { return .success(try await application.run()) } catch { return .failure(error) }
+            do {
+                return .success(
+                    try await ProviderListener.opening(
+                        host: configuration.controlHost, port: configuration.controlPort,
+                        flag: "--simulator-control-port"
+                    ) { try await application.run() })
+            } catch {
+                return .failure(error)
+            }
         }
         for listener in [apns, fcm, hms] { await listener.close() }
         try result.get()

@@ -5,6 +5,7 @@ import Foundation
 import NIOCore
 import NIOPosix
 import NIOSSL
+import ServiceSupport
 import Testing
 
 @testable import Producer
@@ -42,6 +43,27 @@ struct ListenerTests {
             }
             let list = "\(base)\(service)/Entities/user-0001/Factors"
             #expect(try await producer.get(list, as: producer.backend).status == 404, "a method that no device uses")
+        }
+    }
+
+    @Test("a port in use says which flag to set", arguments: [(false, "--api-port"), (true, "--device-api-port")])
+    func portInUse(isForDevices: Bool, flag: String) async throws {
+        try await ProducerHarness.run { producer in
+            let used = try #require(URL(string: producer.base)?.port)
+            var configuration = ProducerConfiguration(
+                kafka: producer.kafka, topics: producer.names, recordKeys: producer.keys)
+            configuration.port = isForDevices ? 0 : used
+            if isForDevices {
+                var devices = ProducerConfiguration.DeviceAPI()
+                devices.port = used
+                configuration.deviceAPI = devices
+            }
+            let second = ProducerService(
+                configuration: configuration, store: producer.store, readiness: Readiness(),
+                logger: ProducerHarness.logger, metrics: MetricCounts())
+            let error = await #expect(throws: StartError.self) { try await second.run() }
+            #expect(error?.description.contains("Set \(flag)") == true)
+            #expect(error?.description.contains(":\(used) cannot be opened") == true)
         }
     }
 

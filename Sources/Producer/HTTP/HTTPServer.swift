@@ -2,9 +2,15 @@ import Hummingbird
 import HummingbirdCore
 import Logging
 import NIOCore
+import ServiceLifecycle
+import ServiceSupport
 
 /// One address that is listened on.
 struct HTTPListener: Sendable {
+    /// For people.
+    var name: String
+    /// What sets the port.
+    var flag: String
     var host: String
     var port: Int
     /// Nil: plain HTTP.
@@ -13,10 +19,10 @@ struct HTTPListener: Sendable {
 
 /// The HTTP application around a responder.
 enum HTTPServer {
-    static func application(
+    static func service(
         responder: APIResponder, listener: HTTPListener, limits: HTTPLimits, logger: Logger,
         onBound: @escaping @Sendable (Int) -> Void
-    ) -> Application<APIResponder> {
+    ) -> any ServiceLifecycle.Service {
         var decoder = HTTP1Channel.Configuration.DecoderConfiguration()
         decoder.maxHeaderFieldSize = limits.maxHeaders
         decoder.maxHeaderListSize = limits.maxHeaders
@@ -40,11 +46,27 @@ enum HTTPServer {
         } else {
             server = .http1(configuration: configuration)
         }
-        return Application(
+        let application = Application(
             responder: responder, server: server,
             configuration: ApplicationConfiguration(
                 address: .hostname(listener.host, port: listener.port),
                 availableConnectionsDelegate: MaximumAvailableConnections(limits.maxConnections)),
             onServerRunning: { channel in onBound(channel.localAddress?.port ?? listener.port) }, logger: logger)
+        return Listening(application: application, listener: listener)
+    }
+}
+
+/// Says what to do about a port that cannot be opened.
+private struct Listening: ServiceLifecycle.Service {
+    let application: Application<APIResponder>
+    let listener: HTTPListener
+
+    func run() async throws {
+        do {
+            try await application.run()
+        } catch let error as IOError {
+            throw StartError(
+                opening: listener.name, host: listener.host, port: listener.port, error, flag: listener.flag)
+        }
     }
 }

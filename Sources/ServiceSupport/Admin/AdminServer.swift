@@ -69,7 +69,7 @@ public final class AdminServer: Service {
             try await application.run()
         } catch {
             throw StartError(
-                "admin port \(host):\(port) cannot be opened (\(error)): is another role using it? Set --admin-port")
+                opening: "admin port", host: host, port: port, error, flag: Settings.adminPort.description.flag)
         }
     }
 }
@@ -78,6 +78,12 @@ public final class AdminServer: Service {
 public struct StartError: Error, CustomStringConvertible, Sendable {
     public let description: String
     public init(_ description: String) { self.description = description }
+
+    /// A port that cannot be opened.
+    /// - Parameter flag: what sets another one.
+    public init(opening what: String, host: String, port: Int, _ error: any Error, flag: String) {
+        self.init("\(what) \(host):\(port) cannot be opened (\(error)): is another process using it? Set \(flag)")
+    }
 }
 
 /// A port that is known once a server has opened it.

@@ -38,14 +38,16 @@ final class ProviderListener: Sendable {
 
     /// - Parameters:
     ///   - port: 0: any free one.
+    ///   - flag: what sets the port.
     ///   - allowsHTTP1: offers `http/1.1` beside `h2`.
     static func start(
-        host: String, port: Int, group: any EventLoopGroup, certificates: SimulatedCertificates, allowsHTTP1: Bool,
+        host: String, port: Int, flag: String, group: any EventLoopGroup, certificates: SimulatedCertificates,
+        allowsHTTP1: Bool,
         responder: any ProviderResponder
     ) async throws -> ProviderListener {
         let tls = try certificates.serverContext(protocols: allowsHTTP1 ? ["h2", "http/1.1"] : ["h2"])
         let connections = Connections()
-        let server = try await ServerBootstrap(group: group)
+        let bootstrap = ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 512)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
@@ -71,9 +73,23 @@ final class ProviderListener: Sendable {
                         })
                 }
             }
-            .bind(host: host, port: port).get()
+        let server = try await opening(host: host, port: port, flag: flag) {
+            try await bootstrap.bind(host: host, port: port).get()
+        }
         guard let bound = server.localAddress?.port else { throw SimulatorError("the port is not known") }
         return ProviderListener(server: server, port: bound, connections: connections)
+    }
+
+    /// Says what to do about a port that cannot be opened.
+    static func opening<Value: Sendable>(
+        host: String, port: Int, flag: String, _ body: () async throws -> Value
+    ) async throws -> Value {
+        do {
+            return try await body()
+        } catch let error as IOError {
+            throw SimulatorError(
+                "simulator \(host):\(port) cannot be opened (\(error)): is another process using it? Set \(flag)")
+        }
     }
 
     private static func negotiated(

@@ -189,7 +189,11 @@ struct DevCluster: Sendable {
     }
 
     private func apiURL() async throws -> String {
-        guard let port = await producer.boundPort else { throw StartError("the HTTP API did not start") }
+        guard let port = await producer.boundPort else {
+            // The producer's own error says why, and cancels us.
+            try await Task.sleep(for: .seconds(10))
+            throw StartError("the HTTP API did not start")
+        }
         return "http://127.0.0.1:\(port)"
     }
 }
