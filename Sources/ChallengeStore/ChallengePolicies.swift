@@ -10,7 +10,7 @@ public protocol PolicyStore: Sendable {
     func create(_ new: NewChallenge, nowMs: Int64) async throws -> ChallengeCreation
     /// A request that makes no challenge: writes `request.rejected`, and keeps that as the one result of its id for as long as a
     /// challenge would be kept.
-    /// - Parameter service: as the request names it, or empty.
+    /// - Parameter service: the one whose ids these are; what is no SID stands for none, and the event names none.
     /// - Returns: false when the id has its result already: then nothing is written.
     func rejectRequest(
         _ requestID: String, account: AccountSID, service: String, eventID: String, data: [String: EventValue],

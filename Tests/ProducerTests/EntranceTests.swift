@@ -510,5 +510,12 @@ struct RequestReadingTests {
                 }))
         #expect(one.eventID(account: account) == again.eventID(account: account))
         #expect(one.eventID(account: account) != other.eventID(account: account))
+        // One id, two callers who name no service.
+        let (empty, wrong) = (
+            read(timestampMs: now) { $0.serviceSid = "" }, read(timestampMs: now) { $0.serviceSid = "x" }
+        )
+        let (first, second) = (try #require(rejection(empty)), try #require(rejection(wrong)))
+        #expect(first.eventID(account: account) != second.eventID(account: account))
+        #expect(first.service != second.service && empty.order != wrong.order)
     }
 }

@@ -11,7 +11,8 @@ extension SQLiteChallengeStore {
             else { return false }
             try database.remember(requestID, account: account, service: service, made: nil, nowMs: nowMs)
             try database.emit(
-                .requestRejected, account: account, service: service, subject: requestID, id: eventID, data: data,
+                .requestRejected, account: account, service: ServiceSID(service)?.rawValue ?? "", subject: requestID,
+                id: eventID, data: data,
                 nowMs: nowMs)
             return true
         }

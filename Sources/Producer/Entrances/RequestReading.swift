@@ -1,5 +1,6 @@
 import ChallengeModel
 import ChallengeStore
+import Crypto
 
 /// What a record of `requests` asks for. Pure.
 enum RequestReading: Sendable, Equatable {
@@ -118,6 +119,7 @@ enum RequestReading: Sendable, Equatable {
 /// Why a request made no challenge, as `request.rejected` tells it.
 struct RequestRejection: Error, Sendable, Equatable {
     let requestID: String
+    /// Its SID; for a name that is none what stands for it, so that the ids of two such callers do not meet.
     let service: String
     let code: APICode
     let reason: String
@@ -127,11 +129,17 @@ struct RequestRejection: Error, Sendable, Equatable {
     init(_ request: ChallengeRequest, code: APICode, reason: String, parameter: String? = nil) {
         requestID = request.requestID
         // A field of any content: what is no SID is not repeated.
-        service = ServiceSID(request.serviceSid)?.rawValue ?? ""
+        service = ServiceSID(request.serviceSid)?.rawValue ?? Self.standIn(request.serviceSid)
         self.code = code
         self.reason = reason
         self.parameter = parameter
         fallbacks = (try? ChallengeRules.fallbacks(request.fallbacks)) ?? []
+    }
+
+    private static func standIn(_ name: String) -> String {
+        SHA256.hash(data: Array(name.utf8)).prefix(16).reduce(into: "#") { text, byte in
+            text += String(byte >> 4, radix: 16) + String(byte & 15, radix: 16)
+        }
     }
 
     /// - Parameter error: a refusal of the store's.
