@@ -195,8 +195,8 @@ let package = Package(
         .testTarget(
             name: "EndToEnd",
             dependencies: [
-                "ChallengeModel", "DeviceKit", "KafkaClient", "Simulators", "TestSupport", .asyncHTTPClient, .logging,
-                .nioCore, .nioHTTP1, .protobuf,
+                "ChallengeModel", "DeviceKit", "KafkaClient", "ServiceSupport", "Simulators", "TestSupport",
+                .asyncHTTPClient, .logging, .nioCore, .nioHTTP1, .protobuf,
             ],
             swiftSettings: swiftSettings),
         .testTarget(

@@ -11,6 +11,11 @@ import Testing
 struct KilledRolesTests {
     let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
     static let latencyMs = 2000
+    /// Of the phones, in turn.
+    static let behaviours = [
+        "answers", "drops:1", "ignores", "drops:2", "denies", "notifications-off", "closed", "polls", "offline",
+        "answers",
+    ]
 
     @Test("500 challenges through kill -9 of a dispatcher, a tracker and the producer: none lost, each asked for once")
     func killed() async throws {
@@ -22,8 +27,9 @@ struct KilledRolesTests {
             for name in ["dispatcher-1", "dispatcher-2", "tracker-1", "tracker-2"] {
                 _ = try await cluster[name]?.ready()
             }
-            // Each phone is asked 5 times. Every second one loses its first push.
-            let service = try await cluster.startPhones(100, behaviour: "answers,drops:1,ignores,drops:2,denies")
+            // Each person is asked 5 times; the first five have a second phone.
+            let service = try await cluster.startPhones(100, behaviour: Self.behaviours.joined(separator: ","))
+            _ = try await cluster.startPhones(5, behaviour: "ignores", name: "second phones", service: service)
 
             let topics = Topic.copartitioned.map { cluster.names[$0] } + [cluster.names[.events]]
             try await TopicTail.following(topics, kafka: cluster.kafka, logger: logger) { tail in
@@ -64,7 +70,7 @@ struct KilledRolesTests {
         try cluster.start("tracker-1", "ack-tracker")
     }
 
-    /// Waits until every challenge has its receipt and those whose person answers have their answer.
+    /// Waits until every challenge has its receipt, or the backend was told where none can come.
     private func settled(
         _ tail: TopicTail, _ names: TopicNames, sids: Set<String>, requests: Set<String>
     ) async throws -> DeliveryAudit {
@@ -74,7 +80,7 @@ struct KilledRolesTests {
                 challenges: tail.records(of: names[.challenges]), outcomes: tail.records(of: names[.outcomes]),
                 receipts: tail.records(of: names[.receipts]), resolutions: tail.records(of: names[.resolutions]))
             let isComplete =
-                audit.created.count >= sids.count + requests.count && audit.confirmed.isSuperset(of: audit.created)
+                try audit.created.count >= sids.count + requests.count && unheard(audit, tail, names).isEmpty
                 && audit.withoutOutcome.isEmpty
             if isComplete || ContinuousClock.now > end { return audit }
             try await Task.sleep(for: .milliseconds(250))
@@ -97,7 +103,9 @@ struct KilledRolesTests {
         #expect(audit.created.subtracting(audit.pushed).subtracting(audit.confirmed).isEmpty, "never pushed")
         #expect(audit.withoutOutcome.isEmpty)
         // Unconfirmed is pushed again, until a receipt; then no more.
-        #expect(audit.created.subtracting(audit.confirmed).isEmpty, "never confirmed")
+        #expect(try unheard(audit, tail, names) == [], "neither confirmed nor told to the backend")
+        let offline = try challenges(of: ["offline"], tail, names)
+        #expect(offline.count >= 40 && offline.isSubset(of: audit.escalated), "a phone that is away, and nobody told")
         #expect(try unconfirmedNotRepeated(tail, names) == [])
         #expect(audit.afterReceipt.isEmpty)
         #expect(audit.mostAttempts >= 2, "no phone has lost a push")
@@ -105,6 +113,28 @@ struct KilledRolesTests {
         // Nothing after its expiry; one final status.
         #expect(audit.afterExpiry.isEmpty)
         #expect(audit.resolved.filter { $0.value.count > 1 }.isEmpty)
+    }
+
+    /// Challenges without a receipt; of people whose phone may not confirm, those without an escalation either.
+    private func unheard(_ audit: DeliveryAudit, _ tail: TopicTail, _ names: TopicNames) throws -> Set<String> {
+        // Where notifications are off only the background pushes wake the app, and they have a budget.
+        let silent = try challenges(of: ["offline", "notifications-off"], tail, names)
+        return audit.created.subtracting(audit.confirmed).subtracting(silent.intersection(audit.escalated))
+    }
+
+    /// Challenges of people whose phone behaves like one of these.
+    private func challenges(
+        of behaviours: Set<String>, _ tail: TopicTail, _ names: TopicNames
+    ) throws -> Set<String> {
+        var found: Set<String> = []
+        for record in tail.records(of: names[.challenges]) {
+            guard case .dispatch(let dispatch) = try ChallengeRecord(value: record.value, contentType: nil).kind,
+                let person = Int(dispatch.identity.suffix(5)),
+                behaviours.contains(Self.behaviours[(person - 1) % Self.behaviours.count])
+            else { continue }
+            found.insert(dispatch.challengeSid)
+        }
+        return found
     }
 
     private func challengesByRequest(_ tail: TopicTail, _ names: TopicNames) throws -> [String: Set<String>] {
@@ -119,7 +149,8 @@ struct KilledRolesTests {
         return made
     }
 
-    /// Devices whose accepted push had no receipt for long after the expected latency, and that were not pushed to again.
+    /// Devices whose accepted push had no receipt, and whose challenge no answer, for long after the expected latency, and that
+    /// were not pushed to again.
     private func unconfirmedNotRepeated(_ tail: TopicTail, _ names: TopicNames) throws -> [String] {
         var acceptedAtMs: [String: Int64] = [:]
         var repeated: Set<String> = []
@@ -139,10 +170,18 @@ struct KilledRolesTests {
             let device = "\(receipt.challengeSid) \(receipt.factorSid)"
             heardAtMs[device] = min(heardAtMs[device] ?? .max, record.timestampMs)
         }
+        // Another phone of the person may have answered.
+        var answeredAtMs: [String: Int64] = [:]
+        for record in tail.records(of: names[.resolutions]) {
+            let resolution = try Resolution(value: record.value, contentType: ContentType.protobuf.rawValue)
+            answeredAtMs[resolution.challengeSid] = record.timestampMs
+        }
         // A tracker's partitions are served again 10 s after its death at the latest.
         let patience = Int64(Self.latencyMs) + 10_000
         return acceptedAtMs.compactMap { device, at in
-            (heardAtMs[device] ?? .max) > at + patience && !repeated.contains(device) ? device : nil
+            let challenge = String(device.prefix { $0 != " " })
+            let endedAtMs = min(heardAtMs[device] ?? .max, answeredAtMs[challenge] ?? .max)
+            return endedAtMs > at + patience && !repeated.contains(device) ? device : nil
         }.sorted()
     }
 }

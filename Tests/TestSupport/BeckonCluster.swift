@@ -43,25 +43,14 @@ public final class BeckonCluster: Sendable {
             folder: folder)
         let (brokerFacts, simulatorFacts) = (try await broker.ready(), try await simulator.ready())
         recordKeys = .random()
-        var environment = [
-            "BECKON_KAFKA_BOOTSTRAP_SERVERS": brokerFacts["kafka"] ?? "", "BECKON_KAFKA_EMBEDDED": "true",
-            "BECKON_RECORD_KEYS": recordKeys.text, "BECKON_STORE_KEYS": KeyRing.random().text,
-            "BECKON_CONFIGURATION_KEYS": KeyRing.random().text,
-            "BECKON_STORE_PATH": folder.appending(path: "beckon.sqlite").path, "BECKON_ADMIN_PORT": "0",
-            // One identity is asked as often as a test likes.
-            "BECKON_LIMITS_BURST": "0", "BECKON_LIMITS_PENDING": "0", "BECKON_LIMITS_DENIALS": "0",
-            "BECKON_LIMITS_ENTITIES_PER_SECOND": "100000",
-        ]
+        let port = try Self.freePort()
+        var environment = Self.environment(
+            kafka: brokerFacts["kafka"] ?? "", simulator: simulatorFacts, recordKeys: recordKeys, apiPort: port,
+            folder: folder
+        ).merging(Self.stage) { $1 }
         let made = try await BeckonProcess.output(of: ["account", "create"], environment: environment)
         account = try JSONDecoder().decode(Account.self, from: Data(made.utf8))
-        let port = try Self.freePort()
-        environment.merge([
-            "BECKON_ENTRANCE_ACCOUNT": account.sid, "BECKON_API_PORT": "\(port)",
-            "BECKON_APNS_URL": simulatorFacts["apns"] ?? "", "BECKON_APNS_SANDBOX_URL": simulatorFacts["apns"] ?? "",
-            "BECKON_FCM_URL": simulatorFacts["fcm"] ?? "", "BECKON_FCM_TOKEN_URL": simulatorFacts["fcm_token"] ?? "",
-            "BECKON_HMS_URL": simulatorFacts["hms"] ?? "", "BECKON_HMS_TOKEN_URL": simulatorFacts["hms_token"] ?? "",
-            "BECKON_PROVIDERS_CA_FILE": folder.appending(path: "ca.crt").path,
-        ]) { $1 }
+        environment["BECKON_ENTRANCE_ACCOUNT"] = account.sid
         self.folder = folder
         self.simulator = simulatorFacts
         self.environment = environment
@@ -74,6 +63,28 @@ public final class BeckonCluster: Sendable {
         client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
         processes = Mutex(["broker": broker, "simulator": simulator])
     }
+
+    /// What the roles are told, as compose.yaml tells them; ComposeTests holds the two together.
+    public static func environment(
+        kafka: String, simulator: [String: String], recordKeys: KeyRing, apiPort: UInt16, folder: URL
+    ) -> [String: String] {
+        [
+            "BECKON_KAFKA_BOOTSTRAP_SERVERS": kafka, "BECKON_RECORD_KEYS": recordKeys.text,
+            "BECKON_STORE_KEYS": KeyRing.random().text, "BECKON_CONFIGURATION_KEYS": KeyRing.random().text,
+            "BECKON_STORE_PATH": folder.appending(path: "beckon.sqlite").path, "BECKON_ENTRANCE_ACCOUNT": "",
+            "BECKON_API_PORT": "\(apiPort)", "BECKON_APNS_URL": simulator["apns"] ?? "",
+            "BECKON_APNS_SANDBOX_URL": simulator["apns"] ?? "", "BECKON_FCM_URL": simulator["fcm"] ?? "",
+            "BECKON_FCM_TOKEN_URL": simulator["fcm_token"] ?? "", "BECKON_HMS_URL": simulator["hms"] ?? "",
+            "BECKON_HMS_TOKEN_URL": simulator["hms_token"] ?? "",
+            "BECKON_PROVIDERS_CA_FILE": folder.appending(path: "ca.crt").path,
+        ]
+    }
+
+    /// What only a test tells them: another broker, ports that are free, and one identity is asked as often as it likes.
+    private static let stage = [
+        "BECKON_KAFKA_EMBEDDED": "true", "BECKON_ADMIN_PORT": "0", "BECKON_LIMITS_BURST": "0",
+        "BECKON_LIMITS_PENDING": "0", "BECKON_LIMITS_DENIALS": "0", "BECKON_LIMITS_ENTITIES_PER_SECOND": "100000",
+    ]
 
     /// The backend of the account.
     public var backend: BackendClient {
@@ -94,15 +105,18 @@ public final class BeckonCluster: Sendable {
         return process
     }
 
-    /// Registers phones that live in a process of their own.
+    /// Registers phones that live in a process of their own, of the persons 1 to `count`.
+    /// - Parameter service: nil: a new one.
     /// - Returns: the service they are registered with.
-    public func startPhones(_ count: Int, behaviour: String, platform: String = "mixed") async throws -> String {
+    public func startPhones(
+        _ count: Int, behaviour: String, platform: String = "mixed", name: String = "phones", service: String? = nil
+    ) async throws -> String {
         let phones = try start(
-            "phones", "phone",
+            name, "phone",
             [
                 "--phone-api", apiURL, "--phone-simulator", control, "--phone-account", account.sid, "--phone-count",
                 "\(count)", "--phone-behaviour", behaviour, "--phone-platform", platform,
-            ], more: ["BECKON_PHONE_AUTH_TOKEN": account.authToken])
+            ] + (service.map { ["--phone-service", $0] } ?? []), more: ["BECKON_PHONE_AUTH_TOKEN": account.authToken])
         return try await phones.ready(within: .seconds(60))["service_sid"] ?? ""
     }
 
