@@ -25,6 +25,8 @@ enum ProducerMetricName: String, CaseIterable {
     case entranceRetries = "beckon_entrance_retries_total"
     /// Gauge: records of an entrance taken and not done, by `entrance`.
     case entranceInFlight = "beckon_entrance_in_flight"
+    /// Gauge: records of an entrance not done yet, over the partitions that are ours, by `entrance`.
+    case entranceLag = "beckon_entrance_lag_records"
     /// Counter: records sent to dead letters, by `topic` (without prefix) and `reason`.
     case deadLetters = "beckon_dead_letters_total"
     /// Counter: records dropped because dead letters refuse them for good, by `topic` (without prefix).
@@ -88,9 +90,11 @@ final class ProducerMetrics: Sendable {
 
     func deadLetterRefused(topic: String) { count(.deadLettersRefused, [("topic", topic)]) }
 
-    func inFlightGauge(entrance: String) -> Gauge {
-        Gauge(
-            label: ProducerMetricName.entranceInFlight.rawValue, dimensions: [("entrance", entrance)], factory: factory)
+    func inFlightGauge(entrance: String) -> Gauge { gauge(.entranceInFlight, entrance) }
+    func lagGauge(entrance: String) -> Gauge { gauge(.entranceLag, entrance) }
+
+    private func gauge(_ name: ProducerMetricName, _ entrance: String) -> Gauge {
+        Gauge(label: name.rawValue, dimensions: [("entrance", entrance)], factory: factory)
     }
 
     private func count(_ name: ProducerMetricName, _ dimensions: [(String, String)], by amount: Int = 1) {

@@ -370,6 +370,55 @@ struct EntranceTests {
         }
     }
 
+    @Test("the lag is what is not done, also of what was not taken, and of a partition where nothing was read")
+    func lag() async throws {
+        let topic = "t-\(UUID().uuidString)"
+        let kafka = SharedBroker.configuration(try SharedBroker.broker.get())
+        let writer = try KafkaProducer(configuration: kafka, logger: ProducerHarness.logger)
+        let counts = MetricCounts()
+        let mayGo = Latch()
+        func member(name: String, until latch: Latch) -> EntranceConsumer {
+            EntranceConsumer(
+                name: name, topics: [topic], groupID: topic, kafka: kafka, maxInFlight: 8,
+                commitEvery: .milliseconds(100), logger: ProducerHarness.logger,
+                metrics: ProducerMetrics(factory: counts)
+            ) { _ in
+                EntranceWork {
+                    await latch.wait()
+                    return latch.isOpen
+                }
+            }
+        }
+        @Sendable func lag(_ name: String) -> Double? { counts.measured(.entranceLag, [("entrance", name)]) }
+        for index in 0..<100 {
+            _ = try await writer.send(ProducerRecord(topic: topic, key: Array("k\(index)".utf8), value: [1]))
+        }
+        let first = member(name: "first", until: mayGo)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { await first.run() }
+            try await becomesTrue("nothing is done") { lag("first") == 100 }
+            mayGo.open()
+            try await becomesTrue("all is done") { lag("first") == 0 }
+            first.stop()
+            try await group.waitForAll()
+        }
+        // Records in one partition; of the others only the former's commits are known.
+        let held = Latch()
+        let second = member(name: "second", until: held)
+        for _ in 0..<5 {
+            _ = try await writer.send(ProducerRecord(topic: topic, key: Array("k".utf8), value: [1]))
+        }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { await second.run() }
+            try await becomesTrue("five are not done") { lag("second") == 5 }
+            held.open()
+            try await becomesTrue("all is done") { lag("second") == 0 }
+            second.stop()
+            try await group.waitForAll()
+        }
+        await writer.close(deadline: .seconds(1))
+    }
+
     @Test(
         "a revocation drains and commits: a second member takes over and repeats nothing; what is not done is not committed"
     )

@@ -288,7 +288,12 @@ final class MetricCounts: MetricsFactory, Sendable {
     }
 
     /// The last value of a gauge without dimensions.
-    func gauge(_ name: ProducerMetricName) -> Double { gauges.withLock { $0[name.rawValue] ?? 0 } }
+    func gauge(_ name: ProducerMetricName) -> Double { measured(name, []) ?? 0 }
+
+    /// The last value of a gauge; nil: none yet.
+    func measured(_ name: ProducerMetricName, _ dimensions: [(String, String)]) -> Double? {
+        gauges.withLock { $0[Self.key(name.rawValue, dimensions)] }
+    }
 
     private static func key(_ label: String, _ dimensions: [(String, String)]) -> String {
         label + dimensions.sorted { $0.0 < $1.0 }.map { ",\($0.0)=\($0.1)" }.joined()
@@ -307,8 +312,9 @@ final class MetricCounts: MetricsFactory, Sendable {
     }
 
     func makeRecorder(label: String, dimensions: [(String, String)], aggregate: Bool) -> any RecorderHandler {
-        guard dimensions.isEmpty, !aggregate else { return NOOPMetricsHandler.instance }
-        return Recording { [self] value in gauges.withLock { $0[label] = value } }
+        guard !aggregate else { return NOOPMetricsHandler.instance }
+        let key = Self.key(label, dimensions)
+        return Recording { [self] value in gauges.withLock { $0[key] = value } }
     }
 
     private final class Recording: RecorderHandler {

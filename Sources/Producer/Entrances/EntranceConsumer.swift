@@ -20,6 +20,7 @@ final class EntranceConsumer: Sendable {
     private let commitEvery: Duration
     private let logger: Logger
     private let inFlight: Gauge
+    private let lag: Gauge
     private let handler: Handler
     private let lanes = Mutex<[EntranceLane]>([])
     private let stopped = Latch()
@@ -38,6 +39,7 @@ final class EntranceConsumer: Sendable {
         self.commitEvery = commitEvery
         slots = Slots(maxInFlight)
         inFlight = metrics.inFlightGauge(entrance: name)
+        lag = metrics.lagGauge(entrance: name)
         var logger = logger
         logger[metadataKey: "entrance"] = "\(name)"
         self.logger = logger
@@ -79,6 +81,7 @@ final class EntranceConsumer: Sendable {
                 await self.closeWhenOver(consumer, broken: broken)
             }
             group.addTask { await self.commitPeriodically(consumer) }
+            group.addTask { await self.measureLagPeriodically(consumer) }
             for await event in consumer.events {
                 switch event {
                 case .assigned(let assignment):
@@ -150,6 +153,31 @@ final class EntranceConsumer: Sendable {
             inFlight.record(current.reduce(0) { $0 + $1.inFlight })
             await commit(current, consumer)
         }
+    }
+
+    /// Beside the commits, which it must not hold up.
+    private func measureLagPeriodically(_ consumer: KafkaConsumer) async {
+        while !Task.isCancelled {
+            try? await Task.sleep(for: .seconds(1))
+            if let records = try? await measuredLag(consumer) { lag.record(records) }
+        }
+    }
+
+    /// From what is done to the ends.
+    private func measuredLag(_ consumer: KafkaConsumer) async throws -> Int64 {
+        let current = lanes.withLock { $0 }
+        guard !current.isEmpty else { return 0 }
+        let ends = try await consumer.endOffsets(current.map(\.topicPartition), deadline: .seconds(1))
+        var done: [TopicPartition: Int64] = [:]
+        for lane in current { done[lane.topicPartition] = lane.done }
+        // One that has read nothing stands where its group does.
+        let idle = current.map(\.topicPartition).filter { done[$0] == nil }
+        if !idle.isEmpty {
+            for (partition, committed) in try await consumer.committed(idle, deadline: .seconds(1)) {
+                done[partition] = committed?.offset
+            }
+        }
+        return ends.reduce(0) { $0 + max(0, $1.value - (done[$1.key] ?? 0)) }
     }
 
     private func commit(_ lanes: [EntranceLane], _ consumer: KafkaConsumer) async {

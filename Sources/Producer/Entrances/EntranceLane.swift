@@ -60,6 +60,9 @@ final class EntranceLane: Sendable {
 
     var inFlight: Int { state.withLock { $0.ledger.inFlight } }
 
+    /// Everything below this offset is done; nil: nothing was read.
+    var done: Int64? { state.withLock { $0.hasTaken ? $0.ledger.committable : nil } }
+
     /// The offset to commit, when it has moved since ``committed(_:)``.
     var committable: Int64? {
         state.withLock { state in
