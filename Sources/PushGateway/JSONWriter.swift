@@ -22,6 +22,17 @@ struct JSONWriter {
         request.append(UInt8(ascii: "\""))
     }
 
+    /// Bytes that ``string(_:)`` makes of these between its quotes.
+    static func size(of bytes: any Collection<UInt8>) -> Int { bytes.reduce(0) { $0 + size(of: $1) } }
+
+    static func size(of byte: UInt8) -> Int {
+        switch byte {
+        case UInt8(ascii: "\""), UInt8(ascii: "\\"), 0x0A, 0x0D, 0x09: 2
+        case 0..<0x20: 6
+        default: 1
+        }
+    }
+
     private func escape(_ byte: UInt8) {
         switch byte {
         case UInt8(ascii: "\""): raw("\\\"")

@@ -29,7 +29,6 @@ final class ProviderLane: Sendable {
     private let clock: GatewayClock
     private let logger: Logger
     private let turn = Atomic(0)
-    private let environment = Mutex(EnvironmentProof())
 
     init(
         endpoint: Endpoint, pools: [ConnectionPool], host: HostLimit, breaker: CircuitBreaker, clock: GatewayClock,
@@ -73,22 +72,6 @@ final class ProviderLane: Sendable {
                 metadata: ["host": "\(endpoint)", "for-ms": "\(untilMs - nowMs)", "because": "\(event)"])
         } else {
             logger.notice("circuit closed: pushes are sent again", metadata: ["host": "\(endpoint)"])
-        }
-    }
-
-    /// Takes back that a token is dead when more likely we talk to the wrong environment.
-    func weigh(_ verdict: inout Verdict) {
-        switch (verdict.disposition, verdict.reason) {
-        case (.tokenDead, "BadDeviceToken"), (.tokenDead, "80300007"):
-            let (isItsFault, inARow) = environment.withLock { ($0.calledBad(), $0.inARow) }
-            if !isItsFault { verdict.disposition = .rejected }
-            if inARow == EnvironmentProof.alarming {
-                logger.error(
-                    "every device token is refused: are key, topic and environment (production or sandbox) the app's?",
-                    metadata: ["host": "\(endpoint)", "tokens": "\(inARow)"])
-            }
-        case (.accepted, _), (.tokenDead, _): environment.withLock { $0.knewToken() }
-        default: break
         }
     }
 

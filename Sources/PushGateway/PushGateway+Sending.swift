@@ -54,7 +54,7 @@ extension PushGateway {
             let nowMs = clock.nowMs()
             guard end == .answered else { return finish(.withoutAnswer(end), request, lane, isProbe, nowMs, once) }
             let messageID = request.responseID.isEmpty ? pushID : String(decoding: request.responseID, as: UTF8.self)
-            var verdict = APNsClassification.verdict(
+            let verdict = APNsClassification.verdict(
                 status: request.status, body: request.responseBody, retryAfter: request.retryAfter,
                 messageID: messageID, registeredAtMs: registeredAtMs, nowMs: nowMs)
             if verdict.shouldReauthorize, !request.wasReauthorized, let refused = request.authorization,
@@ -62,7 +62,6 @@ extension PushGateway {
             {
                 return lane.submit(request.again(authorization: renewed))
             }
-            lane.weigh(&verdict)
             finish(verdict, request, lane, isProbe, nowMs, once)
         }
         do throws(UnfitPush) {
@@ -95,18 +94,16 @@ extension PushGateway {
         let request = request(push, capacity: 1280, isProbe: isProbe, nowMs) { [self] request, end in
             let nowMs = clock.nowMs()
             guard end == .answered else { return finish(.withoutAnswer(end), request, lane, isProbe, nowMs, once) }
-            var verdict = way.classify(request.status, request.responseBody, request.retryAfter, nowMs)
+            let verdict = way.classify(request.status, request.responseBody, request.retryAfter, nowMs)
             guard verdict.shouldReauthorize, !request.wasReauthorized, let refused = request.authorization else {
-                lane.weigh(&verdict)
                 return finish(verdict, request, lane, isProbe, nowMs, once)
             }
-            let refusal = verdict
             token.invalidate(refused)
             token.bearer { [self] outcome in
                 if case .bearer(let bearer) = outcome {
                     lane.submit(request.again(authorization: bearer))
                 } else {
-                    finish(refusal, request, lane, isProbe, clock.nowMs(), once)
+                    finish(verdict, request, lane, isProbe, clock.nowMs(), once)
                 }
             }
         }

@@ -6,13 +6,14 @@ enum PushPayload {
     static let type: StaticString = "verify_push_challenge"
 
     /// `"type":"…","challenge_sid":"…",…` without braces.
-    static func writeMembers(of push: Push, with json: JSONWriter) {
+    /// - Parameter message: the push's own, or as much of it as there is room for.
+    static func writeMembers(of push: Push, message: String, with json: JSONWriter) {
         json.raw("\"type\":\"verify_push_challenge\",\"challenge_sid\":")
         json.string(push.challengeSID)
         json.raw(",\"factor_sid\":")
         json.string(push.factorSID)
         json.raw(",\"message\":")
-        json.string(push.message)
+        json.string(message)
         json.raw(",\"dispatch\":")
         json.string(push.dispatchID)
         json.raw(",\"expires_at\":\"")
@@ -20,6 +21,21 @@ enum PushPayload {
         json.raw("\",\"receipt_token\":")
         json.string(push.receiptToken)
         json.raw(push.kind == .background ? ",\"kind\":\"background\"" : ",\"kind\":\"visible\"")
+    }
+
+    /// The message, or if it is too long as many whole characters of it as fit before "…".
+    /// - Parameters:
+    ///   - room: bytes that it may take up.
+    ///   - size: what bytes of it take up where they are written.
+    static func fitting(_ message: String, _ room: Int, size: (any Collection<UInt8>) -> Int = JSONWriter.size)
+        -> String
+    {
+        var taken = size(message.utf8)
+        if taken <= room { return message }
+        var left = message[...]
+        taken += size("…".utf8)
+        while taken > room, let last = left.popLast() { taken -= size(last.utf8) }
+        return left + "…"
     }
 }
 

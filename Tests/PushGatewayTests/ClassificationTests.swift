@@ -29,7 +29,7 @@ struct ClassificationTests {
     // Every reason of Apple's table, "Handling notification responses from APNs".
     static let apnsRows: [APNsRow] = [
         APNsRow(status: 400, reason: "BadCollapseId", disposition: .rejected),
-        APNsRow(status: 400, reason: "BadDeviceToken", disposition: .tokenDead),
+        APNsRow(status: 400, reason: "BadDeviceToken", disposition: .rejected),
         APNsRow(status: 400, reason: "BadExpirationDate", disposition: .rejected),
         APNsRow(status: 400, reason: "BadMessageId", disposition: .rejected),
         APNsRow(status: 400, reason: "BadPriority", disposition: .rejected),

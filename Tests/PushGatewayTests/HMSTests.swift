@@ -27,7 +27,7 @@ struct HMSTests {
         HMSRow(code: "80200001", disposition: .credentialFault, reauthorizes: true),
         HMSRow(http: 401, code: "80200003", disposition: .credentialFault, reauthorizes: true),
         HMSRow(code: "80300002", disposition: .credentialFault),
-        HMSRow(code: "80300007", disposition: .tokenDead),
+        HMSRow(code: "80300007", disposition: .rejected),
         HMSRow(code: "80300008", disposition: .rejected), HMSRow(code: "80300010", disposition: .rejected),
         HMSRow(code: "80300011", disposition: .rejected), HMSRow(code: "80300028", disposition: .rejected),
         HMSRow(code: "80300029", disposition: .rejected),
@@ -98,8 +98,27 @@ struct HMSTests {
         #expect(throws: UnfitPush(reason: "80300010")) { try write { $0.pushToken = "" } }
         #expect(throws: UnfitPush(reason: "no-background")) { try write { $0.kind = .background } }
         #expect(throws: UnfitPush(reason: "80300008")) {
-            try write { $0.message = String(repeating: "x", count: 4097) }
+            try write { $0.receiptToken = String(repeating: "t", count: 4097) }
         }
+    }
+
+    @Test(
+        "a message that is too long is cut between two characters, its double escapes counted",
+        arguments: RequestTests.longMessages)
+    func shortened(message: String, most: Int) throws {
+        var push = Rig.push(.hms)
+        push.message = message
+        let request = OutboundRequest(capacity: 64, expiresAtMs: 0, deadline: .now()) { _, _ in }
+        try HMSRequest.write(push, path: "/v1/1/messages:send", nowMs: 0, to: request)
+        let withoutToken = request.bodyCount - push.pushToken.utf8.count - 2
+        #expect((4097 - most...4096).contains(withoutToken), "\(withoutToken)")
+        let body = try #require(try JSONSerialization.jsonObject(with: Data(request.body)) as? [String: Any])
+        let text = try #require((body["message"] as? [String: Any])?["data"] as? String)
+        let data = try #require(try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: String])
+        let left = try #require(data["message"])
+        #expect(left.last == "…" && left.count > 1)
+        #expect(message.starts(with: left.dropLast()))
+        #expect(data["receipt_token"] == push.receiptToken)
     }
 
     @Test("one access token for many pushes, bought with the app's secret, and bought anew when it is not taken")

@@ -108,7 +108,7 @@ struct RequestTests {
             ({ @Sendable in $0.appID = "a\r\nb" }, "MissingTopic"), ({ @Sendable in $0.pushID = "" }, "BadMessageId"),
             ({ @Sendable in $0.challengeSID = "a b" }, "BadCollapseId"),
             ({ @Sendable in $0.challengeSID = String(repeating: "a", count: 65) }, "BadCollapseId"),
-            ({ @Sendable in $0.message = String(repeating: "👩‍👩‍👧‍👦", count: 256) }, "PayloadTooLarge"),
+            ({ @Sendable in $0.receiptToken = String(repeating: "t", count: 4096) }, "PayloadTooLarge"),
         ] as [(@Sendable (inout Push) -> Void, String)])
     func unfit(change: @Sendable (inout Push) -> Void, reason: String) throws {
         var push = Rig.push()
@@ -127,12 +127,83 @@ struct RequestTests {
         #expect(throws: UnfitPush(reason: "PayloadTooLarge")) { try apns(push) }
     }
 
+    /// Each with the most bytes that one of its characters takes up, escaped twice.
+    static let longMessages: [(String, Int)] = [
+        (String(repeating: "👩‍👩‍👧‍👦", count: 256), 25), (String(repeating: "x", count: 5000), 1),
+        (String(repeating: "\"\\", count: 1500), 4), (String(repeating: "\u{1}\n", count: 1200), 7),
+        (String(repeating: "e\u{301}🇦🇹 ", count: 600), 8),
+        ("Sign in? " + String(repeating: "z\u{335}\u{321}", count: 900), 5),
+    ]
+
+    @Test(
+        "a message that does not fit is cut between two of its characters, and no shorter than it must be",
+        arguments: longMessages)
+    func shortened(message: String, most: Int) throws {
+        /// What is left, of `whole` or nothing at all.
+        func expectCut(_ text: String?, _ whole: String) throws {
+            let text = try #require(text)
+            #expect(text.last == "…" && text.count > 1)
+            #expect(whole.starts(with: text.dropLast()), "whole characters of it, in their order")
+        }
+        for kind in [PushKind.visible, .background] {
+            var push = Rig.push(kind: kind)
+            push.message = message
+            let request = try apns(push)
+            // Of two texts each may have wanted one more character.
+            #expect((4097 - 2 * most...4096).contains(request.bodyCount))
+            let payload = try json(request)
+            #expect(payload["receipt_token"] as? String == push.receiptToken)
+            try expectCut(payload["message"] as? String, message)
+            if kind == .visible {
+                let alert = (payload["aps"] as? [String: Any])?["alert"] as? [String: String]
+                try expectCut(alert?["body"], message)
+            }
+        }
+        var push = Rig.push(.fcm)
+        push.message = message
+        let data = try #require(
+            (try json(fcm(push, nowMs: 0))["message"] as? [String: Any])?["data"] as? [String: String])
+        try expectCut(data["message"], message)
+        #expect(data["tag"] == push.challengeSID)
+    }
+
+    @Test("what is shown is cut before what the app is told")
+    func alertFirst() throws {
+        var push = Rig.push()
+        push.message = String(repeating: "日", count: 700)
+        let payload = try json(apns(push))
+        #expect(payload["message"] as? String == push.message)
+        let alert = (payload["aps"] as? [String: Any])?["alert"] as? [String: String]
+        let body = try #require(alert?["body"])
+        #expect(body.last == "…" && body.count < 700 && body.count > 350)
+    }
+
+    @Test("the longest message that fits FCM stays as it is")
+    func fcmLimit() throws {
+        var push = Rig.push(.fcm)
+        push.message = ""
+        func data() throws -> [String: String]? {
+            (try json(fcm(push, nowMs: 0))["message"] as? [String: Any])?["data"] as? [String: String]
+        }
+        var longest = 0
+        for count in stride(from: 4096, through: 1, by: -1) {
+            push.message = String(repeating: "x", count: count)
+            if try data()?["message"] == push.message {
+                longest = count
+                break
+            }
+        }
+        #expect(longest > 3500)
+        push.message = String(repeating: "x", count: longest + 1)
+        #expect(try data()?["message"] == String(repeating: "x", count: longest - 3) + "…")
+    }
+
     @Test(
         "FCM refuses here what it would refuse there",
         arguments: [
             ({ @Sendable in $0.kind = .background }, "no-background"),
             ({ @Sendable in $0.pushToken = "" }, "INVALID_ARGUMENT"),
-            ({ @Sendable in $0.message = String(repeating: "x", count: 5000) }, "INVALID_ARGUMENT"),
+            ({ @Sendable in $0.receiptToken = String(repeating: "t", count: 4096) }, "INVALID_ARGUMENT"),
         ] as [(@Sendable (inout Push) -> Void, String)])
     func unfitFCM(change: @Sendable (inout Push) -> Void, reason: String) throws {
         var push = Rig.push(.fcm)

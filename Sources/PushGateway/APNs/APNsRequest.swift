@@ -33,20 +33,29 @@ enum APNsRequest {
             }
         }
         request.beginBody()
-        writePayload(push, isBackground: isBackground, with: JSONWriter(request: request))
+        let json = JSONWriter(request: request)
+        writePayload(push, alert: push.message, message: push.message, with: json)
+        guard request.bodyCount > payloadLimit else { return }
+        let size = JSONWriter.size(of: push.message.utf8)
+        let room = payloadLimit - request.bodyCount + (isBackground ? size : 2 * size)
+        // What is shown is cut first, down to a quarter of the room: the app has the whole message then.
+        let alert = isBackground ? "" : PushPayload.fitting(push.message, max(room / 4, room - size))
+        let message = PushPayload.fitting(push.message, room - JSONWriter.size(of: alert.utf8))
+        request.truncate(to: request.fieldsEnd)
+        writePayload(push, alert: alert, message: message, with: json)
         if request.bodyCount > payloadLimit { throw UnfitPush(reason: "PayloadTooLarge") }
     }
 
-    private static func writePayload(_ push: Push, isBackground: Bool, with json: JSONWriter) {
-        if isBackground {
+    private static func writePayload(_ push: Push, alert: String, message: String, with json: JSONWriter) {
+        if push.kind == .background {
             json.raw("{\"aps\":{\"content-available\":1},")
         } else {
             json.raw("{\"aps\":{\"alert\":{\"body\":")
-            json.string(push.message)
+            json.string(alert)
             json.raw("},\"sound\":\"default\",\"category\":\"verify_push_challenge\",\"mutable-content\":1,")
             json.raw("\"interruption-level\":\"time-sensitive\"},")
         }
-        PushPayload.writeMembers(of: push, with: json)
+        PushPayload.writeMembers(of: push, message: message, with: json)
         json.raw("}")
     }
 

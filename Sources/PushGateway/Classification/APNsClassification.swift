@@ -21,11 +21,11 @@ enum APNsClassification {
     /// Every reason that Apple documents.
     ///
     /// `DeviceTokenNotForTopic` is `rejected`, not dead: the token lives, for another app. 410 is told apart by its time
-    /// in ``verdict(status:body:retryAfter:messageID:registeredAtMs:nowMs:)``. `BadDeviceToken` is dead only where
-    /// ``EnvironmentProof`` bears it out.
+    /// in ``verdict(status:body:retryAfter:messageID:registeredAtMs:nowMs:)``. `BadDeviceToken` is what every token gets that
+    /// is sent to the other environment or with another app's key: it says nothing about the token's life.
     static let meanings: [String: Meaning] = [
         "BadCollapseId": .rejected,
-        "BadDeviceToken": .tokenDead,
+        "BadDeviceToken": .rejected,
         "BadExpirationDate": .rejected,
         "BadMessageId": .rejected,
         "BadPriority": .rejected,

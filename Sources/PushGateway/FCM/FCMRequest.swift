@@ -22,15 +22,24 @@ enum FCMRequest {
         json.string(push.pushToken)
         json.raw(",\"data\":{")
         let start = request.count
-        PushPayload.writeMembers(of: push, with: json)
-        // The app's notification tag, so that a repeat replaces what is shown. Not a collapse key.
-        json.raw(",\"tag\":")
-        json.string(push.challengeSID)
+        writeData(push, message: push.message, with: json)
         // Escapes and quotes counted: a little stricter than FCM, which answers INVALID_ARGUMENT.
-        if request.count - start > dataLimit { throw UnfitPush(reason: "INVALID_ARGUMENT") }
+        if request.count - start > dataLimit {
+            let room = dataLimit - (request.count - start) + JSONWriter.size(of: push.message.utf8)
+            request.truncate(to: start)
+            writeData(push, message: PushPayload.fitting(push.message, room), with: json)
+            if request.count - start > dataLimit { throw UnfitPush(reason: "INVALID_ARGUMENT") }
+        }
         json.raw("},\"android\":{\"priority\":\"HIGH\",\"ttl\":\"")
         // 0 is "now or never": still right in the last second.
         json.number(min(max(((push.heldUntilMs ?? push.expiresAtMs) - nowMs) / 1000, 0), longestTTLSeconds))
         json.raw("s\"}}}")
+    }
+
+    private static func writeData(_ push: Push, message: String, with json: JSONWriter) {
+        PushPayload.writeMembers(of: push, message: message, with: json)
+        // The app's notification tag, so that a repeat replaces what is shown. Not a collapse key.
+        json.raw(",\"tag\":")
+        json.string(push.challengeSID)
     }
 }

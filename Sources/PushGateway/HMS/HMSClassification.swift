@@ -7,8 +7,6 @@ enum HMSClassification {
     enum Meaning: Equatable {
         case accepted
         case rejected
-        /// Of the one token that was asked for; ``EnvironmentProof`` has to bear it out.
-        case tokenDead
         case credentialFault
         /// The access token is not taken: another one, once; then a credential fault.
         case reauthorize
@@ -34,7 +32,8 @@ enum HMSClassification {
         "80200003": .reauthorize,
         // The app may not send, or not to this token: the app's configuration.
         "80300002": .credentialFault,
-        "80300007": .tokenDead,
+        // The one token asked for is not one of this app's: as true of an app's secret in the wrong place as of a token.
+        "80300007": .rejected,
         "80300008": .rejected,
         "80300010": .rejected,
         // No right to high priority.
@@ -54,7 +53,6 @@ enum HMSClassification {
         switch code.flatMap({ meanings[$0] }) ?? meaning(of: status, hasCode: code != nil) {
         case .accepted: verdict = Verdict(disposition: .accepted, reason: "")
         case .rejected: verdict = Verdict(disposition: .rejected, reason: reason)
-        case .tokenDead: verdict = Verdict(disposition: .tokenDead, reason: reason)
         case .credentialFault:
             verdict = Verdict(disposition: .credentialFault, reason: reason, health: .credentialFault)
         case .reauthorize:

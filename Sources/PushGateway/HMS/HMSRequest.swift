@@ -6,7 +6,7 @@ enum HMSRequest {
     /// Bytes of the message body without tokens.
     static let dataLimit = 4096
     /// Bytes behind the message that stand around the tokens.
-    private static let aroundTokens = 11
+    private static let aroundTokens = 13
     /// 15 days, HMS's most.
     static let longestTTLSeconds: Int64 = 1_296_000
 
@@ -20,12 +20,27 @@ enum HMSRequest {
         }
         request.beginBody()
         let json = JSONWriter(request: request)
+        writeMessage(push, message: push.message, nowMs: nowMs, with: json)
+        if request.bodyCount + aroundTokens > dataLimit {
+            let room = dataLimit - aroundTokens - request.bodyCount + sizeInData(push.message.utf8)
+            request.truncate(to: request.fieldsEnd)
+            writeMessage(
+                push, message: PushPayload.fitting(push.message, room, size: sizeInData), nowMs: nowMs, with: json)
+            if request.bodyCount + aroundTokens > dataLimit { throw UnfitPush(reason: "80300008") }
+        }
+        json.raw(",\"token\":[")
+        json.string(push.pushToken)
+        json.raw("]}}")
+    }
+
+    /// All that counts: the whole but for the token.
+    private static func writeMessage(_ push: Push, message: String, nowMs: Int64, with json: JSONWriter) {
         // `data` is a string that holds JSON, so what is in it is escaped twice.
-        let inner = OutboundRequest(capacity: 1024, expiresAtMs: 0, deadline: request.deadline) { _, _ in }
+        let inner = OutboundRequest(capacity: 1024, expiresAtMs: 0, deadline: json.request.deadline) { _, _ in }
         inner.beginBody()
         let innerJSON = JSONWriter(request: inner)
         innerJSON.raw("{")
-        PushPayload.writeMembers(of: push, with: innerJSON)
+        PushPayload.writeMembers(of: push, message: message, with: innerJSON)
         // The app's notification tag, so that a repeat replaces what is shown. Not a collapse key.
         innerJSON.raw(",\"tag\":")
         innerJSON.string(push.challengeSID)
@@ -41,9 +56,17 @@ enum HMSRequest {
             json.string(tag)
         }
         json.raw("}")
-        if request.bodyCount + aroundTokens > dataLimit { throw UnfitPush(reason: "80300008") }
-        json.raw(",\"token\":[")
-        json.string(push.pushToken)
-        json.raw("]}}")
+    }
+
+    /// Bytes in `data` of a string with these. Each escape starts with a backslash, which is escaped once more, as are what was
+    /// a quote or a backslash before.
+    private static func sizeInData(_ bytes: any Collection<UInt8>) -> Int {
+        bytes.reduce(0) { sum, byte in
+            switch byte {
+            case UInt8(ascii: "\""), UInt8(ascii: "\\"): sum + 4
+            case 0..<0x20: sum + JSONWriter.size(of: byte) + 1
+            default: sum + 1
+            }
+        }
     }
 }

@@ -133,6 +133,9 @@ final class OutboundRequest: @unchecked Sendable {
     /// What is appended from here on is the body.
     func beginBody() { fieldsEnd = count }
 
+    /// Takes back what was appended since `count` was this.
+    func truncate(to count: Int) { self.count = count }
+
     func append(_ byte: UInt8) {
         if count == capacity { grow(by: 1) }
         storage[count] = byte
