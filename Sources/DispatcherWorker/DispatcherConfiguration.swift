@@ -35,10 +35,6 @@ public struct DispatcherConfiguration: Sendable {
     /// … and the challenge then has at least this much left.
     public var quickRetryLeft: Duration = .seconds(2)
 
-    /// A credential that holds half of the process's window and has had no answer for this long: its next pushes are
-    /// deferred at once, so that it stops nobody else.
-    public var stallBound: Duration = .seconds(2)
-
     /// Fingerprints of pushes that are done, over all lanes: two minutes of about 5,000 a second,
     /// half a minute of 25,000.
     public var doneSetBytes = 12 << 20

@@ -60,6 +60,8 @@ public enum DispatcherMetricName: String, CaseIterable, Sendable {
     case timeouts = "beckon_dispatcher_push_timeouts_total"
     /// Gauge. Ways (credential and host) whose circuit breaker keeps pushes back now.
     case openCircuits = "beckon_dispatcher_open_circuits"
+    /// Gauge. Most pushes that may be outstanding now, of the credential of each `provider` that is limited most.
+    case inFlightLimit = "beckon_dispatcher_in_flight_limit"
     /// Timer. From the record's time stamp to the hand-over to the gateway.
     case waited = "beckon_dispatcher_wait_seconds"
 }
@@ -107,6 +109,9 @@ final class DispatcherMetrics: Sendable {
     func transport(_ now: PushGatewayStatistics, since before: PushGatewayStatistics) {
         set(.connections, Double(now.connections))
         set(.openCircuits, Double(now.openCircuits))
+        for (platform, limit) in now.inFlightLimits {
+            set(.inFlightLimit, Double(limit), [("provider", platform.metricLabel)])
+        }
         let counters: [(DispatcherMetricName, KeyPath<PushGatewayStatistics, Int>)] = [
             (.connectionsOpened, \.connectionsOpened), (.connectionsLost, \.connectionsLost),
             (.connectFailures, \.connectFailures), (.goaways, \.goaways), (.resends, \.resends),

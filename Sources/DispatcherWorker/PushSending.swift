@@ -9,12 +9,15 @@ public protocol PushSending: Sendable {
     func removeCredential(sid: String)
     /// Pushes handed over and not answered.
     var inFlight: Int { get }
+    /// Nothing more should be handed over just now; what is, is taken all the same.
+    var isFull: Bool { get }
     /// What the connections did so far; for metrics.
     var statistics: PushGatewayStatistics { get }
     func close(deadline: Duration) async
 }
 
 extension PushSending {
+    public var isFull: Bool { false }
     /// Of a sender without connections.
     public var statistics: PushGatewayStatistics { PushGatewayStatistics() }
 }

@@ -31,6 +31,18 @@ final class CredentialRoute: Sendable {
 
     var openCircuits: Int { lanes.count { $0.isKeptBack } }
 
+    /// The lower of its lanes' limits of what may be outstanding; nil: it has none.
+    func limit(nowMs: Int64) -> (Platform, Int)? {
+        let platform: Platform
+        switch provider {
+        case .apns: platform = .apn
+        case .fcm: platform = .fcm
+        case .hms: platform = .hms
+        case .faulty: return nil
+        }
+        return lanes.map { $0.limit(nowMs: nowMs) }.min().map { (platform, $0) }
+    }
+
     /// Ends when what is outstanding has ended.
     func drain() -> [EventLoopFuture<Void>] { lanes.flatMap { $0.drain() } }
 

@@ -6,64 +6,106 @@ import Synchronization
 /// Pushes outstanding at one provider host, over all credentials.
 final class HostLimit: Sendable {
     private let count = Atomic(0)
+    private let lowered = Atomic(0)
     private let most: Int
+    /// Three quarters: the rest is for other providers while it is not known yet whether this one hangs.
+    let share: Int
 
-    init(most: Int) { self.most = most }
+    init(most: Int) {
+        self.most = most
+        share = max(1, most - most / 4)
+    }
 
     /// False, and nothing counted, when the bound is reached.
     func enter() -> Bool {
         if count.add(1, ordering: .relaxed).newValue <= most { return true }
-        count.subtract(1, ordering: .relaxed)
+        leave()
         return false
     }
 
     func leave() { count.subtract(1, ordering: .relaxed) }
+
+    /// A way to it has lowered its limit, or no longer.
+    func changed(lowered isLowered: Bool) { lowered.add(isLowered ? 1 : -1, ordering: .relaxed) }
+
+    var hasShare: Bool { count.load(ordering: .relaxed) >= share }
+    /// It has its share, and all is well: more should wait. Where all is not well it does not: that is deferred.
+    var isFull: Bool { hasShare && lowered.load(ordering: .relaxed) == 0 }
 }
 
-/// The way of one credential to one provider host: pools, one per event loop, and a circuit breaker.
+/// The way of one credential to one provider host: pools, one per event loop, a circuit breaker, and a limit of what is outstanding.
 final class ProviderLane: Sendable {
+    private struct Health {
+        var breaker: CircuitBreaker
+        var limit: InFlightLimit
+    }
+
     let endpoint: Endpoint
     private let pools: [ConnectionPool]
     private let host: HostLimit
-    private let breaker: Mutex<CircuitBreaker>
+    private let health: Mutex<Health>
     private let clock: GatewayClock
     private let logger: Logger
     private let turn = Atomic(0)
 
     init(
-        endpoint: Endpoint, pools: [ConnectionPool], host: HostLimit, breaker: CircuitBreaker, clock: GatewayClock,
-        logger: Logger
+        endpoint: Endpoint, pools: [ConnectionPool], host: HostLimit, breaker: CircuitBreaker, limit: InFlightLimit,
+        clock: GatewayClock, logger: Logger
     ) {
         self.endpoint = endpoint
         self.pools = pools
         self.host = host
-        self.breaker = Mutex(breaker)
+        health = Mutex(Health(breaker: breaker, limit: limit))
         self.clock = clock
         self.logger = logger
     }
 
-    enum Admission: Equatable {
-        case send(isProbe: Bool)
+    deinit { if health.withLock({ $0.limit.isLowered }) { host.changed(lowered: false) } }
+
+    /// One push on its way.
+    struct Pass {
+        var enteredMs: Int64
+        /// Its end decides whether the circuit closes.
+        var isProbe: Bool
+    }
+
+    enum Admission {
+        case send(Pass)
         case busy
+        /// The limit is lowered, and reached.
+        case stalled(untilMs: Int64)
         case stayAway(untilMs: Int64)
     }
 
-    /// After `send` exactly one ``leave(_:isProbe:)`` must follow.
+    /// A push that the limit keeps back comes again after this, one after the other.
+    private static let stalledMs: Int64 = 2000
+
+    /// After `send` exactly one ``leave(_:_:nowMs:)`` must follow.
     func enter(nowMs: Int64) -> Admission {
         guard host.enter() else { return .busy }
-        switch breaker.withLock({ $0.admit(nowMs: nowMs) }) {
-        case .send: return .send(isProbe: false)
-        case .probe: return .send(isProbe: true)
-        case .stayAway(let untilMs):
-            host.leave()
-            return .stayAway(untilMs: untilMs)
+        let hasShare = host.hasShare
+        let admission = withHealth(nowMs) { health -> Admission in
+            let admission = health.breaker.admit(nowMs: nowMs)
+            switch admission {
+            case .stayAway(let untilMs): return .stayAway(untilMs: untilMs)
+            case .send where !health.limit.hasRoom || hasShare && health.limit.isLowered:
+                return .stalled(untilMs: health.breaker.nextReturn(notBeforeMs: nowMs + Self.stalledMs))
+            case .send, .probe:
+                health.limit.enter(nowMs: nowMs)
+                return .send(Pass(enteredMs: nowMs, isProbe: admission == .probe))
+            }
         }
+        if case .send = admission { return admission }
+        host.leave()
+        return admission
     }
 
-    func leave(_ event: CircuitBreaker.Event, isProbe: Bool, nowMs: Int64) {
+    func leave(_ event: CircuitBreaker.Event, _ pass: Pass, nowMs: Int64) {
         host.leave()
-        let (hasChanged, state) = breaker.withLock { breaker in
-            (breaker.record(event, wasProbe: isProbe, nowMs: nowMs), breaker.state)
+        let (hasChanged, state) = withHealth(nowMs) { health in
+            health.limit.leave(event, enteredMs: pass.enteredMs, nowMs: nowMs)
+            let hasChanged = health.breaker.record(event, wasProbe: pass.isProbe, nowMs: nowMs)
+            return (hasChanged, health.breaker.state)
         }
         guard hasChanged else { return }
         if case .open(let untilMs) = state {
@@ -75,8 +117,31 @@ final class ProviderLane: Sendable {
         }
     }
 
+    /// Brings the limit up to date, and tells when it left its ceiling or came back to it.
+    private func withHealth<T: Sendable>(_ nowMs: Int64, _ body: (inout Health) -> T) -> T {
+        let (value, wasLowered, isLowered, limit) = health.withLock { health in
+            let wasLowered = health.limit.isLowered
+            health.limit.look(nowMs: nowMs)
+            let value = body(&health)
+            return (value, wasLowered, health.limit.isLowered, health.limit.limit)
+        }
+        guard wasLowered != isLowered else { return value }
+        host.changed(lowered: isLowered)
+        if isLowered {
+            logger.warning(
+                "a provider fails or is slow: fewer pushes are outstanding",
+                metadata: ["host": "\(endpoint)", "limit": "\(limit)"])
+        } else {
+            logger.notice("pushes are no longer limited", metadata: ["host": "\(endpoint)"])
+        }
+        return value
+    }
+
     /// The breaker is not closed.
-    var isKeptBack: Bool { breaker.withLock { $0.state != .closed } }
+    var isKeptBack: Bool { health.withLock { $0.breaker.state != .closed } }
+
+    /// Most that may be outstanding now.
+    func limit(nowMs: Int64) -> Int { withHealth(nowMs) { $0.limit.limit } }
 
     func submit(_ request: OutboundRequest) {
         if pools.count == 1 { return pools[0].submit(request) }

@@ -18,7 +18,8 @@ struct GatewayTuning: Sendable {
 /// Sends pushes. Owns connections, provider tokens and circuit breakers; decides nothing about challenges.
 ///
 /// One credential has connections of its own to each host it sends to, so that teams and projects share neither streams nor
-/// faults. What is in flight is bounded per host by ``PushGatewayConfiguration/maxInFlight``, a fixed number.
+/// faults. What is in flight is bounded per host by ``PushGatewayConfiguration/maxInFlight``, and per credential and host by a limit that
+/// falls while the provider fails or is slow.
 /// ``close(deadline:)`` must be called before the last reference goes.
 public final class PushGateway: Sendable {
     private struct Routes {
@@ -40,6 +41,8 @@ public final class PushGateway: Sendable {
     private let counters = TransportCounters()
     private let endpoints: (apns: Endpoint, sandbox: Endpoint, fcm: Endpoint, hms: Endpoint)
     private let hosts: [Endpoint: HostLimit]
+    private let hostLimits: [HostLimit]
+    private let lastLookMs = Atomic<Int64>(0)
 
     private let routes = Mutex(Routes())
     private let life = Atomic(0)
@@ -65,6 +68,7 @@ public final class PushGateway: Sendable {
             hosts[endpoint] = HostLimit(most: configuration.maxInFlight)
         }
         self.hosts = hosts
+        hostLimits = Array(hosts.values)
         let proxy = try configuration.proxyURL.map { try ProxyAddress(url: $0) }
         var connector = try Connector(caFile: configuration.caFile)
         connector.proxy = proxy
@@ -212,15 +216,35 @@ public final class PushGateway: Sendable {
                 loop: loop, endpoint: endpoint, settings: settings, connector: identified ?? connector, clock: clock,
                 counters: counters, logger: logger)
         }
+        let host = hosts[endpoint] ?? HostLimit(most: configuration.maxInFlight)
+        var limit = InFlightLimit.Settings()
+        limit.ceiling = host.share
+        // Its failures come as late as the deadline.
+        limit.memoryMs = max(limit.memoryMs, deadline.nanoseconds / 1_000_000 + 5000)
         return ProviderLane(
-            endpoint: endpoint, pools: pools, host: hosts[endpoint] ?? HostLimit(most: configuration.maxInFlight),
-            breaker: CircuitBreaker(settings: tuning.breaker), clock: clock, logger: logger)
+            endpoint: endpoint, pools: pools, host: host, breaker: CircuitBreaker(settings: tuning.breaker),
+            limit: InFlightLimit(settings: limit), clock: clock, logger: logger)
     }
 
     // MARK: Life
 
     /// Outstanding pushes.
     public var inFlight: Int { outstanding.load(ordering: .sequentiallyConsistent) }
+
+    /// A provider has three quarters of ``PushGatewayConfiguration/maxInFlight`` outstanding and seems well: whoever hands over pushes
+    /// should wait. When it turns out not to be well, its pushes are deferred, and nobody need wait.
+    public var isFull: Bool {
+        guard hostLimits.contains(where: { $0.isFull }) else { return false }
+        // Where everybody waits nothing comes by that would show a provider that hangs.
+        let nowMs = clock.nowMs()
+        let lastMs = lastLookMs.load(ordering: .relaxed)
+        if abs(nowMs - lastMs) >= 100,
+            lastLookMs.compareExchange(expected: lastMs, desired: nowMs, ordering: .relaxed).exchanged
+        {
+            for route in routes.withLock({ Array($0.bySID.values) }) { _ = route.limit(nowMs: nowMs) }
+        }
+        return hostLimits.contains { $0.isFull }
+    }
 
     public var statistics: PushGatewayStatistics {
         var statistics = PushGatewayStatistics()
@@ -232,7 +256,14 @@ public final class PushGateway: Sendable {
         statistics.goaways = counters.goaways.load(ordering: .relaxed)
         statistics.resends = counters.resends.load(ordering: .relaxed)
         statistics.timeouts = counters.timeouts.load(ordering: .relaxed)
-        statistics.openCircuits = routes.withLock { $0.bySID.values.reduce(0) { $0 + $1.openCircuits } }
+        let routes = routes.withLock { Array($0.bySID.values) }
+        statistics.openCircuits = routes.reduce(0) { $0 + $1.openCircuits }
+        let nowMs = clock.nowMs()
+        let most = hostLimits.map(\.share).max() ?? 0
+        statistics.inFlightLimits = [.apn: most, .fcm: most, .hms: most]
+        for case let (platform, limit)? in routes.map({ $0.limit(nowMs: nowMs) }) {
+            statistics.inFlightLimits[platform] = min(statistics.inFlightLimits[platform] ?? most, limit)
+        }
         return statistics
     }
 

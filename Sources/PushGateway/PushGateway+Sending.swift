@@ -47,12 +47,12 @@ extension PushGateway {
     private func sendAPNs(
         _ push: Push, _ token: ProviderToken?, _ lane: ProviderLane, _ nowMs: Int64, _ once: Completion
     ) {
-        guard let isProbe = enter(lane, nowMs, once) else { return }
+        guard let pass = enter(lane, nowMs, once) else { return }
         let pushID = push.pushID
         let registeredAtMs = push.registeredAtMs
-        let request = request(push, capacity: 1280, isProbe: isProbe, nowMs) { [self] request, end in
+        let request = request(push, capacity: 1280, isProbe: pass.isProbe, nowMs) { [self] request, end in
             let nowMs = clock.nowMs()
-            guard end == .answered else { return finish(.withoutAnswer(end), request, lane, isProbe, nowMs, once) }
+            guard end == .answered else { return finish(.withoutAnswer(end), request, lane, pass, nowMs, once) }
             let messageID = request.responseID.isEmpty ? pushID : String(decoding: request.responseID, as: UTF8.self)
             let verdict = APNsClassification.verdict(
                 status: request.status, body: request.responseBody, retryAfter: request.retryAfter,
@@ -62,17 +62,17 @@ extension PushGateway {
             {
                 return lane.submit(request.again(authorization: renewed))
             }
-            finish(verdict, request, lane, isProbe, nowMs, once)
+            finish(verdict, request, lane, pass, nowMs, once)
         }
         do throws(UnfitPush) {
             try APNsRequest.write(push, to: request)
         } catch {
-            return refuse(error, lane, isProbe, nowMs, once)
+            return refuse(error, lane, pass, nowMs, once)
         }
         do {
             request.authorization = try token?.bearer(nowMs: nowMs)
         } catch {
-            lane.leave(.credentialFault, isProbe: isProbe, nowMs: nowMs)
+            lane.leave(.credentialFault, pass, nowMs: nowMs)
             return once.call(PushAnswer(disposition: .credentialFault, reason: "bad-key"))
         }
         lane.submit(request)
@@ -90,27 +90,27 @@ extension PushGateway {
 
     private func sendWithAccessToken(_ push: Push, _ way: OAuthWay, _ nowMs: Int64, _ once: Completion) {
         let (token, lane) = (way.token, way.lane)
-        guard let isProbe = enter(lane, nowMs, once) else { return }
-        let request = request(push, capacity: 1280, isProbe: isProbe, nowMs) { [self] request, end in
+        guard let pass = enter(lane, nowMs, once) else { return }
+        let request = request(push, capacity: 1280, isProbe: pass.isProbe, nowMs) { [self] request, end in
             let nowMs = clock.nowMs()
-            guard end == .answered else { return finish(.withoutAnswer(end), request, lane, isProbe, nowMs, once) }
+            guard end == .answered else { return finish(.withoutAnswer(end), request, lane, pass, nowMs, once) }
             let verdict = way.classify(request.status, request.responseBody, request.retryAfter, nowMs)
             guard verdict.shouldReauthorize, !request.wasReauthorized, let refused = request.authorization else {
-                return finish(verdict, request, lane, isProbe, nowMs, once)
+                return finish(verdict, request, lane, pass, nowMs, once)
             }
             token.invalidate(refused)
             token.bearer { [self] outcome in
                 if case .bearer(let bearer) = outcome {
                     lane.submit(request.again(authorization: bearer))
                 } else {
-                    finish(verdict, request, lane, isProbe, clock.nowMs(), once)
+                    finish(verdict, request, lane, pass, clock.nowMs(), once)
                 }
             }
         }
         do throws(UnfitPush) {
             try way.write(push, nowMs, request)
         } catch {
-            return refuse(error, lane, isProbe, nowMs, once)
+            return refuse(error, lane, pass, nowMs, once)
         }
         token.bearer { [self] outcome in
             switch outcome {
@@ -119,7 +119,7 @@ extension PushGateway {
                 lane.submit(request)
             case .unavailable(let retryAtMs, let refused):
                 let nowMs = clock.nowMs()
-                lane.leave(.neutral, isProbe: isProbe, nowMs: nowMs)
+                lane.leave(.neutral, pass, nowMs: nowMs)
                 if let refused {
                     once.call(PushAnswer(disposition: .credentialFault, reason: refused))
                 } else {
@@ -132,10 +132,11 @@ extension PushGateway {
     // MARK: Shared
 
     /// Nil when it was answered already.
-    private func enter(_ lane: ProviderLane, _ nowMs: Int64, _ once: Completion) -> Bool? {
+    private func enter(_ lane: ProviderLane, _ nowMs: Int64, _ once: Completion) -> ProviderLane.Pass? {
         switch lane.enter(nowMs: nowMs) {
-        case .send(let isProbe): return isProbe
+        case .send(let pass): return pass
         case .busy: once.call(deferred("busy", untilMs: nowMs + 250))
+        case .stalled(let untilMs): once.call(deferred("stalled", untilMs: untilMs))
         case .stayAway(let untilMs): once.call(deferred("circuit-open", untilMs: max(untilMs, nowMs + 100)))
         }
         return nil
@@ -158,17 +159,19 @@ extension PushGateway {
         return request
     }
 
-    private func refuse(_ unfit: UnfitPush, _ lane: ProviderLane, _ isProbe: Bool, _ nowMs: Int64, _ once: Completion) {
-        lane.leave(.neutral, isProbe: isProbe, nowMs: nowMs)
+    private func refuse(
+        _ unfit: UnfitPush, _ lane: ProviderLane, _ pass: ProviderLane.Pass, _ nowMs: Int64, _ once: Completion
+    ) {
+        lane.leave(.neutral, pass, nowMs: nowMs)
         let disposition: Disposition = unfit.reason == "no-background" ? .dropped : .rejected
         once.call(PushAnswer(disposition: disposition, reason: unfit.reason))
     }
 
     private func finish(
-        _ verdict: Verdict, _ request: OutboundRequest, _ lane: ProviderLane, _ isProbe: Bool, _ nowMs: Int64,
+        _ verdict: Verdict, _ request: OutboundRequest, _ lane: ProviderLane, _ pass: ProviderLane.Pass, _ nowMs: Int64,
         _ once: Completion
     ) {
-        lane.leave(verdict.health, isProbe: isProbe, nowMs: nowMs)
+        lane.leave(verdict.health, pass, nowMs: nowMs)
         once.call(
             PushAnswer(
                 disposition: verdict.disposition, reason: verdict.reason, status: request.status,

@@ -56,7 +56,8 @@ public struct PushAnswer: Sendable, Hashable {
     /// `dropped` only for an expiry reached before the request left, and for a background push to a provider without one.
     public var disposition: Disposition
     /// The provider's own word (`BadDeviceToken`, `UNREGISTERED`), or ours: `timeout`, `connection`, `expired`,
-    /// `reset`, `withdrawn` (it was not to leave any more), `busy` (more outstanding than allowed), `circuit-open`, `access-token`, `unknown-credential`,
+    /// `reset`, `withdrawn` (it was not to leave any more), `busy` (more outstanding than allowed), `stalled` (the same, since the provider
+    /// fails or is slow), `circuit-open`, `access-token`, `unknown-credential`,
     /// `wrong-credential`, `bad-key`, `no-background`, `closing`.
     public var reason: String
     /// HTTP status; 0 when no answer came.
@@ -100,8 +101,9 @@ public struct PushGatewayConfiguration: Sendable {
     public var caFile: String?
     /// Per push, from hand-over to answer; at most what is left of the challenge.
     public var deadline: Duration = .seconds(10)
-    /// Pushes outstanding over all connections of one provider host; more are answered `deferred`.
-    public var maxInFlight = 4096
+    /// Pushes outstanding over all connections of one provider host; more are answered `deferred`. A single credential has at
+    /// most three quarters of it while its provider is not well.
+    public var maxInFlight = 3072
     public var maxConnectionsPerHost = 8
     public var eventLoopThreads = 1
 
@@ -125,6 +127,8 @@ public struct PushGatewayStatistics: Sendable, Hashable {
     public var timeouts = 0
     /// Ways of a credential to a host whose circuit breaker keeps pushes back now.
     public var openCircuits = 0
+    /// Most that may be outstanding now, of the credential of each provider that is limited most.
+    public var inFlightLimits: [Platform: Int] = [:]
 
     /// Nothing yet.
     public init() {}

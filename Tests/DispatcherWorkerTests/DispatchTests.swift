@@ -294,32 +294,24 @@ struct DispatchTests {
         }
     }
 
-    @Test("a credential whose provider hangs fills half of the window and then stops nobody else")
-    func hangingProvider() async throws {
+    @Test("while the gateway has enough outstanding the lanes take no more, and go on when it has room")
+    func gatewayIsFull() async throws {
         try await Rig.with { rig in
-            let sender = ScriptedSender { push in
-                push.credentialSID == "hangs" ? .hold : .answer(ScriptedSender.accepted())
-            }
-            let running = try rig.service(sender) {
-                $0.maxPushesPerProcess = 20
-                $0.stallBound = .zero
-            }
-            var hanging = Samples.target()
-            hanging.credentialSid = "hangs"
+            let sender = ScriptedSender { _ in .hold }
+            let running = try rig.service(sender)
             try await running.ready()
-            try await rig.write((1...15).map { Samples.dispatch($0, targets: [hanging]) })
-            try await eventually("half of the window waits") { sender.inFlight == 10 }
-            try await rig.write((16...40).map { Samples.dispatch($0, targets: [hanging]) })
-            try await rig.write((41...60).map { Samples.dispatch($0) })
-            try await eventually("the others pass") { rig.outcomes.count { $0.disposition == .accepted } == 20 }
-            try await eventually("its own are put off") {
-                rig.outcomes.count { $0.disposition == .deferred && $0.reason == "stalled" } == 30
+            try await rig.write([Samples.dispatch(1)])
+            try await eventually("the first is outstanding") { sender.inFlight == 1 }
+            sender.setFull(true)
+            let before = rig.counters.count("beckon_dispatcher_window_full_total")
+            try await rig.write((2...40).map { Samples.dispatch($0) })
+            try await eventually("the lane has stopped") {
+                rig.counters.count("beckon_dispatcher_window_full_total") > before
             }
-            #expect(sender.inFlight == 10)
-            sender.release()
-            try await eventually("the held end") { rig.outcomes.count == 60 }
-            try await rig.write([Samples.dispatch(61, targets: [hanging])])
-            try await eventually("it is used again") { sender.inFlight == 1 }
+            #expect(sender.inFlight == 1)
+            sender.setFull(false)
+            try await eventually("all are taken") { sender.inFlight == 40 }
+            #expect(rig.outcomes.isEmpty, "nothing was deferred")
             sender.release()
             try await running.stop()
         }

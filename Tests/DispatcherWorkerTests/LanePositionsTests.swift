@@ -157,21 +157,6 @@ struct LanePositionsTests {
         #expect(watchdog.verdict(sight(sent: 30_001))?.contains("partition 3") == true)
     }
 
-    @Test(
-        "a credential that holds half of the window is stopped when nothing was answered for the bound, and no other is"
-    )
-    func shares() {
-        let shares = CredentialShares(maxPushes: 4, stallMs: 300)
-        #expect(shares.enter("a", steadyMs: 0))
-        #expect(shares.enter("a", steadyMs: 299))
-        #expect(shares.enter("a", steadyMs: 299), "half of it, and silent for less than the bound")
-        #expect(!shares.enter("a", steadyMs: 300))
-        #expect(shares.enter("b", steadyMs: 300))
-        shares.leave("a", steadyMs: 310)
-        #expect(shares.enter("a", steadyMs: 609))
-        #expect(!shares.enter("a", steadyMs: 610))
-    }
-
     @Test("the gate is shut before the first commit and half a session after the last")
     func gate() {
         let gate = CommitGate(freshnessMs: 1500)

@@ -18,12 +18,15 @@ final class ScriptedSender: PushSending {
         case answer(PushAnswer)
         /// Kept until ``release(_:)``.
         case hold
+        /// Another has it.
+        case pass(any PushSending)
     }
 
     private struct State {
         var pushes: [Push] = []
         var held: [(Push, @Sendable (PushAnswer) -> Void)] = []
         var credentials: [String: ProviderCredential] = [:]
+        var isFull = false
     }
 
     private let state = Mutex(State())
@@ -43,6 +46,7 @@ final class ScriptedSender: PushSending {
         state.withLock { $0.pushes.append(push) }
         switch script.withLock({ $0 })(push) {
         case .answer(let answer): completion(answer)
+        case .pass(let other): other.send(push, completion: completion)
         case .hold: state.withLock { $0.held.append((push, completion)) }
         }
     }
@@ -52,6 +56,8 @@ final class ScriptedSender: PushSending {
     }
     func removeCredential(sid: String) { state.withLock { $0.credentials[sid] = nil } }
     var inFlight: Int { state.withLock { $0.held.count } }
+    var isFull: Bool { state.withLock { $0.isFull } }
+    func setFull(_ isFull: Bool) { state.withLock { $0.isFull = isFull } }
     func close(deadline: Duration) async {}
 
     var pushes: [Push] { state.withLock { $0.pushes } }

@@ -64,6 +64,10 @@ struct ProviderFaultTests {
                 let count = Self.isLong ? 20_000 : 1500
                 let p99s = await bestOfFew { round in
                     isSick.store(false, ordering: .relaxed)
+                    // The last of a round time out alone, which may open the circuit.
+                    while await rig.send(Rig.push()).disposition != .accepted {
+                        try? await Task.sleep(for: .milliseconds(50))
+                    }
                     let well = await rig.timed(count, inFlight: 50, make)
                     isSick.store(true, ordering: .relaxed)
                     let sick = await rig.timed(count, inFlight: 50, make)
@@ -200,6 +204,55 @@ struct ProviderFaultTests {
                     }
                     #expect(ContinuousClock.now - recovered < .seconds(20))
                     #expect(await rig.timed(100, inFlight: 20) { _ in Rig.push() }.answers == ["accepted": 100])
+                }
+            }
+        }
+    }
+
+    @Test(
+        "a credential that is answered once in a hundred times and hangs else: its window is bounded, and FCM's p99 what it was"
+    )
+    func halfSick() async throws {
+        var apns = ScriptedServer.Script()
+        apns.maxConcurrentStreams = 4000
+        apns.react = { $0.number % 100 == 1 ? .answer(status: 200, afterMs: 10) : .stall }
+        var fcm = ScriptedServer.Script()
+        fcm.react = { request in
+            request.path == "/token"
+                ? .answer(status: 200, body: #"{"access_token":"t","expires_in":3600}"#)
+                : .answer(status: 200, body: #"{"name":"projects/p/messages/1"}"#, afterMs: 10)
+        }
+        try await ScriptedServer.run(apns) { sick in
+            try await ScriptedServer.run(fcm) { well in
+                try await Rig.run(sick.url, fcmURL: well.url, configure: { $0.maxInFlight = 400 }) { rig in
+                    _ = await rig.timed(100, inFlight: 20) { _ in Rig.push(.fcm) }
+                    let before = await rig.timed(800, inFlight: 20) { _ in Rig.push(.fcm) }
+                    let answers = Mutex<[String: Int]>([:])
+                    var mostOutstanding = 0
+                    // As a dispatcher hands over: 1,000 a second for five seconds, none while it should wait.
+                    var waited = 0
+                    for _ in 0..<500 {
+                        try await Task.sleep(for: .milliseconds(10))
+                        if rig.gateway.isFull {
+                            waited += 1
+                            continue
+                        }
+                        for _ in 0..<10 {
+                            rig.gateway.send(Rig.push()) { answer in
+                                answers.withLock { $0["\(answer.disposition) \(answer.reason)", default: 0] += 1 }
+                            }
+                        }
+                        mostOutstanding = max(mostOutstanding, rig.gateway.inFlight)
+                    }
+                    #expect(mostOutstanding <= 310, "three quarters of 400, and what came in one go")
+                    #expect(waited < 250, "only until it was known that it hangs")
+                    #expect((rig.gateway.statistics.inFlightLimits[.apn] ?? 0) <= 150)
+                    #expect(rig.gateway.statistics.inFlightLimits[.fcm] == 300)
+                    #expect(answers.withLock { $0["deferred stalled"] ?? 0 } > 500)
+                    #expect(!rig.gateway.isFull)
+                    let during = await rig.timed(800, inFlight: 20) { _ in Rig.push(.fcm) }
+                    #expect(during.answers == ["accepted": 800])
+                    #expect(during.p99Ms <= before.p99Ms * 1.5 + 15, "\(before.p99Ms) before, \(during.p99Ms) ms now")
                 }
             }
         }

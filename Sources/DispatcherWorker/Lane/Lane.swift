@@ -23,7 +23,6 @@ struct LaneEnvironment: Sendable {
     let window: ProcessWindow
     let gate: CommitGate
     let permit: any PushPermit
-    let shares: CredentialShares
     let beat: Beat
     let logger: Logger
     let maxPushes: Int

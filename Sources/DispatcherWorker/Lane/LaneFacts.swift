@@ -184,6 +184,4 @@ struct LaneFacts: Sendable {
 enum OutcomeReason {
     /// The partition was handed over, or the worker stopped, with the answer outstanding.
     static let drained = "drained"
-    /// The credential's provider does not answer and must not fill the window.
-    static let stalled = "stalled"
 }

@@ -141,7 +141,7 @@ final class LaneLoop {
         // A record with more devices than the window holds goes alone.
         state.pushes == 0
             || state.pushes < environment.maxPushes && state.bytes < environment.maxBytes
-                && environment.window.hasRoom(orWake: lane.signal)
+                && environment.window.hasRoom(orWake: lane.signal) && !environment.sender.isFull
     }
 
     /// Reads a batch when the last one is used up, also while nothing may be pushed: the age of its head is what an alarm
@@ -288,19 +288,7 @@ final class LaneLoop {
     private func send(_ id: UInt64, _ push: Push) {
         var push = push
         push.permit = environment.permit
-        let shares = environment.shares
-        let credential = push.credentialSID
-        let now = Moment.now()
-        guard shares.enter(credential, steadyMs: now.steadyMs) else {
-            let answer = PushAnswer(
-                disposition: .deferred, reason: OutcomeReason.stalled,
-                retryAtMs: now.epochMs + Int64.random(in: 2000...4000))
-            return lane.post { $0.answers.append((id, answer)) }
-        }
-        environment.sender.send(push) { [lane] answer in
-            shares.leave(credential, steadyMs: Moment.now().steadyMs)
-            lane.post { $0.answers.append((id, answer)) }
-        }
+        environment.sender.send(push) { [lane] answer in lane.post { $0.answers.append((id, answer)) } }
     }
 
     private func take(_ result: Result<RecordPosition, KafkaError>, of id: UInt64, now: Moment) {

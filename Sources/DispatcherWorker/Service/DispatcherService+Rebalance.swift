@@ -81,7 +81,7 @@ extension DispatcherService {
         let readers = try await accept(assignment, from: starts)
         let environment = LaneEnvironment(
             sender: sender, producer: producer, intake: control.intake, names: configuration.topics, metrics: metrics,
-            window: window, gate: gate, permit: gate.permit(), shares: shares, beat: beat, logger: logger,
+            window: window, gate: gate, permit: gate.permit(), beat: beat, logger: logger,
             maxPushes: configuration.maxPushesPerLane,
             maxBytes: configuration.maxBytesPerLane)
         for (state, writer) in states {

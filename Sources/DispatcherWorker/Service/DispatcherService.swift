@@ -24,7 +24,6 @@ public final class DispatcherService: Service {
     let window: ProcessWindow
     let gate: CommitGate
     let beat = Beat()
-    let shares: CredentialShares
     /// Names our outcomes' writers: this and a number per lane.
     let instance = UUID().uuidString.lowercased().prefix(8)
 
@@ -74,8 +73,6 @@ public final class DispatcherService: Service {
         producer = try KafkaProducer(configuration: configuration.producerKafka, logger: logger)
         window = ProcessWindow(
             maxPushes: configuration.maxPushesPerProcess, maxBytes: configuration.maxBytesPerProcess)
-        shares = CredentialShares(
-            maxPushes: configuration.maxPushesPerProcess, stallMs: configuration.stallBound.milliseconds)
         gate = CommitGate(freshnessMs: configuration.commitFreshness.milliseconds)
         for check in [Check.topics, Check.configuration, Check.partitions] { readiness.fail(check, "starting") }
     }

@@ -83,7 +83,7 @@ struct CircuitBreaker: Equatable, Sendable {
     }
 
     /// One after the other, and none later than ``Settings/longestFaultMs`` after its time.
-    private mutating func nextReturn(notBeforeMs: Int64) -> Int64 {
+    mutating func nextReturn(notBeforeMs: Int64) -> Int64 {
         let gap = Int64(1_000_000 / max(rate.perSecond, settings.leastReturns))
         let earliest = notBeforeMs * 1000
         lastReturnUs = max(lastReturnUs + gap, earliest)

@@ -199,8 +199,8 @@ extension Settings {
         "push.deadline", default: 10_000, range: 500...60_000, roles: [.dispatcher],
         "From hand-over to the provider's answer; at most what is left of the challenge.")
     public static let pushMaxInFlight = Setting.integer(
-        "push.maxInFlight", type: "pushes", default: 4096, range: 1...100_000, roles: [.dispatcher],
-        "Pushes outstanding per provider host.")
+        "push.maxInFlight", type: "pushes", default: 3072, range: 1...100_000, roles: [.dispatcher],
+        "Pushes outstanding per provider host; three quarters of it at most while the provider is not well.")
     public static let pushMaxConnections = Setting.integer(
         "push.maxConnections", type: "connections", default: 8, range: 1...256, roles: [.dispatcher],
         "HTTP/2 connections per provider host.")
