@@ -336,6 +336,95 @@ struct TransportTests {
         }
     }
 
+    @Test(
+        "a connection without pushes is asked by PING, stays, and when it does not answer is replaced before the next push"
+    )
+    func idle() async throws {
+        // A NAT forgets a silent connection after five minutes or so, and then drops what is sent on it.
+        #expect(ConnectionPool.Settings().pingAfterIdle < .minutes(5))
+        var tuning = GatewayTuning()
+        tuning.pool.pingAfterIdle = .milliseconds(100)
+        tuning.pool.pingDeadline = .seconds(3)
+        try await ScriptedServer.run { server in
+            try await Rig.run(server.url, tuning: tuning) { rig in
+                #expect(await rig.send(Rig.push()).disposition == .accepted)
+                #expect(await eventually { server.seen.pings >= 2 })
+                #expect(await rig.send(Rig.push()).disposition == .accepted)
+                #expect(server.seen.connections == 1)
+                #expect(rig.gateway.statistics.connectionsLost == 0)
+                try await server.mute()
+                #expect(await eventually { rig.gateway.statistics.connectionsLost == 1 })
+                #expect(await rig.send(Rig.push()).disposition == .accepted)
+                #expect(server.seen.connections == 2)
+            }
+        }
+    }
+
+    @Test("103 before the answer is not the answer")
+    func informational() async throws {
+        var script = ScriptedServer.Script()
+        script.react = { request in
+            .blocks(
+                [
+                    [":status": "103", "link": "</style.css>"], [":status": "103"],
+                    [":status": "410", "apns-id": request.id],
+                ],
+                body: #"{"reason":"Unregistered","timestamp":1900000000000}"#, trailers: [:])
+        }
+        try await ScriptedServer.run(script) { server in
+            try await Rig.run(server.url) { rig in
+                let answers = await rig.volley(20, inFlight: 5)
+                #expect(answers.summary == ["tokenDead Unregistered": 20])
+                #expect(answers.values.joined().allSatisfy { $0.status == 410 })
+                #expect(server.seen.duplicates.isEmpty && server.seen.connections == 1)
+            }
+        }
+    }
+
+    @Test(
+        "an answer that ends with trailers is one answer, with the body before them",
+        arguments: ["", #"{"reason":"BadTopic"}"#])
+    func trailers(body: String) async throws {
+        var script = ScriptedServer.Script()
+        script.react = { request in
+            .blocks(
+                [[":status": body.isEmpty ? "200" : "400", "apns-id": request.id]], body: body,
+                trailers: ["x-checksum": "0", "grpc-status": "0"])
+        }
+        try await ScriptedServer.run(script) { server in
+            try await Rig.run(server.url) { rig in
+                let answers = await rig.volley(20, inFlight: 5)
+                #expect(answers.summary == [body.isEmpty ? "accepted" : "rejected BadTopic": 20])
+                #expect(server.seen.duplicates.isEmpty && server.seen.connections == 1)
+                #expect(await eventually { rig.gateway.inFlight == 0 })
+            }
+        }
+    }
+
+    @Test(
+        "20 and 100 KB of response headers, more than we announced, end at most the connection that they came on",
+        arguments: [(20, 1), (20, 40), (100, 1), (100, 50)])
+    func largeHeaders(kilobytes: Int, fields: Int) async throws {
+        var script = ScriptedServer.Script()
+        let value = String(repeating: "v", count: kilobytes * 1024 / fields)
+        script.react = { request in
+            guard request.number == 11, request.connection == 0 else { return .accept }
+            var headers: HPACKHeaders = [":status": "200", "apns-id": request.id]
+            for number in 0..<fields { headers.add(name: "x-\(number)", value: value) }
+            return .blocks([headers], body: "x", trailers: ["x-end": "1"])
+        }
+        try await ScriptedServer.run(script) { server in
+            try await Rig.run(server.url) { rig in
+                let answers = await rig.volley(50, inFlight: 1)
+                #expect(answers.count == 50 && answers.values.allSatisfy { $0.count == 1 })
+                let accepted = answers.summary["accepted"] ?? 0
+                #expect(accepted >= 49 && accepted + (answers.summary["unknown connection"] ?? 0) == 50)
+                #expect(server.seen.connections == 1 + 50 - accepted)
+                #expect(server.seen.duplicates.isEmpty)
+            }
+        }
+    }
+
     @Test("answers that came while the loop stood still are answers, though their deadline passed meanwhile")
     func standstill() async throws {
         var script = ScriptedServer.Script()

@@ -23,8 +23,9 @@ final class ConnectionPool: @unchecked Sendable {
         var timeoutsBeforeDrain = 5
         /// Nothing received for this long with streams open: PING.
         var pingAfterSilence = TimeAmount.seconds(2)
-        /// Nothing received for this long without open streams: PING (Apple: after an hour).
-        var pingAfterIdle = TimeAmount.minutes(60)
+        /// Nothing received for this long without open streams: PING. A NAT or firewall forgets a silent connection after five minutes
+        /// or so, without a word to either side.
+        var pingAfterIdle = TimeAmount.minutes(4)
         var pingDeadline = TimeAmount.seconds(4)
         /// Times one request goes to another connection because it was not processed. It is safe as often as its deadline
         /// allows; the bound is for a peer that refuses everything.

@@ -23,6 +23,8 @@ final class ScriptedServer: Sendable {
 
     enum Reaction: Sendable {
         case answer(status: Int, headers: [String: String] = [:], body: String = "", afterMs: Int64 = 0)
+        /// Headers as they are, one block after the other, then a body, then trailers.
+        case blocks([HPACKHeaders], body: String = "", trailers: HPACKHeaders)
         case reset(HTTP2ErrorCode)
         case stall
         /// TCP ends without a word.
@@ -93,6 +95,15 @@ final class ScriptedServer: Sendable {
     var seen: Seen { box.seen.withLock { $0 } }
     var url: String { "https://localhost:\(port)" }
     func change(_ body: @Sendable (inout Script) -> Void) { box.script.withLock { body(&$0) } }
+
+    /// From now on the connections that are open read nothing and say nothing.
+    func mute() async throws {
+        for channel in box.channels.withLock({ Array($0.values) }) {
+            try await channel.eventLoop.submit {
+                try channel.pipeline.syncOperations.handler(type: WireHandler.self).isMute = true
+            }.get()
+        }
+    }
 
     static func run<T>(
         _ script: Script = Script(), host: String = "127.0.0.1", port: Int = 0,
@@ -315,6 +326,12 @@ private final class FrameHandler: ChannelInboundHandler, @unchecked Sendable {
             context.eventLoop.scheduleTask(in: .milliseconds(afterMs)) { [self] in
                 answer(status, headers, body, id, loopContext.value)
             }
+        case .blocks(let blocks, let body, let trailers):
+            guard open.removeValue(forKey: id) != nil else { return }
+            for block in blocks { write(id, .headers(.init(headers: block)), context) }
+            if !body.isEmpty { write(id, .data(.init(data: .byteBuffer(ByteBuffer(string: body)))), context) }
+            write(id, .headers(.init(headers: trailers, endStream: true)), context)
+            context.flush()
         case .reset(let code):
             if code == .refusedStream, let request = open[id] {
                 box.seen.withLock { $0.processed[request.id, default: 1] -= 1 }
