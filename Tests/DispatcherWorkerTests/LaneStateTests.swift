@@ -486,7 +486,8 @@ struct LaneStateTests {
     @Test("it has caught up when each of the three topics of facts was read to its end, and not before")
     func caughtUp() {
         let ends = LaneEnds(
-            askedAtSteadyMs: 0, challenges: 9, outcomes: 3, receipts: 2, resolutions: 1, receiptsRead: 0, resolutionsRead: 0)
+            askedAtSteadyMs: 0, challenges: 9, outcomes: 3, receipts: 2, resolutions: 1, receiptsRead: 0,
+            resolutionsRead: 0)
         for missing in 0..<4 {
             var state = state()
             state.reach(outcomes: missing == 0 ? 2 : 3)
