@@ -19,12 +19,13 @@ struct DeadLetterTests {
     @Test(
         "whatever a broker took fits into a dead letter, signed",
         arguments: [
-            (key: 10, value: 400_000, headers: [620_000]), (10, 1_000, [1_000_000]), (600_000, 10, []),
-            (10, 1_048_000, []), (10, 10, Array(repeating: 0, count: 90_000)),
+            (key: 10, value: 400_000, header: 620_000, times: 1), (10, 1_000, 1_000_000, 1), (600_000, 10, 0, 0),
+            (10, 1_048_000, 0, 0), (10, 10, 0, 90_000),
         ])
-    func fits(key: Int, value: Int, headers: [Int]) {
+    func fits(key: Int, value: Int, header: Int, times: Int) {
         let record = read(
-            key: key, value: value, headers: headers.map { RecordHeader("x", Array(repeating: 2, count: $0)) })
+            key: key, value: value,
+            headers: Array(repeating: RecordHeader("x", Array(repeating: 2, count: header)), count: times))
         let letter = signer.deadLetter(
             record, reason: "json", detail: "e" + String(repeating: "\u{301}", count: 1_000_000))
         #expect(letter.byteCount < 600_000)
