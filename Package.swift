@@ -182,7 +182,8 @@ let package = Package(
         tests(
             of: "DispatcherWorker",
             [
-                "ChallengeModel", "KafkaClient", "PushGateway", "ServiceSupport", .metrics, .nioCore, .serviceLifecycle,
+                "ChallengeModel", "KafkaClient", "PushGateway", "ServiceSupport", .crypto, .metrics, .nioCore,
+                .serviceLifecycle,
             ]),
         tests(of: "AckTracker", ["ChallengeModel", "KafkaClient", "ServiceSupport"]),
         tests(of: "DeviceKit", [.asyncHTTPClient, .crypto, .hummingbird, .httpTypes, .nioCore]),
