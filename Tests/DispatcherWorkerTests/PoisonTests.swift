@@ -10,7 +10,7 @@ import Testing
 
 @Suite("records that are not what they should be", .serialized, .timeLimit(.minutes(3)))
 struct PoisonTests {
-    static let good = 2000
+    static let good = 5000
 
     @Test("each has an outcome or a dead letter that says why, and the lane is as fast as without them")
     func everyKind() async throws {

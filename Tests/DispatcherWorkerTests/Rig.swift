@@ -23,28 +23,29 @@ final class ScriptedSender: PushSending {
     }
 
     private struct State {
+        var script: @Sendable (Push) -> Reply
         var pushes: [Push] = []
         var held: [(Push, @Sendable (PushAnswer) -> Void)] = []
         var credentials: [String: ProviderCredential] = [:]
         var isFull = false
     }
 
-    private let state = Mutex(State())
-    private let script: Mutex<@Sendable (Push) -> Reply>
+    // The closure in a struct: a `Mutex` of a closure wraps it anew at each `withLock`, until the stack does not hold them.
+    private let state: Mutex<State>
 
     init(_ script: @escaping @Sendable (Push) -> Reply = { _ in .answer(ScriptedSender.accepted()) }) {
-        self.script = Mutex(script)
+        state = Mutex(State(script: script))
     }
 
     static func accepted() -> PushAnswer {
         PushAnswer(disposition: .accepted, status: 200, sentAtMs: Moment.now().epochMs)
     }
 
-    func set(_ script: @escaping @Sendable (Push) -> Reply) { self.script.withLock { $0 = script } }
+    func set(_ script: @escaping @Sendable (Push) -> Reply) { state.withLock { $0.script = script } }
 
     func send(_ push: Push, completion: @escaping @Sendable (PushAnswer) -> Void) {
         state.withLock { $0.pushes.append(push) }
-        switch script.withLock({ $0 })(push) {
+        switch state.withLock({ $0.script })(push) {
         case .answer(let answer): completion(answer)
         case .pass(let other): other.send(push, completion: completion)
         case .hold: state.withLock { $0.held.append((push, completion)) }
