@@ -13,13 +13,11 @@ struct ConsequenceWriterTests {
     enum Obstacle: CaseIterable {
         case down
         case rightNotGranted
-        case topicMissing
 
         var faults: (begin: EmbeddedBroker.Fault, end: EmbeddedBroker.Fault?) {
             switch self {
             case .down: (.brokerDown(1), .brokerUp(1))
             case .rightNotGranted: (.requestErrors(apiKey: 0, codes: [29]), nil)
-            case .topicMissing: (.requestErrors(apiKey: 0, codes: [3]), nil)
             }
         }
     }
