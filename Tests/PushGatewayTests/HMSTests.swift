@@ -105,7 +105,8 @@ struct HMSTests {
     @Test(
         "a message that is too long is cut between two characters, its double escapes counted",
         arguments: RequestTests.longMessages)
-    func shortened(message: String, most: Int) throws {
+    func shortened(long: RequestTests.LongMessage) throws {
+        let (message, most) = (long.text, long.most)
         var push = Rig.push(.hms)
         push.message = message
         let request = OutboundRequest(capacity: 64, expiresAtMs: 0, deadline: .now()) { _, _ in }

@@ -127,18 +127,28 @@ struct RequestTests {
         #expect(throws: UnfitPush(reason: "PayloadTooLarge")) { try apns(push) }
     }
 
-    /// Each with the most bytes that one of its characters takes up, escaped twice.
-    static let longMessages: [(String, Int)] = [
-        (String(repeating: "👩‍👩‍👧‍👦", count: 256), 25), (String(repeating: "x", count: 5000), 1),
-        (String(repeating: "\"\\", count: 1500), 4), (String(repeating: "\u{1}\n", count: 1200), 7),
-        (String(repeating: "e\u{301}🇦🇹 ", count: 600), 8),
-        ("Sign in? " + String(repeating: "z\u{335}\u{321}", count: 900), 5),
+    /// `piece` so many times that no provider takes it whole.
+    struct LongMessage: CustomTestStringConvertible {
+        let piece: String
+        let times: Int
+        /// The most bytes that one of its characters takes up, escaped twice.
+        let most: Int
+
+        var text: String { String(repeating: piece, count: times) }
+        var testDescription: String { "\(times) times \(piece.debugDescription)" }
+    }
+    static let longMessages = [
+        LongMessage(piece: "👩‍👩‍👧‍👦", times: 256, most: 25), LongMessage(piece: "x", times: 5000, most: 1),
+        LongMessage(piece: "\"\\", times: 1500, most: 4), LongMessage(piece: "\u{1}\n", times: 1200, most: 7),
+        LongMessage(piece: "e\u{301}🇦🇹 ", times: 600, most: 8),
+        LongMessage(piece: "z\u{335}\u{321}", times: 900, most: 5),
     ]
 
     @Test(
         "a message that does not fit is cut between two of its characters, and no shorter than it must be",
         arguments: longMessages)
-    func shortened(message: String, most: Int) throws {
+    func shortened(long: LongMessage) throws {
+        let (message, most) = (long.text, long.most)
         /// What is left, of `whole` or nothing at all.
         func expectCut(_ text: String?, _ whole: String) throws {
             let text = try #require(text)
