@@ -81,15 +81,17 @@ final class ProviderLane: Sendable {
     private static let stalledMs: Int64 = 2000
 
     /// After `send` exactly one ``leave(_:_:nowMs:)`` must follow.
-    func enter(nowMs: Int64) -> Admission {
+    func enter(expiresAtMs: Int64, nowMs: Int64) -> Admission {
         guard host.enter() else { return .busy }
         let hasShare = host.hasShare
         let admission = withHealth(nowMs) { health -> Admission in
-            let admission = health.breaker.admit(nowMs: nowMs)
+            let admission = health.breaker.admit(expiresAtMs: expiresAtMs, nowMs: nowMs)
             switch admission {
             case .stayAway(let untilMs): return .stayAway(untilMs: untilMs)
             case .send where !health.limit.hasRoom || hasShare && health.limit.isLowered:
-                return .stalled(untilMs: health.breaker.nextReturn(notBeforeMs: nowMs + Self.stalledMs))
+                let nextMs = nowMs + Self.stalledMs
+                return .stalled(
+                    untilMs: health.breaker.nextReturn(notBeforeMs: nextMs, expiresAtMs: expiresAtMs, nowMs: nowMs))
             case .send, .probe:
                 health.limit.enter(nowMs: nowMs)
                 return .send(Pass(enteredMs: nowMs, isProbe: admission == .probe))

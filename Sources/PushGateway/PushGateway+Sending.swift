@@ -47,7 +47,7 @@ extension PushGateway {
     private func sendAPNs(
         _ push: Push, _ token: ProviderToken?, _ lane: ProviderLane, _ nowMs: Int64, _ once: Completion
     ) {
-        guard let pass = enter(lane, nowMs, once) else { return }
+        guard let pass = enter(lane, push, nowMs, once) else { return }
         let pushID = push.pushID
         let registeredAtMs = push.registeredAtMs
         let request = request(push, capacity: 1280, isProbe: pass.isProbe, nowMs) { [self] request, end in
@@ -90,7 +90,7 @@ extension PushGateway {
 
     private func sendWithAccessToken(_ push: Push, _ way: OAuthWay, _ nowMs: Int64, _ once: Completion) {
         let (token, lane) = (way.token, way.lane)
-        guard let pass = enter(lane, nowMs, once) else { return }
+        guard let pass = enter(lane, push, nowMs, once) else { return }
         let request = request(push, capacity: 1280, isProbe: pass.isProbe, nowMs) { [self] request, end in
             let nowMs = clock.nowMs()
             guard end == .answered else { return finish(.withoutAnswer(end), request, lane, pass, nowMs, once) }
@@ -132,12 +132,17 @@ extension PushGateway {
     // MARK: Shared
 
     /// Nil when it was answered already.
-    private func enter(_ lane: ProviderLane, _ nowMs: Int64, _ once: Completion) -> ProviderLane.Pass? {
-        switch lane.enter(nowMs: nowMs) {
+    private func enter(
+        _ lane: ProviderLane, _ push: Push, _ nowMs: Int64, _ once: Completion
+    ) -> ProviderLane.Pass? {
+        switch lane.enter(expiresAtMs: push.expiresAtMs, nowMs: nowMs) {
         case .send(let pass): return pass
         case .busy: once.call(deferred("busy", untilMs: nowMs + 250))
-        case .stalled(let untilMs): once.call(deferred("stalled", untilMs: untilMs))
-        case .stayAway(let untilMs): once.call(deferred("circuit-open", untilMs: max(untilMs, nowMs + 100)))
+        // Each has a turn of its own in the row.
+        case .stalled(let untilMs):
+            once.call(PushAnswer(disposition: .deferred, reason: "stalled", retryAtMs: untilMs))
+        case .stayAway(let untilMs):
+            once.call(PushAnswer(disposition: .deferred, reason: "circuit-open", retryAtMs: max(untilMs, nowMs + 100)))
         }
         return nil
     }

@@ -9,7 +9,8 @@ public struct DeliveryAudit: Sendable, CustomStringConvertible {
     public private(set) var pushed: Set<String> = []
     /// Challenges with a receipt.
     public private(set) var confirmed: Set<String> = []
-    public private(set) var resolved: [String: [ResolutionStatus]] = [:]
+    /// Different ones of each challenge. A killed Producer's successor sends again what was not marked as sent, the same in every byte.
+    public private(set) var resolved: [String: Set<Resolution>] = [:]
     public private(set) var escalated: Set<String> = []
     /// Units (challenge, device, dispatch, kind) that a provider accepted more than once.
     public private(set) var duplicatedUnits: [String] = []
@@ -47,7 +48,7 @@ public struct DeliveryAudit: Sendable, CustomStringConvertible {
         }
         for record in resolutions {
             let resolution = try Resolution(value: record.value, contentType: ContentType.protobuf.rawValue)
-            resolved[resolution.challengeSid, default: []].append(resolution.status)
+            resolved[resolution.challengeSid, default: []].insert(resolution)
         }
         var accepted: [String: Int] = [:]
         var attempts: [String: Set<String>] = [:]

@@ -5,8 +5,8 @@
 /// Then one probe goes; its end closes the breaker, or opens it for twice as long, up to some seconds: a challenge lives for a minute,
 /// and a probe costs the provider nothing.
 ///
-/// What is kept back is told to come again one after the other, as fast as pushes came when all was well: the end of an outage is no
-/// rush.
+/// What is kept back is told to come again one after the other, half as fast as pushes came when all was well: with the new ones that
+/// is one and a half times as many until the row has passed, and no rush. Whose turn would come too late for its challenge gets none.
 struct CircuitBreaker: Equatable, Sendable {
     enum Event: Equatable, Sendable {
         /// The provider answered and is well, whatever it said about this push.
@@ -36,8 +36,11 @@ struct CircuitBreaker: Equatable, Sendable {
         var probeMs: Int64 = 5000
         /// When to come again while a probe is on its way.
         var whileProbingMs: Int64 = 1000
-        /// Least rate, per second, at which what was kept back comes again.
-        var leastReturns = 50.0
+        /// Rate at which what was kept back comes again, as a share of the usual one; and the least, per second.
+        var returns = 0.5
+        var leastReturns = 10.0
+        /// A longer row begins anew: the clock was set back, or challenges live for days.
+        var longestRowMs: Int64 = 3_600_000
     }
 
     enum State: Equatable, Sendable {
@@ -55,7 +58,8 @@ struct CircuitBreaker: Equatable, Sendable {
     /// Times it opened in a row.
     private var openings = 0
     private var rate = PushRate()
-    /// When the last one that was kept back is to come again, epoch microseconds.
+    /// When the last one that was kept back is to come again, epoch microseconds. The row goes on when the circuit opens once more:
+    /// a second one beside it would double the rate.
     private var lastReturnUs: Int64 = 0
 
     init(settings: Settings = Settings()) { self.settings = settings }
@@ -67,28 +71,37 @@ struct CircuitBreaker: Equatable, Sendable {
         case stayAway(untilMs: Int64)
     }
 
-    mutating func admit(nowMs: Int64) -> Admission {
+    /// - Parameter expiresAtMs: of the challenge.
+    mutating func admit(expiresAtMs: Int64, nowMs: Int64) -> Admission {
+        // While the row is worked off more comes than usual.
+        if lastReturnUs < nowMs * 1000 || rate.perSecond == 0 {
+            rate.count(nowMs: nowMs)
+        } else {
+            rate.rest(nowMs: nowMs)
+        }
         switch state {
         case .closed:
-            rate.count(nowMs: nowMs)
             return .send
         case .open(let untilMs) where nowMs < untilMs:
-            return .stayAway(untilMs: nextReturn(notBeforeMs: untilMs))
+            return .stayAway(untilMs: nextReturn(notBeforeMs: untilMs, expiresAtMs: expiresAtMs, nowMs: nowMs))
         case .probing(let untilMs) where nowMs < untilMs:
-            return .stayAway(untilMs: nextReturn(notBeforeMs: nowMs + settings.whileProbingMs))
+            let nextMs = nowMs + settings.whileProbingMs
+            return .stayAway(untilMs: nextReturn(notBeforeMs: nextMs, expiresAtMs: expiresAtMs, nowMs: nowMs))
         case .open, .probing:
             state = .probing(untilMs: nowMs + settings.probeMs)
             return .probe
         }
     }
 
-    /// One after the other, and none later than ``Settings/longestFaultMs`` after its time.
-    mutating func nextReturn(notBeforeMs: Int64) -> Int64 {
-        let gap = Int64(1_000_000 / max(rate.perSecond, settings.leastReturns))
-        let earliest = notBeforeMs * 1000
-        lastReturnUs = max(lastReturnUs + gap, earliest)
-        if lastReturnUs > earliest + settings.longestFaultMs * 1000 { lastReturnUs = earliest }
-        return lastReturnUs / 1000
+    /// A turn at the end of the row; the expiry when that is in the last quarter of what the challenge has left: nobody would have the
+    /// time to answer, and the backend is to know now rather than then.
+    mutating func nextReturn(notBeforeMs: Int64, expiresAtMs: Int64, nowMs: Int64) -> Int64 {
+        let gap = Int64(1_000_000 / max(rate.perSecond * settings.returns, settings.leastReturns))
+        var turnUs = max(lastReturnUs + gap, notBeforeMs * 1000)
+        if turnUs > (notBeforeMs + settings.longestRowMs) * 1000 { turnUs = notBeforeMs * 1000 }
+        guard turnUs / 1000 <= expiresAtMs - (expiresAtMs - nowMs) / 4 else { return expiresAtMs }
+        lastReturnUs = turnUs
+        return turnUs / 1000
     }
 
     /// - Returns: true when the state went from closed to open, or back: worth a line in the log.
@@ -136,7 +149,6 @@ struct CircuitBreaker: Equatable, Sendable {
         faultsInARow = 0
         if case .open(let untilMs) = state, untilMs >= nowMs + ms { return false }
         state = .open(untilMs: nowMs + ms)
-        lastReturnUs = 0
         return wasClosed
     }
 }
@@ -147,16 +159,22 @@ struct PushRate: Equatable, Sendable {
     private var sinceMs = Int64.min
     private var counted = 0.0
 
+    /// Counts one; the first second, and the first after a long quiet, says all that is known.
     mutating func count(nowMs: Int64) {
         if sinceMs == .min { sinceMs = nowMs }
         let elapsed = Double(nowMs - sinceMs)
         if elapsed >= 1000 {
             let measured = counted * 1000 / elapsed
-            // A first second, or the first after a long quiet, says all that is known.
             perSecond = perSecond == 0 || elapsed > 10_000 ? measured : perSecond * 0.7 + measured * 0.3
             sinceMs = nowMs
             counted = 0
         }
         counted += 1
+    }
+
+    /// Until now it was not counted.
+    mutating func rest(nowMs: Int64) {
+        sinceMs = nowMs
+        counted = 0
     }
 }
