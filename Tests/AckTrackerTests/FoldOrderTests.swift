@@ -1,5 +1,6 @@
 import ChallengeModel
 import Foundation
+import TestSupport
 import Testing
 
 @testable import AckTracker

@@ -1,4 +1,5 @@
 import ChallengeModel
+import TestSupport
 import Testing
 
 @testable import AckTracker

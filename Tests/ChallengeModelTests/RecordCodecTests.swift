@@ -1,6 +1,7 @@
 import ChallengeModel
 import Foundation
 import SwiftProtobuf
+import TestSupport
 import Testing
 
 @Suite("Records")

@@ -1,4 +1,5 @@
 import KafkaClient
+import TestSupport
 import Testing
 
 @Suite("The offset ledger")
@@ -43,7 +44,7 @@ struct OffsetLedgerTests {
 
     @Test("agrees with a naive model over random histories with gaps", arguments: 0..<200)
     func model(seed: Int) {
-        var generator = SystemRandom(seed: UInt64(seed))
+        var generator = SeededGenerator(seed: UInt64(seed))
         var ledger = OffsetLedger(start: 100)
         var taken: [Int64] = []
         var done: Set<Int64> = []
@@ -68,17 +69,6 @@ struct OffsetLedgerTests {
                 #expect(ledger.committable == next)
             }
         }
-    }
-}
-
-struct SystemRandom: RandomNumberGenerator {
-    private var state: UInt64
-    init(seed: UInt64) { state = seed &* 0x9e37_79b9_7f4a_7c15 &+ 1 }
-    mutating func next() -> UInt64 {
-        state ^= state << 13
-        state ^= state >> 7
-        state ^= state << 17
-        return state
     }
 }
 

@@ -3,6 +3,7 @@ import ChallengeModel
 import ChallengeStore
 import Crypto
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Producer
@@ -19,18 +20,6 @@ struct FuzzTests {
     /// of broken input may.
     static let client = HTTPClient(configuration: HTTPClient.Configuration())
 
-    struct Generator: RandomNumberGenerator {
-        var state: UInt64
-
-        mutating func next() -> UInt64 {
-            state &+= 0x9E37_79B9_7F4A_7C15
-            var z = state
-            z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-            z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-            return z ^ (z >> 31)
-        }
-    }
-
     @Test("no crash, no 5xx but the documented 503, always a body of the API's form")
     func random() async throws {
         print("fuzz: seed \(Self.seed), \(Self.seconds) s")
@@ -46,7 +35,7 @@ struct FuzzTests {
                 for worker in 0..<4 {
                     group.addTask {
                         var input = FuzzInput(
-                            generator: Generator(state: Self.seed &+ UInt64(worker)), service: service,
+                            generator: SeededGenerator(seed: Self.seed &+ UInt64(worker)), service: service,
                             phone: phone, challenge: challenge, answer: answer, account: producer.account)
                         var counts: [Int: Int] = [:]
                         while ContinuousClock.now < end {
@@ -93,7 +82,7 @@ struct FuzzInput {
         }
     }
 
-    var generator: FuzzTests.Generator
+    var generator: SeededGenerator
     let service: String
     let phone: TestDevice
     let challenge: String
@@ -101,7 +90,7 @@ struct FuzzInput {
     let account: (sid: AccountSID, authToken: String)
 
     init(
-        generator: FuzzTests.Generator, service: String, phone: TestDevice, challenge: String, answer: String,
+        generator: SeededGenerator, service: String, phone: TestDevice, challenge: String, answer: String,
         account: AccountCredentials
     ) {
         self.generator = generator

@@ -1,4 +1,5 @@
 import ChallengeModel
+import TestSupport
 import Testing
 
 @testable import ChallengeStore
@@ -101,7 +102,7 @@ struct RelayLanesTests {
     @Test(
         "rows of a key go in their order and each is acknowledged once, whatever fails and whenever", arguments: 0..<50)
     func random(seed: UInt64) {
-        var random = Seeded(state: seed)
+        var random = SeededGenerator(seed: seed)
         var outbox = Outbox()
         var window = RelayWindow(sendReserveMs: 10, lanes: outbox.lanes)
         var keys: [Int64: String] = [:]
@@ -144,18 +145,5 @@ struct RelayLanesTests {
         #expect(outbox.free.isEmpty && window.held == 0)
         for (key, ids) in done { #expect(ids == keys.filter { $0.value == key }.keys.sorted(), "\(key)") }
         #expect(done.values.reduce(0) { $0 + $1.count } == 300)
-    }
-
-    /// SplitMix64.
-    private struct Seeded: RandomNumberGenerator {
-        var state: UInt64
-
-        mutating func next() -> UInt64 {
-            state &+= 0x9e37_79b9_7f4a_7c15
-            var z = state
-            z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-            z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-            return z ^ (z >> 31)
-        }
     }
 }
