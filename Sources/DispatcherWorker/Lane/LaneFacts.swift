@@ -23,7 +23,7 @@ struct LaneFacts: Sendable {
     private var confirmed: FingerprintSet
     private var overtaken: FingerprintSet
     private var background: FingerprintSet
-    private var changes: [UInt64: DeviceChange] = [:]
+    private var changes: [UInt64: (change: DeviceChange, untilMs: Int64)] = [:]
     private var changeOrder: Deque<(device: UInt64, untilMs: Int64)> = []
 
     init(doneBytes: Int, factBytes: Int) {
@@ -51,7 +51,8 @@ struct LaneFacts: Sendable {
         background.expire(nowMs: nowMs)
         while let first = changeOrder.first, first.untilMs <= nowMs || changeOrder.count > Self.maxChanges {
             changeOrder.removeFirst()
-            if !changeOrder.contains(where: { $0.device == first.device }) { changes[first.device] = nil }
+            // A later change of the same device keeps it.
+            if let latest = changes[first.device], latest.untilMs <= first.untilMs { changes[first.device] = nil }
         }
     }
 
@@ -99,7 +100,7 @@ struct LaneFacts: Sendable {
 
     mutating func change(_ changed: DeviceChanged, nowMs: Int64) {
         let device = Fingerprint.device(challenge: changed.challengeSid, factor: changed.factorSid)
-        var change = changes[device] ?? DeviceChange(isGone: false, registration: nil)
+        var change = changes[device]?.change ?? DeviceChange(isGone: false, registration: nil)
         if changed.gone {
             change.isGone = true
         } else if changed.hasTarget {
@@ -108,7 +109,7 @@ struct LaneFacts: Sendable {
                 change.registration = changed.target
             }
         }
-        changes[device] = change
+        changes[device] = (change, nowMs + Self.keepMs)
         changeOrder.append((device, nowMs + Self.keepMs))
     }
 
@@ -167,7 +168,7 @@ struct LaneFacts: Sendable {
                 case .resend: false
                 }
             }()
-        if let change = changes[device] {
+        if let change = changes[device]?.change {
             facts.isGone = change.isGone
             facts.registration = change.registration
         }
