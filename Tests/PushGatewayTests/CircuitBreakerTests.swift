@@ -213,16 +213,24 @@ struct CircuitBreakerTests {
         #expect(breaker.state == .open(untilMs: 2000))
     }
 
-    @Test("reconnecting waits 50 to 100 ms, then twice that, up to 10 s, and not at all after a success")
+    @Test("reconnecting waits 50 to 100 ms, then twice that, up to 5 s, and not at all after a success")
     func backoff() {
         var backoff = ReconnectBackoff()
-        let now = NIODeadline.uptimeNanoseconds(1_000_000_000)
+        var now = NIODeadline.uptimeNanoseconds(1_000_000_000)
         for (random, expected) in [(0.0, 50), (0.999, 199), (0.0, 200), (0.0, 400)] {
             backoff.failed(now: now, random: random)
             #expect((backoff.readyAt - now).nanoseconds / 1_000_000 == Int64(expected))
+            // Eight connections are lost together, and are one failure.
+            for _ in 0..<8 { backoff.failed(now: now + .milliseconds(1), random: 0.999) }
+            #expect((backoff.readyAt - now).nanoseconds / 1_000_000 == Int64(expected))
+            now = backoff.readyAt
         }
-        for _ in 0..<100 { backoff.failed(now: now, random: 0.999) }
-        #expect(backoff.readyAt - now <= .seconds(10))
+        for _ in 0..<100 {
+            backoff.failed(now: now, random: 0.999)
+            #expect(backoff.readyAt - now <= .seconds(5))
+            now = backoff.readyAt
+        }
+        #expect(.milliseconds(CircuitBreaker.Settings().longestMs) > ReconnectBackoff.most)
         backoff.succeeded()
         #expect(backoff == ReconnectBackoff())
     }
