@@ -32,7 +32,7 @@ final class CredentialRoute: Sendable {
     var openCircuits: Int { lanes.count { $0.isKeptBack } }
 
     /// The lower of its lanes' limits of what may be outstanding; nil: it has none.
-    func limit(nowMs: Int64) -> (Platform, Int)? {
+    var limit: (Platform, Int)? {
         let platform: Platform
         switch provider {
         case .apns: platform = .apn
@@ -40,7 +40,7 @@ final class CredentialRoute: Sendable {
         case .hms: platform = .hms
         case .faulty: return nil
         }
-        return lanes.map { $0.limit(nowMs: nowMs) }.min().map { (platform, $0) }
+        return lanes.map(\.limit).min().map { (platform, $0) }
     }
 
     /// Ends when what is outstanding has ended.

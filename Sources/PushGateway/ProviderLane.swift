@@ -64,6 +64,7 @@ final class ProviderLane: Sendable {
 
     /// One push on its way.
     struct Pass {
+        /// Of the steady clock.
         var enteredMs: Int64
         /// Its end decides whether the circuit closes.
         var isProbe: Bool
@@ -72,29 +73,36 @@ final class ProviderLane: Sendable {
     enum Admission {
         case send(Pass)
         case busy
-        /// The limit is lowered, and reached.
+        /// The limit is lowered, and reached. Epoch milliseconds; the challenge's expiry when there is no turn for it.
         case stalled(untilMs: Int64)
+        /// Likewise.
         case stayAway(untilMs: Int64)
     }
 
     /// A push that the limit keeps back comes again after this, one after the other.
     private static let stalledMs: Int64 = 2000
 
-    /// After `send` exactly one ``leave(_:_:nowMs:)`` must follow.
-    func enter(expiresAtMs: Int64, nowMs: Int64) -> Admission {
+    /// After `send` exactly one ``leave(_:_:)`` must follow.
+    func enter(_ push: Push) -> Admission {
         guard host.enter() else { return .busy }
         let hasShare = host.hasShare
-        let admission = withHealth(nowMs) { health -> Admission in
-            let admission = health.breaker.admit(expiresAtMs: expiresAtMs, nowMs: nowMs)
+        // From the steady clock to the wall's.
+        let steadyMs = clock.steadyMs()
+        let shiftMs = clock.nowMs() - steadyMs
+        let turning = ReturnRow.Push(
+            isFirst: push.kind == .visible && !push.dispatchID.hasPrefix("t"), isOnlyNow: push.kind == .background,
+            expiresAtMs: push.expiresAtMs - shiftMs)
+        func epoch(_ untilMs: Int64?) -> Int64 { untilMs.map { $0 + shiftMs } ?? push.expiresAtMs }
+        let admission = withHealth(steadyMs) { health -> Admission in
+            let admission = health.breaker.admit(turning, nowMs: steadyMs)
             switch admission {
-            case .stayAway(let untilMs): return .stayAway(untilMs: untilMs)
+            case .stayAway(let untilMs): return .stayAway(untilMs: epoch(untilMs))
             case .send where !health.limit.hasRoom || hasShare && health.limit.isLowered:
-                let nextMs = nowMs + Self.stalledMs
-                return .stalled(
-                    untilMs: health.breaker.nextReturn(notBeforeMs: nextMs, expiresAtMs: expiresAtMs, nowMs: nowMs))
+                let nextMs = steadyMs + Self.stalledMs
+                return .stalled(untilMs: epoch(health.breaker.turn(turning, notBeforeMs: nextMs, nowMs: steadyMs)))
             case .send, .probe:
-                health.limit.enter(nowMs: nowMs)
-                return .send(Pass(enteredMs: nowMs, isProbe: admission == .probe))
+                health.limit.enter(nowMs: steadyMs)
+                return .send(Pass(enteredMs: steadyMs, isProbe: admission == .probe))
             }
         }
         if case .send = admission { return admission }
@@ -102,8 +110,9 @@ final class ProviderLane: Sendable {
         return admission
     }
 
-    func leave(_ event: CircuitBreaker.Event, _ pass: Pass, nowMs: Int64) {
+    func leave(_ event: CircuitBreaker.Event, _ pass: Pass) {
         host.leave()
+        let nowMs = clock.steadyMs()
         let (hasChanged, state) = withHealth(nowMs) { health in
             health.limit.leave(event, enteredMs: pass.enteredMs, nowMs: nowMs)
             let hasChanged = health.breaker.record(event, wasProbe: pass.isProbe, nowMs: nowMs)
@@ -143,7 +152,7 @@ final class ProviderLane: Sendable {
     var isKeptBack: Bool { health.withLock { $0.breaker.state != .closed } }
 
     /// Most that may be outstanding now.
-    func limit(nowMs: Int64) -> Int { withHealth(nowMs) { $0.limit.limit } }
+    var limit: Int { withHealth(clock.steadyMs()) { $0.limit.limit } }
 
     func submit(_ request: OutboundRequest) {
         if pools.count == 1 { return pools[0].submit(request) }

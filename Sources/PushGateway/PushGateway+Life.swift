@@ -236,12 +236,12 @@ public final class PushGateway: Sendable {
     public var isFull: Bool {
         guard hostLimits.contains(where: { $0.isFull }) else { return false }
         // Where everybody waits nothing comes by that would show a provider that hangs.
-        let nowMs = clock.nowMs()
+        let nowMs = clock.steadyMs()
         let lastMs = lastLookMs.load(ordering: .relaxed)
-        if abs(nowMs - lastMs) >= 100,
+        if nowMs - lastMs >= 100,
             lastLookMs.compareExchange(expected: lastMs, desired: nowMs, ordering: .relaxed).exchanged
         {
-            for route in routes.withLock({ Array($0.bySID.values) }) { _ = route.limit(nowMs: nowMs) }
+            for route in routes.withLock({ Array($0.bySID.values) }) { _ = route.limit }
         }
         return hostLimits.contains { $0.isFull }
     }
@@ -258,10 +258,9 @@ public final class PushGateway: Sendable {
         statistics.timeouts = counters.timeouts.load(ordering: .relaxed)
         let routes = routes.withLock { Array($0.bySID.values) }
         statistics.openCircuits = routes.reduce(0) { $0 + $1.openCircuits }
-        let nowMs = clock.nowMs()
         let most = hostLimits.map(\.share).max() ?? 0
         statistics.inFlightLimits = [.apn: most, .fcm: most, .hms: most]
-        for case let (platform, limit)? in routes.map({ $0.limit(nowMs: nowMs) }) {
+        for case let (platform, limit)? in routes.map(\.limit) {
             statistics.inFlightLimits[platform] = min(statistics.inFlightLimits[platform] ?? most, limit)
         }
         return statistics

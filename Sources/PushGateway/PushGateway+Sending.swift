@@ -47,7 +47,7 @@ extension PushGateway {
     private func sendAPNs(
         _ push: Push, _ token: ProviderToken?, _ lane: ProviderLane, _ nowMs: Int64, _ once: Completion
     ) {
-        guard let pass = enter(lane, push, nowMs, once) else { return }
+        guard let pass = enter(lane, push, once) else { return }
         let pushID = push.pushID
         let registeredAtMs = push.registeredAtMs
         let request = request(push, capacity: 1280, isProbe: pass.isProbe, nowMs) { [self] request, end in
@@ -67,12 +67,12 @@ extension PushGateway {
         do throws(UnfitPush) {
             try APNsRequest.write(push, to: request)
         } catch {
-            return refuse(error, lane, pass, nowMs, once)
+            return refuse(error, lane, pass, once)
         }
         do {
             request.authorization = try token?.bearer(nowMs: nowMs)
         } catch {
-            lane.leave(.credentialFault, pass, nowMs: nowMs)
+            lane.leave(.credentialFault, pass)
             return once.call(PushAnswer(disposition: .credentialFault, reason: "bad-key"))
         }
         lane.submit(request)
@@ -90,7 +90,7 @@ extension PushGateway {
 
     private func sendWithAccessToken(_ push: Push, _ way: OAuthWay, _ nowMs: Int64, _ once: Completion) {
         let (token, lane) = (way.token, way.lane)
-        guard let pass = enter(lane, push, nowMs, once) else { return }
+        guard let pass = enter(lane, push, once) else { return }
         let request = request(push, capacity: 1280, isProbe: pass.isProbe, nowMs) { [self] request, end in
             let nowMs = clock.nowMs()
             guard end == .answered else { return finish(.withoutAnswer(end), request, lane, pass, nowMs, once) }
@@ -110,7 +110,7 @@ extension PushGateway {
         do throws(UnfitPush) {
             try way.write(push, nowMs, request)
         } catch {
-            return refuse(error, lane, pass, nowMs, once)
+            return refuse(error, lane, pass, once)
         }
         token.bearer { [self] outcome in
             switch outcome {
@@ -119,7 +119,7 @@ extension PushGateway {
                 lane.submit(request)
             case .unavailable(let retryAtMs, let refused):
                 let nowMs = clock.nowMs()
-                lane.leave(.neutral, pass, nowMs: nowMs)
+                lane.leave(.neutral, pass)
                 if let refused {
                     once.call(PushAnswer(disposition: .credentialFault, reason: refused))
                 } else {
@@ -132,17 +132,15 @@ extension PushGateway {
     // MARK: Shared
 
     /// Nil when it was answered already.
-    private func enter(
-        _ lane: ProviderLane, _ push: Push, _ nowMs: Int64, _ once: Completion
-    ) -> ProviderLane.Pass? {
-        switch lane.enter(expiresAtMs: push.expiresAtMs, nowMs: nowMs) {
+    private func enter(_ lane: ProviderLane, _ push: Push, _ once: Completion) -> ProviderLane.Pass? {
+        switch lane.enter(push) {
         case .send(let pass): return pass
-        case .busy: once.call(deferred("busy", untilMs: nowMs + 250))
+        case .busy: once.call(deferred("busy", untilMs: clock.nowMs() + 250))
         // Each has a turn of its own in the row.
         case .stalled(let untilMs):
             once.call(PushAnswer(disposition: .deferred, reason: "stalled", retryAtMs: untilMs))
         case .stayAway(let untilMs):
-            once.call(PushAnswer(disposition: .deferred, reason: "circuit-open", retryAtMs: max(untilMs, nowMs + 100)))
+            once.call(PushAnswer(disposition: .deferred, reason: "circuit-open", retryAtMs: untilMs))
         }
         return nil
     }
@@ -165,9 +163,9 @@ extension PushGateway {
     }
 
     private func refuse(
-        _ unfit: UnfitPush, _ lane: ProviderLane, _ pass: ProviderLane.Pass, _ nowMs: Int64, _ once: Completion
+        _ unfit: UnfitPush, _ lane: ProviderLane, _ pass: ProviderLane.Pass, _ once: Completion
     ) {
-        lane.leave(.neutral, pass, nowMs: nowMs)
+        lane.leave(.neutral, pass)
         let disposition: Disposition = unfit.reason == "no-background" ? .dropped : .rejected
         once.call(PushAnswer(disposition: disposition, reason: unfit.reason))
     }
@@ -176,7 +174,7 @@ extension PushGateway {
         _ verdict: Verdict, _ request: OutboundRequest, _ lane: ProviderLane, _ pass: ProviderLane.Pass, _ nowMs: Int64,
         _ once: Completion
     ) {
-        lane.leave(verdict.health, pass, nowMs: nowMs)
+        lane.leave(verdict.health, pass)
         once.call(
             PushAnswer(
                 disposition: verdict.disposition, reason: verdict.reason, status: request.status,

@@ -113,7 +113,7 @@ struct ProviderFaultTests {
         }
     }
 
-    @Test("503 for a while: requests never exceed what was asked for, and none come in a rush when it is over")
+    @Test("503 for a while: probes and no more are requests, and everything flows again when it is over")
     func outage() async throws {
         let isOut = Atomic(false)
         var script = ScriptedServer.Script()

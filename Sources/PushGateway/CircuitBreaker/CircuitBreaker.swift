@@ -1,12 +1,11 @@
-/// Whether pushes of one credential to one provider host are sent at all. A value without a clock: times are epoch
-/// milliseconds given by the caller.
+/// Whether pushes of one credential to one provider host are sent at all. A value without a clock: times are milliseconds given by the
+/// caller, of a clock that nobody sets.
 ///
 /// `closed`: sent. `open`: not sent until a time, because of failures in a row, or because the provider said how long to stay away.
 /// Then one probe goes; its end closes the breaker, or opens it for twice as long, up to some seconds: a challenge lives for a minute,
 /// and a probe costs the provider nothing.
 ///
-/// What is kept back is told to come again one after the other, half as fast as pushes came when all was well: with the new ones that
-/// is one and a half times as many until the row has passed, and no rush. Whose turn would come too late for its challenge gets none.
+/// What is kept back is told to come again one after the other (``ReturnRow``): the end of an outage is no rush.
 struct CircuitBreaker: Equatable, Sendable {
     enum Event: Equatable, Sendable {
         /// The provider answered and is well, whatever it said about this push.
@@ -36,11 +35,6 @@ struct CircuitBreaker: Equatable, Sendable {
         var probeMs: Int64 = 5000
         /// When to come again while a probe is on its way.
         var whileProbingMs: Int64 = 1000
-        /// Rate at which what was kept back comes again, as a share of the usual one; and the least, per second.
-        var returns = 0.5
-        var leastReturns = 10.0
-        /// A longer row begins anew: the clock was set back, or challenges live for days.
-        var longestRowMs: Int64 = 3_600_000
     }
 
     enum State: Equatable, Sendable {
@@ -57,10 +51,7 @@ struct CircuitBreaker: Equatable, Sendable {
     private var lastFailureMs = Int64.min / 2
     /// Times it opened in a row.
     private var openings = 0
-    private var rate = PushRate()
-    /// When the last one that was kept back is to come again, epoch microseconds. The row goes on when the circuit opens once more:
-    /// a second one beside it would double the rate.
-    private var lastReturnUs: Int64 = 0
+    private var row = ReturnRow()
 
     init(settings: Settings = Settings()) { self.settings = settings }
 
@@ -68,40 +59,29 @@ struct CircuitBreaker: Equatable, Sendable {
         case send
         /// As ``send``, and its end decides.
         case probe
-        case stayAway(untilMs: Int64)
+        /// Nil: for good, there is no turn for it in its life.
+        case stayAway(untilMs: Int64?)
     }
 
-    /// - Parameter expiresAtMs: of the challenge.
-    mutating func admit(expiresAtMs: Int64, nowMs: Int64) -> Admission {
-        // While the row is worked off more comes than usual.
-        if lastReturnUs < nowMs * 1000 || rate.perSecond == 0 {
-            rate.count(nowMs: nowMs)
-        } else {
-            rate.rest(nowMs: nowMs)
-        }
+    mutating func admit(_ push: ReturnRow.Push, nowMs: Int64) -> Admission {
+        row.count(push, nowMs: nowMs)
         switch state {
         case .closed:
             return .send
         case .open(let untilMs) where nowMs < untilMs:
-            return .stayAway(untilMs: nextReturn(notBeforeMs: untilMs, expiresAtMs: expiresAtMs, nowMs: nowMs))
+            return .stayAway(untilMs: row.turn(push, notBeforeMs: untilMs, nowMs: nowMs))
         case .probing(let untilMs) where nowMs < untilMs:
             let nextMs = nowMs + settings.whileProbingMs
-            return .stayAway(untilMs: nextReturn(notBeforeMs: nextMs, expiresAtMs: expiresAtMs, nowMs: nowMs))
+            return .stayAway(untilMs: row.turn(push, notBeforeMs: nextMs, nowMs: nowMs))
         case .open, .probing:
             state = .probing(untilMs: nowMs + settings.probeMs)
             return .probe
         }
     }
 
-    /// A turn at the end of the row; the expiry when that is in the last quarter of what the challenge has left: nobody would have the
-    /// time to answer, and the backend is to know now rather than then.
-    mutating func nextReturn(notBeforeMs: Int64, expiresAtMs: Int64, nowMs: Int64) -> Int64 {
-        let gap = Int64(1_000_000 / max(rate.perSecond * settings.returns, settings.leastReturns))
-        var turnUs = max(lastReturnUs + gap, notBeforeMs * 1000)
-        if turnUs > (notBeforeMs + settings.longestRowMs) * 1000 { turnUs = notBeforeMs * 1000 }
-        guard turnUs / 1000 <= expiresAtMs - (expiresAtMs - nowMs) / 4 else { return expiresAtMs }
-        lastReturnUs = turnUs
-        return turnUs / 1000
+    /// A turn for one that is kept back for another reason.
+    mutating func turn(_ push: ReturnRow.Push, notBeforeMs: Int64, nowMs: Int64) -> Int64? {
+        row.turn(push, notBeforeMs: notBeforeMs, nowMs: nowMs)
     }
 
     /// - Returns: true when the state went from closed to open, or back: worth a line in the log.
@@ -150,31 +130,5 @@ struct CircuitBreaker: Equatable, Sendable {
         if case .open(let untilMs) = state, untilMs >= nowMs + ms { return false }
         state = .open(untilMs: nowMs + ms)
         return wasClosed
-    }
-}
-
-/// How many pushes a second come, smoothed over some seconds.
-struct PushRate: Equatable, Sendable {
-    private(set) var perSecond = 0.0
-    private var sinceMs = Int64.min
-    private var counted = 0.0
-
-    /// Counts one; the first second, and the first after a long quiet, says all that is known.
-    mutating func count(nowMs: Int64) {
-        if sinceMs == .min { sinceMs = nowMs }
-        let elapsed = Double(nowMs - sinceMs)
-        if elapsed >= 1000 {
-            let measured = counted * 1000 / elapsed
-            perSecond = perSecond == 0 || elapsed > 10_000 ? measured : perSecond * 0.7 + measured * 0.3
-            sinceMs = nowMs
-            counted = 0
-        }
-        counted += 1
-    }
-
-    /// Until now it was not counted.
-    mutating func rest(nowMs: Int64) {
-        sinceMs = nowMs
-        counted = 0
     }
 }
