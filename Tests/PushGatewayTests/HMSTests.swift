@@ -155,6 +155,25 @@ struct HMSTests {
         }
     }
 
+    @Test("a push whose deadline passed while it waited for an access token does not leave, and blames nobody")
+    func slowToken() async throws {
+        var script = ScriptedServer.Script()
+        script.react = {
+            $0.path == "/token"
+                ? .answer(status: 200, body: #"{"access_token":"t","expires_in":3600}"#, afterMs: 700)
+                : .answer(status: 200, body: #"{"code":"80000000","msg":"Success","requestId":"r"}"#)
+        }
+        try await ScriptedServer.run(script) { server in
+            try await Rig.run(server.url, configure: { $0.deadline = .milliseconds(300) }) { rig in
+                #expect(
+                    await rig.volley(20, inFlight: 20) { _ in Rig.push(.hms) }.summary == ["deferred withdrawn": 20])
+                #expect(server.seen.requests.allSatisfy { $0.path == "/token" })
+                #expect(rig.gateway.statistics.openCircuits == 0)
+                #expect(await rig.volley(20, inFlight: 20) { _ in Rig.push(.hms) }.summary == ["accepted": 20])
+            }
+        }
+    }
+
     @Test("when HMS calls every token bad, none dies of it")
     func allTokensBad() async throws {
         var script = ScriptedServer.Script()

@@ -127,12 +127,18 @@ final class ConnectionPool: @unchecked Sendable {
             swap(&inbox.requests, &arrivals)
             inbox.isWoken = false
         }
+        let now = NIODeadline.now()
         for request in arrivals {
+            // Its access token took so long.
+            guard request.deadline > now else {
+                ended(request, .withdrawn)
+                continue
+            }
             nextDeadline = min(nextDeadline, request.deadline)
             waiting.append(request)
         }
         arrivals.removeAll(keepingCapacity: true)
-        lastArrival = .now()
+        lastArrival = now
         if isAborted { failWaiting() }
         pump()
     }
