@@ -675,7 +675,7 @@ public nonisolated struct DispatchTarget: Sendable {
   /// When this push token was registered; compared with the time that APNs gives beside 410.
   public var registeredAtMs: Int64 = 0
 
-  /// Background pushes that the whole challenge may use on this device.
+  /// Background pushes that the challenge may use on this device: in all, or in an attempt of the ack tracker what is left of them.
   public var backgroundBudget: UInt32 = 0
 
   /// The device said that it shows no notifications.

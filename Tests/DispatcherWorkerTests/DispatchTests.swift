@@ -277,8 +277,9 @@ struct DispatchTests {
         try await Rig.with { rig in
             let sender = ScriptedSender()
             let running = try rig.service(sender)
-            let target = Samples.target(platform: .apn, budget: 2)
-            for id in ["c", "t1", "t2"] {
+            // Of an attempt it is what the tracker knows to be left.
+            for (id, budget) in [("c", UInt32(2)), ("t1", 1), ("t2", 0)] {
+                let target = Samples.target(platform: .apn, budget: budget)
                 try await rig.write([Samples.dispatch(1, id: id, targets: [target], background: true)])
                 try await eventually("\(id) is recorded") {
                     rig.outcomes.contains { $0.dispatchID == id && $0.kind == .visible }

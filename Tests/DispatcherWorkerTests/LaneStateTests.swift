@@ -48,6 +48,23 @@ struct LaneStateTests {
         RecordPosition(topicPartition: TopicPartition(topic: "beckon.outcomes", partition: 0), offset: offset)
     }
 
+    @Test("a background push that no provider took is not counted, one that may have arrived is")
+    func background() throws {
+        for (disposition, isCounted) in [(Disposition.deferred, false), (.accepted, true), (.unknown, true)] {
+            var state = state()
+            func take(_ offset: Int64, _ id: String) -> [(UInt64, Push)] {
+                let dispatch = Samples.dispatch(
+                    1, id: id, targets: [Samples.target(platform: .apn, budget: 1)], expiresAtMs: 1_060_000,
+                    background: true)
+                return sends(state.take(record(offset), .dispatch(Samples.checked(dispatch)), now: now))
+            }
+            let first = try #require(take(0, "c").first { $0.1.kind == .background })
+            _ = state.answered(first.0, PushAnswer(disposition: disposition, retryAtMs: 1_050_000), now: now)
+            let resend = take(1, "n:NT0300000000000000000000000000aaaa")
+            #expect(resend.map(\.1.kind) == (isCounted ? [.visible] : [.visible, .background]))
+        }
+    }
+
     @Test("a record is done when the outcome of each of its pushes is acknowledged, not before")
     func done() throws {
         var state = state()

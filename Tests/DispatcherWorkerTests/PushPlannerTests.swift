@@ -118,6 +118,21 @@ struct PushPlannerTests {
         #expect(plan.allSatisfy { $0.decision == .push })
     }
 
+    @Test("a resend counts what the challenge used already, an attempt has what is left")
+    func backgroundLeft() throws {
+        var facts = DeviceFacts()
+        facts.backgroundUsed = 1
+        func kinds(_ id: DispatchID) -> [PushKind] {
+            PushPlanner.plan(
+                Samples.target(platform: .apn, budget: 1),
+                of: Samples.dispatch(1, id: id.description, expiresAtMs: 2000, background: true), id: id, facts: facts,
+                nowMs: 0
+            ).map(\.kind)
+        }
+        #expect(kinds(.attempt(1)) == [.visible, .background])
+        #expect(kinds(try #require(DispatchID("n:NT0300000000000000000000000000aaaa"))) == [.visible])
+    }
+
     @Test("of an alert that is done and a background push that is not, the second is sent")
     func half() {
         var facts = DeviceFacts()

@@ -135,7 +135,7 @@ struct LaneFacts: Sendable {
         if let id = DispatchID(outcome.dispatchID) {
             see(id, device: device, expiresAtMs: outcome.expiresAtMs, nowMs: nowMs)
         }
-        if outcome.kind == .background, outcome.disposition == .accepted || outcome.disposition == .unknown {
+        if outcome.usesBackground {
             useBackground(device: device, expiresAtMs: outcome.expiresAtMs, nowMs: nowMs)
         }
     }
@@ -179,6 +179,11 @@ struct LaneFacts: Sendable {
         facts.backgroundUsed = backgroundUsed(device: device)
         return facts
     }
+}
+
+extension PushOutcome {
+    /// A background push that the device may have got.
+    var usesBackground: Bool { kind == .background && (disposition == .accepted || disposition == .unknown) }
 }
 
 /// Reasons of our own in outcomes.

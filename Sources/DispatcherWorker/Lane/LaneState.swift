@@ -250,9 +250,6 @@ struct LaneState: Sendable {
                     record: record, fingerprint: fingerprint, device: device, dispatch: checked, push: push,
                     attempts: isHeld ? 0 : 1, sentAtSteadyMs: isHeld ? nil : now.steadyMs)
                 unanswered.insert(fingerprint)
-                if planned.kind == .background {
-                    facts.useBackground(device: device, expiresAtMs: dispatch.expiresAtMs, nowMs: now.epochMs)
-                }
                 if isHeld {
                     wait(id, device: device, untilSteadyMs: now.steadyMs)
                     steps.append(.held)
@@ -320,6 +317,9 @@ struct LaneState: Sendable {
         unanswered.remove(unit.fingerprint)
         let outcome = builder.outcome(answer, of: unit.push, in: unit.dispatch, nowMs: now.epochMs)
         if outcome.disposition == .dropped { steps.append(.dropped(outcome.dropReason)) }
+        if outcome.usesBackground {
+            facts.useBackground(device: unit.device, expiresAtMs: outcome.expiresAtMs, nowMs: now.epochMs)
+        }
         steps.append(
             write(
                 .outcome(outcome, traceparent: unit.dispatch.traceparent), record: unit.record, unit: unit.fingerprint))

@@ -47,7 +47,7 @@ enum PushPlanner {
             target.backgroundBudget = recorded.backgroundBudget
         }
         var kinds: [PushKind] = [.visible]
-        if hasBackgroundPush(target, of: dispatch, facts: facts) { kinds.append(.background) }
+        if hasBackgroundPush(target, of: dispatch, id: id, facts: facts) { kinds.append(.background) }
         // Said first: what was pushed before a restart and has expired since was not dropped for its expiry.
         if kinds.allSatisfy(facts.done.contains) { return [drop(.alreadyDone)] }
         if let reason = reasonToDrop(dispatch, id: id, facts: facts, nowMs: nowMs) { return [drop(reason)] }
@@ -102,9 +102,11 @@ enum PushPlanner {
     }
 
     private static func hasBackgroundPush(
-        _ target: DispatchTarget, of dispatch: ChallengeDispatch, facts: DeviceFacts
+        _ target: DispatchTarget, of dispatch: ChallengeDispatch, id: DispatchID, facts: DeviceFacts
     ) -> Bool {
-        target.platform == .apn && dispatch.backgroundAllowed
-            && (facts.done.contains(.background) || facts.backgroundUsed < Int(target.backgroundBudget))
+        // An attempt's budget is what the tracker knows to be left, the others' is the whole challenge's.
+        let used = id.isAttempt ? 0 : facts.backgroundUsed
+        return target.platform == .apn && dispatch.backgroundAllowed
+            && (facts.done.contains(.background) || used < Int(target.backgroundBudget))
     }
 }
