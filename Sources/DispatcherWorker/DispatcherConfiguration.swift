@@ -27,7 +27,7 @@ public struct DispatcherConfiguration: Sendable {
     public var drainBound: Duration
     /// How long the outcomes of a drain may take to be acknowledged.
     public var flushBound: Duration = .seconds(1)
-    /// A loop that stands still, or a push without an answer, for this long ends the process.
+    /// A loop that stands still, or a push without an answer, for this long ends the process. Longer than a push's deadline (at most 20 s).
     public var watchdogBound: Duration = .seconds(30)
 
     /// A `deferred` answer is tried once more in the lane when its time comes within this.

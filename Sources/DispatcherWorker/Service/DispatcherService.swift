@@ -150,8 +150,15 @@ public final class DispatcherService: Service {
 
     private func watch() async throws {
         let watchdog = Watchdog(boundMs: configuration.watchdogBound.milliseconds)
-        while (try? await Task.sleep(for: configuration.watchdogBound / 10)) != nil {
+        let interval = configuration.watchdogBound / 10
+        var lastMs = Moment.now().steadyMs
+        var wasLate = false
+        while (try? await Task.sleep(for: interval)) != nil {
             let now = Moment.now().steadyMs
+            // The whole process stood still, and the loops have not had their turn yet. Once: where all is always late one loop may hang.
+            wasLate = !wasLate && now - lastMs > interval.milliseconds * 3
+            lastMs = now
+            guard !wasLate else { continue }
             let sight = Watchdog.Sight(
                 controlMs: now - lastTurnMs.load(ordering: .relaxed),
                 pollMs: consumer.withLock { $0 }?.pollAge.milliseconds ?? 0,

@@ -196,7 +196,7 @@ extension Settings {
     public static let providersCAFile = Setting.text(
         "providers.caFile", type: "path", roles: [.dispatcher], "PEM roots for the providers instead of the system's.")
     public static let pushDeadline = Setting.milliseconds(
-        "push.deadline", default: 10_000, range: 500...60_000, roles: [.dispatcher],
+        "push.deadline", default: 10_000, range: 500...20_000, roles: [.dispatcher],
         "From hand-over to the provider's answer; at most what is left of the challenge.")
     public static let pushMaxInFlight = Setting.integer(
         "push.maxInFlight", type: "pushes", default: 3072, range: 1...100_000, roles: [.dispatcher],
