@@ -63,6 +63,8 @@ public struct ProducerConfiguration: Sendable {
     /// Requests that wait for a change of their challenge at once, 0 to 100,000; one more is answered at once. Default 2,000.
     public var maxLongPolls = 2000
 
+    /// Between two rounds that write what has expired; readers see it without them. Default 500 ms.
+    public var sweepInterval: Duration = .milliseconds(500)
     /// Outbox rows from which creations answer 503; default 100,000.
     public var outboxLimit = 100_000
     /// How often the outbox is counted; default 500 ms.

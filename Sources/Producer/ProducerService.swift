@@ -78,9 +78,10 @@ public final class ProducerService: ServiceLifecycle.Service {
                     metrics: factory, nowMs: clock
                 ).run()
             },
-            StoppableWork { [store, logger, factory, clock] in
+            StoppableWork { [configuration, store, logger, factory, clock] in
                 await ExpirySweep(
-                    store: store, logger: logger, metrics: factory, isHeld: { pressure.isHalfFull }, nowMs: clock
+                    store: store, logger: logger, metrics: factory, interval: configuration.sweepInterval,
+                    isHeld: { pressure.isHalfFull }, nowMs: clock
                 ).run()
             },
             StoppableWork { [configuration, store, readiness, logger] in

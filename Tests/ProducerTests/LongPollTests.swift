@@ -110,6 +110,37 @@ struct LongPollTests {
         }
     }
 
+    @Test("who waits is answered within 100 ms of the expiry, also while nobody has written it")
+    func expiry() async throws {
+        try await ProducerHarness.run(limits: .none, adjust: { $0.sweepInterval = .seconds(600) }) { producer in
+            let scene = try await Scene(producer)
+            let service = scene.phone.challengesPath.components(separatedBy: "/Entities")[0]
+            // The machine has other work too: the quickest of several counts.
+            var delays: [Duration] = []
+            for _ in 0..<4 {
+                let expiresAtMs = (producer.clock.nowMs + 1999) / 1000 * 1000
+                let life = Duration.milliseconds(expiresAtMs - producer.clock.nowMs)
+                let created = try await producer.createChallenge(
+                    service, "user-0001", [("ExpirationDate", Timestamp.rfc3339Seconds(expiresAtMs))])
+                let path = "\(scene.phone.challengesPath)/\(try created.text("sid"))"
+                let tag = try await producer.get("\(path)?Wait=0", as: producer.backend).header("ETag")
+                let known = try #require(tag)
+                try await becomesTrue("nobody waits") { producer.metrics.gauge(.longPolls) == 0 }
+                let start = ContinuousClock.now
+                async let waiting = producer.send(
+                    "GET", "\(path)?Wait=30", as: producer.backend, headers: [("If-None-Match", known)])
+                try await becomesTrue("it waits") { producer.metrics.gauge(.longPolls) == 1 }
+                // By then it has reckoned when it wakes.
+                producer.clock.advance(.seconds(2))
+                let expired = try await waiting
+                delays.append(ContinuousClock.now - start - life)
+                #expect(try expired.text("status") == "expired")
+            }
+            #expect(delays.allSatisfy { $0 > .zero }, "\(delays)")
+            #expect(delays.contains { $0 < .milliseconds(100) }, "\(delays)")
+        }
+    }
+
     @Test("who is woken a second time reads anew, also while somebody else waits on")
     func twice() async throws {
         try await ProducerHarness.run { producer in

@@ -54,8 +54,8 @@ extension API {
         guard reply.body?["status"]?.stringValue == ChallengeStatus.pending.rawValue,
             let expiresAtMs = reply.body?["expiration_date"]?.stringValue.flatMap({ Timestamp.epochMs($0) })
         else { return nil }
-        // The text is cut to the second: a moment too late wakes once, one too early would look again and again.
-        return .now + .milliseconds(expiresAtMs + 1000 - call.nowMs)
+        // Challenges expire at whole seconds, as the text says. Never too early: our time was read before this one.
+        return .now + .milliseconds(expiresAtMs - call.nowMs)
     }
 
     /// How far a challenge has come, where a backend reads the extensions of it.
