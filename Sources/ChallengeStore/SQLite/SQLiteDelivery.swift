@@ -30,11 +30,11 @@ extension SQLiteChallengeStore {
             try challenges.map { sid in
                 let row = try database.row(
                     """
-                    SELECT status, updated_ms, notifications, (SELECT count(*) FROM delivery_facts f \
-                    WHERE f.challenge_sid = c.sid) FROM challenges c WHERE c.sid = ?
+                    SELECT status, updated_ms, notifications, ifnull(quiet_until_ms, 0), \
+                    (SELECT count(*) FROM delivery_facts f WHERE f.challenge_sid = c.sid) FROM challenges c WHERE c.sid = ?
                     """, [sid.rawValue])
                 return row.map { row in
-                    "\(row[0] as String) \(row[1] as Int64) \(row[2] as Int64) \(row[3] as Int64)"
+                    "\(row[0] as String) \(row[1] as Int64) \(row[2] as Int64) \(row[3] as Int64) \(row[4] as Int64)"
                 }
             }
         }

@@ -105,6 +105,27 @@ extension ConformanceCase {
             let several = try await world.store.challengeVersions([.generate(nowMs: 1), challenge])
             #expect(several == [nil, versions[3]])
         },
+        ConformanceCase(
+            "the version of a challenge changes when it falls silent, and when it stays so for longer",
+            limits: {
+                var limits = ChallengeLimits.none
+                limits.denials = 1
+                return limits
+            }()
+        ) { world in
+            let factor = try await world.factor()
+            var made: [ChallengeSID] = []
+            for _ in 0..<3 { made.append(try await world.challenge(expiresAtMs: World.t0 + 3_600_000).sid) }
+            func version() async throws -> String? { try await world.store.challengeVersions([made[0]])[0] }
+            var versions = [try await version()]
+            for (number, sid) in made[1...].enumerated() {
+                let denial = world.answer(sid, factor.sid, approve: false)
+                _ = try await world.store.answer(denial, nowMs: World.t0 + Int64(number))
+                versions.append(try await version())
+            }
+            #expect(Set(versions).count == 3 && !versions.contains(nil), "\(versions)")
+            #expect(try await world.stored(made[0])?.quietUntilMs != nil)
+        },
         ConformanceCase("a dead token stops the pushes to its factor alone, once; a new token starts them again") {
             world in
             let dead = try await world.factor(token: "dead")
