@@ -202,6 +202,45 @@ struct EntranceTests {
         }
     }
 
+    @Test("what a service demands and a request lacks is named by the record's field")
+    func demanded() async throws {
+        try await ProducerHarness.run(entrances: true) { producer in
+            func service(_ settings: [(String, String)]) async throws -> String {
+                let made = try await producer.post(
+                    "/v2/Services", [("FriendlyName", "Bank")] + settings, as: producer.backend)
+                let service = "/v2/Services/\(try made.text("sid"))"
+                _ = try await producer.enroll("user-0001", service: service)
+                return service
+            }
+            let numbers = try await service([("Push.NumberMatching", "required"), ("Push.NumberDigits", "4")])
+            let single = try await service([("Push.FanOut", "false")])
+            let events = producer.names[.events]
+            try await TopicTail.following([events], kafka: producer.kafka, logger: ProducerHarness.logger) { tail in
+                @Sendable func rejections() throws -> [CloudEvent] {
+                    try tail.records(of: events).map { try CloudEvent(json: $0.value) }
+                        .filter { $0.type == "beckon.request.rejected" }
+                }
+                try await withWriter(producer) { writer in
+                    let short = request("digits", numbers) { $0.numberDigits = 2 }
+                    for request in [short, request("all", single)] {
+                        _ = try await writer.send(record(request.protobufBytes(), producer))
+                    }
+                    try await becomesTrue("both are rejected") { try rejections().count == 2 }
+                }
+                for (id, field) in [("digits", "number_digits"), ("all", "factor_sid")] {
+                    let told = try #require(try rejections().first { $0.subject == id })
+                    #expect(told.data["parameter"] == .string(field))
+                    guard case .string(let reason)? = told.data["reason"] else {
+                        Issue.record("no reason")
+                        continue
+                    }
+                    #expect(reason.hasPrefix("\(field): expected "), "\(reason)")
+                    #expect(told.data["code"] == .integer(60200))
+                }
+            }
+        }
+    }
+
     @Test("over Kafka too a creation over the burst is rejected, and one while it is quiet is made and not pushed")
     func limited() async throws {
         var limits = ChallengeLimits()

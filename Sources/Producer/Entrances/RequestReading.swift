@@ -42,10 +42,10 @@ enum RequestReading: Sendable, Equatable {
                 try Self.challenge(
                     request, account: account, timestampMs: timestampMs, traceparent: traceparent, nowMs: nowMs))
         } catch let violation as RuleViolation {
-            let field = ChallengeField(rawValue: violation.parameter)?.recordField ?? violation.parameter
+            let violation = violation.ofRecord
             self = .reject(
                 RequestRejection(
-                    request, code: violation.code, reason: violation.renamed(field).description, parameter: field))
+                    request, code: violation.code, reason: violation.description, parameter: violation.parameter))
         } catch {
             self = .deadLetter(reason: "field", detail: "the request cannot be read")
         }
@@ -116,6 +116,11 @@ enum RequestReading: Sendable, Equatable {
     }
 }
 
+extension RuleViolation {
+    /// The same of a record, by its field's name.
+    fileprivate var ofRecord: RuleViolation { renamed(ChallengeField(rawValue: parameter)?.recordField) }
+}
+
 /// Why a request made no challenge, as `request.rejected` tells it.
 struct RequestRejection: Error, Sendable, Equatable {
     let requestID: String
@@ -144,12 +149,18 @@ struct RequestRejection: Error, Sendable, Equatable {
 
     /// - Parameter error: a refusal of the store's.
     init(_ new: NewChallenge, error: StoreError) {
+        let violation: RuleViolation? =
+            switch error {
+            case .factorRequired: .factorRequired
+            case .loosened(let rule): rule.violation
+            default: nil
+            }
         let told = APIError(error)
         requestID = new.requestID ?? ""
         service = new.service.rawValue
         code = told.code
-        reason = told.message
-        parameter = nil
+        reason = violation?.ofRecord.description ?? told.message
+        parameter = violation?.ofRecord.parameter
         switch error {
         case .noVerifiedFactor(let named): fallbacks = named
         case .limited(let refusal): fallbacks = refusal.fallbacks

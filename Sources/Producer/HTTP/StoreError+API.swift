@@ -45,11 +45,8 @@ extension APIError {
         case .noVerifiedFactor(let fallbacks):
             let instead = fallbacks.isEmpty ? "" : "; fall back to " + fallbacks.joined(separator: ", ")
             self.init(.factorUnverified, "The identity has no verified push factor\(instead)")
-        case .factorRequired:
-            self.init(
-                RuleViolation("FactorSid", "the SID of a factor, it is required: the service has Push.FanOut=false"))
-        case .loosened(let rule):
-            self.init(RuleViolation(rule.parameter, rule.expectation))
+        case .factorRequired: self.init(RuleViolation.factorRequired)
+        case .loosened(let rule): self.init(rule.violation)
         case .approvalRefused(let refusal): self.init(refusal)
         case .limited(let refusal): self.init(refusal)
         case .idempotencyConflict:
@@ -67,21 +64,21 @@ extension APIError {
     }
 }
 
-extension ApprovalRule {
-    /// Of a creation.
-    var parameter: String {
-        switch self {
-        case .number: ChallengeField.numberMatching.rawValue
-        case .numberDigits: ChallengeField.numberDigits.rawValue
-        case .session: ChallengeField.requireSession.rawValue
-        }
-    }
+extension RuleViolation {
+    static let factorRequired = ChallengeRules.violation(
+        .factor, "the SID of a factor, it is required: the service has Push.FanOut=false")
+}
 
-    var expectation: String {
+extension ApprovalRule {
+    /// Of a creation that asks for less.
+    var violation: RuleViolation {
         switch self {
-        case .number: "true, or nothing: the service has Push.NumberMatching=required"
-        case .numberDigits: "at least the service's Push.NumberDigits"
-        case .session: "true, or nothing: the service has Push.RequireSession=true"
+        case .number:
+            ChallengeRules.violation(
+                .numberMatching, "true, or nothing: the service has Push.NumberMatching=required")
+        case .numberDigits: ChallengeRules.violation(.numberDigits, "at least the service's Push.NumberDigits")
+        case .session:
+            ChallengeRules.violation(.requireSession, "true, or nothing: the service has Push.RequireSession=true")
         }
     }
 }
