@@ -40,9 +40,10 @@ public struct TrackerConfiguration: Sendable {
 
 /// The rules of redelivery and escalation. Times in milliseconds.
 public struct TrackerPolicy: Sendable, Hashable {
-    /// From `accepted` to the next attempt, where a challenge does not say.
+    /// From `accepted` to the next attempt, where a dispatch does not say. The Producer's always do: they have the challenge's, its
+    /// service's, or the Producer's own numbers, which are these.
     public var expectedLatencyMs: UInt32 = 8_000
-    /// Dispatches that a provider took, the first included, per device, where a challenge does not say.
+    /// Dispatches that a provider took, the first included, per device, where a dispatch does not say.
     public var maxAttempts: UInt8 = 4
     /// Each further attempt waits so many times longer.
     public var growth: Double = 1.5

@@ -87,6 +87,17 @@ struct SettingsTests {
         #expect(error?.description.hasPrefix(expected) == true, "\(error?.description ?? "nil")")
     }
 
+    @Test("how often and when a challenge is pushed again no process says: challenges and their services do")
+    func redelivery() async {
+        for flag in ["--tracker-expected-latency", "--tracker-max-attempts"] {
+            let error = await #expect(throws: SettingsError.self) {
+                _ = try await Settings(role: .ackTracker, arguments: [flag, "5"], environment: [:])
+            }
+            #expect(error?.description.hasPrefix("unknown flag \(flag)") == true, "\(error?.description ?? "nil")")
+        }
+        #expect(!Settings.all.contains { $0.key.hasPrefix("tracker.") })
+    }
+
     @Test("a file that is not there, or is no mapping, is named")
     func file() async {
         let error = await #expect(throws: SettingsError.self) {

@@ -208,14 +208,6 @@ extension Settings {
         "push.threads", type: "threads", default: 1, range: 1...64, roles: [.dispatcher],
         "Event loops of the push transport.")
 
-    // MARK: Ack tracker
-    public static let trackerLatency = Setting.milliseconds(
-        "tracker.expectedLatency", default: 8_000, range: 500...60_000, roles: [.ackTracker],
-        "From a provider's acceptance to the next attempt, for challenges that name none.")
-    public static let trackerAttempts = Setting.integer(
-        "tracker.maxAttempts", type: "dispatches", default: 4, range: 1...10, roles: [.ackTracker],
-        "Accepted dispatches per challenge, the first included, for challenges that name none.")
-
     // MARK: Stand-ins for development
     public static let brokerPartitions = Setting.integer(
         "broker.partitions", type: "partitions", default: 12, range: 1...64, roles: [.broker],
@@ -282,7 +274,7 @@ extension Settings {
         apnsSandboxURL.description, fcmURL.description, fcmTokenURL.description, hmsURL.description,
         hmsTokenURL.description, providersProxy.description, providersCAFile.description,
         pushDeadline.description, pushMaxInFlight.description, pushMaxConnections.description, pushThreads.description,
-        trackerLatency.description, trackerAttempts.description, brokerPartitions.description,
+        brokerPartitions.description,
         simulatorHost.description,
         simulatorAPNsPort.description, simulatorFCMPort.description, simulatorHMSPort.description,
         simulatorControlPort.description,

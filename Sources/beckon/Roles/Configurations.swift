@@ -118,7 +118,5 @@ extension TrackerConfiguration {
         self.init(
             kafka: try settings.kafka(), topics: .init(prefix: try settings(Settings.topicPrefix)),
             recordKeys: try settings(Settings.recordKeys))
-        policy.expectedLatencyMs = UInt32(try settings(Settings.trackerLatency).wholeMilliseconds)
-        policy.maxAttempts = UInt8(try settings(Settings.trackerAttempts))
     }
 }
