@@ -162,6 +162,18 @@ extension ConformanceCase {
                 account: world.account, service: world.service, identity: world.identity, page: PageRequest())
             #expect(left.items.count == 1)
         },
+        ConformanceCase(
+            "factors never verified count to the 20 where one more is refused, and beside them where the oldest makes room"
+        ) { world in
+            _ = try await world.factor()
+            for _ in 0..<19 { _ = try await world.factor(isVerified: false) }
+            #expect(await storeError { _ = try await world.factor(isVerified: false) } == .factorLimit(bound: 20))
+            var change = ServiceChange()
+            change.policy = [.whenFull(.replaceOldest)]
+            _ = try await world.store.updateService(world.service, account: world.account, change, nowMs: World.t0)
+            _ = try await world.factor(isVerified: false)
+            #expect(await storeError { _ = try await world.factor(isVerified: false) } == .factorLimit(bound: 20))
+        },
         ConformanceCase("verifying twice changes nothing; the same device enrolled anew replaces its older factor") {
             world in
             let old = try await world.factor(token: "same-token")
