@@ -52,10 +52,13 @@ public protocol ChallengeStore: AccountStore, CodeFactorStore, DeliveryStore, Ou
     func factors(
         account: AccountSID, service: ServiceSID, identity: String, page: PageRequest
     ) async throws -> Page<Factor>
-    /// `unverified` to `verified`; its access token is spent. Of a verified factor: unchanged.
-    func verifyFactor(_ sid: FactorSID, nowMs: Int64) async throws -> Factor
-    /// A changed push token reaches the live challenges as `DeviceChanged`.
-    func updateFactor(_ sid: FactorSID, _ change: FactorChange, nowMs: Int64) async throws -> Factor
+    /// What one request asks for, in one transaction. A changed push token reaches the live challenges as `DeviceChanged`. A device's
+    /// request that was done before changes nothing more.
+    /// - Parameter isProven: the device has shown that the key is its own: `unverified` to `verified`, and its access token is spent.
+    /// - Throws: `notFound(.factor)`, `factorLimit` when there is no room for one more that is verified.
+    func updateFactor(
+        _ sid: FactorSID, isProven: Bool, _ change: FactorChange, nowMs: Int64
+    ) async throws -> Factor
     func deleteFactor(_ sid: FactorSID, nowMs: Int64) async throws -> Bool
 
     // Challenges, which ``PolicyStore`` makes
@@ -76,6 +79,8 @@ public protocol ChallengeStore: AccountStore, CodeFactorStore, DeliveryStore, Ou
     func recordPoll(_ challenges: [ChallengeSID], factor: FactorSID, nowMs: Int64) async throws
     /// Writes a checked receipt to topic `receipts`.
     func recordReceipt(_ receipt: Receipt) async throws
+    /// Likewise, with what its device says of itself beside it, in one transaction. A request that was done before does nothing more.
+    func recordReceipt(_ receipt: Receipt, with change: FactorChange, nowMs: Int64) async throws
     /// Writes dispatch `n:<NT>`. - Throws: `limit(.notifications)` at 3, `alreadyResponded`, `alreadyExpired`, `limited`.
     /// - Parameter ttlSeconds: how long a provider may hold the push, at most until the challenge expires; 0: now or never;
     ///   nil: until it expires.
@@ -89,6 +94,14 @@ public protocol ChallengeStore: AccountStore, CodeFactorStore, DeliveryStore, Ou
 }
 
 extension ChallengeStore {
+    public func verifyFactor(_ sid: FactorSID, nowMs: Int64) async throws -> Factor {
+        try await updateFactor(sid, isProven: true, FactorChange(), nowMs: nowMs)
+    }
+
+    public func updateFactor(_ sid: FactorSID, _ change: FactorChange, nowMs: Int64) async throws -> Factor {
+        try await updateFactor(sid, isProven: false, change, nowMs: nowMs)
+    }
+
     public func createNotification(challenge: ChallengeSID, nowMs: Int64) async throws -> NotificationSID {
         try await createNotification(challenge: challenge, ttlSeconds: nil, nowMs: nowMs)
     }

@@ -67,6 +67,61 @@ struct ReplayTests {
         }
     }
 
+    @Test("a receipt that comes again says nothing more of its device, also when it said what was so already")
+    func repeatedReceipt() async throws {
+        try await ProducerHarness.run { producer in
+            let service = try await producer.makeService()
+            let phone = try await producer.enroll("user-0001", service: service)
+            let path = try await Self.challenges(1, producer, phone, service)[0]
+            func tell(_ path: String, _ isEnabled: String, as token: Authorization) async throws {
+                let answer = try await producer.post(
+                    path, [("Config.NotificationsEnabled", isEnabled), ("Shown", "no")], as: token)
+                #expect((200..<300).contains(answer.status), "\(answer.text)")
+            }
+            func fresh() throws -> Authorization {
+                try phone.token(nowMs: producer.clock.nowMs, payload: ["jti": UUID().uuidString])
+            }
+            func shown() async throws -> JSONValue? {
+                try await producer.get(phone.factorPath, as: producer.backend).json()["config"]?[
+                    "notifications_enabled"]
+            }
+            let (first, second) = (try fresh(), try fresh())
+            try await tell("\(path)/Receipts", "false", as: first)
+            // Nothing new: neither the receipt nor what it says beside it.
+            try await tell("\(path)/Receipts", "false", as: second)
+            #expect(try await shown() == .boolean(false))
+            try await tell(phone.factorPath, "true", as: fresh())
+            for token in [first, second] {
+                try await tell("\(path)/Receipts", "false", as: token)
+                #expect(try await shown() == .boolean(true))
+            }
+        }
+    }
+
+    @Test("a request that verifies and changes does both or neither, and both when it comes again")
+    func bothOrNeither() async throws {
+        try await ProducerHarness.run { producer in
+            let made = try await producer.post(
+                "/v2/Services", [("FriendlyName", "Bank"), ("Push.MaxFactors", "1")], as: producer.backend)
+            let service = "/v2/Services/\(try made.text("sid"))"
+            let phone = try await producer.enroll("user-0001", service: service, isVerified: false)
+            let other = try await producer.enroll("user-0001", service: service)
+            let token = try phone.token(nowMs: producer.clock.nowMs)
+            let form = [("AuthPayload", try phone.proof()), ("FriendlyName", "new name")]
+            let refused = try await producer.post(phone.factorPath, form, as: token)
+            #expect(try refused.code() == 60315)
+            let unchanged = try await producer.get(phone.factorPath, as: producer.backend)
+            #expect(try unchanged.text("status") == "unverified")
+            #expect(try unchanged.text("friendly_name") != "new name")
+            #expect(try await producer.delete(other.factorPath, as: producer.backend).status == 204)
+            for _ in 0..<2 {
+                let done = try await producer.post(phone.factorPath, form, as: token)
+                #expect(done.status == 200, "\(done.text)")
+                #expect(try done.text("status") == "verified" && done.text("friendly_name") == "new name")
+            }
+        }
+    }
+
     @Test("neither the twin of a signature nor another spelling of it makes a used token new")
     func twins() async throws {
         try await ProducerHarness.run { producer in

@@ -69,15 +69,17 @@ extension SQLiteChallengeStore {
     }
 
     public func recordReceipt(_ receipt: Receipt) async throws {
-        guard let challenge = ChallengeSID(receipt.challengeSid), FactorSID(receipt.factorSid) != nil else {
-            throw StoreError.notFound(.challenge)
-        }
-        var receipt = receipt
-        receipt.receiptToken = ""
-        let value = receipt.protobufBytes()
-        let atMs = receipt.receivedAtMs
+        let checked = try CheckedReceipt(receipt)
+        try await write { try $0.enqueue(checked) }
+    }
+
+    public func recordReceipt(_ receipt: Receipt, with change: FactorChange, nowMs: Int64) async throws {
+        let checked = try CheckedReceipt(receipt)
         try await write { database in
-            try database.enqueue(.receipts, key: challenge.rawValue, value: value, nowMs: atMs)
+            guard !ChangeContext.current.isRepeated else { return }
+            try database.enqueue(checked)
+            let factor = try database.factor(checked.factor)
+            _ = try database.apply(change, to: factor, limits: self.limits, nowMs: nowMs)
         }
     }
 
@@ -217,5 +219,31 @@ extension Database {
             else { return nil }
             return try Factor(row: found).dispatchTarget(of: service, backgroundBudget: row[1])
         }
+    }
+}
+
+/// A receipt as it leaves: of a challenge and a factor, without the token that it came with.
+private struct CheckedReceipt: Sendable {
+    let challenge: ChallengeSID
+    let factor: FactorSID
+    let value: [UInt8]
+    let receivedAtMs: Int64
+
+    /// - Throws: `notFound(.challenge)` for SIDs that are none.
+    init(_ receipt: Receipt) throws(StoreError) {
+        guard let challenge = ChallengeSID(receipt.challengeSid), let factor = FactorSID(receipt.factorSid) else {
+            throw .notFound(.challenge)
+        }
+        (self.challenge, self.factor) = (challenge, factor)
+        var receipt = receipt
+        receipt.receiptToken = ""
+        value = receipt.protobufBytes()
+        receivedAtMs = receipt.receivedAtMs
+    }
+}
+
+extension Database {
+    fileprivate func enqueue(_ receipt: CheckedReceipt) throws {
+        try enqueue(.receipts, key: receipt.challenge.rawValue, value: receipt.value, nowMs: receipt.receivedAtMs)
     }
 }

@@ -85,60 +85,16 @@ extension SQLiteChallengeStore {
         }
     }
 
-    public func verifyFactor(_ sid: FactorSID, nowMs: Int64) async throws -> Factor {
+    public func updateFactor(
+        _ sid: FactorSID, isProven: Bool, _ change: FactorChange, nowMs: Int64
+    ) async throws -> Factor {
         try await write { database in
-            var factor = try database.factor(sid)
-            if factor.isVerified { return factor }
-            guard factor.createdAtMs > nowMs - StorePolicy.unverifiedLifeMs else { throw StoreError.notFound(.factor) }
-            factor.isVerified = true
-            factor.updatedAtMs = nowMs
-            try database.run(
-                "UPDATE factors SET verified = 1, updated_ms = ? WHERE sid = ?", [nowMs, sid.rawValue])
-            try database.spendAccessToken(of: sid, nowMs: nowMs)
-            let replaced = try database.rows(
-                """
-                SELECT \(Factor.columns) FROM factors WHERE entity_sid = ? AND verified = 1 AND push_token = ? \
-                AND platform = ? AND app_id = ? AND sid <> ?
-                """,
-                [factor.entity.rawValue, factor.pushToken, factor.platform.rawValue, factor.appID, sid.rawValue])
-            for row in replaced { try database.delete(Factor(row: row), reason: .replaced, nowMs: nowMs) }
-            try database.makeRoom(for: factor, nowMs: nowMs)
-            let others = try database.integer(
-                "SELECT count(*) FROM factors WHERE entity_sid = ? AND verified = 1 AND sid <> ?",
-                [factor.entity.rawValue, sid.rawValue])
-            try database.emit(.factorVerified, factor, ["other_factors": .integer(others)], nowMs: nowMs)
-            if factor.notificationsEnabled == false {
-                try database.emit(.factorNotificationsDisabled, factor, revision: 0, nowMs: nowMs)
-            }
-            return factor
-        }
-    }
-
-    public func updateFactor(_ sid: FactorSID, _ change: FactorChange, nowMs: Int64) async throws -> Factor {
-        try await write { database in
-            let former = try database.factor(sid)
-            var factor = former
-            factor.apply(change)
-            // Whoever sends a push token has it from the system now, also when it is the one that was dead.
-            if change.pushToken != nil || !factor.hasRegistration(of: former) { factor.unreachableAtMs = nil }
-            guard factor != former else { return former }
-            factor.updatedAtMs = nowMs
-            let isRegisteredAnew =
-                !factor.hasRegistration(of: former) || factor.unreachableAtMs != former.unreachableAtMs
-            if isRegisteredAnew { factor.registeredAtMs = nowMs }
-            let revision = try database.update(factor)
-            if isRegisteredAnew { try database.forgetDeath(of: sid) }
-            // While nothing is pushed it would bring back a device that was silenced.
-            if isRegisteredAnew,
-                try database.quietUntilMs(of: factor.entity, limits: self.limits, nowMs: nowMs) == nil
-            {
-                try database.tellLiveChallenges(of: factor, isGone: false, nowMs: nowMs)
-            }
-            try database.emit(.factorUpdated, factor, revision: revision, nowMs: nowMs)
-            if factor.notificationsEnabled == false, former.notificationsEnabled != false {
-                try database.emit(.factorNotificationsDisabled, factor, revision: revision, nowMs: nowMs)
-            }
-            return factor
+            let factor = try database.factor(sid)
+            // The same request again, because its reply was lost: what was changed since then stands.
+            guard !ChangeContext.current.isRepeated else { return factor }
+            // Whom the factor replaces is told by what it has with its change.
+            let changed = try database.apply(change, to: factor, limits: self.limits, nowMs: nowMs)
+            return isProven ? try database.verify(changed, nowMs: nowMs) : changed
         }
     }
 

@@ -27,8 +27,6 @@ struct APICall: Sendable {
     var ifNoneMatch: String?
     /// Who calls, once it is proven; nil: nobody said, or an access token or receipt token says it.
     var caller: Caller?
-    /// A device has sent exactly this before, and it was done.
-    var isRepeat = false
 
     /// The reply may take until something happens.
     var mayWait: Bool {

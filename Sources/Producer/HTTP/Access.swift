@@ -80,7 +80,6 @@ extension API {
                     guard use == request.request else { throw replayed() }
                     // The factor is gone, and with it what would prove the token.
                     if case .factor = call.route, call.method == "DELETE" { return .noContent }
-                    call.isRepeat = true
                 }
                 context.deviceRequest = request
             }

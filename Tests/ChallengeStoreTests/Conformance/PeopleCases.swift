@@ -194,6 +194,65 @@ extension ConformanceCase {
                 account: world.account, service: world.service, identity: world.identity, page: PageRequest())
             #expect(factors.items.map(\.sid) == [other.sid, new.sid])
         },
+        ConformanceCase(
+            "proof and change of one request are one transaction; whom it replaces makes room for nobody else"
+        ) {
+            world in
+            var change = ServiceChange()
+            change.policy = [.maxFactors(2), .whenFull(.replaceOldest)]
+            _ = try await world.store.updateService(world.service, account: world.account, change, nowMs: World.t0)
+            let oldest = try await world.factor(token: "other-token")
+            let old = try await world.factor(token: "same-token", nowMs: World.t0 + 1)
+            let new = try await world.factor(.noPush, isVerified: false, nowMs: World.t0 + 2)
+            _ = try await world.drain()
+            var push = FactorChange()
+            push.platform = .apn
+            push.pushToken = "same-token"
+            let commits = world.store.commits
+            let done = try await world.store.updateFactor(new.sid, isProven: true, push, nowMs: World.t0 + 3)
+            #expect(world.store.commits == commits + 1)
+            #expect(done.isVerified && done.pushToken == "same-token" && done.updatedAtMs == World.t0 + 3)
+            #expect(try await world.now(done) == done)
+            #expect(try await world.now(oldest) != nil)
+            #expect(try await world.now(old) == nil)
+            #expect(try await world.drain().eventTypes == ["factor.updated", "factor.deleted", "factor.verified"])
+        },
+        ConformanceCase("a device's request that comes again changes nothing that was changed since") { world in
+            let factor = try await world.factor()
+            let challenge = try await world.challenge()
+            _ = try await world.drain()
+            var (off, on) = (FactorChange(), FactorChange())
+            (off.notificationsEnabled, on.notificationsEnabled) = (false, true)
+            var receipt = Receipt()
+            receipt.challengeSid = challenge.sid.rawValue
+            receipt.factorSid = factor.sid.rawValue
+            func asked(_ number: UInt8, _ body: () async throws -> Void) async throws {
+                let request = DeviceRequest(
+                    fingerprint: [number], request: [number], expiresAtMs: World.t0 + 600_000)
+                let context = ChangeContext(actor: factor.sid.rawValue, deviceRequest: request)
+                try await ChangeContext.$current.withValue(context) { try await body() }
+            }
+            let (told, silent) = (receipt, off)
+            for number in [1, 2] as [UInt8] {
+                for isAgain in [false, true] {
+                    try await asked(number) {
+                        if number == 1 {
+                            try await world.store.recordReceipt(told, with: silent, nowMs: World.t0)
+                        } else {
+                            _ = try await world.store.updateFactor(factor.sid, silent, nowMs: World.t0)
+                        }
+                    }
+                    #expect(try await world.now(factor)?.notificationsEnabled == isAgain)
+                    let left = try await world.drain()
+                    #expect(try left.receipts.count == (number == 1 && !isAgain ? 1 : 0))
+                    #expect(
+                        try left.eventTypes
+                            == (isAgain ? [] : ["factor.updated", "factor.notifications_disabled"]))
+                    _ = try await world.store.updateFactor(factor.sid, on, nowMs: World.t0)
+                    _ = try await world.drain()
+                }
+            }
+        },
         ConformanceCase("a new push token reaches live challenges only; a new name reaches none") { world in
             let factor = try await world.factor(token: "old")
             let bystander = try await world.factor(.fcm)

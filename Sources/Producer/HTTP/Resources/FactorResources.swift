@@ -93,7 +93,7 @@ extension API {
         return .ok(shown.adding("beckon", extensions))
     }
 
-    /// Verifies (`AuthPayload`), changes, or both: first the proof, then the changes.
+    /// Verifies (`AuthPayload`), changes, or both at once.
     func updateFactor(_ call: APICall, _ service: String, _ identity: String, _ sid: String) async throws -> APIReply {
         if let sid = FactorSID(sid), sid.isCodeFactor {
             return try await updateCodeFactor(call, service, identity, sid)
@@ -108,10 +108,10 @@ extension API {
                     .factorVerificationFailed,
                     "Factor verification failed: AuthPayload is no base64 of a DER signature over the factor's SID")
             }
-            if !call.isRepeat { factor = try await store.verifyFactor(factor.sid, nowMs: call.nowMs) }
         }
-        if change != FactorChange(), !call.isRepeat {
-            factor = try await store.updateFactor(factor.sid, change, nowMs: call.nowMs)
+        if proof != nil || change != FactorChange() {
+            factor = try await store.updateFactor(
+                factor.sid, isProven: proof != nil, change, nowMs: call.nowMs)
         }
         return .ok(show(call).factor(factor), ignoring: parameters.unread)
     }

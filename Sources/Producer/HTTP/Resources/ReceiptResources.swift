@@ -18,9 +18,10 @@ extension API {
         receipt.factorSid = factor.sid.rawValue
         var change = FactorChange()
         change.notificationsEnabled = try parameters.boolean("Config.NotificationsEnabled")
-        try await record(receipt)
-        if change.notificationsEnabled != nil, change.notificationsEnabled != factor.notificationsEnabled {
-            _ = try await store.updateFactor(factor.sid, change, nowMs: call.nowMs)
+        if change == FactorChange() {
+            try await record(receipt)
+        } else {
+            try await record(receipt, with: change, of: factor.sid, nowMs: call.nowMs)
         }
         metrics.receipt(.device)
         return .noContent(ignoring: parameters.unread)
@@ -46,6 +47,18 @@ extension API {
         guard !recentReceipts.contains(receipt) else { return }
         try await store.recordReceipt(receipt)
         recentReceipts.insert(receipt)
+    }
+
+    /// What the device says of itself is written also when it says what is so already: only then is its token used up, and the request
+    /// changes nothing when it comes again after that was changed.
+    private func record(_ receipt: Receipt, with change: FactorChange, of factor: FactorSID, nowMs: Int64) async throws
+    {
+        if recentReceipts.contains(receipt) {
+            _ = try await store.updateFactor(factor, change, nowMs: nowMs)
+        } else {
+            try await store.recordReceipt(receipt, with: change, nowMs: nowMs)
+            recentReceipts.insert(receipt)
+        }
     }
 
     private func receipt(_ parameters: inout ParameterReader, _ call: APICall) throws(RuleViolation) -> Receipt {
