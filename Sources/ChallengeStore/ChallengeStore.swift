@@ -52,8 +52,9 @@ public protocol ChallengeStore: AccountStore, CodeFactorStore, DeliveryStore, Ou
     func factors(
         account: AccountSID, service: ServiceSID, identity: String, page: PageRequest
     ) async throws -> Page<Factor>
-    /// What one request asks for, in one transaction. A changed push token reaches the live challenges as `DeviceChanged`. A device's
-    /// request that was done before changes nothing more.
+    /// What one request asks for, in one transaction. A changed push token reaches the live challenges as `DeviceChanged`. A verified
+    /// factor takes the place of others with its push token, platform and app. A device's request that was done before changes
+    /// nothing more.
     /// - Parameter isProven: the device has shown that the key is its own: `unverified` to `verified`, and its access token is spent.
     /// - Throws: `notFound(.factor)`, `factorLimit` when there is no room for one more that is verified.
     func updateFactor(

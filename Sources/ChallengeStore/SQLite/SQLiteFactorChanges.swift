@@ -36,6 +36,8 @@ extension Database {
         if isRegisteredAnew { factor.registeredAtMs = nowMs }
         let revision = try update(factor)
         if isRegisteredAnew { try forgetDeath(of: factor.sid) }
+        // One that was verified without its push token is known for the same device by it now.
+        if isRegisteredAnew, factor.isVerified { try replaceFormerSelves(of: factor, nowMs: nowMs) }
         // While nothing is pushed it would bring back a device that was silenced.
         if isRegisteredAnew, try quietUntilMs(of: factor.entity, limits: limits, nowMs: nowMs) == nil {
             try tellLiveChallenges(of: factor, isGone: false, nowMs: nowMs)

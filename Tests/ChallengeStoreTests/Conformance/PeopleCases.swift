@@ -194,6 +194,33 @@ extension ConformanceCase {
                 account: world.account, service: world.service, identity: world.identity, page: PageRequest())
             #expect(factors.items.map(\.sid) == [other.sid, new.sid])
         },
+        ConformanceCase("a device that sends its push token after its verification replaces its older factor too") {
+            world in
+            let old = try await world.factor(token: "same-token")
+            let other = try await world.factor(.fcm, token: "same-token")
+            let new = try await world.factor(.noPush, nowMs: World.t0 + 10)
+            let challenge = try await world.challenge()
+            _ = try await world.drain()
+            var change = FactorChange()
+            change.platform = .apn
+            change.pushToken = "same-token"
+            // One that was never verified takes nobody's place.
+            let early = try await world.factor(.noPush, isVerified: false)
+            _ = try await world.store.updateFactor(early.sid, change, nowMs: World.t0 + 20)
+            #expect(try await world.now(old) != nil)
+            _ = try await world.drain()
+            _ = try await world.store.updateFactor(new.sid, change, nowMs: World.t0 + 30)
+            #expect(try await world.now(old) == nil)
+            for factor in [other, early] { #expect(try await world.now(factor) != nil) }
+            let left = try await world.drain()
+            #expect(try left.eventTypes == ["factor.deleted", "factor.updated"])
+            #expect(try left.event(.factorDeleted).data["factor_sid"] == .string(old.sid.rawValue))
+            #expect(try left.event(.factorDeleted).data["reason"] == "replaced")
+            let told = try left.deviceChanges
+            #expect(told.allSatisfy { $0.challengeSid == challenge.sid.rawValue })
+            #expect(told.map(\.factorSid) == [old.sid.rawValue, new.sid.rawValue])
+            #expect(told.map(\.gone) == [true, false])
+        },
         ConformanceCase(
             "proof and change of one request are one transaction; whom it replaces makes room for nobody else"
         ) {
