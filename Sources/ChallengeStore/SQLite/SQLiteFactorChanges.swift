@@ -43,7 +43,8 @@ extension Database {
             try tellLiveChallenges(of: factor, isGone: false, nowMs: nowMs)
         }
         try emit(.factorUpdated, factor, revision: revision, nowMs: nowMs)
-        if factor.notificationsEnabled == false, former.notificationsEnabled != false {
+        // Of one that is not verified its verification tells it.
+        if factor.isVerified, factor.notificationsEnabled == false, former.notificationsEnabled != false {
             try emit(.factorNotificationsDisabled, factor, revision: revision, nowMs: nowMs)
         }
         return factor

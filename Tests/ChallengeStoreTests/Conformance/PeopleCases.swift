@@ -321,6 +321,18 @@ extension ConformanceCase {
             #expect(silent.pushToken == nil)
             #expect(try await world.drain().eventTypes == ["factor.updated"])
         },
+        ConformanceCase("notifications switched off before the verification are told by it, once") { world in
+            let factor = try await world.factor(isVerified: false)
+            var change = FactorChange()
+            change.notificationsEnabled = false
+            _ = try await world.store.updateFactor(factor.sid, change, nowMs: World.t0)
+            _ = try await world.store.verifyFactor(factor.sid, nowMs: World.t0)
+            // Both in one request.
+            let other = try await world.factor(isVerified: false)
+            _ = try await world.store.updateFactor(other.sid, isProven: true, change, nowMs: World.t0)
+            let told = try await world.drain().events.filter { $0.type == "beckon.factor.notifications_disabled" }
+            #expect(told.map { $0.data["factor_sid"] } == [factor, other].map { .string($0.sid.rawValue) })
+        },
         ConformanceCase("a deleted factor is gone for live challenges and for its own requests") { world in
             let factor = try await world.factor()
             let challenge = try await world.challenge()
