@@ -90,7 +90,8 @@ final class ProviderLane: Sendable {
         let steadyMs = clock.steadyMs()
         let shiftMs = clock.nowMs() - steadyMs
         let turning = ReturnRow.Push(
-            isFirst: push.kind == .visible && push.dispatchID.utf8.first != UInt8(ascii: "t"), isOnlyNow: push.kind == .background,
+            isFirst: push.kind == .visible && push.dispatchID.utf8.first != UInt8(ascii: "t"),
+            isOnlyNow: push.kind == .background,
             expiresAtMs: push.expiresAtMs - shiftMs)
         func epoch(_ untilMs: Int64?) -> Int64 { untilMs.map { $0 + shiftMs } ?? push.expiresAtMs }
         let admission = withHealth(steadyMs) { health -> Admission in
