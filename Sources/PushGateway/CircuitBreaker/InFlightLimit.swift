@@ -1,5 +1,5 @@
-/// How many pushes of one credential may be outstanding at one provider host. A value without a clock: times are epoch milliseconds
-/// given by the caller.
+/// How many pushes of one credential may be outstanding at one provider host. A value without a clock: times are milliseconds
+/// given by the caller, of a clock that nobody sets.
 ///
 /// It starts at its ceiling. Pushes are counted by the quarter of a second in which they were sent. More than an eighth of them failed (5xx, a 429
 /// of the provider as a whole, no answer, a lost connection), or more than a quarter still unanswered when answers are long due:
@@ -67,7 +67,7 @@ struct InFlightLimit {
         inFlight -= 1
         let entered = enteredMs / settings.periodMs
         let isKnown = (0..<Int64(periods.count)).contains(number - entered)
-        // A clock that was set may have put another period in its place.
+        // After a standstill another period is in its place.
         if isKnown { periods[slot(entered)].open = max(0, periods[slot(entered)].open - 1) }
         switch event {
         case .success:
@@ -90,7 +90,7 @@ struct InFlightLimit {
         let present = nowMs / settings.periodMs
         guard present != number else { return }
         guard (1..<Int64(periods.count)).contains(present - number) else {
-            // The first, after a long quiet or a standstill, or of a clock that was set.
+            // The first, or the first after a long quiet or a standstill.
             periods = Array(repeating: Period(), count: periods.count)
             if inFlight == 0 { limit = settings.ceiling }
             return begin(present)
