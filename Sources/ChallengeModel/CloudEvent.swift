@@ -161,6 +161,9 @@ private enum EventJSON {
 
 /// Times on the wire, from and to epoch milliseconds.
 public enum Timestamp {
+    /// What a time from outside may be, epoch milliseconds: 1970 to the end of the year 9999, the last that RFC 3339 can write.
+    public static let range: ClosedRange<Int64> = 0...253_402_300_799_999
+
     /// `2015-07-30T20:00:00Z`: whole seconds and a literal Z, the only form that the published SDKs parse everywhere.
     public static func rfc3339Seconds(_ epochMs: Int64) -> String {
         parts(epochMs).seconds + "Z"
@@ -177,7 +180,8 @@ public enum Timestamp {
         let date =
             (try? Date.ISO8601FormatStyle(includingFractionalSeconds: false).parse(text))
             ?? (try? Date.ISO8601FormatStyle(includingFractionalSeconds: true).parse(text))
-        return date.map { Int64(($0.timeIntervalSince1970 * 1000).rounded()) }
+        guard let epochMs = date.map({ ($0.timeIntervalSince1970 * 1000).rounded() }) else { return nil }
+        return Int64(exactly: epochMs)
     }
 
     public static func nowMs() -> Int64 {
@@ -186,8 +190,10 @@ public enum Timestamp {
         return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
     }
 
+    /// Of every number: what RFC 3339 cannot write shows as the nearest time that it can.
     private static func parts(_ epochMs: Int64) -> (seconds: String, milliseconds: Int) {
-        let floorSeconds = epochMs >= 0 ? epochMs / 1000 : (epochMs - 999) / 1000
+        let epochMs = min(max(epochMs, range.lowerBound), range.upperBound)
+        let floorSeconds = epochMs / 1000
         var time = time_t(floorSeconds)
         var fields = tm()
         gmtime_r(&time, &fields)

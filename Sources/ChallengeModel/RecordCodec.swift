@@ -24,7 +24,7 @@ public enum ContentType: String, Sendable, CaseIterable {
 
 /// A record that cannot be read: what was wrong, and what would be right.
 public struct RecordFormatError: Error, Equatable, Sendable, CustomStringConvertible {
-    /// A stable word for metrics and the dead-letter header: `content-type`, `protobuf`, `json`, `mac`, `empty`, `field`.
+    /// A stable word for metrics and the dead-letter header: `content-type`, `protobuf`, `json`, `mac`, `empty`, `field`, `range`.
     public let reason: String
     public let description: String
 
@@ -34,8 +34,8 @@ public struct RecordFormatError: Error, Equatable, Sendable, CustomStringConvert
     }
 }
 
-extension SwiftProtobuf.Message {
-    /// Decodes a record's value.
+extension RecordValue {
+    /// Decodes a record's value and checks its numbers.
     /// - Parameter contentType: the header's text; nil means protobuf on our own topics and JSON when the value starts
     ///   with `{` (outsiders' tools often set no header).
     /// - Throws: ``RecordFormatError``.
@@ -65,8 +65,11 @@ extension SwiftProtobuf.Message {
                 reason: type == .protobuf ? "protobuf" : "json",
                 "the value is not a \(Self.protoMessageName) in \(type.rawValue): \(error)")
         }
+        try bound()
     }
+}
 
+extension SwiftProtobuf.Message {
     /// The value in protobuf.
     public func protobufBytes() -> [UInt8] {
         do {

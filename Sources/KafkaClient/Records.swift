@@ -76,7 +76,8 @@ public struct RecordPosition: Hashable, Sendable {
 public struct ConsumedRecord: Sendable {
     public let topicPartition: TopicPartition
     public let offset: Int64
-    /// Epoch milliseconds as the writer or the broker stamped it; -1 when there is none.
+    /// Epoch milliseconds as the writer or the broker stamped it, up to the year 9999; -1 when there is none, or none that can be:
+    /// a writer may stamp what it likes.
     public let timestampMs: Int64
     public let key: [UInt8]
     public let value: [UInt8]
@@ -88,7 +89,7 @@ public struct ConsumedRecord: Sendable {
     ) {
         self.topicPartition = topicPartition
         self.offset = offset
-        self.timestampMs = timestampMs
+        self.timestampMs = (0...253_402_300_799_999).contains(timestampMs) ? timestampMs : -1
         self.key = key
         self.value = value
         self.headers = headers

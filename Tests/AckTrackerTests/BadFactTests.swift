@@ -56,6 +56,9 @@ struct BadFactTests {
         .receipt("a receipt of the day after") { $0.receivedAtMs = later },
         .receipt("a receipt before 1970") { $0.receivedAtMs = -5 },
         .receipt("a receipt at the end of time") { $0.receivedAtMs = .max },
+        .receipt("a receipt at the beginning of time") { $0.receivedAtMs = .min },
+        .outcome("a token that died at the end of time") { ($0.disposition, $0.tokenDiedAtMs) = (.tokenDead, .max) },
+        .outcome("an outcome whose challenge never expires") { $0.expiresAtMs = .max },
         .receipt("a receipt of no factor", reason: "field") { $0.factorSid = "YF12" },
         .receipt("a receipt of another challenge than its key", reason: "field") {
             $0.challengeSid = ChallengeSID.generate(variant: 3, nowMs: 1).rawValue
@@ -71,7 +74,6 @@ struct BadFactTests {
         .dispatch("a dispatch that was made tomorrow") { $0.createdAtMs = later },
         .dispatch("a dispatch that expires in the year 9999") { $0.expiresAtMs = 253_370_764_800_000 },
         .dispatch("attempt 900") { $0.dispatchID = "t900" },
-        .dispatch("a thousand attempts") { $0.redelivery.maxAttempts = 1_000 },
     ]
 
     private func partition(_ story: FoldStory) -> TrackedPartition {
@@ -123,6 +125,52 @@ struct BadFactTests {
                 timestampMs: Self.recordedMs, key: made.key, value: made.value, headers: made.headers)
             let topic = Topic.copartitioned.firstIndex(of: good.topic) ?? 0
             #expect(reader.read(record, topic: topic).1 == nil, "\(good.topic)")
+        }
+    }
+
+    /// The dispatcher, which reads `challenges` as well, writes these dead letters.
+    @Test(
+        "numbers out of the documented ranges are refused, carried or not",
+        arguments: [
+            { $0.expiresAtMs = .max }, { $0.expiresAtMs = .min }, { $0.pushExpiresAtMs = .max - 5_000 },
+            { $0.createdAtMs = -1 }, { $0.targets[0].registeredAtMs = .max },
+            { $0.targets[0].backgroundBudget = .max }, { $0.redelivery.expectedLatencyMs = .max },
+            { $0.redelivery.maxAttempts = 1_000 },
+        ] as [@Sendable (inout ChallengeDispatch) -> Void])
+    func outOfRange(_ edit: @Sendable (inout ChallengeDispatch) -> Void) throws {
+        let story = FoldStory()
+        guard case .dispatch(var dispatch, _, _) = story.dispatch().kind else { return }
+        edit(&dispatch)
+        var records = [ChallengeRecord(), ChallengeRecord()]
+        records[0].dispatch = dispatch
+        records[1].carried.dispatch = dispatch
+        for value in records {
+            let made = Self.signer.record(.challenges, key: story.challenge.rawValue, value: value.protobufBytes())
+            for timestampMs in [Self.recordedMs, .max, .min] {
+                let record = ConsumedRecord(
+                    topicPartition: TopicPartition(topic: made.topic, partition: 0), offset: 7,
+                    timestampMs: timestampMs, key: made.key, value: made.value, headers: made.headers)
+                let (item, refusal) = RecordReader(signer: Self.signer, partitions: 1).read(record, topic: 0)
+                #expect(refusal == .implausible)
+                guard case .refused(nil, offset: 7) = item else {
+                    Issue.record("expected no dead letter of ours")
+                    return
+                }
+            }
+        }
+    }
+
+    @Test("a record stamped with a time that cannot be is read without it", arguments: [Int64.max, .min, -2])
+    func stamped(timestampMs: Int64) {
+        let story = FoldStory()
+        let reader = RecordReader(signer: Self.signer, partitions: 1)
+        for good in [Spoilt.receipt("") { _ in }, .outcome("") { _ in }, .dispatch("") { _ in }] {
+            let made = Self.signer.record(good.topic, key: story.challenge.rawValue, value: good.value(story))
+            let record = ConsumedRecord(
+                topicPartition: TopicPartition(topic: made.topic, partition: 0), offset: 7, timestampMs: timestampMs,
+                key: made.key, value: made.value, headers: made.headers)
+            #expect(record.timestampMs == -1)
+            #expect(reader.read(record, topic: Topic.copartitioned.firstIndex(of: good.topic) ?? 0).1 == nil)
         }
     }
 

@@ -61,6 +61,40 @@ struct RecordCodecTests {
         #expect(refused > 5_000)
     }
 
+    @Test(
+        "every time of every record is bounded, at the border", arguments: [Int64.max, .min, -1, 253_402_300_800_000])
+    func bounds(time: Int64) {
+        func refused<Value: RecordValue>(_ edit: (inout Value) -> Void) -> Bool {
+            var value = Value()
+            edit(&value)
+            let error = #expect(throws: RecordFormatError.self) {
+                try Value(value: value.protobufBytes(), contentType: "application/protobuf")
+            }
+            return error?.reason == "range"
+        }
+        #expect(refused { (record: inout ChallengeRecord) in record.dispatch.expiresAtMs = time })
+        #expect(refused { (record: inout ChallengeRecord) in record.dispatch.createdAtMs = time })
+        #expect(refused { (record: inout ChallengeRecord) in record.dispatch.pushExpiresAtMs = time })
+        #expect(refused { (record: inout ChallengeRecord) in record.carried.dispatch.expiresAtMs = time })
+        #expect(refused { (record: inout ChallengeRecord) in record.deviceChanged.target.registeredAtMs = time })
+        #expect(refused { (record: inout OutcomeRecord) in record.push.atMs = time })
+        #expect(refused { (record: inout OutcomeRecord) in record.push.sentAtMs = time })
+        #expect(refused { (record: inout OutcomeRecord) in record.push.retryAtMs = time })
+        #expect(refused { (record: inout OutcomeRecord) in record.push.tokenDiedAtMs = time })
+        #expect(refused { (record: inout OutcomeRecord) in record.push.registeredAtMs = time })
+        #expect(refused { (record: inout OutcomeRecord) in record.push.expiresAtMs = time })
+        #expect(refused { (record: inout OutcomeRecord) in record.escalation.atMs = time })
+        #expect(refused { (record: inout OutcomeRecord) in record.escalation.expiresAtMs = time })
+        #expect(refused { (record: inout Receipt) in record.receivedAtMs = time })
+        #expect(refused { (record: inout Resolution) in record.atMs = time })
+        // Advice only: a receipt is not lost for a device's clock.
+        var receipt = Receipt()
+        receipt.deviceTimeMs = time
+        #expect((try? Receipt(value: receipt.protobufBytes(), contentType: nil))?.deviceTimeMs == 0)
+        // Whatever is shown, showing it ends nothing.
+        #expect(Timestamp.rfc3339Milliseconds(time).hasSuffix("Z") && Timestamp.rfc3339Seconds(time).count == 20)
+    }
+
     @Test("deep JSON is refused, not recursed into")
     func bomb() {
         let json = Array((String(repeating: #"{"dispatch":"#, count: 10_000)).utf8)

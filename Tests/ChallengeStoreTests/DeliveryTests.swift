@@ -1,6 +1,7 @@
 import ChallengeModel
 import ChallengeStore
 import Foundation
+import GRDB
 import Testing
 
 @Suite("Delivery facts, by several processes", .timeLimit(.minutes(2)))
@@ -49,6 +50,32 @@ struct DeliveryTests {
                 #expect(try await third.deliveryFacts(of: person.challenge).count >= 2)
             }
             await third.close()
+        }
+    }
+
+    @Test("a fact that an older version kept, with a time that cannot be, hides none of the others")
+    func impossibleTime() async throws {
+        try await withTemporaryFolder { folder in
+            let path = folder.appending(path: "store.db").path
+            let store = try SQLiteChallengeStore(path: path, keys: TestKeys.both, logger: quiet)
+            let world = try await World(store)
+            let person = try await world.people(1, "one")[0]
+            #expect(try await store.recordDelivery(world.outcome(person.challenge, person.factor, .accepted), nowMs: 1))
+            var receipt = Receipt()
+            receipt.factorSid = person.factor.sid.rawValue
+            receipt.receivedAtMs = .min
+            let (sid, bytes) = (person.challenge.rawValue, Data(receipt.protobufBytes()))
+            try await DatabaseQueue(path: path).write { database in
+                try database.execute(
+                    sql: "INSERT INTO delivery_facts (challenge_sid, id, fact) VALUES (?, 'r old', ?)",
+                    arguments: [sid, bytes])
+            }
+            let facts = try await store.deliveryFacts(of: person.challenge)
+            guard facts.count == 1, case .outcome = facts[0] else {
+                Issue.record("expected the outcome alone: \(facts)")
+                return
+            }
+            await store.close()
         }
     }
 

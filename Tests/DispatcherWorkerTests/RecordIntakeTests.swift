@@ -47,6 +47,45 @@ struct RecordIntakeTests {
         }
     }
 
+    @Test(
+        "numbers out of the documented ranges go to the dead letters, before anything is calculated with them",
+        arguments: [
+            { $0.expiresAtMs = .max }, { $0.expiresAtMs = .max - 3_000_000 }, { $0.expiresAtMs = -1 },
+            { $0.pushExpiresAtMs = .max - 9_999 }, { $0.createdAtMs = .min }, { $0.targets[0].registeredAtMs = .max },
+            { $0.redelivery.maxAttempts = 256 },
+        ] as [@Sendable (inout ChallengeDispatch) -> Void])
+    func outOfRange(_ edit: @Sendable (inout ChallengeDispatch) -> Void) {
+        var dispatch = Samples.dispatch(1)
+        edit(&dispatch)
+        #expect(reason(consumed(dispatch)) == "range")
+        var value = ChallengeRecord()
+        value.carried.dispatch = dispatch
+        let record = signer.record(.challenges, key: Samples.challenge(1), value: value.protobufBytes())
+        #expect(reason(Samples.consumed(record, offset: 0, timestampMs: .max)) == "range")
+    }
+
+    @Test("so do facts: outcomes, receipts, resolutions")
+    func factsOutOfRange() {
+        var outcome = Samples.outcome(1, .accepted, expiresAtMs: .max)
+        var receipt = Samples.receipt(1)
+        receipt.receivedAtMs = .min
+        var resolution = Samples.resolution(1)
+        resolution.atMs = .max
+        func reason<Value: TopicValue>(_ topic: Topic, _ bytes: [UInt8], _ type: Value.Type) -> String? {
+            let record = signer.record(topic, key: Samples.challenge(1), value: bytes)
+            guard case .failure(.bad(let error)) = intake.fact(Samples.consumed(record, offset: 0), as: type) else {
+                return nil
+            }
+            return error.reason
+        }
+        #expect(reason(.outcomes, Samples.value(outcome), OutcomeRecord.self) == "range")
+        outcome.expiresAtMs = 1
+        outcome.tokenDiedAtMs = .max
+        #expect(reason(.outcomes, Samples.value(outcome), OutcomeRecord.self) == "range")
+        #expect(reason(.receipts, receipt.protobufBytes(), Receipt.self) == "range")
+        #expect(reason(.resolutions, resolution.protobufBytes(), Resolution.self) == "range")
+    }
+
     @Test("what is not what it says is refused with a stable word")
     func bad() {
         let good = signer.record(

@@ -69,6 +69,9 @@ struct APNsRefusalTests {
         Spoilt("alert without alert", 400, "InvalidPushType") { $0.body = Array(#"{"aps":{"sound":"x"}}"#.utf8) },
         Spoilt("expiration in words", 400, "BadExpirationDate") { $0.set("apns-expiration", "soon") },
         Spoilt("negative expiration", 400, "BadExpirationDate") { $0.set("apns-expiration", "-1") },
+        Spoilt("expiration at the end of time", 400, "BadExpirationDate") {
+            $0.set("apns-expiration", "9223372036854775807")
+        },
         Spoilt("collapse id of 65 bytes", 400, "BadCollapseId") {
             $0.set("apns-collapse-id", String(repeating: "c", count: 65))
         },

@@ -192,6 +192,10 @@ struct ControlPortTests {
             #expect(lines.map(\.status) == [200, 400] && lines[1].reason == "MissingTopic")
             #expect(lines[0].challengeSID == "YC1" && lines[0].dispatch == "c" && lines[0].kind == "visible")
             let later = try await lab.send("GET", lab.addresses.controlURL + "/pushes?after=0", [], nil).body
+            for after in [Int64.max, .max - 1, .min] {
+                let url = lab.addresses.controlURL + "/pushes?after=\(after)&limit=\(Int64.max)"
+                #expect(try await lab.send("GET", url, [], nil).status == 200, "after=\(after)")
+            }
             #expect(later.split(separator: "\n").count == 1)
             let counters = try await lab.send("GET", lab.addresses.controlURL + "/counters", [], nil).body
             let decoded = try JSONDecoder().decode([String: PushCounters].self, from: Data(counters.utf8))

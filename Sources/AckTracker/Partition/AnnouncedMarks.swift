@@ -44,9 +44,11 @@ struct AnnouncedMarks: Sendable {
         }
     }
 
-    /// The offset in a commit's metadata; nil when it has none.
+    /// The offset in a commit's metadata; nil when it has none, or one that no partition reaches.
     static func offset(metadata: String) -> Int64? {
-        metadata.hasPrefix("a=") ? Int64(metadata.dropFirst(2)) : nil
+        guard metadata.hasPrefix("a="), let offset = Int64(metadata.dropFirst(2)), (0...(1 << 56)).contains(offset)
+        else { return nil }
+        return offset
     }
 
     static func metadata(_ offset: Int64) -> String { "a=\(offset)" }

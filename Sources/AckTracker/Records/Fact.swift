@@ -36,7 +36,7 @@ struct Fact: Sendable {
         self.traceparent = traceparent
     }
 
-    /// Decodes the value of a record whose MAC was found good.
+    /// Decodes the value of a record whose MAC was found good. Whether what it says can be is for ``Plausibility``.
     /// - Throws: ``RecordFormatError``; the record is poison.
     init(_ topic: Topic, _ record: ConsumedRecord) throws(RecordFormatError) {
         let contentType = record.headers.text(of: ContentType.headerName)
@@ -87,17 +87,10 @@ struct Fact: Sendable {
             throw RecordFormatError(reason: "field", "the key is not the record's challenge_sid")
         }
         self.challenge = challenge
-        try Plausibility.check(kind, recordedMs: record.timestampMs)
     }
 
-    /// - Throws: also for a t<n> that no tracker writes.
     private static func dispatchID(_ text: String) throws(RecordFormatError) -> DispatchID {
         guard let id = DispatchID(text) else { throw bad("dispatch_id") }
-        if case .attempt(let number) = id, number > DispatchBits.lastAttempt {
-            throw RecordFormatError(
-                reason: "range",
-                "dispatch_id is t\(number); a challenge has at most \(DispatchBits.lastAttempt) attempts")
-        }
         return id
     }
 

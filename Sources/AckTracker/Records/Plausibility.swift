@@ -13,7 +13,9 @@ enum Plausibility {
     /// - Throws: ``RecordFormatError`` with reason `range`.
     static func check(_ kind: Fact.Kind, recordedMs: Int64) throws(RecordFormatError) {
         switch kind {
-        case .dispatch(let dispatch, _, _): try check(dispatch, recordedMs)
+        case .dispatch(let dispatch, let id, _):
+            try check(id)
+            try check(dispatch, recordedMs)
         case .carried(let carried, _):
             try check(carried.dispatch, recordedMs)
             guard carried.lastAttemptNumber <= UInt32(DispatchBits.lastAttempt) else {
@@ -23,7 +25,8 @@ enum Plausibility {
                 throw bad("accepted or background_used")
             }
         case .deviceChanged(let changed, _): try inBounds(changed.target.registeredAtMs, "registered_at_ms")
-        case .outcome(let outcome, _, _):
+        case .outcome(let outcome, let id, _):
+            try check(id)
             try happened(outcome.atMs, recordedMs, "at_ms")
             try happened(outcome.sentAtMs, recordedMs, "sent_at_ms")
             try inBounds(outcome.expiresAtMs, "expires_at_ms")
@@ -36,10 +39,16 @@ enum Plausibility {
         }
     }
 
+    /// - Throws: for a t<n> that no tracker writes.
+    private static func check(_ id: DispatchID) throws(RecordFormatError) {
+        guard case .attempt(let number) = id, number > DispatchBits.lastAttempt else { return }
+        throw RecordFormatError(
+            reason: "range", "dispatch_id is t\(number); a challenge has at most \(DispatchBits.lastAttempt) attempts")
+    }
+
     private static func check(_ dispatch: ChallengeDispatch, _ recordedMs: Int64) throws(RecordFormatError) {
         try happened(dispatch.createdAtMs, recordedMs, "created_at_ms")
         try inBounds(dispatch.expiresAtMs, "expires_at_ms")
-        guard dispatch.redelivery.maxAttempts <= 255 else { throw bad("max_attempts") }
         for target in dispatch.targets { try inBounds(target.registeredAtMs, "registered_at_ms") }
     }
 

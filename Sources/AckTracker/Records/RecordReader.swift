@@ -45,17 +45,21 @@ struct RecordReader: Sendable {
                     topic: record.topicPartition.topic, key: record.key, value: record.value, headers: record.headers),
                 .misplaced)
         }
+        let fact: Fact
         do throws(RecordFormatError) {
-            let fact = try Fact(kind, record)
-            return (.fact(fact, record), nil)
+            fact = try Fact(kind, record)
+        } catch {
+            return refused(
+                signer.deadLetter(record, reason: error.reason, detail: error.description),
+                error.reason == "range" ? .implausible : .poison)
+        }
+        do throws(RecordFormatError) {
+            try Plausibility.check(fact.kind, recordedMs: record.timestampMs)
         } catch {
             // The dispatcher does not look at this, so the dead letter is ours on every topic.
-            if error.reason == "range" {
-                let letter = signer.deadLetter(record, reason: error.reason, detail: error.description)
-                return (.refused(letter, offset: record.offset), .implausible)
-            }
-            return refused(
-                signer.deadLetter(record, reason: error.reason, detail: error.description), .poison)
+            let letter = signer.deadLetter(record, reason: error.reason, detail: error.description)
+            return (.refused(letter, offset: record.offset), .implausible)
         }
+        return (.fact(fact, record), nil)
     }
 }

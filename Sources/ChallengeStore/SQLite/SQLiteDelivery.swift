@@ -17,9 +17,11 @@ extension SQLiteChallengeStore {
             try database.rows(
                 "SELECT id, fact FROM delivery_facts WHERE challenge_sid = ? LIMIT ?",
                 [challenge.rawValue, StorePolicy.factsPerChallenge]
-            ).map { row in
+            ).compactMap { row in
                 var columns = Columns(row)
-                return try DeliveryFact(id: columns.text(), kept: columns.bytes())
+                let (id, bytes) = (columns.text(), columns.bytes())
+                // An older version kept what this one does not read any more: the others are shown all the same.
+                do { return try DeliveryFact(id: id, kept: bytes) } catch is RecordFormatError { return nil }
             }
         }
     }

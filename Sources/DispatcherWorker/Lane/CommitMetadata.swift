@@ -1,3 +1,5 @@
+import ChallengeModel
+
 /// What a commit of `challenges[p]` says beside its offset, as text:
 /// `1 o=<outcomes> f=<start>.<receipts>.<resolutions>.<expiry in seconds>,…`, at most about 500 bytes of Kafka's 4,096.
 struct CommitMetadata: Hashable, Sendable {
@@ -6,6 +8,9 @@ struct CommitMetadata: Hashable, Sendable {
     var spans: [FactPositions.Span]
 
     static let maxSpans = 8
+    /// What an offset may be that somebody else has written: far more records than a partition ever holds, far from overflow.
+    private static let offsets: ClosedRange<Int64> = 0...(1 << 56)
+    private static let expirySeconds: ClosedRange<Int64> = 0...(Timestamp.range.upperBound / 1000)
 
     init(outcomes: Int64, spans: [FactPositions.Span]) {
         self.outcomes = outcomes
@@ -24,7 +29,9 @@ struct CommitMetadata: Hashable, Sendable {
             } else if word.hasPrefix("f=") {
                 for part in word.dropFirst(2).split(separator: ",") {
                     let numbers = part.split(separator: ".").compactMap { Int64($0) }
-                    guard numbers.count == 4, numbers.allSatisfy({ $0 >= 0 }), numbers[3] < 1 << 40 else { return nil }
+                    guard numbers.count == 4, numbers[..<3].allSatisfy(Self.offsets.contains),
+                        Self.expirySeconds.contains(numbers[3])
+                    else { return nil }
                     spans.append(
                         FactPositions.Span(
                             start: numbers[0], receipts: numbers[1], resolutions: numbers[2],
@@ -32,7 +39,7 @@ struct CommitMetadata: Hashable, Sendable {
                 }
             }
         }
-        guard let outcomes, outcomes >= 0, !spans.isEmpty,
+        guard let outcomes, Self.offsets.contains(outcomes), !spans.isEmpty,
             zip(spans, spans.dropFirst()).allSatisfy({ $0.start <= $1.start })
         else { return nil }
         self.init(outcomes: outcomes, spans: spans)

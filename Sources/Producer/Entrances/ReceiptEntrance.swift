@@ -43,7 +43,7 @@ enum ReceiptReading: Sendable, Equatable {
         }
         if case .UNRECOGNIZED = sent.shown {} else { receipt.shown = sent.shown }
         receipt.receivedAtMs = nowMs
-        receipt.deviceTimeMs = max(0, sent.deviceTimeMs)
+        receipt.deviceTimeMs = sent.deviceTimeMs
         self = .receipt(receipt)
     }
 }

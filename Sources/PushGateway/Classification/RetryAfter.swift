@@ -18,8 +18,9 @@ enum RetryAfter {
         guard parts.count == 6, parts[5] == "GMT", let day = Int(parts[1]), let year = Int(parts[3]),
             let month = months.firstIndex(of: String(parts[2])), (1...31).contains(day), (1970...9999).contains(year)
         else { return nil }
-        let clock = parts[4].split(separator: ":").compactMap { Int($0) }
-        guard clock.count == 3, clock[0] < 24, clock[1] < 60, clock[2] < 61 else { return nil }
+        let clock = parts[4].split(separator: ":").map { Int($0) ?? -1 }
+        guard clock.count == 3, (0..<24).contains(clock[0]), (0..<60).contains(clock[1]), (0..<61).contains(clock[2])
+        else { return nil }
         // Civil date to days, the reverse of `append(rfc3339:)`.
         let shiftedYear = month < 2 ? year - 1 : year
         let era = shiftedYear / 400

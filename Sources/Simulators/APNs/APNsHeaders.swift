@@ -23,6 +23,8 @@ struct APNsHeaders: Sendable, Hashable {
     private(set) var fault: APNsReason?
 
     private static let prefix = "/3/device/"
+    /// The end of the year 9999, epoch seconds.
+    static let latestSeconds: Int64 = 253_402_300_799
 
     init(method: String, path: String, headers: HPACKHeaders) {
         deviceToken = ""
@@ -79,7 +81,9 @@ struct APNsHeaders: Sendable, Hashable {
         if hasPriority, headers.priority.map({ ![1, 5, 10].contains($0) }) ?? true { return .badPriority }
         // Without the header it is 10, which background pushes must not have.
         if type == .background, headers.priority != 5 { return .badPriority }
-        if hasExpiration, headers.expiration.map({ $0 < 0 }) ?? true { return .badExpirationDate }
+        if hasExpiration, !(headers.expiration.map { (0...latestSeconds).contains($0) } ?? false) {
+            return .badExpirationDate
+        }
         if let collapseID = headers.collapseID, collapseID.utf8.count > 64 { return .badCollapseID }
         guard isDeviceToken(headers.deviceToken) else { return .badDeviceToken }
         return nil

@@ -123,7 +123,8 @@ private struct ProviderToken {
             let body = DeviceJWT.bytes(base64URL: parts[1]).flatMap({ try? JSONTree(parsing: $0) }),
             let signature = DeviceJWT.bytes(base64URL: parts[2]),
             head["alg"]?.stringValue == "ES256", let key = head["kid"]?.stringValue,
-            let team = body["iss"]?.stringValue, let issuedAt = body["iat"]?.integerValue
+            let team = body["iss"]?.stringValue, let issuedAt = body["iat"]?.integerValue,
+            (0...APNsHeaders.latestSeconds).contains(issuedAt)
         else { throw .invalidProviderToken }
         self.team = team
         self.key = key

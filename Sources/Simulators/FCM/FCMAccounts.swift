@@ -104,8 +104,9 @@ final class FCMAccounts: Sendable {
         guard let audience = body["aud"]?.stringValue, audience == ownAudience || audience == Self.googleAudience else {
             throw OAuthError(error: "invalid_grant", description: "Invalid JWT: Failed audience check.")
         }
+        // Both lie within an hour of now when all of this holds, so no number overflows.
         guard let issued = body["iat"]?.integerValue, let expires = body["exp"]?.integerValue, issued <= nowSeconds,
-            expires > nowSeconds, expires - issued <= 3600
+            expires > nowSeconds, issued >= nowSeconds - 3600, expires <= nowSeconds + 3600, expires - issued <= 3600
         else {
             throw OAuthError(
                 error: "invalid_grant",

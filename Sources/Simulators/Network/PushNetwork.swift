@@ -287,7 +287,7 @@ public final class PushNetwork: PushReception {
     public func log(after sequence: Int? = nil, limit: Int = 20_000) -> [PushRecord] {
         state.withLock { state in
             guard let first = state.log.first else { return [] }
-            let skip = sequence.map { max(0, $0 + 1 - first.sequence) } ?? 0
+            let skip = sequence.map { $0 < first.sequence ? 0 : min($0, state.nextSequence) - first.sequence + 1 } ?? 0
             return Array(state.log.dropFirst(skip).prefix(limit))
         }
     }
