@@ -194,6 +194,13 @@ let package = Package(
                 .nioHTTP1, .nioHTTP2, .nioPosix, .nioSSL, .nioTLS, .serviceLifecycle,
             ]),
         .testTarget(
+            name: "Fuzz",
+            dependencies: [
+                "AckTracker", "ChallengeModel", "ChallengeStore", "DispatcherWorker", "KafkaClient", "Producer",
+                "PushGateway", "ServiceSupport", "TestSupport", .nioCore, .protobuf,
+            ],
+            swiftSettings: swiftSettings),
+        .testTarget(
             name: "EndToEnd",
             dependencies: [
                 "ChallengeModel", "DeviceKit", "KafkaClient", "ServiceSupport", "Simulators", "TestSupport",

@@ -83,13 +83,11 @@ public final class PushGateway: Sendable {
         group = MultiThreadedEventLoopGroup(numberOfThreads: configuration.eventLoopThreads)
         loops = Array(group.makeIterator())
         var web = HTTPClient.Configuration(redirectConfiguration: .disallow)
-        if let caFile = configuration.caFile {
-            var tls = TLSConfiguration.makeClientConfiguration()
-            tls.additionalTrustRoots = [.certificates(try NIOSSLCertificate.fromPEMFile(caFile))]
-            web.tlsConfiguration = tls
-        }
+        web.tlsConfiguration = try ProviderTLS.configuration(caFile: configuration.caFile)
         web.proxy = proxy?.forWebClient
-        web.timeout = .init(connect: .seconds(3), read: .seconds(5))
+        // The deadline of a fetch bounds the rest. Our own back-off says when to try again, and the first error says why.
+        web.timeout = .init(connect: .seconds(3))
+        web.connectionPool.retryConnectionEstablishment = false
         client = HTTPClient(eventLoopGroupProvider: .shared(group), configuration: web)
     }
 
@@ -202,7 +200,9 @@ public final class PushGateway: Sendable {
     }
 
     private func accessToken(_ account: any AccessTokenSource, _ url: String) -> OAuthToken {
-        OAuthToken(account: account, url: url, client: client, loop: loops[0], clock: clock, logger: logger)
+        OAuthToken(
+            account: account, url: url, client: client, connector: connector, deadline: deadline, loop: loops[0],
+            clock: clock, logger: logger)
     }
 
     private func lane(

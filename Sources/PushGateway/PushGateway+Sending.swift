@@ -52,7 +52,10 @@ extension PushGateway {
         let registeredAtMs = push.registeredAtMs
         let request = request(push, capacity: 1280, isProbe: pass.isProbe, nowMs) { [self] request, end in
             let nowMs = clock.nowMs()
-            guard end == .answered else { return finish(.withoutAnswer(end), request, lane, pass, nowMs, once) }
+            guard end == .answered else {
+                return finish(
+                    .withoutAnswer(end, retryAfterMs: request.retryAfterRefusalMs), request, lane, pass, nowMs, once)
+            }
             let messageID = request.responseID.isEmpty ? pushID : String(decoding: request.responseID, as: UTF8.self)
             let verdict = APNsClassification.verdict(
                 status: request.status, body: request.responseBody, retryAfter: request.retryAfter,
@@ -93,13 +96,16 @@ extension PushGateway {
         guard let pass = enter(lane, push, once) else { return }
         let request = request(push, capacity: 1280, isProbe: pass.isProbe, nowMs) { [self] request, end in
             let nowMs = clock.nowMs()
-            guard end == .answered else { return finish(.withoutAnswer(end), request, lane, pass, nowMs, once) }
+            guard end == .answered else {
+                return finish(
+                    .withoutAnswer(end, retryAfterMs: request.retryAfterRefusalMs), request, lane, pass, nowMs, once)
+            }
             let verdict = way.classify(request.status, request.responseBody, request.retryAfter, nowMs)
             guard verdict.shouldReauthorize, !request.wasReauthorized, let refused = request.authorization else {
                 return finish(verdict, request, lane, pass, nowMs, once)
             }
             token.invalidate(refused)
-            token.bearer { [self] outcome in
+            token.bearer(until: request.deadline) { [self] outcome in
                 if case .bearer(let bearer) = outcome {
                     lane.submit(request.again(authorization: bearer))
                 } else {
@@ -112,7 +118,7 @@ extension PushGateway {
         } catch {
             return refuse(error, lane, pass, once)
         }
-        token.bearer { [self] outcome in
+        token.bearer(until: request.deadline) { [self] outcome in
             switch outcome {
             case .bearer(let bearer):
                 request.authorization = bearer
@@ -120,7 +126,9 @@ extension PushGateway {
             case .unavailable(let retryAtMs, let refused):
                 let nowMs = clock.nowMs()
                 lane.leave(.neutral, pass)
-                if let refused {
+                if push.expiresAtMs <= nowMs {
+                    once.call(PushAnswer(disposition: .dropped, reason: "expired"))
+                } else if let refused {
                     once.call(PushAnswer(disposition: .credentialFault, reason: refused))
                 } else {
                     once.call(deferred("access-token", untilMs: max(retryAtMs, nowMs + 100)))

@@ -97,7 +97,7 @@ public struct PushGatewayConfiguration: Sendable {
     public var hmsTokenURL = "https://oauth-login.cloud.huawei.com/oauth2/v3/token"
     /// `http://[USER:PASSWORD@]HOST:PORT` of a proxy that takes CONNECT; TLS goes through it to the provider. Nil: none.
     public var proxyURL: String?
-    /// PEM file of extra roots (simulators, proxies); nil: the system's.
+    /// PEM file of the only roots that are trusted (simulators, proxies), for providers and token endpoints; nil: the system's.
     public var caFile: String?
     /// Per push, from hand-over to answer; at most what is left of the challenge.
     public var deadline: Duration = .seconds(10)

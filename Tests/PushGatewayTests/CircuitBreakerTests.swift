@@ -141,7 +141,7 @@ struct CircuitBreakerTests {
             #expect(backoff.readyAt - now <= .seconds(5))
             now = backoff.readyAt
         }
-        #expect(.milliseconds(CircuitBreaker.Settings().longestMs) > ReconnectBackoff.most)
+        #expect(.milliseconds(CircuitBreaker.Settings().longestMs) > ReconnectBackoff().most)
         backoff.succeeded()
         #expect(backoff == ReconnectBackoff())
     }
@@ -173,6 +173,24 @@ struct CircuitBreakerTests {
         #expect(state.demand(nowMs: 3_570_000) == (.wait, mustFetch: false))
     }
 
+    @Test("streams that are refused again and again wait longer each time, up to a minute")
+    func refusedStreams() {
+        var backoff = ReconnectBackoff.refusals
+        var now = NIODeadline.uptimeNanoseconds(1)
+        var waits: [Int64] = []
+        for _ in 0..<8 {
+            backoff.failed(now: now, random: 0)
+            // One that was refused in the same breath says nothing new.
+            backoff.failed(now: now + .milliseconds(1), random: 0)
+            waits.append((backoff.readyAt - now).nanoseconds / 1_000_000)
+            now = backoff.readyAt
+        }
+        #expect(waits == [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000])
+        backoff.succeeded()
+        backoff.failed(now: now, random: 0)
+        #expect(backoff.readyAt - now == .seconds(1))
+    }
+
     @Test("a failed fetch backs off, doubling, and a token that still lives is used meanwhile")
     func accessTokenBackoff() {
         var state = AccessTokenState()
@@ -183,6 +201,17 @@ struct CircuitBreakerTests {
         state.failed(refused: "invalid_grant", nowMs: 500, random: 0)
         #expect(state.demand(nowMs: 600) == (.none(retryAtMs: 15_500, refused: "invalid_grant"), mustFetch: false))
         #expect(state.demand(nowMs: 15_500) == (.wait, mustFetch: true))
+        // A key that is turned down again and again is asked about ever less, up to five minutes.
+        var waits: [Int64] = []
+        for _ in 0..<6 {
+            state.failed(refused: "invalid_grant", nowMs: 15_500, random: 0)
+            waits.append(state.retryAtMs - 15_500)
+            _ = state.demand(nowMs: state.retryAtMs)
+        }
+        #expect(waits == [30_000, 60_000, 120_000, 150_000, 150_000, 150_000])
+        state.failed(refused: nil, nowMs: 15_500, random: 0, atLeastMs: 90_000)
+        #expect(state.retryAtMs == 105_500, "what the endpoint asks for")
+        _ = state.demand(nowMs: 105_500)
         let token = SharedBytes("Bearer a")
         state.fetched(token, lifeMs: 3_600_000, nowMs: 20_000)
         _ = state.demand(nowMs: 3_400_000)

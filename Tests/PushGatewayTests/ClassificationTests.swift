@@ -133,6 +133,15 @@ struct ClassificationTests {
     }
 
     @Test(
+        "a 410 with a time that cannot be is read without it",
+        arguments: ["9223372036854775807", "-9223372036854775808", "253402300800000", "-1", "1e300", "1e400"])
+    func impossible410(timestamp: String) {
+        let verdict = apns(410, #"{"reason":"Unregistered","timestamp":\#(timestamp)}"#)
+        #expect(verdict.disposition == .tokenDead)
+        #expect(verdict.tokenDiedAtMs == 0)
+    }
+
+    @Test(
         "a body that is no JSON, or is hostile, leaves the status to decide",
         arguments: [
             "", "no", "[]", "{\"reason\":7}", "{\"reason\":\"\(String(repeating: "x", count: 100))\"}", "\u{0}",
@@ -143,7 +152,48 @@ struct ClassificationTests {
         #expect(apns(503, body).disposition == .deferred)
         #expect(fcm(404, body).disposition == .rejected)
         #expect(fcm(503, body).disposition == .deferred)
-        #expect(fcm(200, body).disposition == .accepted)
+        #expect(fcm(200, body).disposition == .unknown)
+    }
+
+    @Test(
+        "FCM has taken what it has given a name to, and nothing else",
+        arguments: [
+            (200, ""), (200, "<html><body>Please sign in</body></html>"), (204, ""), (200, "{}"), (202, "{}"),
+            (200, #"{"error":{"status":"UNAVAILABLE"}}"#), (201, #"{"name":"projects/p/messages/0:1"}"#),
+            (200, #"{"name":"somebody else"}"#),
+        ])
+    func notAccepted(status: Int, body: String) {
+        let verdict = fcm(status, body)
+        #expect(verdict.disposition == .unknown)
+        #expect(verdict.reason == "HTTP \(status) without a message name")
+        #expect(verdict.health == .failure(retryAfterMs: 0))
+        #expect(apns(status, body).disposition == (status == 200 ? .accepted : .unknown))
+    }
+
+    @Test(
+        "what a token endpoint says",
+        arguments: [
+            (
+                400, #"{"error":"invalid_grant","error_description":"Invalid JWT Signature."}"#,
+                AccessTokenAnswer.refused("invalid_grant: Invalid JWT Signature.")
+            ),
+            (400, #"{"error":"invalid_grant"}"#, .refused("invalid_grant")),
+            (400, #"{"error":1101,"error_description":"a\nb\u202e"}"#, .refused("1101: a b")),
+            (403, "<html>", .refused("HTTP 403")), (503, "", .unavailable("HTTP 503", retryAfterMs: nil)),
+            (200, "{}", .unavailable("HTTP 200 without an access_token that can be used", retryAfterMs: nil)),
+            (200, #"{"access_token":"a","expires_in":1e308}"#, .granted(token: "a", lifeMs: 86_400_000)),
+            (200, #"{"access_token":"a","expires_in":-9223372036854775808}"#, .granted(token: "a", lifeMs: 1000)),
+            (200, #"{"access_token":"a"}"#, .granted(token: "a", lifeMs: 3_600_000)),
+        ])
+    func tokenAnswers(status: Int, body: String, expected: AccessTokenAnswer) {
+        #expect(
+            AccessTokenAnswer(status: status, body: Array(body.utf8), retryAfter: [], nowMs: Self.now) == expected)
+    }
+
+    @Test("a token endpoint's Retry-After is heard")
+    func tokenRetryAfter() {
+        let answer = AccessTokenAnswer(status: 429, body: [], retryAfter: Array("7".utf8), nowMs: Self.now)
+        #expect(answer == .unavailable("HTTP 429", retryAfterMs: 7000))
     }
 
     @Test("Retry-After is honoured, and capped")
@@ -166,6 +216,12 @@ struct ClassificationTests {
             ("0", Int64?.some(0)), ("120", 120_000), ("Fri, 15 Jan 2027 08:00:30 GMT", 30_000),
             ("Fri, 15 Jan 2027 07:00:00 GMT", 0), ("soon", nil), ("", nil), ("-1", nil), ("1.5", nil),
             ("Fri, 32 Jan 2027 08:00:30 GMT", nil), ("Fri, 15 Foo 2027 08:00:30 GMT", nil), ("999999999", 86_400_000),
+            // Hours beyond all reason once ended the process, and its successors'.
+            ("Fri, 15 Jan 2027 9223372036854775807:00:00 GMT", nil),
+            ("Fri, 15 Jan 2027 -9223372036854775808:00:00 GMT", nil),
+            ("Fri, 15 Jan 2027 -1:00:00 GMT", nil), ("Fri, 15 Jan 2027 08:-1:00 GMT", nil),
+            ("Fri, 15 Jan 2027 08:00:x:30 GMT", nil), ("Fri, 15 Jan 9223372036854775807 08:00:30 GMT", nil),
+            ("9223372036854775807", 86_400_000), ("9223372036854775808", nil), ("-9223372036854775808", nil),
         ])
     func retryAfterForms(text: String, expected: Int64?) {
         // 2027-01-15T08:00:00Z
@@ -221,6 +277,7 @@ struct ClassificationTests {
             (#"{"name":"projects/p/messages/0:1"}"#, "projects/p/messages/0:1"),
             ("{\n  \"name\": \"projects/p/messages/0:1\"\n}\n", "projects/p/messages/0:1"), ("{}", ""),
             (#"{"name":"cut"#, ""), (#"{"name":""}"#, ""), (#"{"name":7}"#, ""),
+            (#"{"other":1,"name":"projects\/p\/messages\/0:1"}"#, "projects/p/messages/0:1"),
         ])
     func messageName(body: String, expected: String) {
         #expect(fcm(200, body).providerMessageID == expected)
@@ -231,6 +288,8 @@ struct ClassificationTests {
         #expect(Verdict.withoutAnswer(.expired).disposition == .dropped)
         #expect(Verdict.withoutAnswer(.unsent).disposition == .deferred)
         #expect(Verdict.withoutAnswer(.refused).disposition == .deferred)
+        #expect(Verdict.withoutAnswer(.refused).retryAfterMs == 1000)
+        #expect(Verdict.withoutAnswer(.refused, retryAfterMs: 16_000).retryAfterMs == 16_000)
         #expect(Verdict.withoutAnswer(.timedOut).disposition == .unknown)
         #expect(Verdict.withoutAnswer(.connectionLost).disposition == .unknown)
         #expect(Verdict.withoutAnswer(.reset).disposition == .unknown)

@@ -249,11 +249,44 @@ struct ProviderTests {
 
     @Test("a key that the endpoint refuses is a credential fault")
     func invalidGrant() async throws {
-        let script = Self.fcmScript(token: { _ in .answer(status: 400, body: #"{"error":"invalid_grant"}"#) })
+        let body = #"{"error":"invalid_grant","error_description":"Invalid grant: account not found"}"#
+        let script = Self.fcmScript(token: { _ in .answer(status: 400, body: body) })
         try await ScriptedServer.run(script) { server in
             try await Rig.run(server.url) { rig in
                 let answer = await rig.send(Rig.push(.fcm))
-                #expect(answer == PushAnswer(disposition: .credentialFault, reason: "invalid_grant"))
+                #expect(
+                    answer
+                        == PushAnswer(
+                            disposition: .credentialFault, reason: "invalid_grant: Invalid grant: account not found"))
+            }
+        }
+    }
+
+    @Test("a token endpoint that takes six seconds is waited for")
+    func slowTokenEndpoint() async throws {
+        let script = Self.fcmScript(token: { _ in
+            .answer(status: 200, body: #"{"access_token":"at-1","expires_in":3599}"#, afterMs: 6000)
+        })
+        try await ScriptedServer.run(script) { server in
+            try await Rig.run(server.url, configure: { $0.deadline = .seconds(60) }) { rig in
+                let answers = await rig.volley(5, inFlight: 5) { _ in Rig.push(.fcm) }
+                #expect(answers.summary == ["accepted": 5])
+                #expect(server.seen.requests.filter { $0.path == "/token" }.count == 1)
+            }
+        }
+    }
+
+    @Test("a push waits for a token no longer than its challenge lives, nor than its own deadline")
+    func tokenTooLate() async throws {
+        let script = Self.fcmScript(token: { _ in .stall })
+        try await ScriptedServer.run(script) { server in
+            try await Rig.run(server.url, configure: { $0.deadline = .seconds(2) }) { rig in
+                async let short = rig.send(Rig.push(.fcm, lifeMs: 500))
+                async let long = rig.send(Rig.push(.fcm))
+                #expect(await short == PushAnswer(disposition: .dropped, reason: "expired"))
+                let answer = await long
+                #expect(answer.disposition == .deferred && answer.reason == "access-token")
+                #expect(rig.gateway.inFlight == 0, "the fetch itself goes on")
             }
         }
     }

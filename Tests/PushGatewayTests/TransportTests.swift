@@ -153,6 +153,26 @@ struct TransportTests {
         }
     }
 
+    @Test("a peer that allows no streams has taken nothing: deferred, never unknown", arguments: [Platform.apn, .fcm])
+    func noStreams(platform: Platform) async throws {
+        var script = ScriptedServer.Script()
+        script.maxConcurrentStreams = 0
+        try await ScriptedServer.run(ProviderTests.fcmScript()) { endpoint in
+            try await ScriptedServer.run(script) { server in
+                let configure: (inout PushGatewayConfiguration) -> Void = {
+                    $0.fcmTokenURL = endpoint.url + "/token"
+                    $0.deadline = .seconds(2)
+                }
+                try await Rig.run(server.url, configure: configure) { rig in
+                    let answers = await rig.volley(3, inFlight: 3) { _ in Rig.push(platform) }
+                    #expect(answers.summary == ["deferred connection": 3])
+                    #expect(answers.values.joined().allSatisfy { $0.sentAtMs == 0 && $0.status == 0 })
+                    #expect(server.seen.requests.isEmpty && server.seen.connections >= 1)
+                }
+            }
+        }
+    }
+
     @Test("any other reset leaves the answer unknown, and is not sent again")
     func reset() async throws {
         var script = ScriptedServer.Script()

@@ -76,14 +76,17 @@ extension SeededGenerator {
     }
 
     /// The text with some of its numbers replaced by ones that break arithmetic, also by what is none.
-    public mutating func withOddNumbers(_ text: String, nowMs: Int64 = 0, oneIn: Int = 3) -> String {
+    /// - Parameter digits: shorter numbers stay, such as the ones in identifiers.
+    public mutating func withOddNumbers(
+        _ text: String, nowMs: Int64 = 0, oneIn: Int = 3, digits least: Int = 1
+    ) -> String {
         var result = ""
         var rest = text[...]
         while let start = rest.firstIndex(where: \.isNumber) {
             result += rest[..<start]
             let digits = rest[start...].prefix(while: \.isNumber)
             rest = rest[digits.endIndex...]
-            if chance(oneIn) {
+            if digits.count >= least, chance(oneIn) {
                 result +=
                     chance(8)
                     ? pick(["", "-", "1e999", "-0", "NaN", "0x1", "1.5", "١", "99999999999999999999"])

@@ -66,6 +66,11 @@ enum APNsClassification {
         status: Int, body: [UInt8], retryAfter: [UInt8], messageID: String, registeredAtMs: Int64, nowMs: Int64
     ) -> Verdict {
         if (200..<300).contains(status) {
+            // Apple's word for success is 200 and no other.
+            guard status == 200 else {
+                return Verdict(
+                    disposition: .unknown, reason: "HTTP \(status)", health: .failure(retryAfterMs: 0))
+            }
             return Verdict(disposition: .accepted, reason: "", providerMessageID: messageID)
         }
         let parsed = parse(body)
@@ -115,7 +120,8 @@ enum APNsClassification {
             let reason = object["reason"] as? String, reason.utf8.count <= 64
         else { return (nil, 0) }
         let stamp = (object["timestamp"] as? NSNumber)?.int64Value ?? 0
-        // Apple's page says milliseconds; a value in seconds would make every token long dead.
-        return (reason, stamp > 0 && stamp < 100_000_000_000 ? stamp * 1000 : max(stamp, 0))
+        // Apple's page says milliseconds; a value in seconds would make every token long dead. One that no time can be says nothing.
+        let ms = stamp > 0 && stamp < 100_000_000_000 ? stamp * 1000 : stamp
+        return (reason, Timestamp.range.contains(ms) ? ms : 0)
     }
 }

@@ -41,7 +41,14 @@ enum FCMClassification {
 
     static func verdict(status: Int, body: [UInt8], retryAfter: [UInt8], nowMs: Int64) -> Verdict {
         if (200..<300).contains(status) {
-            return Verdict(disposition: .accepted, reason: "", providerMessageID: messageName(in: body))
+            let name = messageName(in: body)
+            if status == 200, name.hasPrefix("projects/") {
+                return Verdict(disposition: .accepted, reason: "", providerMessageID: name)
+            }
+            // Not FCM's answer (a gateway's page, 204), or half of one: nobody has said that it took the message.
+            return Verdict(
+                disposition: .unknown, reason: "HTTP \(status) without a message name",
+                health: .failure(retryAfterMs: 0))
         }
         let word = errorCode(in: body)
         let reason = word ?? "HTTP \(status)"
@@ -84,8 +91,16 @@ enum FCMClassification {
         return word.flatMap { $0.utf8.count <= 64 ? $0 : nil }
     }
 
-    /// `{"name":"projects/…/messages/…"}`. Read by hand: this is the way of every accepted push.
+    /// `{"name":"projects/…/messages/…"}`; empty when there is none.
     static func messageName(in body: [UInt8]) -> String {
+        let name = firstName(in: body)
+        guard name.isEmpty, !body.isEmpty else { return name }
+        let object = (try? JSONSerialization.jsonObject(with: Data(body))) as? [String: Any]
+        return (object?["name"] as? String).flatMap { $0.utf8.count <= 512 ? $0 : nil } ?? ""
+    }
+
+    /// Read by hand, where it stands first and is plain: this is the way of every accepted push.
+    private static func firstName(in body: [UInt8]) -> String {
         var rest = body[...]
         func skipSpace() { rest = rest.drop { $0 == 0x20 || $0 == 0x0A || $0 == 0x0D || $0 == 0x09 } }
         func take(_ text: StaticString) -> Bool {

@@ -23,12 +23,16 @@ struct AccessTokenState {
     static let useBeforeMs: Int64 = 30_000
     static let firstBackoffMs: Int64 = 1000
     static let longestBackoffMs: Int64 = 60_000
+    /// After the endpoint turned the key down: somebody has to mend it, and a mended key is a new one here, which waits for nothing.
+    static let firstRefusalMs: Int64 = 30_000
+    static let longestRefusalMs: Int64 = 300_000
 
     private(set) var bearer: SharedBytes?
     private(set) var expiresAtMs: Int64 = 0
     private(set) var isFetching = false
     private(set) var retryAtMs: Int64 = 0
     private var failures = 0
+    private var refusals = 0
     private var refused: String?
 
     /// - Returns: what a push does, and whether the caller has to start a fetch.
@@ -49,6 +53,7 @@ struct AccessTokenState {
         expiresAtMs = nowMs + max(lifeMs, Self.useBeforeMs + 1000)
         isFetching = false
         failures = 0
+        refusals = 0
         retryAtMs = lifeMs < 2 * Self.renewBeforeMs ? nowMs + max(lifeMs / 2, 1000) : 0
         refused = nil
     }
@@ -56,13 +61,20 @@ struct AccessTokenState {
     /// - Parameters:
     ///   - refused: the endpoint's word when it turned the key down.
     ///   - random: in 0..<1.
-    mutating func failed(refused: String?, nowMs: Int64, random: Double) {
+    ///   - atLeastMs: what the endpoint asked for.
+    mutating func failed(refused: String?, nowMs: Int64, random: Double, atLeastMs: Int64 = 0) {
         isFetching = false
-        failures += 1
         self.refused = refused
-        let whole =
-            refused == nil ? min(Self.firstBackoffMs << Int64(min(failures - 1, 8)), Self.longestBackoffMs) : 30_000
-        retryAtMs = nowMs + whole / 2 + Int64(Double(whole / 2) * random)
+        let whole: Int64
+        if refused == nil {
+            failures += 1
+            whole = min(Self.firstBackoffMs << Int64(min(failures - 1, 8)), Self.longestBackoffMs)
+        } else {
+            refusals += 1
+            whole = min(Self.firstRefusalMs << Int64(min(refusals - 1, 8)), Self.longestRefusalMs)
+        }
+        let wait = whole / 2 + Int64(Double(whole / 2) * random)
+        retryAtMs = nowMs + max(wait, min(atLeastMs, Self.longestRefusalMs))
     }
 
     /// The provider did not take this one: it is not used again. At most one extra fetch a minute, so that a wrong account does not storm.

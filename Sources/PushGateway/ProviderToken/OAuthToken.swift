@@ -20,13 +20,22 @@ final class OAuthToken: Sendable {
         case unavailable(retryAtMs: Int64, refused: String?)
     }
 
-    /// How long one fetch may take; pushes wait for it no longer. Huawei's endpoint takes 3 to 5 s at times.
-    static let fetchTimeout = TimeAmount.seconds(8)
+    /// The least that one fetch may take, whatever `push.deadline` says: Huawei's endpoint takes 3 to 5 s at times, and a push
+    /// waits no longer than its own deadline anyway.
+    static let shortestDeadline = TimeAmount.seconds(10)
+    /// How often those are looked for whose own deadline has come.
+    private static let lookEvery = TimeAmount.milliseconds(100)
+
+    private struct Waiter {
+        let deadline: NIODeadline
+        let body: @Sendable (Outcome) -> Void
+    }
 
     private struct Shared {
         var state = AccessTokenState()
         /// Bounded by the pushes in flight, which are counted before they come here.
-        var waiters: [@Sendable (Outcome) -> Void] = []
+        var waiters: [Waiter] = []
+        var isLooking = false
         var renewal: Scheduled<Void>?
         var isClosed = false
     }
@@ -35,25 +44,32 @@ final class OAuthToken: Sendable {
     /// The one endpoint that an assertion is sent to; what the key's file says is not asked.
     private let url: String
     private let client: HTTPClient
+    /// Says what is wrong with the endpoint's certificate.
+    private let connector: Connector
+    private let deadline: TimeAmount
     private let loop: any EventLoop
     private let clock: GatewayClock
     private let logger: Logger
     private let shared = Mutex(Shared())
 
+    /// - Parameter deadline: of a push; a fetch takes as long, and ``shortestDeadline`` at least.
     init(
-        account: any AccessTokenSource, url: String, client: HTTPClient, loop: any EventLoop, clock: GatewayClock,
-        logger: Logger
+        account: any AccessTokenSource, url: String, client: HTTPClient, connector: Connector, deadline: TimeAmount,
+        loop: any EventLoop, clock: GatewayClock, logger: Logger
     ) {
         self.account = account
         self.url = url
         self.client = client
+        self.connector = connector
+        self.deadline = max(deadline, Self.shortestDeadline)
         self.loop = loop
         self.clock = clock
         self.logger = logger
     }
 
-    /// Calls `body` exactly once: at once with a token that is there, or when the fetch under way has ended.
-    func bearer(_ body: @escaping @Sendable (Outcome) -> Void) {
+    /// Calls `body` exactly once: at once with a token that is there, or when the fetch under way has ended, or at the deadline.
+    /// - Parameter deadline: the push's own: what is left of its challenge counts in it.
+    func bearer(until deadline: NIODeadline, _ body: @escaping @Sendable (Outcome) -> Void) {
         let nowMs = clock.nowMs()
         let (outcome, mustFetch): (Outcome?, Bool) = shared.withLock { shared in
             if shared.isClosed { return (.unavailable(retryAtMs: nowMs + 1000, refused: nil), false) }
@@ -63,10 +79,11 @@ final class OAuthToken: Sendable {
             case .none(let retryAtMs, let refused):
                 return (.unavailable(retryAtMs: retryAtMs, refused: refused), mustFetch)
             case .wait:
-                shared.waiters.append(body)
+                shared.waiters.append(Waiter(deadline: deadline, body: body))
                 return (nil, mustFetch)
             }
         }
+        if outcome == nil { lookSoon() }
         if mustFetch { fetch() }
         if let outcome { body(outcome) }
     }
@@ -86,7 +103,29 @@ final class OAuthToken: Sendable {
         }
         renewal?.cancel()
         let retryAtMs = clock.nowMs() + 1000
-        for waiter in waiters { waiter(.unavailable(retryAtMs: retryAtMs, refused: nil)) }
+        for waiter in waiters { waiter.body(.unavailable(retryAtMs: retryAtMs, refused: nil)) }
+    }
+
+    /// Looks at the deadlines of those who wait, again and again while anybody does; one look is scheduled at most.
+    private func lookSoon() {
+        let isFirst = shared.withLock { shared in
+            defer { shared.isLooking = true }
+            return !shared.isLooking
+        }
+        if isFirst { loop.scheduleTask(in: Self.lookEvery) { self.look() } }
+    }
+
+    private func look() {
+        let now = NIODeadline.now()
+        let (overdue, areLeft) = shared.withLock { shared in
+            let overdue = shared.waiters.filter { $0.deadline <= now }
+            if !overdue.isEmpty { shared.waiters.removeAll { $0.deadline <= now } }
+            shared.isLooking = false
+            return (overdue, !shared.waiters.isEmpty)
+        }
+        let retryAtMs = clock.nowMs() + 1000
+        for waiter in overdue { waiter.body(.unavailable(retryAtMs: retryAtMs, refused: nil)) }
+        if areLeft { lookSoon() }
     }
 
     private func fetch() {
@@ -97,12 +136,13 @@ final class OAuthToken: Sendable {
                     url: self.url, method: .POST, headers: ["content-type": "application/x-www-form-urlencoded"],
                     body: .string(body))
                 self.client.execute(
-                    request: request, delegate: ResponseAccumulator(request: request, maxBodySize: 65_536),
-                    eventLoop: .delegate(on: self.loop), deadline: .now() + Self.fetchTimeout
+                    request: request,
+                    delegate: ResponseAccumulator(request: request, maxBodySize: AccessTokenAnswer.longestBody),
+                    eventLoop: .delegate(on: self.loop), deadline: .now() + self.deadline
                 ).futureResult.whenComplete { result in
                     switch result {
                     case .success(let response): self.received(response)
-                    case .failure(let error): self.failed("\(error)", refused: nil)
+                    case .failure(let error): self.failed(error)
                     }
                 }
             } catch {
@@ -112,34 +152,40 @@ final class OAuthToken: Sendable {
     }
 
     private func received(_ response: HTTPClient.Response) {
-        let bytes = response.body.map { Data($0.readableBytesView) } ?? Data()
-        let object = (try? JSONSerialization.jsonObject(with: bytes)) as? [String: Any] ?? [:]
-        let status = Int(response.status.code)
-        guard status == 200, let token = object["access_token"] as? String, Self.isSound(token) else {
-            // 400 invalid_grant, 401 invalid_client: the key or the account. 5xx and 429: the endpoint.
-            let word = object["error"] as? String ?? (object["error"] as? NSNumber)?.stringValue
-            let isRefusal = (400..<500).contains(status) && status != 429 && status != 408
-            return failed(
-                "HTTP \(status)", refused: isRefusal ? word.map { String($0.prefix(64)) } ?? "HTTP \(status)" : nil)
-        }
-        let lifeMs = min(max((object["expires_in"] as? NSNumber)?.int64Value ?? 3600, 1), 86_400) * 1000
-        let bearer = SharedBytes("Bearer " + token)
         let nowMs = clock.nowMs()
-        let waiters = shared.withLock { shared in
-            shared.state.fetched(bearer, lifeMs: lifeMs, nowMs: nowMs)
-            defer { shared.waiters = [] }
-            return shared.waiters
+        let answer = AccessTokenAnswer(
+            status: Int(response.status.code), body: response.body.map { Array($0.readableBytesView) } ?? [],
+            retryAfter: Array((response.headers.first(name: "retry-after") ?? "").utf8), nowMs: nowMs)
+        switch answer {
+        case .refused(let word): failed("HTTP \(response.status.code)", refused: word)
+        case .unavailable(let what, let retryAfterMs): failed(what, refused: nil, retryAfterMs: retryAfterMs ?? 0)
+        case .granted(let token, let lifeMs):
+            let bearer = SharedBytes("Bearer " + token)
+            let waiters = shared.withLock { shared in
+                shared.state.fetched(bearer, lifeMs: lifeMs, nowMs: nowMs)
+                defer { shared.waiters = [] }
+                return shared.waiters
+            }
+            logger.debug("access token fetched", metadata: ["life-ms": "\(lifeMs)"])
+            for waiter in waiters { waiter.body(.bearer(bearer)) }
+            let wait = max(lifeMs - AccessTokenState.renewBeforeMs, lifeMs / 2) + Int64.random(in: 0...1000)
+            schedule(inMs: wait)
         }
-        logger.debug("access token fetched", metadata: ["life-ms": "\(lifeMs)"])
-        for waiter in waiters { waiter(.bearer(bearer)) }
-        let wait = max(lifeMs - AccessTokenState.renewBeforeMs, lifeMs / 2) + Int64.random(in: 0...1000)
-        schedule(inMs: wait)
     }
 
-    private func failed(_ what: String, refused: String?) {
+    /// No answer came.
+    private func failed(_ error: any Error) {
+        guard url.hasPrefix("https:"), let endpoint = try? Endpoint(tokenURL: url) else {
+            return failed("\(error)", refused: nil)
+        }
+        connector.explained(error, endpoint: endpoint, on: loop).whenSuccess { self.failed("\($0)", refused: nil) }
+    }
+
+    private func failed(_ what: String, refused: String?, retryAfterMs: Int64 = 0) {
         let nowMs = clock.nowMs()
         let (waiters, retryAtMs) = shared.withLock { shared in
-            shared.state.failed(refused: refused, nowMs: nowMs, random: .random(in: 0..<1))
+            shared.state.failed(
+                refused: refused, nowMs: nowMs, random: .random(in: 0..<1), atLeastMs: retryAfterMs)
             defer { shared.waiters = [] }
             return (shared.waiters, shared.state.retryAtMs)
         }
@@ -149,7 +195,7 @@ final class OAuthToken: Sendable {
                 "endpoint": "\(url)", "error": "\(what)", "refused": "\(refused ?? "no")",
                 "retry-in-ms": "\(retryAtMs - nowMs)",
             ])
-        for waiter in waiters { waiter(.unavailable(retryAtMs: retryAtMs, refused: refused)) }
+        for waiter in waiters { waiter.body(.unavailable(retryAtMs: retryAtMs, refused: refused)) }
         schedule(inMs: retryAtMs - nowMs)
     }
 
@@ -166,10 +212,5 @@ final class OAuthToken: Sendable {
         }
         before?.cancel()
         if isClosed { task.cancel() }
-    }
-
-    /// It goes into a header.
-    private static func isSound(_ token: String) -> Bool {
-        !token.isEmpty && token.utf8.count <= 4096 && token.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F }
     }
 }

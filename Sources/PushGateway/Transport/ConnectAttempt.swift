@@ -62,8 +62,11 @@ final class ConnectAttempt: @unchecked Sendable {
         guard !isOver else { return }
         timer?.cancel()
         connection = nil
-        if let address { pool.addressFailed(address) }
-        tryNext(error)
+        guard let address else { return tryNext(error) }
+        pool.addressFailed(address)
+        connector.explained(error, address: address, endpoint: pool.endpoint, on: pool.loop).whenSuccess {
+            self.tryNext($0)
+        }
     }
 
     private func tryNext(_ error: any Error) {

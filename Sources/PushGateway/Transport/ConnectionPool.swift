@@ -59,6 +59,7 @@ final class ConnectionPool: @unchecked Sendable {
     private var connections: [HTTP2Connection] = []
     private var attempts: [ObjectIdentifier: ConnectAttempt] = [:]
     private var backoff = ReconnectBackoff()
+    private var refusals = ReconnectBackoff.refusals
     private var failedAddresses: Set<SocketAddress> = []
     private var nextAddress = Int.random(in: 0..<1024)
     private var nextDeadline = NIODeadline.distantFuture
@@ -187,6 +188,7 @@ final class ConnectionPool: @unchecked Sendable {
 
     func answered(_ request: OutboundRequest) {
         backoff.succeeded()
+        refusals.succeeded()
         ended(request, .answered)
     }
 
@@ -202,7 +204,12 @@ final class ConnectionPool: @unchecked Sendable {
         request.resends += 1
         let isSecondReset = end == .refused && request.wasRefusedByReset
         if end == .refused { request.wasRefusedByReset = true }
-        guard !isSecondReset, request.resends <= settings.mostResends else { return ended(request, .refused) }
+        guard !isSecondReset, request.resends <= settings.mostResends else {
+            let now = NIODeadline.now()
+            refusals.failed(now: now, random: .random(in: 0..<1))
+            request.retryAfterRefusalMs = (refusals.readyAt - now).nanoseconds / 1_000_000
+            return ended(request, .refused)
+        }
         counters.resends.add(1, ordering: .relaxed)
         waiting.prepend(request)
     }
@@ -272,6 +279,11 @@ final class ConnectionPool: @unchecked Sendable {
 
     /// The peer's SETTINGS are there.
     func becameReady(_ connection: HTTP2Connection) {
+        if connection.allowsNoStreams {
+            logger.warning(
+                "the provider allows no streams on a connection: pushes wait, and are deferred at their deadline",
+                metadata: ["host": "\(endpoint)", "max-concurrent-streams": "0"])
+        }
         for attempt in attempts.values where attempt.connection === connection { attempt.becameReady() }
     }
 

@@ -21,19 +21,10 @@ struct Connector: Sendable {
     var mostAddresses = 4
     var resolve: Resolver = Self.system
 
-    /// - Parameter caFile: PEM of roots besides the system's.
+    /// - Parameter caFile: PEM of roots instead of the system's.
     init(caFile: String?) throws {
-        var configuration = TLSConfiguration.makeClientConfiguration()
-        configuration.minimumTLSVersion = .tlsv12
+        var configuration = try ProviderTLS.configuration(caFile: caFile)
         configuration.applicationProtocols = ["h2"]
-        if let caFile {
-            do {
-                configuration.additionalTrustRoots = [.certificates(try NIOSSLCertificate.fromPEMFile(caFile))]
-            } catch {
-                throw PushGatewayError(
-                    code: .configuration, message: "caFile \"\(caFile)\" is not a PEM file of certificates: \(error)")
-            }
-        }
         tls = try NIOSSLContext(configuration: configuration)
         self.configuration = configuration
     }

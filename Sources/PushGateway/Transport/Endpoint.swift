@@ -19,6 +19,14 @@ struct Endpoint: Hashable, Sendable, CustomStringConvertible {
         port = parts.port ?? 443
     }
 
+    /// The host of a token endpoint, which has a path.
+    init(tokenURL: String) throws {
+        guard let parts = URLComponents(string: tokenURL), let host = parts.host,
+            let origin = URL(string: "https://\(host):\(parts.port ?? 443)")
+        else { throw PushGatewayError(code: .configuration, message: "a token endpoint's URL has no host") }
+        try self.init(url: origin.absoluteString, setting: "tokenURL")
+    }
+
     var authority: String {
         let name = host.contains(":") ? "[\(host)]" : host
         return port == 443 ? name : "\(name):\(port)"

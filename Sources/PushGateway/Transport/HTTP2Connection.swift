@@ -65,9 +65,12 @@ final class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
     /// Requests that may be opened now.
     var room: Int {
         guard phase == .ready, let session, let context, context.channel.isWritable else { return 0 }
-        if !isProven { return session.openStreams == 0 ? 1 : 0 }
+        if !isProven { return session.openStreams == 0 ? min(1, session.peerStreamLimit) : 0 }
         return min(session.peerStreamLimit, settings.streamsPerConnection) - session.openStreams
     }
+
+    /// The peer's SETTINGS say so; later ones may say otherwise.
+    var allowsNoStreams: Bool { session?.peerStreamLimit == 0 }
 
     /// Ready, but for its first answer, which may still come soon.
     var isProving: Bool { phase == .ready && !isProven && .now() - readyAt < settings.proofPatience }
@@ -119,6 +122,11 @@ final class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
         for request in due {
             request.state = .ended
             session.cancel(request)
+            // nghttp2 keeps back what the peer does not allow yet: of that nothing has left.
+            guard request.sentAtMs > 0 else {
+                pool.ended(request, .unsent)
+                continue
+            }
             timeoutsInARow += 1
             pool.ended(request, .timedOut)
         }

@@ -55,6 +55,8 @@ final class OutboundRequest: @unchecked Sendable {
     /// Times it was handed to another connection because a GOAWAY or REFUSED_STREAM said that it was not processed.
     var resends = 0
     var wasRefusedByReset = false
+    /// How long to stay away, when it ended as `refused`.
+    var retryAfterRefusalMs: Int64 = 0
     /// It was sent again with a new provider token.
     var wasReauthorized = false
 

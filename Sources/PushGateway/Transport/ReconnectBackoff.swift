@@ -5,12 +5,20 @@ import NIOCore
 ///
 /// 5 s: a circuit's probe comes every 6 s, and each is to find that a connection may be opened.
 struct ReconnectBackoff: Equatable {
-    static let first = TimeAmount.milliseconds(100)
-    static let most = TimeAmount.seconds(5)
+    let first: TimeAmount
+    let most: TimeAmount
+
+    /// After streams that were refused twice: a peer that does not take them is not asked more often than this.
+    static let refusals = ReconnectBackoff(first: .seconds(2), most: .seconds(60))
 
     private(set) var failures = 0
     /// No connection is opened before.
     private(set) var readyAt = NIODeadline.uptimeNanoseconds(0)
+
+    init(first: TimeAmount = .milliseconds(100), most: TimeAmount = .seconds(5)) {
+        self.first = first
+        self.most = most
+    }
 
     /// One that ends before ``readyAt`` was opened before the last failure, with others, and tells nothing new.
     ///
@@ -18,10 +26,13 @@ struct ReconnectBackoff: Equatable {
     mutating func failed(now: NIODeadline, random: Double) {
         guard now >= readyAt else { return }
         failures += 1
-        let doubled = Self.first.nanoseconds << Int64(min(failures - 1, 10))
-        let whole = min(doubled, Self.most.nanoseconds)
+        let doubled = first.nanoseconds << Int64(min(failures - 1, 10))
+        let whole = min(doubled, most.nanoseconds)
         readyAt = now + .nanoseconds(whole / 2 + Int64(Double(whole / 2) * random))
     }
 
-    mutating func succeeded() { self = ReconnectBackoff() }
+    mutating func succeeded() {
+        failures = 0
+        readyAt = .uptimeNanoseconds(0)
+    }
 }

@@ -17,7 +17,8 @@ struct Rig: Sendable {
 
     static func run<T>(
         _ url: String, fcmURL: String? = nil, tuning: GatewayTuning = GatewayTuning(),
-        configure: (inout PushGatewayConfiguration) -> Void = { _ in }, _ body: (Rig) async throws -> T
+        logger: Logger = Rig.logger, configure: (inout PushGatewayConfiguration) -> Void = { _ in },
+        _ body: (Rig) async throws -> T
     ) async throws -> T {
         var configuration = PushGatewayConfiguration()
         configuration.apnsURL = url
@@ -32,7 +33,7 @@ struct Rig: Sendable {
         // The peer is in this process, and starves with it on a busy machine: in its handshake, and before it answers PING.
         tuning.connectTimeout = tuning.connectTimeout ?? .seconds(20)
         if tuning.pool.pingDeadline == ConnectionPool.Settings().pingDeadline { tuning.pool.pingDeadline = .minutes(1) }
-        let gateway = try PushGateway(configuration: configuration, logger: Self.logger, tuning: tuning)
+        let gateway = try PushGateway(configuration: configuration, logger: logger, tuning: tuning)
         gateway.setCredential(apnsCredential())
         gateway.setCredential(try fcmCredential())
         gateway.setCredential(hmsCredential())

@@ -50,6 +50,8 @@ final class ScriptedServer: Sendable {
         var protocols = ["h2"]
         /// Only a client with the tests' own certificate gets through the handshake.
         var asksForClient = false
+        /// Nil: the tests' own.
+        var certificate: TestCertificate?
         /// Called when the headers have come; nil: wait for the body.
         var early: @Sendable (Request) -> Reaction? = { _ in nil }
         /// Called when the whole request has come.
@@ -123,7 +125,7 @@ final class ScriptedServer: Sendable {
     static func start(_ script: Script, host: String = "127.0.0.1", port: Int = 0) async throws -> ScriptedServer {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let box = Box(script)
-        let tls = try TestCertificate.shared.get().serverContext(
+        let tls = try (script.certificate ?? TestCertificate.shared.get()).serverContext(
             protocols: script.protocols, asksForClient: script.asksForClient)
         let channel = try await ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 256)

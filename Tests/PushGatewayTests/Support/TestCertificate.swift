@@ -13,17 +13,21 @@ struct TestCertificate: Sendable {
     /// The certificate, as a file to trust.
     let caFile: String
 
-    init() throws {
+    /// - Parameters:
+    ///   - dnsName: the one name it is good for, beside loopback addresses.
+    ///   - validFrom, validFor: seconds from now, and from then.
+    init(dnsName: String = "localhost", validFrom: TimeInterval = -3600, validFor: TimeInterval = 90_000) throws {
         let key = P256.Signing.PrivateKey()
         let name = try DistinguishedName { CommonName("localhost") }
         let certificate = try Certificate(
             version: .v3, serialNumber: .init(), publicKey: .init(key.publicKey),
-            notValidBefore: Date(timeIntervalSinceNow: -3600), notValidAfter: Date(timeIntervalSinceNow: 86_400),
+            notValidBefore: Date(timeIntervalSinceNow: validFrom),
+            notValidAfter: Date(timeIntervalSinceNow: validFrom + validFor),
             issuer: name, subject: name, signatureAlgorithm: .ecdsaWithSHA256,
             extensions: try Certificate.Extensions {
                 Critical(BasicConstraints.isCertificateAuthority(maxPathLength: nil))
                 SubjectAlternativeNames([
-                    .dnsName("localhost"), .ipAddress(ASN1OctetString(contentBytes: [127, 0, 0, 1])),
+                    .dnsName(dnsName), .ipAddress(ASN1OctetString(contentBytes: [127, 0, 0, 1])),
                     .ipAddress(ASN1OctetString(contentBytes: [127, 0, 0, 2])),
                 ])
             }, issuerPrivateKey: .init(key))
