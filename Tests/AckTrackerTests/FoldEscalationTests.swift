@@ -53,6 +53,39 @@ struct FoldEscalationTests {
         #expect(story.pushAt == nil)
     }
 
+    @Test("a credential that stays at fault is tried ever later, and told once")
+    func credentialStaysFaulty() throws {
+        var story = FoldStory()
+        story.lifeMs = 3_600_000
+        var told = 0
+        func failures(_ news: [Fold.News]) -> Int { news.count { if case .pushFailed = $0 { true } else { false } } }
+        story.at(0, story.dispatch())
+        var nowMs: Int64 = 10
+        var waits: [Int64] = []
+        for attempt in 0..<12 {
+            let id = attempt == 0 ? "c" : "t\(attempt)"
+            if attempt > 0 { story.at(nowMs, story.dispatch(id)) }
+            told += failures(story.at(nowMs, story.outcome(.credentialFault, id, atMs: nowMs)))
+            guard let due = story.pushAt else { break }
+            waits.append(due - nowMs)
+            nowMs = due
+        }
+        // 8 s, then half as much again each time, up to a quarter of the life; a tenth of 8 s is jitter.
+        #expect(waits.count >= 8 && zip(waits, waits.dropFirst()).allSatisfy { $1 > $0 || $0 >= 900_000 })
+        #expect(waits.count <= 12 && waits.reduce(0, +) > 1_200_000, "\(waits)")
+        #expect(told == 1, "one incident, one push.failed")
+        // A circuit that is open meanwhile ends no incident.
+        story.at(nowMs, story.dispatch("t18"), story.outcome(.deferred, "t18", retryAtMs: nowMs, atMs: nowMs))
+        told += failures(
+            story.at(nowMs + 50, story.dispatch("t19"), story.outcome(.credentialFault, "t19", atMs: nowMs + 50)))
+        #expect(told == 1)
+        // Mended, and at fault again: that is another.
+        story.at(nowMs + 60, story.dispatch("t20"), story.outcome(.accepted, "t20", atMs: nowMs + 60))
+        told += failures(
+            story.at(nowMs + 100, story.dispatch("t21"), story.outcome(.credentialFault, "t21", atMs: nowMs + 100)))
+        #expect(told == 2)
+    }
+
     @Test("a device without pushes gets the time of a poll, then the backend is told")
     func noPush() throws {
         var story = FoldStory()

@@ -250,6 +250,9 @@ extension Fold {
         let at = table[slot].offset(time.of(outcome.atMs))
         var device = table[slot][position]
         let wasAnswered = device.answered & bit != 0
+        // A credential that is still at fault, deferrals between or not, is the same incident.
+        let isToldFault =
+            outcome.disposition == .credentialFault && device.faultAt != 0 && device.faultAt >= device.usedAt
         defer { table[slot][position] = device }
         if !isBackground { device.answered |= bit }
         switch outcome.disposition {
@@ -290,7 +293,7 @@ extension Fold {
                 (device.failedAt, device.detail) = (at, detail)
             }
         }
-        if !wasAnswered, outcome.disposition.isPermanentFailure { news.append(.pushFailed(outcome)) }
+        if !wasAnswered, !isToldFault, outcome.disposition.isPermanentFailure { news.append(.pushFailed(outcome)) }
     }
 
     private func die(_ device: inout Device, _ death: Device.Death, registeredAtMs: Int64, at: UInt32) {

@@ -75,7 +75,12 @@ extension Fold {
             return max(earliest, held.time(device.retryAt) ?? earliest + Int64(latencyMs(held, device)))
         }
         if device.faultAt == latest, device.faultAt > device.usedAt {
+            // Somebody has to mend it: soon at first, then ever later. It uses up no attempt, which would bound it.
+            let faults = max(1, (device.answered & ~device.used).nonzeroBitCount)
+            let longest = Double(held.lifeMs) / 4
             return held.anchorMs + Int64(device.faultAt) + wait(held, device, after: device.faultAt)
+                + grown(Double(latencyMs(held, device)), faults - 1, cap: longest)
+                - Int64(latencyMs(held, device))
         }
         return held.anchorMs + Int64(device.usedAt) + wait(held, device, after: device.usedAt)
     }
