@@ -7,10 +7,29 @@ import Synchronization
 /// not (bounds of 5 MB or 100,000 records per partition, no look-up by time, no compaction, ACLs or TLS) is in
 /// docs/operations.md.
 public final class EmbeddedBroker: Sendable {
-    /// `@unchecked Sendable`: the mock cluster locks itself (rdkafka_mock.h); it is destroyed once, under the lock.
-    private struct Cluster: @unchecked Sendable {
+    /// Owns the stand-in, and holds the handle it lives in.
+    ///
+    /// `@unchecked Sendable`: the mock cluster locks itself (rdkafka_mock.h).
+    private final class Cluster: @unchecked Sendable {
         let handle: RDKafkaHandle
         let pointer: OpaquePointer
+
+        init(handle: RDKafkaHandle, brokers: Int) throws(KafkaError) {
+            guard let pointer = rd_kafka_mock_cluster_new(handle.pointer, Int32(brokers)) else {
+                throw KafkaError(code: "_FAIL", reason: "the stand-in broker did not start")
+            }
+            self.handle = handle
+            self.pointer = pointer
+        }
+
+        deinit {
+            // Nothing else holds the cluster, so nothing else uses the pointer. The end waits for the stand-in's own thread.
+            nonisolated(unsafe) let pointer = pointer
+            handle.later { [handle] in
+                rd_kafka_mock_cluster_destroy(pointer)
+                withExtendedLifetime(handle) {}
+            }
+        }
     }
 
     private let cluster: Mutex<Cluster?>
@@ -28,21 +47,15 @@ public final class EmbeddedBroker: Sendable {
         logger: Logger = Logger(label: "beckon-broker") { _ in SwiftLogNoOpLogHandler() }
     ) throws(KafkaError) {
         let handle = try RDKafkaHandle(
-            type: RD_KAFKA_PRODUCER, properties: [("client.id", "beckon-broker"), ("log_level", "3")], logger: logger)
-        guard let pointer = rd_kafka_mock_cluster_new(handle.pointer, Int32(brokers)) else {
-            handle.destroy()
-            throw KafkaError(code: "_FAIL", reason: "the stand-in broker did not start")
-        }
+            type: RD_KAFKA_PRODUCER, properties: [("client.id", "beckon-broker"), ("log_level", "3")],
+            diagnosis: KafkaDiagnosis(), logger: logger)
+        let cluster = try Cluster(handle: handle, brokers: brokers)
         for (topic, partitions) in topics {
-            let code = rd_kafka_mock_topic_create(pointer, topic, Int32(partitions), Int32(brokers))
-            guard code == RD_KAFKA_RESP_ERR_NO_ERROR else {
-                rd_kafka_mock_cluster_destroy(pointer)
-                handle.destroy()
-                throw KafkaError(code, "create topic \(topic)")
-            }
+            let code = rd_kafka_mock_topic_create(cluster.pointer, topic, Int32(partitions), Int32(brokers))
+            guard code == RD_KAFKA_RESP_ERR_NO_ERROR else { throw KafkaError(code, "create topic \(topic)") }
         }
-        bootstrapServers = String(cString: rd_kafka_mock_cluster_bootstraps(pointer))
-        cluster = Mutex(Cluster(handle: handle, pointer: pointer))
+        bootstrapServers = String(cString: rd_kafka_mock_cluster_bootstraps(cluster.pointer))
+        self.cluster = Mutex(cluster)
     }
 
     /// A fault switch.
@@ -79,14 +92,14 @@ public final class EmbeddedBroker: Sendable {
 
     /// Ends it and frees its port. Idempotent.
     public func close() async {
-        let taken = cluster.withLock { cluster in
+        await take()?.empty(deadline: .seconds(5))
+    }
+
+    /// - Returns: what tells the end of the handle.
+    private func take() -> DispatchGroup? {
+        cluster.withLock { cluster in
             defer { cluster = nil }
-            return cluster
-        }
-        guard let taken else { return }
-        _ = await taken.handle.offPool(deadline: .seconds(5)) { _ in
-            rd_kafka_mock_cluster_destroy(taken.pointer)
-            taken.handle.destroy()
+            return cluster?.handle.end
         }
     }
 }

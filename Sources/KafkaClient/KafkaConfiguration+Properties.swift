@@ -1,3 +1,5 @@
+import CRdKafka
+
 extension KafkaConfiguration {
     private var common: [(String, String)] {
         [
@@ -5,12 +7,37 @@ extension KafkaConfiguration {
             ("socket.keepalive.enable", "true"), ("socket.timeout.ms", "10000"),
             ("reconnect.backoff.ms", "50"), ("reconnect.backoff.max.ms", "2000"),
             ("topic.metadata.refresh.fast.interval.ms", "100"),
-            // Only what is wrong; it goes to our logger.
-            ("log_level", "3"),
+            // What is wrong, and why: that a port speaks another protocol is told at this level. It goes to our logger.
+            ("log_level", "6"),
         ]
     }
 
     private var overrides: [(String, String)] { properties.sorted { $0.key < $1.key }.map { ($0.key, $0.value) } }
+
+    /// A property of a consumer as librdkafka reads it; nil: there is none of the name.
+    func effective(_ property: String) -> String? {
+        guard let conf = rd_kafka_conf_new() else { return nil }
+        defer { rd_kafka_conf_destroy(conf) }
+        // What it does not take the client's own start refuses.
+        for (name, value) in consumerProperties(groupID: "") where name == property {
+            rd_kafka_conf_set(conf, name, value, nil, 0)
+        }
+        return conf.value(of: property)
+    }
+
+    /// `batch.size` to begin with, in bytes.
+    var batchBytes: Int { properties["batch.size"].flatMap { Int($0) } ?? 65_536 }
+
+    /// For smaller batches than those of ``producerProperties``.
+    func producerProperties(batchBytes: Int) -> [(String, String)] {
+        batchBytes == self.batchBytes
+            ? producerProperties : producerProperties + [("batch.size", String(batchBytes))]
+    }
+
+    /// For records that go alone, each in a request of its own.
+    var singleRecordProperties: [(String, String)] {
+        producerProperties + [("batch.num.messages", "1"), ("linger.ms", "0")]
+    }
 
     var producerProperties: [(String, String)] {
         common + [
@@ -21,7 +48,7 @@ extension KafkaConfiguration {
             ("message.max.bytes", "1000000"),
             // A fetch brings whole batches, however little was asked for, and a reader holds them until the last record of the
             // response is read: batches of a megabyte cost a dispatcher 20 MB. (Java clients: 16 KB.) A larger record goes
-            // alone, which KafkaError.isRefusal relies on.
+            // alone. KafkaProducer makes them smaller when a broker refuses one.
             ("batch.size", "65536"),
         ] + overrides
     }
@@ -31,7 +58,7 @@ extension KafkaConfiguration {
             ("group.id", groupID), ("enable.auto.commit", "false"), ("enable.auto.offset.store", "false"),
             ("auto.offset.reset", "earliest"), ("enable.partition.eof", "true"),
             ("partition.assignment.strategy", "range"),
-            ("session.timeout.ms", String(sessionTimeout.milliseconds)),
+            ("session.timeout.ms", isEmbedded ? "3000" : "15000"),
             ("heartbeat.interval.ms", isEmbedded ? "500" : "1000"),
             ("fetch.wait.max.ms", isEmbedded ? "10" : "100"), ("fetch.error.backoff.ms", "50"),
             // Prefetch per partition: at 12 partitions of four topics this bounds the process at about 50 MB.

@@ -8,7 +8,8 @@ import Synchronization
 /// The rebalance is an event that the owner answers after draining, while polling goes on: `range`, eager,
 /// `auto.offset.reset=earliest`, no auto commit, partition-EOF on.
 public final class KafkaConsumer: Sendable {
-    private let handle: RDKafkaHandle
+    /// Nil once the group is left and the polling thread has ended.
+    private let open: Mutex<RDKafkaHandle?>
     private let logger: Logger
     private let isMember: Bool
     private let isClosing = Atomic(false)
@@ -29,12 +30,16 @@ public final class KafkaConsumer: Sendable {
     public convenience init(
         configuration: KafkaConfiguration, groupID: String, topics: [String], logger: Logger
     ) throws(KafkaError) {
-        try self.init(properties: configuration.consumerProperties(groupID: groupID), isMember: true, logger: logger)
+        let handle = try Self.handle(
+            configuration, properties: configuration.consumerProperties(groupID: groupID), groupID: groupID,
+            logger: logger)
+        try self.init(handle, isMember: true, logger: logger)
         let list = PartitionList(capacity: topics.count)
         for topic in topics { list.add(TopicPartition(topic: topic, partition: -1)) }
         let code = rd_kafka_subscribe(handle.pointer, list.pointer)
-        startPolling()
+        // Nothing polls yet: the handle ends with us.
         guard code == RD_KAFKA_RESP_ERR_NO_ERROR else { throw KafkaError(code, "subscribe to \(topics)") }
+        startPolling(handle)
     }
 
     /// Reads all partitions of the topics from wherever ``Assignment/accept(from:)`` says, in no group: one `assigned` event
@@ -42,22 +47,38 @@ public final class KafkaConsumer: Sendable {
     public convenience init(configuration: KafkaConfiguration, following topics: [String], logger: Logger)
         throws(KafkaError)
     {
-        try self.init(
-            properties: configuration.consumerProperties(groupID: "beckon-follower-\(UUID().uuidString)"),
-            isMember: false,
+        let groupID = "beckon-follower-\(UUID().uuidString)"
+        let handle = try Self.handle(
+            configuration, properties: configuration.consumerProperties(groupID: groupID), groupID: groupID,
             logger: logger)
-        startPolling(discovering: topics)
+        try self.init(handle, isMember: false, logger: logger)
+        startPolling(handle, discovering: topics)
     }
 
-    private init(properties: [(String, String)], isMember: Bool, logger: Logger) throws(KafkaError) {
+    private static func handle(
+        _ configuration: KafkaConfiguration, properties: [(String, String)], groupID: String, logger: Logger
+    ) throws(KafkaError) -> RDKafkaHandle {
+        try RDKafkaHandle(
+            type: RD_KAFKA_CONSUMER, properties: properties, diagnosis: configuration.diagnosis, groupID: groupID,
+            logger: logger
+        ) { conf in
+            rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_ERROR)
+        }
+    }
+
+    private init(_ handle: RDKafkaHandle, isMember: Bool, logger: Logger) throws(KafkaError) {
         self.logger = logger
         self.isMember = isMember
         (events, continuation) = AsyncStream.makeStream(bufferingPolicy: .unbounded)
-        handle = try RDKafkaHandle(type: RD_KAFKA_CONSUMER, properties: properties, logger: logger) { conf in
-            rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_ERROR)
-        }
-        rd_kafka_poll_set_consumer(handle.pointer)
+        open = Mutex(handle)
+        let code = rd_kafka_poll_set_consumer(handle.pointer)
+        guard code == RD_KAFKA_RESP_ERR_NO_ERROR else { throw KafkaError(code, "a group member") }
         continuation.onTermination = { [weak self] _ in self?.isUnread.store(true, ordering: .releasing) }
+    }
+
+    private func openHandle() throws(KafkaError) -> RDKafkaHandle {
+        guard let handle = open.withLock({ $0 }) else { throw .closed }
+        return handle
     }
 
     /// How long ago the polling thread last turned; it does every 50 ms. For a watchdog: librdkafka 2.0.2 notices no
@@ -73,7 +94,7 @@ public final class KafkaConsumer: Sendable {
         _ partitions: [TopicPartition], deadline: Duration
     ) async throws(KafkaError) -> [TopicPartition: CommittedOffset?] {
         let milliseconds = deadline.milliseconds
-        let answer: Result<[TopicPartition: CommittedOffset?], KafkaError>? = await handle.offPool(
+        let answer: Result<[TopicPartition: CommittedOffset?], KafkaError>? = try await openHandle().offPool(
             deadline: deadline + .seconds(1)
         ) { handle in
             let list = PartitionList(capacity: partitions.count)
@@ -105,7 +126,7 @@ public final class KafkaConsumer: Sendable {
     /// Commits and waits for the coordinator's answer. A refusal inside a rebalance is normal and thrown as retriable.
     public func commit(_ offsets: [TopicPartition: CommittedOffset], deadline: Duration) async throws(KafkaError) {
         guard !offsets.isEmpty else { return }
-        let answer: Result<Void, KafkaError>? = await handle.offPool(deadline: deadline) { handle in
+        let answer: Result<Void, KafkaError>? = try await openHandle().offPool(deadline: deadline) { handle in
             let list = PartitionList(capacity: offsets.count)
             for (partition, committed) in offsets {
                 let entry = list.add(partition)
@@ -131,7 +152,7 @@ public final class KafkaConsumer: Sendable {
     ) async throws(KafkaError) -> [TopicPartition: Int64] {
         guard !partitions.isEmpty else { return [:] }
         let milliseconds = deadline.milliseconds
-        let answer: Result<[TopicPartition: Int64], KafkaError>? = await handle.offPool(
+        let answer: Result<[TopicPartition: Int64], KafkaError>? = try await openHandle().offPool(
             deadline: deadline + .seconds(1)
         ) { handle in
             let list = PartitionList(capacity: partitions.count)
@@ -178,15 +199,19 @@ extension KafkaConsumer {
     func assign(
         _ partitions: [TopicPartition], from starts: [TopicPartition: StartOffset]
     ) async throws(KafkaError) -> [TopicPartition: PartitionReader] {
+        let handle = try openHandle()
         var fresh: [TopicPartition: PartitionReader] = [:]
         for partition in partitions {
-            fresh[partition] = try PartitionReader(topicPartition: partition, consumer: handle.pointer)
+            fresh[partition] = try PartitionReader(topicPartition: partition, consumer: handle)
         }
         let opened = fresh
-        readers.withLock { readers in
-            for reader in readers.values { reader.close() }
-            readers = opened
+        // Whoever ends the polling closes what it finds here: nothing is put here afterwards.
+        let former = try readers.withLock { readers throws(KafkaError) in
+            guard !finished.withLock({ $0.done }) else { throw .closed }
+            defer { readers = opened }
+            return readers
         }
+        for reader in former.values { reader.close() }
         let code = await handle.offPool(deadline: .seconds(10)) { handle in
             let list = PartitionList(capacity: partitions.count)
             for partition in partitions {
@@ -204,77 +229,86 @@ extension KafkaConsumer {
         guard code == RD_KAFKA_RESP_ERR_NO_ERROR.rawValue else {
             throw KafkaError(rd_kafka_resp_err_t(rawValue: code), "assign")
         }
+        handle.isWell(.group)
         return opened
     }
 
     func unassign() async {
-        readers.withLock { readers in
-            for reader in readers.values { reader.close() }
-            readers = [:]
-        }
+        closeReaders()
+        guard let handle = open.withLock({ $0 }) else { return }
         _ = await handle.offPool(deadline: .seconds(10)) { rd_kafka_assign($0, nil).rawValue }
+    }
+
+    private func closeReaders() {
+        let former = readers.withLock { readers in
+            defer { readers = [:] }
+            return readers
+        }
+        for reader in former.values { reader.close() }
     }
 }
 
 // MARK: - The polling thread
 
 extension KafkaConsumer {
-    /// Serves the consumer's queue until it is closed, then ends the handle.
-    private func startPolling(discovering topics: [String] = []) {
+    /// Serves the consumer's queue until it is closed. The thread holds us and the handle until then.
+    private func startPolling(_ handle: RDKafkaHandle, discovering topics: [String] = []) {
         let thread = Thread { [self] in
-            guard let queue = rd_kafka_queue_get_consumer(handle.pointer) else { return }
-            if !topics.isEmpty { discover(topics) }
-            var isLeaving = false
-            var isReleased = false
-            while !(isLeaving && (!isMember || rd_kafka_consumer_closed(handle.pointer) != 0)) {
-                lastPolledNs.store(DispatchTime.now().uptimeNanoseconds, ordering: .relaxed)
-                if let event = rd_kafka_queue_poll(queue, 50) {
-                    serve(event)
-                    rd_kafka_event_destroy(event)
-                }
-                // A rebalance may be waiting for an owner who is gone; without an answer the group is never left.
-                if isLeaving, isMember, !isReleased, isUnread.load(ordering: .acquiring) {
-                    isReleased = true
-                    rd_kafka_assign(handle.pointer, nil)
-                }
-                if !isLeaving, isClosing.load(ordering: .acquiring) {
-                    isLeaving = true
-                    if isMember, let error = rd_kafka_consumer_close_queue(handle.pointer, queue) {
-                        rd_kafka_error_destroy(error)
-                    }
-                }
-            }
+            poll(handle, discovering: topics)
             continuation.finish()
-            readers.withLock { readers in
-                for reader in readers.values { reader.close() }
-                readers = [:]
-            }
-            rd_kafka_queue_destroy(queue)
+            // Once this is said no reader is added, see `assign`.
             let waiters = finished.withLock { finished in
                 finished.done = true
                 defer { finished.waiters = [] }
                 return finished.waiters
             }
+            closeReaders()
+            open.withLock { $0 = nil }
             for waiter in waiters { waiter.resume(()) }
-            // Upstream has open hangs in here (librdkafka #3954, #4884); nobody waits for it.
-            handle.destroy()
         }
         thread.name = "beckon-kafka-consumer"
         thread.start()
     }
 
-    private func serve(_ event: OpaquePointer) {
+    private func poll(_ handle: RDKafkaHandle, discovering topics: [String]) {
+        // A handle that was made a consumer's has one.
+        guard let queue = rd_kafka_queue_get_consumer(handle.pointer) else { return }
+        defer { rd_kafka_queue_destroy(queue) }
+        if !topics.isEmpty { discover(topics, handle) }
+        var isLeaving = false
+        var isReleased = false
+        while !(isLeaving && (!isMember || rd_kafka_consumer_closed(handle.pointer) != 0)) {
+            lastPolledNs.store(DispatchTime.now().uptimeNanoseconds, ordering: .relaxed)
+            if let event = rd_kafka_queue_poll(queue, 50) {
+                serve(event, handle)
+                rd_kafka_event_destroy(event)
+            }
+            // A rebalance may be waiting for an owner who is gone; without an answer the group is never left.
+            if isLeaving, isMember, !isReleased, isUnread.load(ordering: .acquiring) {
+                isReleased = true
+                rd_kafka_assign(handle.pointer, nil)
+            }
+            if !isLeaving, isClosing.load(ordering: .acquiring) {
+                isLeaving = true
+                if isMember, let error = rd_kafka_consumer_close_queue(handle.pointer, queue) {
+                    rd_kafka_error_destroy(error)
+                }
+            }
+        }
+    }
+
+    private func serve(_ event: OpaquePointer, _ handle: RDKafkaHandle) {
         switch rd_kafka_event_type(event) {
         case RD_KAFKA_EVENT_REBALANCE:
             var partitions: [TopicPartition] = []
             rd_kafka_event_topic_partition_list(event)?.pointee.forEach { partition, _ in partitions.append(partition) }
             switch rd_kafka_event_error(event) {
             case RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS:
-                tell(.assigned(Assignment(partitions: partitions.sorted(), consumer: self)))
+                tell(.assigned(Assignment(partitions: partitions.sorted(), consumer: self)), handle)
             case RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS:
                 let revocation = Revocation(partitions: partitions.sorted(), consumer: self)
                 let isLost = rd_kafka_assignment_lost(handle.pointer) != 0
-                tell(isLost ? .lost(revocation) : .revoked(revocation))
+                tell(isLost ? .lost(revocation) : .revoked(revocation), handle)
             case let code:
                 rd_kafka_assign(handle.pointer, nil)
                 continuation.yield(.fault(KafkaError(code, "rebalance")))
@@ -282,6 +316,7 @@ extension KafkaConsumer {
         case RD_KAFKA_EVENT_ERROR:
             let reason = rd_kafka_event_error_string(event).map { String(cString: $0) } ?? "unknown"
             let error = KafkaError(rd_kafka_event_error(event), reason)
+            handle.note(error, topic: nil)
             logger.debug("kafka", metadata: ["error": "\(error)"])
             let isDue = lastFault.withLock { last in
                 guard error.isFatal || last.map({ ContinuousClock.now - $0 >= .seconds(1) }) ?? true else {
@@ -297,12 +332,12 @@ extension KafkaConsumer {
     }
 
     /// Hands a rebalance to the owner; answers it ourselves when there is none any more.
-    private func tell(_ event: ConsumerEvent) {
+    private func tell(_ event: ConsumerEvent, _ handle: RDKafkaHandle) {
         if case .terminated = continuation.yield(event) { rd_kafka_assign(handle.pointer, nil) }
     }
 
     /// Finds the partitions of the topics, asking again while they or the brokers are not there yet.
-    private func discover(_ topics: [String]) {
+    private func discover(_ topics: [String], _ handle: RDKafkaHandle) {
         var found: [TopicPartition] = []
         for topic in topics {
             guard let reference = rd_kafka_topic_new(handle.pointer, topic, nil) else { continue }

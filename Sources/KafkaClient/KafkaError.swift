@@ -13,15 +13,25 @@ public struct KafkaError: Error, Sendable, CustomStringConvertible {
     }
 
     private static let refusals: Set<String> = ["_INVALID_ARG", "_BAD_MSG", "INVALID_RECORD", "INVALID_TIMESTAMP"]
-    /// Codes that a broker answers to a whole batch: a small record among them is not to blame.
     private static let sizeRefusals: Set<String> = ["MSG_SIZE_TOO_LARGE", "INVALID_MSG_SIZE", "RECORD_LIST_TOO_LARGE"]
+    /// Every topic of a sound configuration takes so much.
     private static let smallBytes = 64 * 1024
+    private static let evictions: Set<String> = ["UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION", "FENCED_INSTANCE_ID"]
+
+    /// Whether a record is larger than its topic takes (`max.message.bytes`). A broker answers the same to a whole batch; then
+    /// ``KafkaProducer`` has sent the record alone before it says so.
+    public var isTooLarge: Bool { Self.sizeRefusals.contains(code) }
 
     /// Whether this is the record's own fault, so that it will never be written. Anything else is worth another attempt: a
-    /// topic that is missing or a right that was not granted is put right by people, and the record has to be there then.
+    /// topic that is missing, a right that was not granted or a limit below 64 KB is put right by people, and the record has to
+    /// be there then.
     public func isRefusal(of record: ProducerRecord) -> Bool {
-        Self.refusals.contains(code) || Self.sizeRefusals.contains(code) && record.byteCount > Self.smallBytes
+        Self.refusals.contains(code) || isTooLarge && record.byteCount > Self.smallBytes
     }
+
+    /// Whether the group's coordinator no longer counts the member: its partitions are, or will be, another's. Every other
+    /// refused commit says only that the coordinator is away, or busy with a rebalance.
+    public var isEviction: Bool { Self.evictions.contains(code) }
 
     public var description: String { "\(code): \(reason)" }
 }

@@ -3,14 +3,29 @@ import Foundation
 public import Logging
 import Synchronization
 
-/// An idempotent producer (`acks=all`, murmur2). One librdkafka handle, one thread of our own that serves its delivery
-/// reports. A fatal error (idempotence lost) rebuilds the handle; what was unacknowledged then fails with that error.
+/// An idempotent producer (`acks=all`, murmur2).
+///
+/// The records of a batch that the broker refuses for its size are sent again one by one, and batches are half as large from
+/// then on: `max.message.bytes` of a topic is a limit of batches, and librdkafka knows no limit per topic. A fatal error
+/// (idempotence lost) rebuilds the handle; what was unacknowledged then fails with that error.
 public final class KafkaProducer: Sendable {
     private struct State {
+        /// Takes what comes; nil: closed.
         var session: ProducerSession?
+        /// Nothing new is taken: what there is is flushed.
+        var isClosing = false
+        /// Takes the records of refused batches, each in a request of its own; nil: no batch was refused so far.
+        var single: ProducerSession?
+        /// Former sessions that still wait for reports. At most one per halving of the batch.
+        var retired: [ProducerSession] = []
+        /// `batch.size` of `session`.
+        var batchBytes: Int
         /// What is known of the topics, to refuse a partition that does not exist: librdkafka 2.0.2 frees the headers twice.
         var partitionCounts: [String: Int] = [:]
     }
+
+    /// Batches are not made smaller than this; below it the records go one by one.
+    private static let leastBatchBytes = 1024
 
     private let configuration: KafkaConfiguration
     private let logger: Logger
@@ -19,7 +34,11 @@ public final class KafkaProducer: Sendable {
     public init(configuration: KafkaConfiguration, logger: Logger) throws(KafkaError) {
         self.configuration = configuration
         self.logger = logger
-        state = Mutex(State(session: try ProducerSession(properties: configuration.producerProperties, logger: logger)))
+        state = Mutex(
+            State(
+                session: try ProducerSession(
+                    configuration, properties: configuration.producerProperties, logger: logger),
+                batchBytes: configuration.batchBytes))
     }
 
     /// Returns when the broker has acknowledged. Cancelling does not take the record back: the call still waits for the
@@ -32,13 +51,15 @@ public final class KafkaProducer: Sendable {
         return try result.get()
     }
 
-    /// The same without a task: `completion` is called once, on the producer's thread, and must only enqueue or signal.
+    /// The same without a task: `completion` is called once, on a thread of the producer's, and must only enqueue or signal.
     /// When the local queue is full or the handle is closed it is called at once, on the caller's thread.
+    ///
+    /// Records of one partition are written in the order of the calls, but for those of a batch that was refused for its size.
     public func enqueue(
         _ record: ProducerRecord, completion: @escaping @Sendable (Result<RecordPosition, KafkaError>) -> Void
     ) {
         let (session, known) = state.withLock {
-            ($0.session, record.partition == nil ? nil : $0.partitionCounts[record.topic])
+            ($0.isClosing ? nil : $0.session, record.partition == nil ? nil : $0.partitionCounts[record.topic])
         }
         guard let session else { return completion(.failure(.closed)) }
         if let partition = record.partition {
@@ -51,10 +72,15 @@ public final class KafkaProducer: Sendable {
                         )))
             }
         }
-        session.produce(record) { [weak self] result in
-            if case .failure(let error) = result, error.isFatal { self?.rebuild(replacing: session, because: error) }
+        // Weakly: a report that is outstanding must not keep the session, whose end brings it.
+        let refused = session.produce(record) { [weak self, weak session] result in
+            if case .failure(let error) = result, let self, let session {
+                if error.isTooLarge { return sendAlone(record, refusedBy: session, completion: completion) }
+                if error.isFatal { rebuild(replacing: session, because: error) }
+            }
             completion(result)
         }
+        if let refused { completion(.failure(refused)) }
     }
 
     /// The number of partitions of each topic. Creates nothing on a real cluster.
@@ -75,30 +101,51 @@ public final class KafkaProducer: Sendable {
     /// Returns when everything enqueued has its delivery report, or at the deadline.
     /// - Returns: false at the deadline.
     public func flush(deadline: Duration) async -> Bool {
-        guard let session = state.withLock({ $0.session }) else { return true }
-        let milliseconds = deadline.milliseconds
-        return await session.handle.offPool(deadline: deadline + .seconds(1)) {
-            rd_kafka_flush($0, milliseconds) == RD_KAFKA_RESP_ERR_NO_ERROR
-        } ?? false
+        let until = ContinuousClock.now + deadline
+        var isFlushed = true
+        // The last of them takes what the others' refused batches held.
+        for session in state.withLock({ $0.retired + [$0.session] + [$0.single] }).compactMap(\.self) {
+            isFlushed = await session.flush(deadline: max(.zero, until - .now)) && isFlushed
+        }
+        return isFlushed
     }
 
-    /// Flushes, then ends the thread and the handle. Later calls fail with `_CLOSED`. Idempotent.
+    /// Flushes, then ends the threads and the handles. Later calls fail with `_CLOSED`. Idempotent.
     public func close(deadline: Duration) async {
-        let session = state.withLock { state in
-            defer { state.session = nil }
-            return state.session
+        // So that whoever ends the broker next does not end it under a live connection. A thread needs 100 ms to look, and a
+        // second at most for what is left.
+        for end in await endSessions(flushingFor: deadline) { await end.empty(deadline: .seconds(2)) }
+    }
+
+    /// - Returns: what tells the end of each handle.
+    private func endSessions(flushingFor deadline: Duration) async -> [DispatchGroup] {
+        state.withLock { $0.isClosing = true }
+        _ = await flush(deadline: deadline)
+        let sessions = state.withLock { state in
+            defer { (state.session, state.single, state.retired) = (nil, nil, []) }
+            return (state.retired + [state.session] + [state.single]).compactMap(\.self)
         }
-        await session?.close(deadline: deadline)
+        for session in sessions { session.end() }
+        return sessions.map(\.handle.end)
     }
 
     /// Replaces a handle that has lost its idempotence. What it still holds fails with its own delivery reports.
     private func rebuild(replacing broken: ProducerSession, because error: KafkaError) {
         logger.error("the producer is rebuilt after a fatal error", metadata: ["error": "\(error)"])
         do {
-            let fresh = try ProducerSession(properties: configuration.producerProperties, logger: logger)
+            let (bytes, isSingle) = state.withLock { ($0.batchBytes, $0.single === broken) }
+            let fresh = try ProducerSession(
+                configuration,
+                properties: isSingle
+                    ? configuration.singleRecordProperties : configuration.producerProperties(batchBytes: bytes),
+                logger: logger)
             let isReplaced = state.withLock { state in
-                guard state.session === broken else { return false }
-                state.session = fresh
+                if state.session === broken {
+                    state.session = fresh
+                } else {
+                    guard state.single === broken else { return false }
+                    state.single = fresh
+                }
                 return true
             }
             (isReplaced ? broken : fresh).end()
@@ -108,90 +155,65 @@ public final class KafkaProducer: Sendable {
     }
 }
 
-/// One handle and the thread that serves its delivery reports.
-private final class ProducerSession: Sendable {
-    /// What a delivery report calls. Retained when a record is enqueued, released by the report, or by us when librdkafka
-    /// refuses the record.
-    private final class Delivery: Sendable {
-        let completion: @Sendable (Result<RecordPosition, KafkaError>) -> Void
-        let topic: String
-        init(topic: String, completion: @escaping @Sendable (Result<RecordPosition, KafkaError>) -> Void) {
-            self.topic = topic
-            self.completion = completion
-        }
-    }
+// MARK: - Refused batches
 
-    let handle: RDKafkaHandle
-    private let isEnding = Atomic(false)
-    /// Left when the thread has ended and the handle is gone.
-    private let ended = DispatchGroup()
-
-    init(properties: [(String, String)], logger: Logger) throws(KafkaError) {
-        handle = try RDKafkaHandle(type: RD_KAFKA_PRODUCER, properties: properties, logger: logger) { conf in
-            rd_kafka_conf_set_dr_msg_cb(conf) { _, message, _ in
-                guard let message = message?.pointee, let opaque = message._private else { return }
-                let delivery = Unmanaged<Delivery>.fromOpaque(opaque).takeRetainedValue()
-                if message.err == RD_KAFKA_RESP_ERR_NO_ERROR {
-                    delivery.completion(
-                        .success(
-                            RecordPosition(
-                                topicPartition: TopicPartition(topic: delivery.topic, partition: message.partition),
-                                offset: message.offset)))
-                } else {
-                    delivery.completion(.failure(KafkaError(message.err, "write to \(delivery.topic)")))
+extension KafkaProducer {
+    /// Sends a record of a refused batch in a request of its own. What is refused then is too large itself.
+    private func sendAlone(
+        _ record: ProducerRecord, refusedBy session: ProducerSession,
+        completion: @escaping @Sendable (Result<RecordPosition, KafkaError>) -> Void
+    ) {
+        do {
+            try narrow(session, topic: record.topic)
+            guard let single = try singleSession() else { return completion(.failure(.closed)) }
+            let refused = single.produce(record) { [weak self, weak single] result in
+                if case .failure(let error) = result, error.isFatal, let self, let single {
+                    rebuild(replacing: single, because: error)
                 }
+                completion(result)
             }
+            if let refused { completion(.failure(refused)) }
+        } catch {
+            completion(.failure(error))
         }
-        ended.enter()
-        let thread = Thread { [self] in
-            defer { ended.leave() }
-            while !isEnding.load(ordering: .acquiring) { rd_kafka_poll(handle.pointer, 100) }
-            // Whatever is left gets its report: purged records fail, and their completions run here.
-            rd_kafka_purge(handle.pointer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT)
-            rd_kafka_flush(handle.pointer, 1000)
-            handle.destroy()
-        }
-        thread.name = "beckon-kafka-producer"
-        thread.start()
     }
 
-    func produce(_ record: ProducerRecord, completion: @escaping @Sendable (Result<RecordPosition, KafkaError>) -> Void)
-    {
-        let delivery = Unmanaged.passRetained(Delivery(topic: record.topic, completion: completion))
-        let headers = record.headers.isEmpty ? nil : rd_kafka_headers_new(record.headers.count)
-        for header in record.headers {
-            header.value.withUnsafeBytes {
-                _ = rd_kafka_header_add(headers, header.name, -1, $0.baseAddress, $0.count)
-            }
+    /// From now on batches are half as large as those of this session, which only finishes what it has.
+    private func narrow(_ session: ProducerSession, topic: String) throws(KafkaError) {
+        guard let bytes = state.withLock({ $0.session === session ? $0.batchBytes : nil }) else { return }
+        let half = bytes / 2
+        guard half >= Self.leastBatchBytes else { return }
+        let fresh = try ProducerSession(
+            configuration, properties: configuration.producerProperties(batchBytes: half), logger: logger)
+        let isReplaced = state.withLock { state in
+            guard state.session === session else { return false }
+            state.session = fresh
+            state.batchBytes = half
+            state.retired.removeAll { $0.hasEnded }
+            state.retired.append(session)
+            return true
         }
-        let code = record.key.withUnsafeBytes { key in
-            record.value.withUnsafeBytes { value in
-                // A tombstone is a value that is absent. That of an empty array would be there, with a length of 0, and
-                // compaction would keep it.
-                beckon_produce(
-                    handle.pointer, record.topic, record.partition ?? -1, key.baseAddress, key.count,
-                    value.isEmpty ? nil : value.baseAddress, value.count, headers, delivery.toOpaque())
-            }
-        }
-        guard code != RD_KAFKA_RESP_ERR_NO_ERROR else { return }
-        if let headers { rd_kafka_headers_destroy(headers) }
-        delivery.release()
-        completion(.failure(KafkaError(code, "write to \(record.topic)")))
+        guard isReplaced else { return fresh.end() }
+        session.retire()
+        logger.warning(
+            "a broker refuses a batch for its size: its records are sent one by one, and batches are smaller from now on",
+            metadata: ["topic": "\(topic)", "batch_bytes": "\(half)"])
     }
 
-    func end() { isEnding.store(true, ordering: .releasing) }
-
-    func close(deadline: Duration) async {
-        let milliseconds = deadline.milliseconds
-        _ = await handle.offPool(deadline: deadline + .seconds(1)) { rd_kafka_flush($0, milliseconds).rawValue }
-        end()
-        // So that whoever ends the broker next does not end it under a live connection. The thread needs 100 ms to look, and a
-        // second at most for what is left.
-        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
-            let once = Once(continuation)
-            ended.notify(queue: .global()) { once.resume(()) }
-            DispatchQueue.global().asyncAfter(deadline: .now() + 2) { once.resume(()) }
+    /// - Returns: nil when closed.
+    private func singleSession() throws(KafkaError) -> ProducerSession? {
+        let (known, isClosed) = state.withLock { ($0.single, $0.session == nil) }
+        guard known == nil, !isClosed else { return known }
+        let fresh = try ProducerSession(
+            configuration, properties: configuration.singleRecordProperties, logger: logger)
+        let (kept, isOurs) = state.withLock { state -> (ProducerSession?, Bool) in
+            if let other = state.single { return (other, false) }
+            guard state.session != nil else { return (nil, false) }
+            state.single = fresh
+            return (fresh, true)
         }
+        if !isOurs { fresh.end() }
+        return kept
     }
 }
 
@@ -221,6 +243,13 @@ extension RDKafkaHandle {
             return .success(Int(found.partition_cnt))
         }
         guard let answer else { throw .deadline("partitions of \(topic)") }
-        return try answer.get()
+        do {
+            let count = try answer.get()
+            isWell(.topic(topic))
+            return count
+        } catch {
+            note(error, topic: topic)
+            throw error
+        }
     }
 }

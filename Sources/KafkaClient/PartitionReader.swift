@@ -12,26 +12,16 @@ public enum PartitionItem: Sendable {
 /// The queue of one assigned partition, not forwarded: not asking is not reading, and slows nobody else.
 public final class PartitionReader: Sendable {
     public let topicPartition: TopicPartition
+    /// Nil once it is closed.
     private let queue: Mutex<PartitionQueue?>
     private let arrivals: ArrivalSignal
 
     /// Takes the partition's queue out of the consumer's, which must happen before the assignment: librdkafka then leaves
     /// it alone.
-    init(topicPartition: TopicPartition, consumer: OpaquePointer) throws(KafkaError) {
+    init(topicPartition: TopicPartition, consumer: RDKafkaHandle) throws(KafkaError) {
         self.topicPartition = topicPartition
         arrivals = ArrivalSignal()
-        guard let pointer = rd_kafka_queue_get_partition(consumer, topicPartition.topic, topicPartition.partition)
-        else {
-            throw KafkaError(code: "_UNKNOWN_PARTITION", reason: "no queue for \(topicPartition)")
-        }
-        rd_kafka_queue_forward(pointer, nil)
-        rd_kafka_queue_cb_event_enable(
-            pointer,
-            { _, opaque in
-                guard let opaque else { return }
-                Unmanaged<ArrivalSignal>.fromOpaque(opaque).takeUnretainedValue().fire()
-            }, Unmanaged.passUnretained(arrivals).toOpaque())
-        queue = Mutex(PartitionQueue(pointer: pointer))
+        queue = Mutex(try PartitionQueue(of: topicPartition, consumer: consumer, arrivals: arrivals))
     }
 
     /// Waits for records and returns what is there, in order. One caller at a time.
@@ -56,30 +46,26 @@ public final class PartitionReader: Sendable {
     /// left something in it asks again without a signal.
     public func forwardArrivals(to signal: ArrivalSignal) { arrivals.forward(to: signal) }
 
-    /// Ends the reader and gives the queue back. After this librdkafka calls no more.
+    /// Ends the reader and gives the queue back.
     func close() {
-        queue.withLock { queue in
-            queue?.destroy()
-            queue = nil
-        }
+        queue.withLock { $0 = nil }
         arrivals.end()
     }
 
-    deinit { assert(queue.withLock { $0 == nil }, "a partition reader is closed by its consumer") }
-
     private func drain(max: Int) -> [PartitionItem]? {
         queue.withLock { queue in
-            guard let pointer = queue?.pointer else { return nil }
+            guard let queue else { return nil }
             var items: [PartitionItem] = []
-            while items.count < max, let message = rd_kafka_consume_queue(pointer, 0) {
+            while items.count < max, let message = rd_kafka_consume_queue(queue.pointer, 0) {
                 defer { rd_kafka_message_destroy(message) }
                 switch message.pointee.err {
                 case RD_KAFKA_RESP_ERR_NO_ERROR: items.append(.record(record(of: message)))
                 case RD_KAFKA_RESP_ERR__PARTITION_EOF: items.append(.endOfPartition(message.pointee.offset))
-                // Anything else is told on the consumer's own queue too, and librdkafka goes on by itself.
-                default: break
+                // librdkafka goes on by itself; a missing right is told here and nowhere else.
+                default: queue.consumer.note(KafkaError(message.pointee.err, "fetch"), topic: topicPartition.topic)
                 }
             }
+            if !items.isEmpty { queue.consumer.isWell(.topic(topicPartition.topic)) }
             return items
         }
     }
@@ -112,11 +98,31 @@ public final class PartitionReader: Sendable {
     }
 }
 
+/// Owns the queue of one partition, and holds what it needs: the handle it belongs to, and the signal that it fires.
+///
 /// `@unchecked Sendable`: the pointer is only used under its reader's lock.
-private struct PartitionQueue: @unchecked Sendable {
+private final class PartitionQueue: @unchecked Sendable {
     let pointer: OpaquePointer
+    let consumer: RDKafkaHandle
+    private let arrivals: ArrivalSignal
 
-    func destroy() {
+    init(of partition: TopicPartition, consumer: RDKafkaHandle, arrivals: ArrivalSignal) throws(KafkaError) {
+        guard let pointer = rd_kafka_queue_get_partition(consumer.pointer, partition.topic, partition.partition) else {
+            throw KafkaError(code: "_UNKNOWN_PARTITION", reason: "no queue for \(partition)")
+        }
+        self.pointer = pointer
+        self.consumer = consumer
+        self.arrivals = arrivals
+        rd_kafka_queue_forward(pointer, nil)
+        rd_kafka_queue_cb_event_enable(
+            pointer,
+            { _, opaque in
+                guard let opaque else { return }
+                Unmanaged<ArrivalSignal>.fromOpaque(opaque).takeUnretainedValue().fire()
+            }, Unmanaged.passUnretained(arrivals).toOpaque())
+    }
+
+    deinit {
         // Under the queue's own lock librdkafka calls the callback; once this returns none is running.
         rd_kafka_queue_cb_event_enable(pointer, nil, nil)
         rd_kafka_queue_destroy(pointer)

@@ -298,7 +298,7 @@ final class LaneLoop {
         case .failure(let error):
             environment.metrics.count(.writeRetries)
             warn("a write was not acknowledged and is tried again", ["error": "\(error)"], now: now)
-            state.writeFailed(id, isTooLarge: error.code == "MSG_SIZE_TOO_LARGE", now: now)
+            state.writeFailed(id, isTooLarge: error.isTooLarge, now: now)
         }
     }
 

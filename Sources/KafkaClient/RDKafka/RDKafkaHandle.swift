@@ -1,21 +1,30 @@
 import CRdKafka
 import Foundation
 import Logging
+import Synchronization
 
-/// Owns one `rd_kafka_t` and the queue on which its blocking calls run.
+/// Owns one `rd_kafka_t` and the queue on which its blocking calls run. The handle lives as long as anything holds this
+/// object: a call under way, a thread that polls, a partition's queue. No call ends it earlier, so none can find it ended.
 ///
-/// `@unchecked Sendable`: librdkafka handles are thread-safe (INTRODUCTION.md, "Threads and callbacks"); the pointer never
-/// changes, and ``destroy()`` is called once, by the owner, after every other use.
+/// `@unchecked Sendable`: librdkafka handles are thread-safe (INTRODUCTION.md, "Threads and callbacks"), and the pointer
+/// never changes.
 final class RDKafkaHandle: @unchecked Sendable {
     let pointer: OpaquePointer
+    private let library: LibraryLog
     private let blocking: DispatchQueue
+    private let isProducer: Bool
     /// Retained by the handle as its opaque, released after its end.
     private let log: Unmanaged<LibraryLog>
+    private let wasAnswered = Atomic(false)
+    /// Left when the handle is gone.
+    let end = DispatchGroup()
 
-    /// - Parameter logger: gets what librdkafka says.
+    /// - Parameters:
+    ///   - diagnosis: gets what librdkafka's log lines say of causes.
+    ///   - logger: gets what librdkafka says.
     init(
-        type: rd_kafka_type_t, properties: [(String, String)], logger: Logger,
-        configure: (OpaquePointer) -> Void = { _ in }
+        type: rd_kafka_type_t, properties: [(String, String)], diagnosis: KafkaDiagnosis, groupID: String? = nil,
+        logger: Logger, configure: (OpaquePointer) -> Void = { _ in }
     ) throws(KafkaError) {
         guard let conf = rd_kafka_conf_new() else { throw KafkaError(code: "_FAIL", reason: "out of memory") }
         var text = [CChar](repeating: 0, count: 512)
@@ -24,7 +33,8 @@ final class RDKafkaHandle: @unchecked Sendable {
             rd_kafka_conf_destroy(conf)
             throw KafkaError(code: "_INVALID_ARG", reason: "Kafka property \(name): \(text.string)")
         }
-        let log = Unmanaged.passRetained(LibraryLog(logger))
+        let log = Unmanaged.passRetained(
+            LibraryLog(logger, diagnosis: diagnosis, groupID: groupID, mechanism: conf.value(of: "sasl.mechanisms")))
         rd_kafka_conf_set_opaque(conf, log.toOpaque())
         rd_kafka_conf_set_log_cb(conf) { handle, level, facility, text in
             guard let opaque = rd_kafka_opaque(handle), let facility, let text else { return }
@@ -39,12 +49,32 @@ final class RDKafkaHandle: @unchecked Sendable {
             throw KafkaError(code: "_FAIL", reason: text.string)
         }
         pointer = handle
+        library = log.takeUnretainedValue()
+        isProducer = type == RD_KAFKA_PRODUCER
         self.log = log
         blocking = DispatchQueue(label: "beckon.kafka.blocking", attributes: .concurrent)
+        end.enter()
+    }
+
+    /// Ends the handle on a thread of our own: it blocks, and upstream has open hangs in there (librdkafka #3954, #4884).
+    deinit {
+        // Nothing else holds the handle, so nothing else uses the pointer.
+        nonisolated(unsafe) let pointer = pointer
+        let log = log
+        blocking.async { [isProducer, end] in
+            if isProducer {
+                // A record that came in behind the last poll gets its report here.
+                rd_kafka_purge(pointer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT)
+                rd_kafka_flush(pointer, 1000)
+            }
+            rd_kafka_destroy(pointer)
+            log.release()
+            end.leave()
+        }
     }
 
     /// Runs a blocking call on a thread of our own and returns its result, or nil at the deadline (the call then ends on
-    /// its own and its result is dropped).
+    /// its own and its result is dropped). The call holds the handle.
     func offPool<Result: Sendable>(
         deadline: Duration, _ body: @escaping @Sendable (OpaquePointer) -> Result
     ) async -> Result? {
@@ -55,18 +85,48 @@ final class RDKafkaHandle: @unchecked Sendable {
         }
     }
 
-    /// Ends the handle. Blocks: call on a thread of our own.
-    func destroy() {
-        rd_kafka_destroy(pointer)
-        log.release()
+    /// What an error event or a refused request says of its cause.
+    /// - Parameter topic: which one it is about, if one is known.
+    func note(_ error: KafkaError, topic: String?) { library.note(error, topic: topic) }
+
+    /// A broker has answered: nothing that keeps all of them from it is wrong, nor anything with this.
+    func isWell(_ subject: KafkaDiagnosis.Subject) {
+        if !wasAnswered.exchange(true, ordering: .relaxed) { library.isAnswered() }
+        library.isWell(subject)
+    }
+
+    /// Runs work that may block on a thread of our own; it may outlive this object.
+    func later(_ work: @escaping @Sendable () -> Void) { blocking.async(execute: work) }
+}
+
+extension DispatchGroup {
+    /// Returns when the group is empty, or at the deadline.
+    func empty(deadline: Duration) async {
+        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+            let once = Once(continuation)
+            notify(queue: .global()) { once.resume(()) }
+            DispatchQueue.global().asyncAfter(deadline: .now() + deadline.seconds) { once.resume(()) }
+        }
     }
 }
 
 /// Takes librdkafka's log lines, which otherwise go to standard error past our levels.
 final class LibraryLog: Sendable {
     private let logger: Logger
+    private let diagnosis: KafkaDiagnosis
+    private let client: Int
+    private let facts: KafkaDiagnosis.Cause.Client
 
-    init(_ logger: Logger) { self.logger = logger }
+    init(_ logger: Logger, diagnosis: KafkaDiagnosis, groupID: String?, mechanism: String?) {
+        self.logger = logger
+        self.diagnosis = diagnosis
+        client = diagnosis.enter()
+        facts = KafkaDiagnosis.Cause.Client(
+            groupID: groupID, mechanism: mechanism, libraryVersion: KafkaLibrary.version,
+            supportsSCRAM: KafkaLibrary.supportsSCRAM)
+    }
+
+    deinit { diagnosis.leave(client) }
 
     /// - Parameter level: syslog's, 0 to 7. A broker out of reach is an error to librdkafka and a warning to us: it goes on by
     ///   itself, and readiness says what is held up.
@@ -78,8 +138,24 @@ final class LibraryLog: Sendable {
             case 4...5: .info
             default: .debug
             }
-        logger.log(level: ours, "librdkafka", metadata: ["facility": "\(facility)", "text": "\(text)"])
+        logger.log(
+            level: ours, "librdkafka",
+            metadata: ["facility": "\(facility)", "text": "\(KafkaDiagnosis.Cause.printable(text))"])
+        if let cause = KafkaDiagnosis.Cause(line: text, client: facts) {
+            diagnosis.note(cause, client: client, logger: logger)
+        }
     }
+
+    func note(_ error: KafkaError, topic: String?) {
+        guard
+            let cause = KafkaDiagnosis.Cause(
+                code: error.code, topic: topic, text: error.reason, client: facts)
+        else { return }
+        diagnosis.note(cause, client: client, logger: logger)
+    }
+
+    func isAnswered() { diagnosis.isAnswered(client) }
+    func isWell(_ subject: KafkaDiagnosis.Subject) { diagnosis.isWell(subject, client: client) }
 }
 
 /// A continuation that is resumed by whoever comes first.
@@ -97,6 +173,15 @@ final class Once<Value: Sendable>: @unchecked Sendable {
         continuation = nil
         lock.unlock()
         taken?.resume(returning: value)
+    }
+}
+
+extension OpaquePointer {
+    /// Of an `rd_kafka_conf_t`: a property as librdkafka reads it, its default when it was not set; nil: there is none.
+    func value(of property: String) -> String? {
+        var size = 512
+        var text = [CChar](repeating: 0, count: size)
+        return rd_kafka_conf_get(self, property, &text, &size) == RD_KAFKA_CONF_OK ? text.string : nil
     }
 }
 

@@ -1,0 +1,107 @@
+import Foundation
+
+extension KafkaDiagnosis.Cause {
+    /// What is known of a client where a line alone does not say it.
+    struct Client: Sendable {
+        var groupID: String?
+        /// `sasl.mechanisms`.
+        var mechanism: String?
+        var libraryVersion: String
+        var supportsSCRAM: Bool
+    }
+
+    /// From a log line of librdkafka's, facility `FAIL` or `ERROR`; nil: it names no cause, or the client goes on by itself.
+    /// The texts are those of librdkafka 2.0.2, `rdkafka_broker.c`, `rdkafka_request.c`, `rdkafka_ssl.c`, `rdkafka_sasl*.c`.
+    init?(line: String, client: Client) {
+        let shown = Self.printable(line)
+        func has(_ part: String) -> Bool { line.contains(part) }
+        func cause(_ subject: KafkaDiagnosis.Subject, _ advice: String) -> Self {
+            Self(subject: subject, text: "\(advice) (\(shown))")
+        }
+        if has("Unsupported SASL mechanism") {
+            self = cause(
+                .refusal, "the brokers do not offer the SASL mechanism: set sasl.mechanisms to one that they list")
+        } else if has("SASL authentication error") || has("SASL authentication failure")
+            || has("SASL SCRAM authentication failed") || has("SASL handshake failed")
+        {
+            if client.mechanism?.hasPrefix("SCRAM") == true, !client.supportsSCRAM {
+                self = cause(
+                    .refusal,
+                    "SASL/SCRAM fails: librdkafka \(client.libraryVersion) cannot do it with Kafka 4 and some before, 2.6.1 can;"
+                        + " else the user or the password is wrong")
+            } else {
+                self = cause(.refusal, "SASL authentication fails: look at sasl.username and sasl.password")
+            }
+        } else if has("broker might require SASL authentication") {
+            self = cause(.reach, "the brokers hang up: they may want SASL, set security.protocol")
+        } else if has("certificate verify failed") {
+            self = cause(
+                .refusal, "the broker's certificate is not trusted or is of another name: look at ssl.ca.location")
+        } else if has("connecting to a PLAINTEXT broker listener") || has("wrong version number") {
+            self = cause(
+                .refusal, "the broker's port does not speak TLS: another port, or security.protocol without SSL")
+        } else if has("SSL handshake failed") {
+            self = cause(.refusal, "the TLS handshake fails: the brokers may want a client certificate")
+        } else if has("connecting to a SSL listener") || has("Invalid response size") {
+            self = cause(.reach, "the port speaks TLS or is not Kafka: security.protocol, or another port")
+        } else if has("Failed to resolve") {
+            self = cause(.reach, "a broker's name is not known to DNS")
+        } else if has("Connection refused") || has("Connection setup timed out") || has("No route to host")
+            || has("Network is unreachable")
+        {
+            self = cause(.reach, "a broker cannot be reached: host, port, firewall")
+        } else if has("Timed out ApiVersionRequest") || has("Timed out in-queue") || has("timed out requests") {
+            self = cause(.reach, "a broker takes the connection and does not answer: a firewall or a proxy in between")
+        } else {
+            return nil
+        }
+    }
+
+    /// From an error's code.
+    /// - Parameters:
+    ///   - code: librdkafka's name, without `RD_KAFKA_RESP_ERR_`.
+    ///   - topic: which one it is about; nil: the text may say it.
+    init?(code: String, topic: String?, text: String, client: Client) {
+        switch code {
+        case "GROUP_AUTHORIZATION_FAILED":
+            self.init(
+                subject: .group,
+                text: "no right to the consumer group \(client.groupID ?? "?"): grant READ on it")
+        case "TOPIC_AUTHORIZATION_FAILED":
+            let name = topic ?? Self.topic(in: text)
+            self.init(
+                subject: .topic(name ?? ""),
+                text: "no right to the topic \(name ?? "(\(Self.printable(text)))"): grant what the role needs")
+        case "CLUSTER_AUTHORIZATION_FAILED":
+            self.init(
+                subject: .refusal, text: "no right to write idempotently: grant IDEMPOTENT_WRITE on the cluster")
+        case "UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION", "UNKNOWN_TOPIC_ID":
+            let name = topic ?? Self.topic(in: text)
+            self.init(
+                subject: .topic(name ?? ""),
+                text: "the topic \(name ?? "(\(Self.printable(text)))") does not exist, or may not be seen: create it")
+        case "INCONSISTENT_GROUP_PROTOCOL":
+            self.init(
+                subject: .group,
+                text:
+                    "the consumer group \(client.groupID ?? "?") has members with another assignment strategy: end them"
+            )
+        case "_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", "_SSL", "UNSUPPORTED_SASL_MECHANISM":
+            self.init(line: text, client: client)
+        default: return nil
+        }
+    }
+
+    /// `Subscribed topic not available: NAME: Broker: …`.
+    private static func topic(in text: String) -> String? {
+        guard let start = text.range(of: "topic not available: ") else { return nil }
+        return text[start.upperBound...].split(separator: ":").first.map { printable(String($0)) }
+    }
+
+    /// One line, bounded: a broker's words are a stranger's.
+    static func printable(_ text: String) -> String {
+        String(
+            String.UnicodeScalarView(
+                text.unicodeScalars.prefix(300).map { $0.value < 32 || (127..<160).contains($0.value) ? " " : $0 }))
+    }
+}

@@ -1,0 +1,127 @@
+import Foundation
+import Logging
+import Synchronization
+
+/// Why Kafka does not serve this process: missing rights, a wrong password, another protocol on the port, an unknown topic.
+///
+/// librdkafka's return codes say "transport failure" or "timed out" whatever the cause is; its log lines and error events
+/// name it. Every client of a ``KafkaConfiguration`` and its copies reports here, and each cause is logged once a minute at
+/// most. Bounded: 64 causes.
+public final class KafkaDiagnosis: Sendable {
+    /// What a cause is about, and so what shows that it is gone.
+    enum Subject: Hashable, Sendable {
+        /// The brokers refuse the client, whichever is asked: any answer to the client ends it.
+        case refusal
+        /// A broker is out of reach. It counts only for a client that was never answered: later it may be one of several.
+        case reach
+        /// The group: ends with an assignment.
+        case group
+        /// A topic: ends when it is read or written.
+        case topic(String)
+    }
+
+    struct Cause: Hashable, Sendable {
+        var subject: Subject
+        var text: String
+    }
+
+    private struct Entry {
+        var cause: Cause
+        var client: Int
+        var seen: ContinuousClock.Instant
+        var saidAt: ContinuousClock.Instant?
+    }
+
+    private struct State {
+        var entries: [Entry] = []
+        var clients = 0
+        /// Clients that a broker has answered.
+        var answered: Set<Int> = []
+    }
+
+    /// librdkafka repeats a line that stays the same after 30 s.
+    private static let memory: Duration = .seconds(75)
+    private static let mostEntries = 64
+
+    private let state = Mutex(State())
+    /// So that an acknowledgement looks at the list only when there is something in it.
+    private let isClean = Atomic(true)
+
+    public init() {}
+
+    /// What is wrong, in one line; nil: nothing that is known.
+    public var cause: String? {
+        let now = ContinuousClock.now
+        let texts = state.withLock { state in
+            forget(&state, now: now)
+            return state.entries.filter { Self.counts($0, state) }.map(\.cause.text)
+        }
+        guard !texts.isEmpty else { return nil }
+        return Set(texts).sorted().prefix(3).joined(separator: "; ")
+    }
+
+    /// A name for a client that reports here.
+    func enter() -> Int {
+        state.withLock { state in
+            state.clients += 1
+            return state.clients
+        }
+    }
+
+    /// The client is gone, and its causes with it.
+    func leave(_ client: Int) {
+        state.withLock { state in
+            state.entries.removeAll { $0.client == client }
+            state.answered.remove(client)
+        }
+    }
+
+    func note(_ cause: Cause, client: Int, logger: Logger) {
+        let now = ContinuousClock.now
+        let isNew = state.withLock { state in
+            isClean.store(false, ordering: .releasing)
+            forget(&state, now: now)
+            let index = state.entries.firstIndex { $0.client == client && $0.cause.subject == cause.subject }
+            var entry = index.map { state.entries[$0] } ?? Entry(cause: cause, client: client, seen: now)
+            if entry.cause != cause { entry.saidAt = nil }
+            entry.cause = cause
+            entry.seen = now
+            // Several clients meet the same obstacle: one line tells it.
+            let last = state.entries.filter { $0.cause == cause }.compactMap(\.saidAt).max()
+            let isDue = last.map { now - $0 >= .seconds(60) } ?? true
+            let isSaid = isDue && Self.counts(entry, state)
+            if isSaid { entry.saidAt = now }
+            if let index {
+                state.entries[index] = entry
+            } else if state.entries.count < Self.mostEntries {
+                state.entries.append(entry)
+            }
+            return isSaid
+        }
+        if isNew { logger.error("Kafka does not serve us", metadata: ["cause": "\(cause.text)"]) }
+    }
+
+    /// A broker has answered the client for the first time.
+    func isAnswered(_ client: Int) { state.withLock { _ = $0.answered.insert(client) } }
+
+    /// A broker has answered the client; for a group that it has an assignment, for a topic that it was read or written.
+    func isWell(_ subject: Subject, client: Int) {
+        guard !isClean.load(ordering: .acquiring) else { return }
+        state.withLock { state in
+            state.entries.removeAll { entry in
+                entry.client == client
+                    && (entry.cause.subject == subject || [.refusal, .reach].contains(entry.cause.subject))
+            }
+            if state.entries.isEmpty { isClean.store(true, ordering: .releasing) }
+        }
+    }
+
+    private static func counts(_ entry: Entry, _ state: State) -> Bool {
+        entry.cause.subject != .reach || !state.answered.contains(entry.client)
+    }
+
+    private func forget(_ state: inout State, now: ContinuousClock.Instant) {
+        // Of a group librdkafka tells once: it counts until there is an assignment.
+        state.entries.removeAll { $0.cause.subject != .group && now - $0.seen > Self.memory }
+    }
+}
