@@ -35,7 +35,7 @@ public enum TrackerMetricName {
     public static let lag = "beckon_tracker_lag_records"
     /// Timer: from an assignment to its catch-up.
     public static let catchUp = "beckon_tracker_catch_up_seconds"
-    /// Gauge: seconds since the request of the last acknowledged commit; nothing fires beyond half the session timeout.
+    /// Gauge: seconds since the request of the last acknowledged commit; nothing fires beyond the session timeout less 2 s.
     public static let commitAge = "beckon_tracker_commit_age_seconds"
     /// Counter: commits refused or unanswered.
     public static let commitFailures = "beckon_tracker_commit_failures_total"

@@ -70,6 +70,6 @@ public struct DispatcherConfiguration: Sendable {
         return kafka
     }
 
-    /// No push starts when the last acknowledged commit is older.
-    var commitFreshness: Duration { kafka.sessionTimeout / 2 }
+    /// No push starts when the last acknowledged commit was sent longer ago.
+    var commitFreshness: Duration { kafka.ownershipFence }
 }

@@ -1,5 +1,6 @@
 import ChallengeModel
 import KafkaClient
+import PushGateway
 import Testing
 
 @testable import DispatcherWorker
@@ -160,15 +161,47 @@ struct LanePositionsTests {
         #expect(watchdog.verdict(sight(sent: 30_001))?.contains("partition 3") == true)
     }
 
-    @Test("the gate is shut before the first commit and half a session after the last")
+    @Test("the gate is shut before the first commit, and when the last was sent too long ago")
     func gate() {
         let gate = CommitGate(freshnessMs: 1500)
         #expect(!gate.isOpen(steadyMs: 0))
-        gate.acknowledge(sentAtSteadyMs: 1000)
+        #expect(gate.acknowledge(sentAtSteadyMs: 1000, term: gate.term, steadyMs: 1100))
         #expect(gate.isOpen(steadyMs: 2500))
         #expect(!gate.isOpen(steadyMs: 2501))
-        gate.acknowledge(sentAtSteadyMs: 2600)
+        #expect(gate.acknowledge(sentAtSteadyMs: 2600, term: gate.term, steadyMs: 2700))
         gate.shut()
         #expect(!gate.isOpen(steadyMs: 2600))
+    }
+
+    @Test(
+        "a late answer counts from when its commit was sent, one of a former assignment does not, and a later one stays"
+    )
+    func lateAnswers() {
+        let gate = CommitGate(freshnessMs: 1500)
+        let former = gate.term
+        gate.shut()
+        #expect(!gate.acknowledge(sentAtSteadyMs: 1000, term: former, steadyMs: 1100))
+        #expect(!gate.isOpen(steadyMs: 1100))
+        #expect(gate.acknowledge(sentAtSteadyMs: 2000, term: gate.term, steadyMs: 3400))
+        #expect(gate.isOpen(steadyMs: 3500))
+        #expect(!gate.acknowledge(sentAtSteadyMs: 1500, term: gate.term, steadyMs: 3500))
+        #expect(gate.isOpen(steadyMs: 3500))
+        #expect(!gate.isOpen(steadyMs: 3501))
+    }
+
+    @Test("counted out of the group, nothing leaves until the next assignment, whatever is acknowledged late")
+    func eviction() {
+        let gate = CommitGate(freshnessMs: 1500)
+        gate.acknowledge(sentAtSteadyMs: 1000, term: gate.term, steadyMs: 1000)
+        let permit = gate.permit()
+        gate.evict(term: gate.term)
+        #expect(!gate.isOpen(steadyMs: 1000))
+        #expect(!permit.isValid)
+        #expect(!gate.acknowledge(sentAtSteadyMs: 1100, term: gate.term, steadyMs: 1100))
+        #expect(!gate.isOpen(steadyMs: 1100))
+        gate.shut()
+        gate.evict(term: gate.term - 1)
+        #expect(gate.acknowledge(sentAtSteadyMs: 1200, term: gate.term, steadyMs: 1200))
+        #expect(gate.isOpen(steadyMs: 1200))
     }
 }

@@ -13,7 +13,8 @@ extension TrackerRuntime {
         while !Task.isCancelled {
             try? await Task.sleep(for: interval)
             guard !Task.isCancelled else { return }
-            await commit(owned, deadline: configuration.requestDeadline)
+            // A broker that is away holds an answer back for many seconds, and however late it comes it counts.
+            await commit(owned, deadline: max(configuration.requestDeadline, fence))
             rounds += 1
             await measure(includingLag: rounds % 5 == 0)
         }
@@ -40,14 +41,33 @@ extension TrackerRuntime {
                     return
                 }
                 state.committedAt = max(state.committedAt ?? askedAt, askedAt)
+                state.refusal = nil
             }
             readiness.pass(TrackerService.Check.commits)
         } catch {
             metrics.commitFailures.increment()
             // Inside a rebalance a refusal is normal.
             logger.debug("a commit was refused", metadata: ["error": "\(error)"])
-            if !isFenceOpen { readiness.fail(TrackerService.Check.commits, "\(error)") }
+            state.withLock { state in
+                state.refusal = error
+                // Counted out: someone else has the partitions, or will.
+                if error.isEviction { state.committedAt = nil }
+            }
         }
+    }
+
+    /// Beside the commits, whose answers may be long in coming.
+    func showCommits() {
+        let (committedAt, refusal, isAssigned) = state.withLock { ($0.committedAt, $0.refusal, $0.isAssigned) }
+        guard isAssigned, !isFenceOpen, committedAt != nil || refusal != nil else { return }
+        let what =
+            if let committedAt {
+                "the group's coordinator has acknowledged no commit for \((ContinuousClock.now - committedAt).components.seconds) s"
+            } else if refusal?.isEviction == true { "the group has counted us out" } else {
+                "no commit is acknowledged"
+            }
+        readiness.fail(
+            TrackerService.Check.commits, "\(what); nothing is pushed again\(refusal.map { " (\($0))" } ?? "")")
     }
 
     private func measure(includingLag: Bool) async {

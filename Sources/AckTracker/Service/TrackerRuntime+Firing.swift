@@ -33,6 +33,7 @@ extension TrackerRuntime {
                 }
                 fire()
                 writer.retry()
+                showCommits()
             }
             group.cancelAll()
         }
@@ -53,7 +54,7 @@ extension TrackerRuntime {
     /// One batched query; when it fails one per partition, so that a partition without a leader holds up no other.
     private func askEnds(of partitions: [TrackedPartition]) async {
         // The deadline keeps an answer from being older than the fence allows.
-        let longest = min(configuration.requestDeadline, configuration.kafka.sessionTimeout / 2)
+        let longest = min(configuration.requestDeadline, fence)
         guard partitions.count > 1 else {
             if let partition = partitions.first { await ask(partition, deadline: longest) }
             return

@@ -41,6 +41,7 @@ extension TrackerRuntime {
             let given = state.partitions.values.filter { !wanted.contains($0.number) }
             state.partitions = state.partitions.filter { wanted.contains($0.key) }
             state.committedAt = nil
+            state.refusal = nil
             return (state.partitions, given)
         }
         writer.dropRetries(of: given)
@@ -139,6 +140,7 @@ extension TrackerRuntime {
         state.withLock {
             $0.isAssigned = false
             $0.committedAt = nil
+            $0.refusal = nil
         }
         showReadiness()
     }

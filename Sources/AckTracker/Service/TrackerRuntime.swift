@@ -13,6 +13,8 @@ final class TrackerRuntime: Sendable {
         var committedAt: ContinuousClock.Instant?
         /// The partitions may be looked at: between an assignment and its end.
         var isAssigned = false
+        /// Why the last commit was refused; nil: it was not.
+        var refusal: KafkaError?
         var latencies: LatencyModel
         var latenciesChanged = false
     }
@@ -34,6 +36,8 @@ final class TrackerRuntime: Sendable {
     let refusals: LimitedLog
     let metrics: TrackerMetrics
     let clock = TrackerClock()
+    /// How long an acknowledged commit is good for.
+    let fence: Duration
     /// Which partitions' ends are being asked for.
     let asking = Mutex(Asking())
     let state: Mutex<State>
@@ -47,6 +51,7 @@ final class TrackerRuntime: Sendable {
         logger: Logger, metrics: TrackerMetrics
     ) throws {
         self.configuration = configuration
+        fence = configuration.kafka.ownershipFence
         self.producer = producer
         self.readiness = readiness
         self.logger = logger
@@ -107,11 +112,10 @@ final class TrackerRuntime: Sendable {
         return false
     }
 
-    /// Nothing may fire while the last acknowledged commit is older than half the session timeout: someone else may own the
-    /// partitions already.
+    /// Nothing may fire when the last acknowledged commit was sent so long ago that someone else may own the partitions.
     var isFenceOpen: Bool {
         guard let committedAt = state.withLock({ $0.committedAt }) else { return false }
-        return ContinuousClock.now - committedAt < configuration.kafka.sessionTimeout / 2
+        return ContinuousClock.now - committedAt < fence
     }
 
     /// The partitions owned, in order.

@@ -6,9 +6,11 @@ import Synchronization
 
 /// Commits, and the questions to Kafka that go with them.
 extension DispatcherService {
-    func commitIfDue(_ consumer: KafkaConsumer, _ control: inout Control) async {
+    /// Sends what is due beside the control loop, which must be free for rebalances: a broker that is away holds an answer
+    /// back for many seconds. One at a time, so that what is older does not overtake.
+    func commitIfDue(_ consumer: KafkaConsumer, _ control: inout Control, _ tasks: inout Tasks) {
         let now = Moment.now().steadyMs
-        guard now >= control.nextCommitMs else { return }
+        guard now >= control.nextCommitMs, !mailbox.withLock({ $0.isCommitting }) else { return }
         let lanes = lanes.withLock { Array($0.values) }
         var commits: [TopicPartition: CommittedOffset] = [:]
         for lane in lanes {
@@ -16,29 +18,43 @@ extension DispatcherService {
             commits[partition(.challenges, lane.partition)] = commit
         }
         guard !commits.isEmpty else { return }
-        let wasOpen = gate.isOpen(steadyMs: now)
-        let isAcknowledged = await commit(
-            commits, consumer, deadline: min(.seconds(3), configuration.commitFreshness))
-        // A refusal is asked again sooner: without a commit nothing is pushed.
-        control.nextCommitMs = now + (isAcknowledged ? configuration.commitInterval.milliseconds : 200)
-        if isAcknowledged, !wasOpen { for lane in lanes { lane.signal.fire() } }
+        control.nextCommitMs = now + configuration.commitInterval.milliseconds
+        mailbox.withLock { $0.isCommitting = true }
+        let due = commits
+        tasks.addTask {
+            let isAcknowledged = await self.commit(due, consumer, deadline: self.configuration.commitFreshness)
+            // A refusal is asked again sooner: without a commit nothing is pushed.
+            if !isAcknowledged { try? await Task.sleep(for: .milliseconds(200)) }
+            self.mailbox.withLock { mailbox in
+                mailbox.isCommitting = false
+                mailbox.isCommitDue = !isAcknowledged
+            }
+            self.signal.fire()
+        }
     }
 
+    /// - Parameter deadline: for the wait; an answer that comes later counts no more.
     @discardableResult
     func commit(
         _ commits: [TopicPartition: CommittedOffset], _ consumer: KafkaConsumer, deadline: Duration
     ) async -> Bool {
         guard !commits.isEmpty else { return true }
+        let term = gate.term
         let sentAt = Moment.now().steadyMs
         do {
             try await consumer.commit(commits, deadline: deadline)
-            gate.acknowledge(sentAtSteadyMs: sentAt)
+            let isOpening = gate.acknowledge(
+                sentAtSteadyMs: sentAt, term: term, steadyMs: Moment.now().steadyMs)
             metrics.count(.commits, [("result", "acknowledged")])
+            refusedCommit.withLock { $0 = nil }
+            if isOpening { for lane in lanes.withLock({ Array($0.values) }) { lane.signal.fire() } }
             return true
         } catch {
             // Inside a rebalance it is normal; what it leaves open is found again in `outcomes`.
             metrics.count(.commits, [("result", "refused")])
             logger.debug("a commit was not acknowledged", metadata: ["error": "\(error)"])
+            refusedCommit.withLock { $0 = error }
+            if error.isEviction { gate.evict(term: term) }
             return false
         }
     }

@@ -54,7 +54,8 @@ extension DispatcherService {
             }
             if isStopping { return try await stop(consumer, &control, &tasks) }
             if hasEnded { throw DispatcherError.consumerEnded }
-            await commitIfDue(consumer, &control)
+            if mailbox.withLock({ $0.takeCommitDue() }) { control.nextCommitMs = 0 }
+            commitIfDue(consumer, &control, &tasks)
             showReadiness(control)
         }
     }
@@ -78,6 +79,7 @@ extension DispatcherService {
                 readiness.fail(Check.topics, "the topics must have the same number of partitions; \(text)")
             } catch {
                 readiness.fail(Check.topics, "Kafka does not answer for the topics: \(error)")
+                logger.debug("the topics are not there yet", metadata: ["error": "\(error)"])
             }
             _ = await signal.wait()
         }

@@ -32,6 +32,8 @@ public final class DispatcherService: Service {
     let mailbox = Mutex(Mailbox())
     let lanes = Mutex<[Int32: Lane]>([:])
     let consumer = Mutex<KafkaConsumer?>(nil)
+    /// Why the last commit was not acknowledged; nil: it was.
+    let refusedCommit = Mutex<KafkaError?>(nil)
     private let lastTurnMs = Atomic(Int64(0))
 
     /// What has come in for the control loop. The events are bounded by the consumer: it tells of no second rebalance
@@ -41,6 +43,15 @@ public final class DispatcherService: Service {
         var hasEnded = false
         var isConfigurationRead = false
         var isStopping = false
+        /// A commit is on its way.
+        var isCommitting = false
+        /// The last one was refused: the next goes at once.
+        var isCommitDue = false
+
+        mutating func takeCommitDue() -> Bool {
+            defer { isCommitDue = false }
+            return isCommitDue
+        }
     }
 
     /// Names in ``Readiness``.
@@ -141,8 +152,15 @@ public final class DispatcherService: Service {
         metrics.set(.inFlight, Double(window.pushes))
         let age = gate.ageMs(steadyMs: now.steadyMs)
         metrics.set(.commitAge, Double(age ?? 0) / 1000)
-        if !lanes.isEmpty, let age, age > configuration.kafka.sessionTimeout.milliseconds {
-            readiness.fail(Check.commits, "no commit acknowledged for \(age / 1000) s; pushes are held")
+        if !lanes.isEmpty, let age, !gate.isOpen(steadyMs: now.steadyMs) {
+            let refusal = refusedCommit.withLock { $0 }
+            let what =
+                refusal?.isEviction == true
+                ? "the group has counted us out"
+                : "the group's coordinator has acknowledged no commit for \(age / 1000) s"
+            readiness.fail(
+                Check.commits,
+                "\(what); pushes are held\(refusal.map { " (\($0))" } ?? "")")
         } else {
             readiness.pass(Check.commits)
         }
