@@ -11,11 +11,11 @@ struct AckTrackerCommand: AsyncParsableCommand {
 
     func run() async throws {
         let context = try await RoleContext(.ackTracker, arguments: settings)
+        let configuration = try TrackerConfiguration(context.settings)
         let service = TrackerService(
-            configuration: try TrackerConfiguration(context.settings), readiness: context.readiness,
-            logger: context.logger,
+            configuration: configuration, readiness: context.readiness, logger: context.logger,
             metrics: context.metrics)
         context.admin.serve(service.challengePage)
-        try await context.run([service])
+        try await context.run([service], kafka: configuration.kafka)
     }
 }

@@ -25,6 +25,6 @@ struct DispatcherCommand: AsyncParsableCommand {
             await gateway.close(deadline: .zero)
             throw error
         }
-        try await context.run([service])
+        try await context.run([service], kafka: configuration.kafka)
     }
 }

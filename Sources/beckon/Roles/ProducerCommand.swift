@@ -28,7 +28,7 @@ struct ProducerCommand: AsyncParsableCommand {
             logger: context.logger, metrics: context.metrics)
         let scheme = try settings.optional(Settings.apiCertificate) == nil ? "http" : "https"
         let host = try settings(Settings.apiHost)
-        try await context.run([StoreService(store: store), service]) {
+        try await context.run([StoreService(store: store), service], kafka: configuration.kafka) {
             var addresses = ["api": "\(scheme)://\(host):\(await service.boundPort ?? 0)"]
             if let device = configuration.deviceAPI, let port = await service.boundDevicePort {
                 addresses["device_api"] = "\(device.tls == nil ? "http" : "https")://\(device.host):\(port)"

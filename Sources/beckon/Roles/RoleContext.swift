@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import KafkaClient
 import Logging
 import ServiceLifecycle
 import ServiceSupport
@@ -43,9 +44,12 @@ struct RoleContext: Sendable {
     }
 
     /// Runs the role until SIGTERM, with the admin port first (so that it is the last to go) and the ready file last.
-    /// - Parameter addresses: what the ready file says beside `admin`; asked once the role is ready.
+    /// - Parameters:
+    ///   - kafka: what the role's clients are made of; nil: it has none.
+    ///   - addresses: what the ready file says beside `admin`; asked once the role is ready.
     func run(
-        _ services: [any Service], addresses: @escaping @Sendable () async -> [String: String] = { [:] }
+        _ services: [any Service], kafka: KafkaConfiguration? = nil,
+        addresses: @escaping @Sendable () async -> [String: String] = { [:] }
     ) async throws {
         let path = try settings.optional(Settings.readyFile)
         let started = StartedService {
@@ -68,7 +72,8 @@ struct RoleContext: Sendable {
             }
         }
         try await RoleProcess.run(
-            [admin] + services + [started], shutdownTimeout: try settings(Settings.shutdownTimeout), logger: logger)
+            [admin] + (kafka.map { [KafkaReadiness($0.diagnosis, readiness: readiness)] } ?? []) + services + [started],
+            shutdownTimeout: try settings(Settings.shutdownTimeout), logger: logger)
         logger.info("stopped")
     }
 }
