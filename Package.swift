@@ -109,23 +109,30 @@ let package = Package(
             ],
             swiftSettings: swiftSettings),
         .target(
+            name: "KafkaGroup",
+            dependencies: ["ChallengeModel", "KafkaClient", "ServiceSupport", .logging],
+            swiftSettings: swiftSettings),
+        .target(
             name: "Producer",
             dependencies: [
-                "ChallengeModel", "ChallengeStore", "KafkaClient", "ServiceSupport", .crypto, .httpTypes, .hummingbird,
+                "ChallengeModel", "ChallengeStore", "KafkaClient", "KafkaGroup", "ServiceSupport", .crypto, .httpTypes,
+                .hummingbird,
                 .hummingbirdTLS, .logging, .metrics, .nioCore, .nioHTTP1, .nioSSL, .serviceLifecycle,
             ],
             swiftSettings: swiftSettings),
         .target(
             name: "DispatcherWorker",
             dependencies: [
-                "ChallengeModel", "KafkaClient", "PushGateway", "ServiceSupport", .crypto, .deque, .logging, .metrics,
-                .serviceLifecycle,
+                "ChallengeModel", "KafkaClient", "KafkaGroup", "PushGateway", "ServiceSupport", .crypto, .deque,
+                .logging,
+                .metrics, .serviceLifecycle,
             ],
             swiftSettings: swiftSettings),
         .target(
             name: "AckTracker",
             dependencies: [
-                "ChallengeModel", "KafkaClient", "ServiceSupport", .deque, .logging, .metrics, .serviceLifecycle,
+                "ChallengeModel", "KafkaClient", "KafkaGroup", "ServiceSupport", .deque, .logging, .metrics,
+                .serviceLifecycle,
             ],
             swiftSettings: swiftSettings),
         .target(
@@ -173,19 +180,22 @@ let package = Package(
                 "ChallengeModel", "KafkaClient", .asyncHTTPClient, .configuration, .metrics, .coreMetrics, .nioCore,
                 .nioHTTP1,
             ]),
+        tests(of: "KafkaGroup", ["ChallengeModel", "KafkaClient", "ServiceSupport"]),
         tests(
             of: "Producer",
             [
-                "ChallengeModel", "ChallengeStore", "DeviceKit", "KafkaClient", "ServiceSupport", .asyncHTTPClient,
+                "ChallengeModel", "ChallengeStore", "DeviceKit", "KafkaClient", "KafkaGroup", "ServiceSupport",
+                .asyncHTTPClient,
                 .coreMetrics, .crypto, .hummingbird, .nioCore, .nioHTTP1, .nioPosix, .nioSSL, .serviceLifecycle,
             ]),
         tests(
             of: "DispatcherWorker",
             [
-                "ChallengeModel", "KafkaClient", "PushGateway", "ServiceSupport", .crypto, .metrics, .nioCore,
+                "ChallengeModel", "KafkaClient", "KafkaGroup", "PushGateway", "ServiceSupport", .crypto, .metrics,
+                .nioCore,
                 .serviceLifecycle,
             ]),
-        tests(of: "AckTracker", ["ChallengeModel", "KafkaClient", "ServiceSupport"]),
+        tests(of: "AckTracker", ["ChallengeModel", "KafkaClient", "KafkaGroup", "ServiceSupport"]),
         tests(of: "DeviceKit", [.asyncHTTPClient, .crypto, .hummingbird, .httpTypes, .nioCore]),
         tests(
             of: "Simulators",

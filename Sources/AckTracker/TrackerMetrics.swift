@@ -33,6 +33,9 @@ public enum TrackerMetricName {
     /// Gauge: records not read yet, over the four topics and all partitions owned. The group's lag in Kafka's own terms
     /// shows how long challenges are held instead.
     public static let lag = "beckon_tracker_lag_records"
+    /// Gauge: partitions of the four topics held in front of a record that is signed with a record key which this role does not
+    /// have.
+    public static let heldPartitions = "beckon_tracker_held_partitions"
     /// Timer: from an assignment to its catch-up.
     public static let catchUp = "beckon_tracker_catch_up_seconds"
     /// Gauge: seconds since the request of the last acknowledged commit; nothing fires beyond the session timeout less 2 s.
@@ -49,7 +52,7 @@ public enum TrackerMetricName {
 
 /// The tracker's metrics, made once.
 struct TrackerMetrics: Sendable {
-    let held, due, early, lag, commitAge, partitions: Gauge
+    let held, due, early, lag, commitAge, partitions, heldPartitions: Gauge
     let attempts, escalations, carried, receiptsMatched, earlyFacts, earlyDropped, untold, commitFailures: Counter
     let catchUp, fireDelay: Timer
     private let factory: any MetricsFactory
@@ -64,6 +67,7 @@ struct TrackerMetrics: Sendable {
         lag = gauge(TrackerMetricName.lag)
         commitAge = gauge(TrackerMetricName.commitAge)
         partitions = gauge(TrackerMetricName.partitions)
+        heldPartitions = gauge(TrackerMetricName.heldPartitions)
         attempts = counter(TrackerMetricName.attempts)
         escalations = counter(TrackerMetricName.escalations)
         carried = counter(TrackerMetricName.carried)

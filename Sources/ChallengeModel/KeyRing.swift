@@ -44,13 +44,7 @@ public struct KeyRing: Sendable {
         for (index, entry) in text.split(separator: ",").enumerated() {
             let parts = entry.split(separator: ":", maxSplits: 1)
             let id = parts.first.map { $0.trimmingCharacters(in: .whitespaces) } ?? ""
-            let allowed = id.utf8.allSatisfy { byte in
-                (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
-                    || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte)
-                    || (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte) || byte == UInt8(ascii: "-")
-                    || byte == UInt8(ascii: "_")
-            }
-            guard parts.count == 2, (1...16).contains(id.utf8.count), allowed else {
+            guard parts.count == 2, Self.isKeyID(id.utf8) else {
                 throw KeyRingError(
                     entry: index + 1, reason: "expected <id>:<base64>, id of 1 to 16 letters, digits, - or _")
             }
@@ -64,6 +58,17 @@ public struct KeyRing: Sendable {
         }
         guard !keys.isEmpty else { throw KeyRingError(entry: 1, reason: "expected at least one <id>:<base64>") }
         self.keys = keys
+    }
+
+    /// 1 to 16 letters, digits, `-` or `_`.
+    static func isKeyID(_ id: some Collection<UInt8>) -> Bool {
+        (1...16).contains(id.count)
+            && id.allSatisfy { byte in
+                (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
+                    || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte)
+                    || (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte) || byte == UInt8(ascii: "-")
+                    || byte == UInt8(ascii: "_")
+            }
     }
 
     /// A ring of one new random key, for `beckon dev` and tests.

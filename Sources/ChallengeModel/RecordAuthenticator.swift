@@ -26,6 +26,20 @@ public struct RecordAuthenticator: Sendable {
         return keys[0].id + [UInt8(ascii: ":")] + text
     }
 
+    /// The id of the key that `mac` says it was made with, when it is none of ours: the record may well be genuine, and waits for
+    /// its key. Nil when we have that key, and when this is not the form of a code at all: then `isValid` decides.
+    public func unknownKeyID(mac: [UInt8]?) -> String? {
+        guard let mac, let colon = mac.firstIndex(of: UInt8(ascii: ":")) else { return nil }
+        let id = mac[..<colon]
+        guard !keys.contains(where: { $0.id.elementsEqual(id) }), KeyRing.isKeyID(id),
+            mac.count - colon - 1 == Self.codeLength
+        else { return nil }
+        return String(decoding: id, as: UTF8.self)
+    }
+
+    /// 32 bytes in base64.
+    private static let codeLength = 44
+
     /// True when `mac` is one that a holder of the keys made for exactly these bytes. Constant time in the code.
     public func isValid(mac: [UInt8]?, topic: String, key: [UInt8], contentType: String, value: [UInt8]) -> Bool {
         isValid(mac: mac, topic: topic, key: key, contentType: Array(contentType.utf8), value: value)

@@ -23,6 +23,8 @@ public enum DispatcherMetricName: String, CaseIterable, Sendable {
     case attemptsUnsure = "beckon_dispatcher_attempts_unsure_total"
     /// Counter. Partitions of `challenges` that ended before the committed offset when they were taken over.
     case logsCut = "beckon_dispatcher_logs_cut_total"
+    /// Gauge. Partitions held in front of a record that is signed with a record key which this role does not have.
+    case heldPartitions = "beckon_dispatcher_held_partitions"
     /// Gauge. Records behind the end of `challenges`, by `partition`.
     case lag = "beckon_dispatcher_lag"
     /// Gauge. Age of the oldest challenge read and not sent, over all lanes, in seconds. The signal to scale on.
@@ -44,6 +46,8 @@ public enum DispatcherMetricName: String, CaseIterable, Sendable {
     case rebalances = "beckon_dispatcher_rebalances_total"
     /// Gauge. Provider credentials opened from `configuration`.
     case credentials = "beckon_dispatcher_credentials"
+    /// Gauge. Credentials on `configuration` whose record or configuration key this role does not have.
+    case unreadableCredentials = "beckon_dispatcher_unreadable_credentials"
     /// Gauge. Connections to providers open now.
     case connections = "beckon_dispatcher_connections"
     /// Counter. Connections to providers opened.

@@ -27,6 +27,9 @@ enum ProducerMetricName: String, CaseIterable {
     case entranceInFlight = "beckon_entrance_in_flight"
     /// Gauge: records of an entrance not done yet, over the partitions that are ours, by `entrance`.
     case entranceLag = "beckon_entrance_lag_records"
+    /// Gauge: partitions of `outcomes` and `receipts` held in front of a record that is signed with a record key which this role
+    /// does not have.
+    case heldPartitions = "beckon_entrance_held_partitions"
     /// Counter: records sent to dead letters, by `topic` (without prefix) and `reason`.
     case deadLetters = "beckon_dead_letters_total"
     /// Counter: records dropped because dead letters refuse them for good, by `topic` (without prefix).
@@ -92,6 +95,10 @@ final class ProducerMetrics: Sendable {
 
     func inFlightGauge(entrance: String) -> Gauge { gauge(.entranceInFlight, entrance) }
     func lagGauge(entrance: String) -> Gauge { gauge(.entranceLag, entrance) }
+
+    func heldPartitions(_ count: Int) {
+        Gauge(label: ProducerMetricName.heldPartitions.rawValue, factory: factory).record(count)
+    }
 
     private func gauge(_ name: ProducerMetricName, _ entrance: String) -> Gauge {
         Gauge(label: name.rawValue, dimensions: [("entrance", entrance)], factory: factory)

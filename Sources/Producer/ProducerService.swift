@@ -3,6 +3,7 @@ public import ChallengeStore
 public import CoreMetrics
 import Hummingbird
 import KafkaClient
+import KafkaGroup
 public import Logging
 public import ServiceLifecycle
 public import ServiceSupport
@@ -170,20 +171,24 @@ public final class ProducerService: ServiceLifecycle.Service {
         after kafkaReady: Latch
     ) -> [any ServiceLifecycle.Service] {
         func consumer(
-            _ name: String, _ topics: [Topic], group: String, _ handler: @escaping EntranceConsumer.Handler
+            _ name: String, _ topics: [Topic], group: String, holds: KeyHolds? = nil,
+            _ handler: @escaping EntranceConsumer.Handler
         ) -> EntranceService {
             EntranceService(
                 consumer: EntranceConsumer(
                     name: name, topics: topics.map { configuration.topics[$0] },
                     groupID: "\(configuration.topics.prefix)producer-\(group)", kafka: configuration.kafka,
                     maxInFlight: configuration.entranceInFlight, commitEvery: configuration.entranceCommitInterval,
-                    logger: logger, metrics: metrics, handler: handler),
+                    holds: holds, logger: logger, metrics: metrics, handler: handler),
                 after: kafkaReady)
         }
         let deliveries = DeliveryRecords(
             store: store, signer: signer, clock: clock, metrics: metrics, logger: logger)
+        let holds = KeyHolds(signer: signer, readiness: readiness, logger: logger, nowMs: clock) {
+            metrics.heldPartitions($0)
+        }
         let delivery = consumer(
-            DeliveryRecords.name, [.outcomes, .receipts], group: DeliveryRecords.name
+            DeliveryRecords.name, [.outcomes, .receipts], group: DeliveryRecords.name, holds: holds
         ) { record in EntranceWork { await deliveries.handle(record) } }
         guard let account = configuration.entranceAccount else { return [delivery] }
         let requests = RequestEntrance(

@@ -36,6 +36,19 @@ public struct RecordSigner: Sendable {
             key: record.key, contentType: record.headers.value(of: ContentType.headerName) ?? [], value: record.value)
     }
 
+    /// The id of the record key that it names, when that is none of ours; see ``RecordAuthenticator/unknownKeyID(mac:)``.
+    public func unknownKeyID(of record: ConsumedRecord) -> String? {
+        authenticator.unknownKeyID(mac: record.headers.value(of: RecordAuthenticator.headerName))
+    }
+
+    /// Why a record that is not authentic is refused: the reason for its dead letter, a stable word, and what was expected.
+    public func refusal(of record: ConsumedRecord) -> (reason: String, detail: String) {
+        guard let keyID = unknownKeyID(of: record) else {
+            return ("mac", "the header beckon-mac is missing or not made with our record keys")
+        }
+        return ("key", "signed with the record key \(keyID), which BECKON_RECORD_KEYS did not have for an hour")
+    }
+
     /// The same record for `dead-letters`, cut so that every broker takes it: key at 1 KB, value at 512 KB, of foreign headers
     /// those that fit into 64 KB. Further headers say where from and why.
     /// - Parameters:

@@ -2,6 +2,7 @@ import AckTracker
 import ChallengeModel
 import Foundation
 import KafkaClient
+import KafkaGroup
 import ServiceSupport
 import TestSupport
 import Testing
@@ -46,6 +47,45 @@ struct TrackerServiceTests {
                 let event = try #require(rig.events(.challengeUndelivered, of: silent).first)
                 #expect(event.data["fallbacks"] == .list(["sms", "voice"]))
                 #expect(rig.tail.records(of: rig.topics[.events]).allSatisfy { rig.signer.isAuthentic($0) })
+            }
+        }
+    }
+
+    @Test(
+        "a receipt under a key that is not here holds the partition: nothing is pushed again until a tracker can read it"
+    )
+    func unknownKey() async throws {
+        try await TrackerRig.with(partitions: 1) { rig in
+            let other = KeyRing.random(id: "k2")
+            let strange = RecordSigner(names: rig.topics, authenticator: RecordAuthenticator(keys: other))
+            let challenge = TrackerRig.Challenge()
+            try await rig.tracking { readiness in
+                try await rig.ready(readiness)
+                var receipt = Receipt()
+                receipt.accountSid = TrackerRig.account
+                receipt.serviceSid = TrackerRig.service
+                receipt.challengeSid = challenge.sid.rawValue
+                receipt.factorSid = challenge.factor.rawValue
+                receipt.channel = .visiblePush
+                receipt.receivedAtMs = Timestamp.nowMs()
+                _ = try await rig.producer.send(
+                    strange.record(.receipts, key: challenge.sid.rawValue, value: receipt.protobufBytes()))
+                try await eventually("the hold is told") { readiness.reasons[KeyHolds.check]?.contains("k2") == true }
+                try await rig.dispatch(challenge)
+                try await rig.outcome(.accepted, challenge)
+                // Far beyond its expected latency: what is due waits for the receipts to be read to their end.
+                try await eventually("the challenge is read") { try !rig.events(.challengeDispatched).isEmpty }
+                try await Task.sleep(for: .seconds(2))
+                #expect(try rig.attempts().isEmpty)
+                #expect(rig.tail.records(of: rig.topics[.deadLetters]).isEmpty)
+            }
+            var configuration = rig.configuration()
+            configuration.recordKeys = KeyRing(keys: rig.keys.keys + other.keys)
+            try await rig.tracking(configuration) { readiness in
+                try await rig.ready(readiness)
+                try await eventually("confirmed") { try !rig.events(.challengeConfirmed, of: challenge).isEmpty }
+                #expect(try rig.attempts().isEmpty)
+                #expect(rig.tail.records(of: rig.topics[.deadLetters]).isEmpty)
             }
         }
     }

@@ -45,6 +45,23 @@ struct SecretsTests {
         #expect(error?.description.contains("CAgI") == false)
     }
 
+    @Test("a code under a key that is not here names it; what has not the form of a code names none")
+    func unknownKey() {
+        let authenticator = RecordAuthenticator(keys: .random(id: "k1"))
+        func mac(_ id: String) -> [UInt8] {
+            RecordAuthenticator(keys: .random(id: id)).mac(topic: "t", key: [], contentType: .protobuf, value: [1])
+        }
+        #expect(authenticator.unknownKeyID(mac: mac("k2")) == "k2")
+        #expect(authenticator.unknownKeyID(mac: mac("k1")) == nil, "a wrong code under a key of ours")
+        let code = String(repeating: "A", count: 44)
+        for text in [
+            ":" + code, "k2", "k2:", "k2:AAAA", "k\n2:" + code, String(repeating: "k", count: 17) + ":" + code,
+        ] {
+            #expect(authenticator.unknownKeyID(mac: Array(text.utf8)) == nil, "\(text)")
+        }
+        #expect(authenticator.unknownKeyID(mac: nil) == nil)
+    }
+
     @Test("a MAC holds for exactly its topic, key, content type and value")
     func mac() {
         let authenticator = RecordAuthenticator(keys: .random())

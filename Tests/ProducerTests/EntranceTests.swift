@@ -2,6 +2,7 @@ import ChallengeModel
 import ChallengeStore
 import Foundation
 import KafkaClient
+import KafkaGroup
 import Logging
 import ServiceSupport
 import Synchronization
@@ -454,6 +455,58 @@ struct EntranceTests {
             try await becomesTrue("all is done") { lag("second") == 0 }
             second.stop()
             try await group.waitForAll()
+        }
+        await writer.close(deadline: .seconds(1))
+    }
+
+    @Test("a record under a key that is not here holds its partition, uncommitted, until a member has the key")
+    func unknownKey() async throws {
+        let names = TopicNames(prefix: "t\(UUID().uuidString).")
+        let kafka = SharedBroker.configuration(try SharedBroker.broker.get())
+        let writer = try KafkaProducer(configuration: kafka, logger: ProducerHarness.logger)
+        let (ours, other) = (KeyRing.random(id: "k1"), KeyRing.random(id: "k2"))
+        let handled = Mutex<[String]>([])
+        let readiness = Readiness()
+        func signer(_ keys: KeyRing) -> RecordSigner {
+            RecordSigner(names: names, authenticator: RecordAuthenticator(keys: keys))
+        }
+        func member(_ keys: KeyRing) -> EntranceConsumer {
+            EntranceConsumer(
+                name: "delivery", topics: [names[.receipts]], groupID: names.prefix, kafka: kafka, maxInFlight: 8,
+                commitEvery: .milliseconds(50),
+                holds: KeyHolds(
+                    signer: signer(keys), readiness: readiness, logger: ProducerHarness.logger,
+                    nowMs: { Timestamp.nowMs() }
+                ) { _ in },
+                logger: ProducerHarness.logger, metrics: ProducerMetrics(factory: MetricCounts())
+            ) { record in
+                EntranceWork {
+                    handled.withLock { $0.append(String(decoding: record.value, as: UTF8.self)) }
+                    return true
+                }
+            }
+        }
+        func send(_ value: String, by keys: KeyRing) async throws {
+            _ = try await writer.send(signer(keys).record(.receipts, key: "one", value: Array(value.utf8)))
+        }
+        try await send("before", by: ours)
+        try await send("strange", by: other)
+        try await send("behind", by: ours)
+        for (keys, expected) in [
+            (ours, ["before"]), (KeyRing(keys: ours.keys + other.keys), ["before", "strange", "behind"]),
+        ] {
+            let member = member(keys)
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { await member.run() }
+                if keys.keys.count == 1 {
+                    try await becomesTrue("held") { readiness.reasons[KeyHolds.check]?.contains("k2") == true }
+                }
+                try await becomesTrue("read as far as it can be") { handled.withLock { $0 } == expected }
+                member.stop()
+                try await group.waitForAll()
+            }
+            // Also when it leaves: the partition is another's then.
+            #expect(readiness.isReady)
         }
         await writer.close(deadline: .seconds(1))
     }

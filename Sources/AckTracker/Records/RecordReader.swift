@@ -34,9 +34,8 @@ struct RecordReader: Sendable {
             (.refused(isOurs ? replacement() : nil, offset: record.offset), refusal)
         }
         guard signer.isAuthentic(record) else {
-            return refused(
-                signer.deadLetter(record, reason: "mac", detail: "the header beckon-mac is missing or not valid"),
-                .forged)
+            let refusal = signer.refusal(of: record)
+            return refused(signer.deadLetter(record, reason: refusal.reason, detail: refusal.detail), .forged)
         }
         if Murmur2.partition(key: record.key, partitions: partitions) != record.topicPartition.partition {
             // The same record again: the producer's partitioner puts it where it belongs, and the MAC does not cover the place.

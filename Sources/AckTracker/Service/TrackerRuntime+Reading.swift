@@ -1,6 +1,7 @@
 import ChallengeModel
 import CoreMetrics
 import KafkaClient
+import KafkaGroup
 import Logging
 import ServiceSupport
 import Synchronization
@@ -40,6 +41,12 @@ extension TrackerRuntime {
             switch item {
             case .endOfPartition(let offset): read.append(.end(offset))
             case .record(let record):
+                if holds.mustWait(before: record) {
+                    // What lies before it is folded, and may be committed, while it waits.
+                    absorb(topic, read, of: partition)
+                    read = []
+                    guard await isReleased(record, reader) else { return false }
+                }
                 let (item, refusal) = self.reader.read(record, topic: topic)
                 read.append(item)
                 if let refusal {
@@ -54,6 +61,26 @@ extension TrackerRuntime {
                 }
             }
         }
+        absorb(topic, read, of: partition)
+        // Batches follow each other without a real wait during a replay: let others of the pool in.
+        await Task.yield()
+        return true
+    }
+
+    /// Waits until the record need not be held any more.
+    /// - Returns: false when the partition was handed over first.
+    private func isReleased(_ record: ConsumedRecord, _ reader: PartitionReader) async -> Bool {
+        while holds.mustWait(before: record) {
+            try? await Task.sleep(for: .milliseconds(200))
+            guard reader.available(max: 0) != nil, !Task.isCancelled else {
+                holds.end(record.topicPartition)
+                return false
+            }
+        }
+        return true
+    }
+
+    private func absorb(_ topic: Int, _ read: [TrackedPartition.Item], of partition: TrackedPartition) {
         let now = clock.now()
         let consequences = partition.absorb(topic, read, at: now)
         writer.write(consequences, of: partition)
@@ -65,9 +92,6 @@ extension TrackerRuntime {
                 "a partition has caught up", metadata: ["partition": "\(partition.number)", "ms": "\(tookMs)"])
             showReadiness()
         }
-        // Batches follow each other without a real wait during a replay: let others of the pool in.
-        await Task.yield()
-        return true
     }
 
     private func fallSilent(_ partition: TrackedPartition) {

@@ -1,5 +1,7 @@
 import ChallengeModel
+import CoreMetrics
 import KafkaClient
+import KafkaGroup
 import Logging
 import ServiceLifecycle
 import ServiceSupport
@@ -35,6 +37,7 @@ final class TrackerRuntime: Sendable {
     /// For refused records: a forger sends any number.
     let refusals: LimitedLog
     let metrics: TrackerMetrics
+    let holds: KeyHolds
     let clock = TrackerClock()
     /// How long an acknowledged commit is good for.
     let fence: Duration
@@ -60,6 +63,9 @@ final class TrackerRuntime: Sendable {
         let signer = RecordSigner(
             names: configuration.topics, authenticator: RecordAuthenticator(keys: configuration.recordKeys))
         reader = RecordReader(signer: signer, partitions: partitions)
+        holds = KeyHolds(
+            signer: signer, readiness: readiness, logger: logger, nowMs: { [clock] in clock.now().wallMs }
+        ) { metrics.heldPartitions.record($0) }
         let (recoveries, recovery) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         self.recoveries = recoveries
         writer = ConsequenceWriter(

@@ -1,5 +1,6 @@
 import ChallengeModel
 import KafkaClient
+import KafkaGroup
 import Logging
 import PushGateway
 import ServiceSupport
@@ -18,6 +19,7 @@ struct LaneEnvironment: Sendable {
     let sender: any PushSending
     let producer: KafkaProducer
     let intake: RecordIntake
+    let holds: KeyHolds
     let names: TopicNames
     let metrics: DispatcherMetrics
     let window: ProcessWindow

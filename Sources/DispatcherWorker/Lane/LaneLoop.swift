@@ -1,5 +1,6 @@
 import ChallengeModel
 import KafkaClient
+import KafkaGroup
 import Logging
 import Metrics
 import PushGateway
@@ -30,6 +31,8 @@ final class LaneLoop {
     private var unsaid = 0
     private var isFull = false
     private var isHeld = false
+    /// What was read and lies behind a record that waits for its key, that record first; a batch of each topic at most.
+    private var held: [Topic: [PartitionItem]] = [:]
 
     /// Small, so that the first record of a batch waits for little.
     private static let batchSize = 64
@@ -70,7 +73,7 @@ final class LaneLoop {
             }
         case .serving:
             isMore = readFacts(now: now)
-            let mayPush = environment.gate.isOpen(steadyMs: now.steadyMs)
+            let mayPush = environment.gate.isOpen(steadyMs: now.steadyMs) && areFactsWhole
             perform(state.due(now: now, mayPush: mayPush))
             isMore = serve() || isMore
         case .draining(let pushesUntilMs, let writesUntilMs, let hasGivenUp):
@@ -114,7 +117,7 @@ final class LaneLoop {
                 return false
             }
             let now = Moment.now()
-            guard environment.gate.isOpen(steadyMs: now.steadyMs) else {
+            guard environment.gate.isOpen(steadyMs: now.steadyMs), areFactsWhole else {
                 if !isHeld { environment.metrics.count(.holds) }
                 isHeld = true
                 return false
@@ -137,6 +140,28 @@ final class LaneLoop {
         return true
     }
 
+    /// What the other three topics say is known: none of them is held. Else a push might go to a device that has confirmed.
+    private var areFactsWhole: Bool { held.allSatisfy { $0.key == .challenges } }
+
+    /// The next items of one of the topics; none while it is held in front of a record.
+    private func items(_ reader: PartitionReader, _ topic: Topic, max: Int) -> [PartitionItem]? {
+        guard let waiting = held[topic] else { return holdBack(reader.available(max: max), topic) }
+        if case .record(let first) = waiting[0], environment.holds.mustWait(before: first) { return [] }
+        held[topic] = nil
+        return holdBack(waiting, topic)
+    }
+
+    /// Keeps back a record whose key is not known, and what lies behind it.
+    private func holdBack(_ items: [PartitionItem]?, _ topic: Topic) -> [PartitionItem]? {
+        guard let items else { return nil }
+        let index = items.firstIndex { item in
+            if case .record(let record) = item { environment.holds.mustWait(before: record) } else { false }
+        }
+        guard let index else { return items }
+        held[topic] = Array(items[index...])
+        return Array(items[..<index])
+    }
+
     private func hasRoom() -> Bool {
         // A record with more devices than the window holds goes alone.
         state.pushes == 0
@@ -151,7 +176,9 @@ final class LaneLoop {
         batch.removeAll(keepingCapacity: true)
         cursor = 0
         while batch.isEmpty {
-            guard let items = lane.readers.challenges.available(max: Self.batchSize), !items.isEmpty else { return }
+            guard let items = items(lane.readers.challenges, .challenges, max: Self.batchSize), !items.isEmpty else {
+                return
+            }
             check(items, now: now ?? Moment.now())
         }
         state.look(ahead: batch.map { ($0.record.offset, $0.intake) }, nowMs: (now ?? Moment.now()).epochMs)
@@ -222,7 +249,7 @@ final class LaneLoop {
         _ reader: PartitionReader, _ topic: Topic, _ type: Value.Type, apply: (inout LaneState, Value) -> Void,
         reach: (inout LaneState, Int64) -> Void
     ) -> Bool {
-        guard let items = reader.available(max: Self.factsPerTurn) else { return false }
+        guard let items = items(reader, topic, max: Self.factsPerTurn) else { return false }
         for item in items {
             switch item {
             case .endOfPartition(let offset): reach(&state, offset)
@@ -249,6 +276,11 @@ final class LaneLoop {
             pushesUntilMs: drain.pushesUntilMs, writesUntilMs: drain.writesUntilMs, hasGivenUp: false)
         batch = []
         cursor = 0
+        held = [:]
+        for reader in [lane.readers.challenges, lane.readers.outcomes, lane.readers.receipts, lane.readers.resolutions]
+        {
+            environment.holds.end(reader.topicPartition)
+        }
     }
 
     private func giveUp(now: Moment) {

@@ -86,10 +86,8 @@ struct RecordIntake: Sendable {
     private func open<Value: TopicValue>(_ record: ConsumedRecord, as type: Value.Type) -> Result<Value, Fault> {
         // Before anything is made of it: a forged record is not even written to its right place.
         guard signer.isAuthentic(record) else {
-            return .failure(
-                .bad(
-                    RecordFormatError(
-                        reason: "mac", "the header beckon-mac is missing or not made with our record keys")))
+            let refusal = signer.refusal(of: record)
+            return .failure(.bad(RecordFormatError(reason: refusal.reason, refusal.detail)))
         }
         guard !record.key.isEmpty else {
             return .failure(.bad(RecordFormatError(reason: "field", "the key is empty; expected the challenge's SID")))

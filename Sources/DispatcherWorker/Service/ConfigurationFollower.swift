@@ -15,18 +15,24 @@ final class ConfigurationFollower: Sendable {
     private let logger: Logger
     private let onRead: @Sendable () -> Void
     private let known = Mutex<Set<String>>([])
+    private let readiness: Readiness
+    /// Credentials whose newest record cannot be read for want of a key, with the key's name.
+    private let unreadable = Mutex<[String: String]>([:])
+    /// More are not told apart: each is a record that somebody with a key of ours, or with no right to write, has written.
+    private static let mostUnreadable = 1000
     private let unread = Mutex<Int?>(nil)
 
     /// - Parameter onRead: called once, when everything that was there at the start has been read.
     init(
         configuration: DispatcherConfiguration, signer: RecordSigner, sender: any PushSending,
-        metrics: DispatcherMetrics, logger: Logger, onRead: @escaping @Sendable () -> Void
+        readiness: Readiness, metrics: DispatcherMetrics, logger: Logger, onRead: @escaping @Sendable () -> Void
     ) throws(KafkaError) {
         consumer = try KafkaConsumer(
             configuration: configuration.kafka, following: [configuration.topics[.configuration]], logger: logger)
         self.signer = signer
         keys = configuration.configurationKeys
         self.sender = sender
+        self.readiness = readiness
         self.metrics = metrics
         self.logger = logger
         self.onRead = onRead
@@ -102,9 +108,13 @@ final class ConfigurationFollower: Sendable {
     }
 
     private func apply(_ record: ConsumedRecord) {
-        guard signer.isAuthentic(record) else { return refuse(record, reason: "mac", "beckon-mac is missing or wrong") }
         let sid = String(decoding: record.key, as: UTF8.self)
+        if let keyID = signer.unknownKeyID(of: record) {
+            return wait(for: "record key \(keyID) (BECKON_RECORD_KEYS)", sid, record)
+        }
+        guard signer.isAuthentic(record) else { return refuse(record, reason: "mac", "beckon-mac is missing or wrong") }
         if record.value.isEmpty {
+            isReadable(sid)
             if forget(sid) { sender.removeCredential(sid: sid) }
             return
         }
@@ -112,11 +122,12 @@ final class ConfigurationFollower: Sendable {
             let sealed = try SealedConfiguration(
                 value: record.value, contentType: record.headers.text(of: ContentType.headerName))
             // Webhooks and signing keys are not ours.
-            guard sealed.kind == SealedConfiguration.credentialKind else { return }
+            guard sealed.kind == SealedConfiguration.credentialKind else { return isReadable(sid) }
             guard sealed.sid == sid else {
                 return refuse(record, reason: "field", "the key is not the record's sid")
             }
             sender.setCredential(try sealed.openCredential(keys: keys))
+            isReadable(sid)
             let count = known.withLock { known in
                 known.insert(sid)
                 return known.count
@@ -125,12 +136,41 @@ final class ConfigurationFollower: Sendable {
         } catch let error as RecordFormatError {
             refuse(record, reason: error.reason, error.description)
         } catch SealError.unknownKey(let id) {
-            refuse(
-                record, reason: "key",
-                "sealed under key \(id.prefix(16)), which BECKON_CONFIGURATION_KEYS does not have")
+            wait(for: "configuration key \(id.prefix(16)) (BECKON_CONFIGURATION_KEYS)", sid, record)
         } catch {
             refuse(record, reason: "sealed", "sealed under another key, or for another account, SID or kind")
         }
+    }
+
+    /// The record is genuine, as far as anybody can say, and its key is not here. What was set before stays, and the rest of the
+    /// topic is read: of this topic the last record of a credential counts, and a later one may be readable. Until then the role
+    /// is unready and pushes that need the credential are deferred, not lost.
+    private func wait(for key: String, _ sid: String, _ record: ConsumedRecord) {
+        unreadable.withLock { unreadable in
+            guard unreadable[sid] != nil || unreadable.count < Self.mostUnreadable else { return }
+            unreadable[sid] = key
+            show(unreadable)
+        }
+        refuse(record, reason: "key", "needs the \(key), which this role does not have")
+    }
+
+    private func isReadable(_ sid: String) {
+        unreadable.withLock { unreadable in
+            guard unreadable.removeValue(forKey: sid) != nil else { return }
+            show(unreadable)
+        }
+    }
+
+    private func show(_ unreadable: [String: String]) {
+        metrics.set(.unreadableCredentials, Double(unreadable.count))
+        guard let first = unreadable.min(by: { $0.key < $1.key }) else {
+            return readiness.pass(DispatcherService.Check.credentials)
+        }
+        let keys = Set(unreadable.values).sorted().prefix(3).joined(separator: ", ")
+        readiness.fail(
+            DispatcherService.Check.credentials,
+            "\(unreadable.count) credentials cannot be read (\(first.key.prefix(34)) …) without the \(keys): add it and restart"
+        )
     }
 
     /// True when the credential was known.

@@ -24,7 +24,8 @@ extension DispatcherService {
     func control(_ tasks: inout Tasks) async throws {
         guard let partitions = try await compareTopics() else { return }
         let follower = try ConfigurationFollower(
-            configuration: configuration, signer: signer, sender: sender, metrics: metrics, logger: logger
+            configuration: configuration, signer: signer, sender: sender, readiness: readiness, metrics: metrics,
+            logger: logger
         ) {
             self.mailbox.withLock { $0.isConfigurationRead = true }
             self.signal.fire()

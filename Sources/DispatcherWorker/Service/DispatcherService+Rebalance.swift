@@ -80,7 +80,8 @@ extension DispatcherService {
         }
         let readers = try await accept(assignment, from: starts)
         let environment = LaneEnvironment(
-            sender: sender, producer: producer, intake: control.intake, names: configuration.topics, metrics: metrics,
+            sender: sender, producer: producer, intake: control.intake, holds: holds, names: configuration.topics,
+            metrics: metrics,
             window: window, gate: gate, permit: gate.permit(), beat: beat, logger: logger,
             maxPushes: configuration.maxPushesPerLane,
             maxBytes: configuration.maxBytesPerLane)

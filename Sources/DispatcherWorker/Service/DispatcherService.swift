@@ -1,6 +1,7 @@
 import ChallengeModel
 import Foundation
 import KafkaClient
+import KafkaGroup
 public import Logging
 public import Metrics
 import PushGateway
@@ -23,6 +24,7 @@ public final class DispatcherService: Service {
     let producer: KafkaProducer
     let window: ProcessWindow
     let gate: CommitGate
+    let holds: KeyHolds
     let beat = Beat()
     /// Names our outcomes' writers: this and a number per lane.
     let instance = UUID().uuidString.lowercased().prefix(8)
@@ -62,6 +64,8 @@ public final class DispatcherService: Service {
         public static let configuration = "dispatcher-configuration"
         /// Our partitions are assigned, complete and caught up.
         public static let partitions = "dispatcher-partitions"
+        /// The provider credentials on `configuration` can be read: their record and configuration keys are here.
+        public static let credentials = "dispatcher-credentials"
         /// The broker acknowledges our commits.
         public static let commits = "dispatcher-commits"
     }
@@ -78,13 +82,17 @@ public final class DispatcherService: Service {
         self.sender = sender
         self.readiness = readiness
         self.logger = logger
-        self.metrics = DispatcherMetrics(factory: metrics)
+        let own = DispatcherMetrics(factory: metrics)
+        self.metrics = own
         signer = RecordSigner(
             names: configuration.topics, authenticator: RecordAuthenticator(keys: configuration.recordKeys))
         producer = try KafkaProducer(configuration: configuration.producerKafka, logger: logger)
         window = ProcessWindow(
             maxPushes: configuration.maxPushesPerProcess, maxBytes: configuration.maxBytesPerProcess)
         gate = CommitGate(freshnessMs: configuration.commitFreshness.milliseconds)
+        holds = KeyHolds(
+            signer: signer, readiness: readiness, logger: logger, nowMs: { Moment.now().epochMs }
+        ) { own.set(.heldPartitions, Double($0)) }
         for check in [Check.topics, Check.configuration, Check.partitions] { readiness.fail(check, "starting") }
     }
 

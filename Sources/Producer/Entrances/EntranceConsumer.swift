@@ -1,5 +1,6 @@
 import ChallengeModel
 import KafkaClient
+import KafkaGroup
 import Logging
 import Metrics
 import Synchronization
@@ -22,15 +23,18 @@ final class EntranceConsumer: Sendable {
     private let inFlight: Gauge
     private let lag: Gauge
     private let handler: Handler
+    private let holds: KeyHolds?
     private let lanes = Mutex<[EntranceLane]>([])
     private let stopped = Latch()
 
     /// - Parameters:
     ///   - name: for metrics and logs.
     ///   - maxInFlight: records under way at once, over all partitions.
+    ///   - holds: of topics whose records are signed.
     init(
         name: String, topics: [String], groupID: String, kafka: KafkaConfiguration, maxInFlight: Int,
-        commitEvery: Duration, logger: Logger, metrics: ProducerMetrics, handler: @escaping Handler
+        commitEvery: Duration, holds: KeyHolds? = nil, logger: Logger, metrics: ProducerMetrics,
+        handler: @escaping Handler
     ) {
         self.name = name
         self.topics = topics
@@ -44,6 +48,7 @@ final class EntranceConsumer: Sendable {
         logger[metadataKey: "entrance"] = "\(name)"
         self.logger = logger
         self.handler = handler
+        self.holds = holds
     }
 
     /// Leave the group after draining; ``run()`` then returns.
@@ -87,7 +92,7 @@ final class EntranceConsumer: Sendable {
                 case .assigned(let assignment):
                     do {
                         let fresh = try await assignment.accept(from: [:]).values.map {
-                            EntranceLane(reader: $0, slots: self.slots)
+                            EntranceLane(reader: $0, slots: self.slots, holds: self.holds)
                         }
                         lanes.withLock { $0 = fresh }
                         for lane in fresh { group.addTask { await lane.run(self.handler) } }

@@ -1,5 +1,6 @@
 import ChallengeModel
 import KafkaClient
+import KafkaGroup
 import Synchronization
 
 /// What is to be done with a record.
@@ -20,6 +21,7 @@ final class EntranceLane: Sendable {
     let topicPartition: TopicPartition
     private let reader: PartitionReader
     private let slots: Slots
+    private let holds: KeyHolds?
     private let waiting = Slots(mostWaiting)
     private let state = Mutex(State())
     /// No more is read.
@@ -52,9 +54,10 @@ final class EntranceLane: Sendable {
         let hasPlace: Bool
     }
 
-    init(reader: PartitionReader, slots: Slots) {
+    init(reader: PartitionReader, slots: Slots, holds: KeyHolds? = nil) {
         self.reader = reader
         self.slots = slots
+        self.holds = holds
         topicPartition = reader.topicPartition
     }
 
@@ -126,6 +129,9 @@ final class EntranceLane: Sendable {
             group.addTask {
                 while let items = await self.reader.next(max: 64) {
                     for case .record(let record) in items {
+                        while self.holds?.mustWait(before: record) == true {
+                            guard (try? await Task.sleep(for: .milliseconds(200))) != nil else { return }
+                        }
                         guard await self.slots.take() else { return }
                         let work = handle(record)
                         let mustWait = self.state.withLock { state in work.order.contains { state.last[$0] != nil } }
@@ -137,6 +143,7 @@ final class EntranceLane: Sendable {
             await group.next()
             group.cancelAll()
         }
+        holds?.end(topicPartition)
         feed.finish()
         let isEmpty = state.withLock { state in
             state.isReading = false
