@@ -214,9 +214,7 @@ final class Stage: Sendable {
     func settled(_ count: Int) async throws -> DeliveryAudit {
         let end = ContinuousClock.now + .seconds(40)
         while true {
-            let audit = try DeliveryAudit(
-                challenges: tail.records(of: cluster.names[.challenges]),
-                outcomes: tail.records(of: cluster.names[.outcomes]), receipts: [], resolutions: [])
+            let audit = try DeliveryAudit(tail, cluster.names)
             let isWhole = audit.created.count == count && audit.withoutOutcome.isEmpty && audit.pushed.count == count
             if isWhole || ContinuousClock.now > end { return audit }
             try await Task.sleep(for: .milliseconds(250))

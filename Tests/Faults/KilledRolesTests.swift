@@ -76,9 +76,7 @@ struct KilledRolesTests {
     ) async throws -> DeliveryAudit {
         let end = ContinuousClock.now + .seconds(120)
         while true {
-            let audit = try DeliveryAudit(
-                challenges: tail.records(of: names[.challenges]), outcomes: tail.records(of: names[.outcomes]),
-                receipts: tail.records(of: names[.receipts]), resolutions: tail.records(of: names[.resolutions]))
+            let audit = try DeliveryAudit(tail, names)
             let isComplete =
                 try audit.created.count >= sids.count + requests.count && unheard(audit, tail, names).isEmpty
                 && audit.withoutOutcome.isEmpty
@@ -168,13 +166,13 @@ struct KilledRolesTests {
         for record in tail.records(of: names[.receipts]) {
             let receipt = try Receipt(value: record.value, contentType: ContentType.protobuf.rawValue)
             let device = "\(receipt.challengeSid) \(receipt.factorSid)"
-            heardAtMs[device] = min(heardAtMs[device] ?? .max, record.timestampMs)
+            heardAtMs[device] = min(heardAtMs[device] ?? .max, tail.appendedByMs(record))
         }
         // Another phone of the person may have answered.
         var answeredAtMs: [String: Int64] = [:]
         for record in tail.records(of: names[.resolutions]) {
             let resolution = try Resolution(value: record.value, contentType: ContentType.protobuf.rawValue)
-            answeredAtMs[resolution.challengeSid] = record.timestampMs
+            answeredAtMs[resolution.challengeSid] = tail.appendedByMs(record)
         }
         // A tracker's partitions are served again 10 s after its death at the latest.
         let patience = Int64(Self.latencyMs) + 10_000

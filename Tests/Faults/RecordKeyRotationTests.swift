@@ -19,7 +19,7 @@ struct RecordKeyRotationTests {
             let (verifying, signing) = (
                 KeyRing(keys: cluster.recordKeys.keys + new.keys), KeyRing(keys: new.keys + cluster.recordKeys.keys)
             )
-            func start(_ name: String, _ role: String, _ keys: KeyRing) async throws {
+            @Sendable func start(_ name: String, _ role: String, _ keys: KeyRing) async throws {
                 try cluster.start(name, role, more: ["BECKON_RECORD_KEYS": keys.text])
                 _ = try await cluster[name]?.ready()
             }
@@ -66,10 +66,7 @@ struct RecordKeyRotationTests {
                 #expect(sids.count > 50)
                 let names = cluster.names
                 func audit() throws -> DeliveryAudit {
-                    try DeliveryAudit(
-                        challenges: tail.records(of: names[.challenges]), outcomes: tail.records(of: names[.outcomes]),
-                        receipts: tail.records(of: names[.receipts]), resolutions: tail.records(of: names[.resolutions])
-                    )
+                    try DeliveryAudit(tail, names)
                 }
                 for _ in 0..<300 where try !sids.isSubset(of: audit().confirmed) || !audit().withoutOutcome.isEmpty {
                     try await Task.sleep(for: .milliseconds(100))

@@ -146,9 +146,7 @@ struct TrackerChaosTests {
     ) async throws -> DeliveryAudit {
         let end = ContinuousClock.now + .milliseconds(plan.lifeMs + 15_000)
         while true {
-            let audit = try DeliveryAudit(
-                challenges: tail.records(of: names[.challenges]), outcomes: tail.records(of: names[.outcomes]),
-                receipts: tail.records(of: names[.receipts]), resolutions: tail.records(of: names[.resolutions]))
+            let audit = try DeliveryAudit(tail, names)
             let ended = audit.confirmed.union(audit.escalated).union(audit.resolved.keys)
             if audit.created.count >= count, ended.isSuperset(of: audit.created), audit.withoutOutcome.isEmpty {
                 return audit

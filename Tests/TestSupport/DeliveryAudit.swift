@@ -25,9 +25,19 @@ public struct DeliveryAudit: Sendable, CustomStringConvertible {
     /// Challenges without a receipt, by the number of their dispatches that a provider accepted.
     public private(set) var unconfirmedByAttempts: [Int: Int] = [:]
 
+    /// Of what a tail has read.
+    public init(_ tail: TopicTail, _ names: TopicNames) throws {
+        try self.init(
+            challenges: tail.records(of: names[.challenges]), outcomes: tail.records(of: names[.outcomes]),
+            receipts: tail.records(of: names[.receipts]), resolutions: tail.records(of: names[.resolutions]),
+            appendedByMs: { tail.appendedByMs($0) })
+    }
+
+    /// - Parameter appendedByMs: when a receipt was on the log, epoch milliseconds; not the time stamp that its writer gave it, for the
+    ///   promise counts from the broker's acknowledgement.
     public init(
         challenges: [ConsumedRecord], outcomes: [ConsumedRecord], receipts: [ConsumedRecord],
-        resolutions: [ConsumedRecord]
+        resolutions: [ConsumedRecord], appendedByMs: (ConsumedRecord) -> Int64
     ) throws {
         var dispatched: Set<String> = []
         var withOutcome: Set<String> = []
@@ -44,7 +54,7 @@ public struct DeliveryAudit: Sendable, CustomStringConvertible {
             let receipt = try Receipt(value: record.value, contentType: ContentType.protobuf.rawValue)
             confirmed.insert(receipt.challengeSid)
             let device = "\(receipt.challengeSid) \(receipt.factorSid)"
-            receiptAtMs[device] = min(receiptAtMs[device] ?? .max, record.timestampMs)
+            receiptAtMs[device] = min(receiptAtMs[device] ?? .max, appendedByMs(record))
         }
         for record in resolutions {
             let resolution = try Resolution(value: record.value, contentType: ContentType.protobuf.rawValue)
@@ -61,7 +71,7 @@ public struct DeliveryAudit: Sendable, CustomStringConvertible {
                 withOutcome.insert("\(device) \(outcome.dispatchID)")
                 if outcome.sentAtMs > 0 {
                     if outcome.sentAtMs >= outcome.expiresAtMs { afterExpiry.append("\(device) \(outcome.dispatchID)") }
-                    if let receipt = receiptAtMs[device], outcome.sentAtMs > receipt + 1000,
+                    if let receipt = receiptAtMs[device], outcome.sentAtMs - 1000 > receipt,
                         !outcome.dispatchID.hasPrefix("n:")
                     {
                         afterReceipt.append("\(device) \(outcome.dispatchID): \(outcome.sentAtMs - receipt) ms after")
