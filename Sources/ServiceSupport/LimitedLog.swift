@@ -1,7 +1,8 @@
 public import Logging
 import Synchronization
 
-/// Warnings that a stranger can bring about by the thousand: one a second, and the next says how many were left unsaid.
+/// Lines that a stranger, or an outage, can bring about by the thousand: one an interval, and the next says how many were left
+/// unsaid.
 public final class LimitedLog: Sendable {
     private struct State {
         var quietUntil = ContinuousClock.now
@@ -9,9 +10,14 @@ public final class LimitedLog: Sendable {
     }
 
     private let logger: Logger
+    private let interval: Duration
     private let state = Mutex(State())
 
-    public init(_ logger: Logger) { self.logger = logger }
+    /// - Parameter interval: between two lines at least.
+    public init(_ logger: Logger, every interval: Duration = .seconds(1)) {
+        self.logger = logger
+        self.interval = interval
+    }
 
     public func warning(_ message: Logger.Message, metadata: Logger.Metadata) {
         log(.warning, message, metadata: metadata)
@@ -31,7 +37,7 @@ public final class LimitedLog: Sendable {
                 return nil
             }
             defer { state.unsaid = 0 }
-            state.quietUntil = now + .seconds(1)
+            state.quietUntil = now + interval
             return state.unsaid
         }
         guard let unsaid else { return }

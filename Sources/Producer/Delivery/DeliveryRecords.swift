@@ -16,7 +16,20 @@ struct DeliveryRecords: Sendable {
     let signer: RecordSigner
     let clock: @Sendable () -> Int64
     let metrics: ProducerMetrics
-    let logger: Logger
+    /// One line a second: as many records wait as may be under way.
+    let log: LimitedLog
+
+    init(
+        store: any ChallengeStore, signer: RecordSigner, clock: @escaping @Sendable () -> Int64,
+        metrics: ProducerMetrics,
+        logger: Logger
+    ) {
+        self.store = store
+        self.signer = signer
+        self.clock = clock
+        self.metrics = metrics
+        log = LimitedLog(logger)
+    }
 
     /// - Returns: true when the fact is committed, or there is none; false when the task was cancelled first.
     func handle(_ record: ConsumedRecord) async -> Bool {
@@ -35,7 +48,7 @@ struct DeliveryRecords: Sendable {
                 metrics.entrance(Self.name, isNew ? .accepted : .repeated)
                 return true
             } catch {
-                logger.warning("a delivery fact waits for the store", metadata: ["error": "\(error)"])
+                log.warning("a delivery fact waits for the store", metadata: ["error": "\(error)"])
             }
             metrics.entranceRetry(Self.name)
             guard await backoff.wait() else { return false }

@@ -33,6 +33,8 @@ final class RelayRun: Sendable {
     private let signer: RecordSigner
     private let readiness: Readiness
     private let logger: Logger
+    /// For refused records, whose keys may come from outside: anybody may send any number.
+    private let refusals: LimitedLog
     private let metrics: OutboxMetrics
     private let options: OutboxRelay.Options
     private let nowMs: @Sendable () -> Int64
@@ -51,6 +53,7 @@ final class RelayRun: Sendable {
         self.signer = signer
         self.readiness = readiness
         self.logger = logger
+        refusals = LimitedLog(logger)
         self.metrics = metrics
         self.options = options
         self.nowMs = nowMs
@@ -101,7 +104,8 @@ final class RelayRun: Sendable {
 
     /// What to claim now; nil: nothing. Not while rows are being given back: a later one of the same key would overtake them.
     private func plan(_ part: RelayLanes.Part) -> RelayLanes.Plan? {
-        state.withLock { state in
+        guard !options.isHeld() else { return nil }
+        return state.withLock { state in
             guard state.releases.isEmpty else { return nil }
             let room = options.window - state.taken
             // A claim is a commit: not for a handful while hundreds are on their way.
@@ -196,7 +200,7 @@ final class RelayRun: Sendable {
                 case .failed: metrics.kafkaFailures.increment()
                 case .refused, .abandoned:
                     if fate == .abandoned { metrics.abandoned.increment() }
-                    logger.error(
+                    refusals.error(
                         fate == .refused
                             ? "Kafka refuses a record for good; it goes to dead letters"
                             : "dead letters refuse a record too; it is dropped",
