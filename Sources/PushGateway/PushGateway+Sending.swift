@@ -188,7 +188,9 @@ extension PushGateway {
                 disposition: verdict.disposition, reason: verdict.reason, status: request.status,
                 retryAtMs: verdict.disposition == .deferred ? Self.retryAt(nowMs, verdict.retryAfterMs) : 0,
                 providerMessageID: verdict.providerMessageID, tokenDiedAtMs: verdict.tokenDiedAtMs,
-                sentAtMs: request.sentAtMs))
+                sentAtMs: request.sentAtMs,
+                providerDateMs: request.date.isEmpty
+                    ? 0 : RetryAfter.imfFixdate(String(decoding: request.date, as: UTF8.self)) ?? 0))
     }
 
     private func deferred(_ reason: String, untilMs: Int64) -> PushAnswer {

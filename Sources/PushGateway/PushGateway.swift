@@ -69,10 +69,12 @@ public struct PushAnswer: Sendable, Hashable {
     public var tokenDiedAtMs: Int64
     /// Epoch milliseconds when the request's headers were written; 0: never.
     public var sentAtMs: Int64
+    /// Epoch milliseconds of the answer's `Date`, whole seconds; 0: it had none, or one of the same second was told before.
+    public var providerDateMs: Int64
 
     public init(
         disposition: Disposition, reason: String = "", status: Int = 0, retryAtMs: Int64 = 0,
-        providerMessageID: String = "", tokenDiedAtMs: Int64 = 0, sentAtMs: Int64 = 0
+        providerMessageID: String = "", tokenDiedAtMs: Int64 = 0, sentAtMs: Int64 = 0, providerDateMs: Int64 = 0
     ) {
         self.disposition = disposition
         self.reason = reason
@@ -81,6 +83,7 @@ public struct PushAnswer: Sendable, Hashable {
         self.providerMessageID = providerMessageID
         self.tokenDiedAtMs = tokenDiedAtMs
         self.sentAtMs = sentAtMs
+        self.providerDateMs = providerDateMs
     }
 }
 

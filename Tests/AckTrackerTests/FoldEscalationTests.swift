@@ -26,6 +26,17 @@ struct FoldEscalationTests {
     }
 
     @Test(
+        "a dispatcher that calls it expired while it is open has a wrong clock: the backend is told as if there were no outcome"
+    )
+    func wrongClock() throws {
+        var story = FoldStory()
+        story.at(20_000, story.dispatch())
+        story.at(20_010, story.outcome(.dropped, drop: .expiredBeforePush))
+        #expect(story.escalateAt == 160_000)
+        #expect(story.escalates(160_000)?.devices.map(\.reason) == ["no-outcome"])
+    }
+
+    @Test(
         "no device can be reached: at once",
         arguments: [
             (Disposition.tokenDead, "token-dead"), (.rejected, "refused"), (.credentialFault, "refused"),

@@ -246,6 +246,9 @@ extension Fold {
             news.append(.dispatched(outcome))
         }
         guard !table[slot].isClosed, let position = table[slot].positionMaking(factor) else { return }
+        // A dispatcher's word about the time. Here the challenge is still held open: were that dispatcher's clock wrong, nobody would
+        // ever be told. It counts as no outcome, so the late safety escalates; what has really expired is soon forgotten anyway.
+        if outcome.disposition == .dropped, outcome.dropReason == .expiredBeforePush { return }
         let bit = table[slot].bit(of: id)
         let at = table[slot].offset(time.of(outcome.atMs))
         var device = table[slot][position]

@@ -43,6 +43,7 @@ final class HTTP2Session {
     /// Of the last GOAWAY.
     fileprivate(set) var goaway: (lastStreamID: Int32, code: UInt32)?
     fileprivate var sendTimeMs: Int64 = 0
+    private var lastDate: [UInt8] = []
 
     /// - Parameter authority: `host:port`, or `host` for port 443.
     init(authority: String) throws {
@@ -247,6 +248,13 @@ final class HTTP2Session {
         _ streamID: Int32, _ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>
     ) {
         switch name.count {
+        case 4 where name.elementsEqual("date".utf8):
+            // One of each second is enough, and parsed: at full load there are thousands of answers in it.
+            guard value.count == 29, !value.elementsEqual(lastDate), let request = request(of: streamID),
+                request.state == .open
+            else { return }
+            lastDate = Array(value)
+            request.date = lastDate
         case 7 where name[0] == UInt8(ascii: ":"):
             guard value.count == 3, let request = request(of: streamID), request.state == .open else { return }
             request.status = value.reduce(0) { $0 * 10 + Int($1 &- UInt8(ascii: "0")) }

@@ -64,6 +64,8 @@ final class OutboundRequest: @unchecked Sendable {
     var status = 0
     var responseID: [UInt8] = []
     var retryAfter: [UInt8] = []
+    /// `Date`, when the connection has not told of that second yet.
+    var date: [UInt8] = []
     var responseBody: [UInt8] = []
 
     init(
@@ -203,6 +205,7 @@ final class OutboundRequest: @unchecked Sendable {
         status = 0
         responseID.removeAll(keepingCapacity: true)
         retryAfter.removeAll(keepingCapacity: true)
+        date.removeAll(keepingCapacity: true)
         responseBody.removeAll(keepingCapacity: true)
     }
 }
