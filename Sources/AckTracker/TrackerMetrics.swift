@@ -36,6 +36,9 @@ public enum TrackerMetricName {
     /// Gauge: partitions of the four topics held in front of a record that is signed with a record key which this role does not
     /// have.
     public static let heldPartitions = "beckon_tracker_held_partitions"
+    /// Counter: partitions of the four topics that turned out to be another log than the one that was read, and were read from their
+    /// start: a topic made anew, or an unclean election.
+    public static let logsCut = "beckon_tracker_logs_cut_total"
     /// Timer: from an assignment to its catch-up.
     public static let catchUp = "beckon_tracker_catch_up_seconds"
     /// Gauge: seconds since the request of the last acknowledged commit; nothing fires beyond the session timeout less 2 s.
@@ -53,7 +56,8 @@ public enum TrackerMetricName {
 /// The tracker's metrics, made once.
 struct TrackerMetrics: Sendable {
     let held, due, early, lag, commitAge, partitions, heldPartitions: Gauge
-    let attempts, escalations, carried, receiptsMatched, earlyFacts, earlyDropped, untold, commitFailures: Counter
+    let attempts, escalations, carried, receiptsMatched, earlyFacts, earlyDropped, untold, commitFailures,
+        logsCut: Counter
     let catchUp, fireDelay: Timer
     private let factory: any MetricsFactory
 
@@ -76,6 +80,7 @@ struct TrackerMetrics: Sendable {
         earlyDropped = counter(TrackerMetricName.earlyDropped)
         untold = counter(TrackerMetricName.untold)
         commitFailures = counter(TrackerMetricName.commitFailures)
+        logsCut = counter(TrackerMetricName.logsCut)
         catchUp = Timer(label: TrackerMetricName.catchUp, factory: factory)
         fireDelay = Timer(label: TrackerMetricName.fireDelay, factory: factory)
     }

@@ -48,6 +48,9 @@ public struct TopicNames: Sendable, Hashable {
 /// Record headers beside `content-type` and `beckon-mac`.
 public enum RecordHeaderName {
     public static let traceparent = "traceparent"
+    /// How often a record was written again because its key belongs to another partition: a decimal number. Not signed, for it
+    /// decides nothing but when that ends.
+    public static let moves = "beckon-moves"
     /// On `dead-letters`: topic, partition and offset the record came from, a stable word why, and a sentence.
     public static let deadLetterTopic = "beckon-dead-letter-topic"
     public static let deadLetterPartition = "beckon-dead-letter-partition"

@@ -48,6 +48,8 @@ public enum DispatcherMetricName: String, CaseIterable, Sendable {
     case credentials = "beckon_dispatcher_credentials"
     /// Gauge. Credentials on `configuration` whose record or configuration key this role does not have.
     case unreadableCredentials = "beckon_dispatcher_unreadable_credentials"
+    /// Gauge. Seconds that this machine's clock is ahead (above 0) or behind, as far as providers' answers and new records show it.
+    case clockSkew = "beckon_dispatcher_clock_skew_seconds"
     /// Gauge. Connections to providers open now.
     case connections = "beckon_dispatcher_connections"
     /// Counter. Connections to providers opened.

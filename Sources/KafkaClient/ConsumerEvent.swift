@@ -1,3 +1,5 @@
+import Synchronization
+
 /// What a consumer is told.
 public enum ConsumerEvent: Sendable {
     /// Partitions are ours: answer with ``Assignment/accept(from:)``.
@@ -6,6 +8,9 @@ public enum ConsumerEvent: Sendable {
     case revoked(Revocation)
     /// They are someone else's already: commit nothing, then ``Revocation/accept()``.
     case lost(Revocation)
+    /// The logs of ``Assignment/rewritten`` are not the ones that were read: their topics were deleted and made anew, or they were
+    /// cut. Drain, then answer with ``Assignment/accept(from:)`` and begin those at their start; commit no old position of them.
+    case rewritten(Assignment)
     /// Worth telling; librdkafka goes on by itself unless `isFatal`.
     case fault(KafkaError)
 }
@@ -31,7 +36,14 @@ public struct CommittedOffset: Hashable, Sendable {
 /// An assignment waiting for its answer.
 public struct Assignment: Sendable {
     public let partitions: [TopicPartition]
+    /// Those whose log is another than the one that this consumer read before.
+    public var rewritten: Set<TopicPartition> = []
     let consumer: KafkaConsumer
+    /// Of the assignment that is to be read anew; nil: this is a new one.
+    var generation: Int? = nil
+
+    /// False for a ``ConsumerEvent/rewritten(_:)`` whose partitions were handed over meanwhile: nothing is to be done.
+    public var isCurrent: Bool { generation.map { $0 == consumer.generation.load(ordering: .acquiring) } ?? true }
 
     /// Takes the partitions over and starts fetching.
     /// - Parameter starts: where each begins; one that is left out begins at its committed offset, else at the beginning.

@@ -15,6 +15,12 @@ public final class KafkaConsumer: Sendable {
     private let isClosing = Atomic(false)
     private let lastFault = Mutex<ContinuousClock.Instant?>(nil)
     private let readers = Mutex<[TopicPartition: PartitionReader]>([:])
+    /// Of partitions that were read before, to know their logs again.
+    private let marks = Mutex<[TopicPartition: LogMark]>([:])
+    /// Counts assignments and their ends.
+    let generation = Atomic(0)
+    /// A reader has come upon another log.
+    private let isRewritten = Atomic(false)
     private let continuation: AsyncStream<ConsumerEvent>.Continuation
     private let finished = Mutex<(done: Bool, waiters: [Once<Void>])>((false, []))
     /// Nobody reads ``events`` any more: a cancelled reader ends the stream.
@@ -150,14 +156,23 @@ public final class KafkaConsumer: Sendable {
     public func endOffsets(
         _ partitions: [TopicPartition], deadline: Duration
     ) async throws(KafkaError) -> [TopicPartition: Int64] {
-        guard !partitions.isEmpty else { return [:] }
+        // The protocol's ListOffsets takes -1 in place of a time for "end"; the stand-in broker knows it as well.
+        try await offsets(Dictionary(uniqueKeysWithValues: partitions.map { ($0, -1) }), deadline: deadline)
+            .mapValues { max(0, $0) }
+    }
+
+    /// The first offset of each partition whose record has at least that time stamp, in one batched query; below 0 where there is
+    /// none.
+    private func offsets(
+        _ times: [TopicPartition: Int64], deadline: Duration
+    ) async throws(KafkaError) -> [TopicPartition: Int64] {
+        guard !times.isEmpty else { return [:] }
         let milliseconds = deadline.milliseconds
         let answer: Result<[TopicPartition: Int64], KafkaError>? = try await openHandle().offPool(
             deadline: deadline + .seconds(1)
         ) { handle in
-            let list = PartitionList(capacity: partitions.count)
-            // The protocol's ListOffsets takes -1 in place of a time for "end"; the stand-in broker knows it as well.
-            for partition in partitions { list.add(partition).pointee.offset = -1 }
+            let list = PartitionList(capacity: times.count)
+            for (partition, time) in times { list.add(partition).pointee.offset = time }
             let code = rd_kafka_offsets_for_times(handle, list.pointer, milliseconds)
             guard code == RD_KAFKA_RESP_ERR_NO_ERROR else { return .failure(KafkaError(code, "end offsets")) }
             var ends: [TopicPartition: Int64] = [:]
@@ -166,13 +181,39 @@ public final class KafkaConsumer: Sendable {
                 if entry.err != RD_KAFKA_RESP_ERR_NO_ERROR {
                     failure = KafkaError(entry.err, "end offset of \(partition)")
                 }
-                ends[partition] = max(0, entry.offset)
+                ends[partition] = entry.offset
             }
             if let failure { return .failure(failure) }
             return .success(ends)
         }
         guard let answer else { throw .deadline("end offsets") }
         return try answer.get()
+    }
+
+    /// Asks once a second, until cancelled, whether the logs that are read are still the same, and tells ``ConsumerEvent/rewritten(_:)``
+    /// when one is not. Without it only a record or an end below the position shows that.
+    public func watchLogs(every interval: Duration = .seconds(1)) async {
+        while !Task.isCancelled {
+            try? await Task.sleep(for: interval)
+            for (_, readers) in Dictionary(grouping: readers.withLock({ Array($0.values) }), by: \.topicPartition.topic)
+            {
+                // A topic that is away answers for none of its partitions, and says nothing about the others.
+                try? await compare(readers)
+            }
+        }
+    }
+
+    private func compare(_ readers: [PartitionReader]) async throws(KafkaError) {
+        let asked = Dictionary(uniqueKeysWithValues: readers.map { ($0.topicPartition, $0.mark) })
+        let ends = try await endOffsets(Array(asked.keys), deadline: .seconds(2))
+        // Where nothing was read there is no time to ask for.
+        let times = asked.filter { $0.value.newestMs > 0 }.mapValues { $0.newestMs + 1 }
+        let younger = try await offsets(times, deadline: .seconds(2))
+        for reader in readers {
+            guard let mark = asked[reader.topicPartition], let end = ends[reader.topicPartition] else { continue }
+            reader.compare(
+                end: end, firstYounger: younger[reader.topicPartition].flatMap { $0 < 0 ? nil : $0 }, asked: mark)
+        }
     }
 
     /// Leaves the group: a last `revoked` event comes first and must be answered. At the deadline gives up waiting.
@@ -200,9 +241,12 @@ extension KafkaConsumer {
         _ partitions: [TopicPartition], from starts: [TopicPartition: StartOffset]
     ) async throws(KafkaError) -> [TopicPartition: PartitionReader] {
         let handle = try openHandle()
+        closeReaders()
         var fresh: [TopicPartition: PartitionReader] = [:]
         for partition in partitions {
-            fresh[partition] = try PartitionReader(topicPartition: partition, consumer: handle)
+            fresh[partition] = try PartitionReader(
+                topicPartition: partition, consumer: handle, mark: mark(of: partition, start: starts[partition])
+            ) { [weak self] in self?.isRewritten.store(true, ordering: .releasing) }
         }
         let opened = fresh
         // Whoever ends the polling closes what it finds here: nothing is put here afterwards.
@@ -233,6 +277,15 @@ extension KafkaConsumer {
         return opened
     }
 
+    /// What is known of the log where it is read on; a new start is a new mark.
+    private func mark(of partition: TopicPartition, start: StartOffset?) -> LogMark {
+        var mark = marks.withLock { $0.removeValue(forKey: partition) } ?? LogMark(start: 0)
+        if mark.isRewritten { mark = LogMark(start: 0) }
+        // A position that the broker knows is not known here, so nothing can lie below it.
+        if case .at(let offset) = start { mark.move(to: offset) } else { mark.move(to: 0) }
+        return mark
+    }
+
     func unassign() async {
         closeReaders()
         guard let handle = open.withLock({ $0 }) else { return }
@@ -240,11 +293,13 @@ extension KafkaConsumer {
     }
 
     private func closeReaders() {
-        let former = readers.withLock { readers in
+        generation.add(1, ordering: .acquiringAndReleasing)
+        let closed = readers.withLock { readers in
             defer { readers = [:] }
             return readers
         }
-        for reader in former.values { reader.close() }
+        for reader in closed.values { reader.close() }
+        marks.withLock { marks in for (partition, reader) in closed { marks[partition] = reader.mark } }
     }
 }
 
@@ -283,6 +338,7 @@ extension KafkaConsumer {
                 serve(event, handle)
                 rd_kafka_event_destroy(event)
             }
+            if !isLeaving, isRewritten.exchange(false, ordering: .acquiringAndReleasing) { tellRewritten() }
             // A rebalance may be waiting for an owner who is gone; without an answer the group is never left.
             if isLeaving, isMember, !isReleased, isUnread.load(ordering: .acquiring) {
                 isReleased = true
@@ -334,6 +390,17 @@ extension KafkaConsumer {
     /// Hands a rebalance to the owner; answers it ourselves when there is none any more.
     private func tell(_ event: ConsumerEvent, _ handle: RDKafkaHandle) {
         if case .terminated = continuation.yield(event) { rd_kafka_assign(handle.pointer, nil) }
+    }
+
+    private func tellRewritten() {
+        let readers = readers.withLock { $0 }
+        let rewritten = readers.filter { $0.value.mark.isRewritten }.keys
+        guard !rewritten.isEmpty else { return }
+        continuation.yield(
+            .rewritten(
+                Assignment(
+                    partitions: readers.keys.sorted(), rewritten: Set(rewritten), consumer: self,
+                    generation: generation.load(ordering: .acquiring))))
     }
 
     /// Finds the partitions of the topics, asking again while they or the brokers are not there yet.

@@ -93,6 +93,13 @@ public final class KafkaProducer: Sendable {
         return counts
     }
 
+    /// The number of partitions of a topic as it is now, for whoever watches it: ``partition(of:in:)`` goes by what
+    /// ``partitionCounts(of:deadline:)`` has found.
+    public func partitionCount(of topic: String, deadline: Duration) async throws(KafkaError) -> Int {
+        guard let session = state.withLock({ $0.session }) else { throw .closed }
+        return try await session.handle.partitionCount(of: topic, deadline: deadline)
+    }
+
     /// The partition that a key belongs to; 0 while ``partitionCounts(of:deadline:)`` has not said how many the topic has.
     public func partition(of key: [UInt8], in topic: String) -> Int32 {
         state.withLock { $0.partitionCounts[topic] }.map { Murmur2.partition(key: key, partitions: $0) } ?? 0

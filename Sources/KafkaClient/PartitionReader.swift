@@ -14,12 +14,23 @@ public final class PartitionReader: Sendable {
     public let topicPartition: TopicPartition
     /// Nil once it is closed.
     private let queue: Mutex<PartitionQueue?>
+    /// What was seen of the log.
+    private let seen: Mutex<LogMark>
+    private let onRewritten: @Sendable () -> Void
     private let arrivals: ArrivalSignal
 
     /// Takes the partition's queue out of the consumer's, which must happen before the assignment: librdkafka then leaves
     /// it alone.
-    init(topicPartition: TopicPartition, consumer: RDKafkaHandle) throws(KafkaError) {
+    /// - Parameters:
+    ///   - mark: of the same log, from an earlier reader or where reading begins.
+    ///   - onRewritten: the log turns out to be another one; nothing is returned any more. Must only signal.
+    init(
+        topicPartition: TopicPartition, consumer: RDKafkaHandle, mark: LogMark,
+        onRewritten: @escaping @Sendable () -> Void
+    ) throws(KafkaError) {
         self.topicPartition = topicPartition
+        seen = Mutex(mark)
+        self.onRewritten = onRewritten
         arrivals = ArrivalSignal()
         queue = Mutex(try PartitionQueue(of: topicPartition, consumer: consumer, arrivals: arrivals))
     }
@@ -46,6 +57,14 @@ public final class PartitionReader: Sendable {
     /// left something in it asks again without a signal.
     public func forwardArrivals(to signal: ArrivalSignal) { arrivals.forward(to: signal) }
 
+    /// What is known of the log now.
+    var mark: LogMark { seen.withLock { $0 } }
+
+    /// Kafka has answered where the log ends, see ``LogMark/compare(end:firstYounger:asked:)``.
+    func compare(end: Int64, firstYounger: Int64?, asked mark: LogMark) {
+        _ = isSameLog { $0.compare(end: end, firstYounger: firstYounger, asked: mark) }
+    }
+
     /// Ends the reader and gives the queue back.
     func close() {
         queue.withLock { $0 = nil }
@@ -55,12 +74,21 @@ public final class PartitionReader: Sendable {
     private func drain(max: Int) -> [PartitionItem]? {
         queue.withLock { queue in
             guard let queue else { return nil }
+            guard !seen.withLock({ $0.isRewritten }) else { return [] }
             var items: [PartitionItem] = []
             while items.count < max, let message = rd_kafka_consume_queue(queue.pointer, 0) {
                 defer { rd_kafka_message_destroy(message) }
                 switch message.pointee.err {
-                case RD_KAFKA_RESP_ERR_NO_ERROR: items.append(.record(record(of: message)))
-                case RD_KAFKA_RESP_ERR__PARTITION_EOF: items.append(.endOfPartition(message.pointee.offset))
+                case RD_KAFKA_RESP_ERR_NO_ERROR:
+                    let record = record(of: message)
+                    guard isSameLog({ $0.read(offset: record.offset, timestampMs: record.timestampMs) }) else {
+                        return items
+                    }
+                    items.append(.record(record))
+                case RD_KAFKA_RESP_ERR__PARTITION_EOF:
+                    let offset = message.pointee.offset
+                    guard isSameLog({ $0.reachedEnd(offset) }) else { return items }
+                    items.append(.endOfPartition(offset))
                 // librdkafka goes on by itself; a missing right is told here and nowhere else.
                 default: queue.consumer.note(KafkaError(message.pointee.err, "fetch"), topic: topicPartition.topic)
                 }
@@ -68,6 +96,15 @@ public final class PartitionReader: Sendable {
             if !items.isEmpty { queue.consumer.isWell(.topic(topicPartition.topic)) }
             return items
         }
+    }
+
+    private func isSameLog(_ change: (inout LogMark) -> Void) -> Bool {
+        let isRewritten = seen.withLock { mark in
+            change(&mark)
+            return mark.isRewritten
+        }
+        if isRewritten { onRewritten() }
+        return !isRewritten
     }
 
     private func record(of message: UnsafeMutablePointer<rd_kafka_message_t>) -> ConsumedRecord {

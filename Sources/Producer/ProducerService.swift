@@ -61,6 +61,15 @@ public final class ProducerService: ServiceLifecycle.Service {
         let signer = RecordSigner(
             names: configuration.topics, authenticator: RecordAuthenticator(keys: configuration.recordKeys))
         let kafkaReady = Latch()
+        let changes = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        let topics = TopicWatch(
+            names: configuration.topics,
+            topics: Topic.allCases.filter { !$0.isEntrance || configuration.entranceAccount != nil },
+            producer: producer, readiness: readiness, check: "kafka", logger: logger
+        ) { topic in
+            // Made anew it holds nothing, and a dispatcher that starts needs what was in it.
+            if topic == .configuration { changes.continuation.yield() }
+        }
         let watch = ChallengeWatch(
             store: store, bound: configuration.maxLongPolls, logger: logger, metrics: factory, nowMs: clock)
         var api = API(
@@ -74,9 +83,11 @@ public final class ProducerService: ServiceLifecycle.Service {
             StoppableWork { [store, readiness, logger, factory, clock] in
                 await kafkaReady.wait()
                 guard !Task.isCancelled else { return }
+                var options = OutboxRelay.Options()
+                options.isHeld = { !topics.isSafe }
                 await OutboxRelay(
                     store: store, producer: producer, signer: signer, readiness: readiness, logger: logger,
-                    metrics: factory, nowMs: clock
+                    metrics: factory, options: options, nowMs: clock
                 ).run()
             },
             StoppableWork { [configuration, store, logger, factory, clock] in
@@ -90,7 +101,7 @@ public final class ProducerService: ServiceLifecycle.Service {
                     store: store, limit: configuration.outboxLimit, every: configuration.outboxSampling,
                     readiness: readiness, metrics: metrics, logger: logger)
             },
-            StoppableWork { await self.awaitKafka(producer, opening: kafkaReady) },
+            StoppableWork { await self.followTopics(topics, producer, changes.stream, opening: kafkaReady) },
         ]
         let deadLetters = DeadLetters(producer: producer, signer: signer, metrics: metrics, log: LimitedLog(logger))
         services += entrances(
@@ -205,37 +216,39 @@ public final class ProducerService: ServiceLifecycle.Service {
         ]
     }
 
-    /// Asks for the partition counts until they are there and right.
-    private func awaitKafka(_ producer: KafkaProducer, opening kafkaReady: Latch) async {
+    /// Waits until the topics are as they must be, then watches them.
+    private func followTopics(
+        _ topics: TopicWatch, _ producer: KafkaProducer, _ configurationMadeAnew: AsyncStream<Void>,
+        opening kafkaReady: Latch
+    ) async {
         let names = configuration.topics
         let needed = Topic.allCases.filter { !$0.isEntrance || configuration.entranceAccount != nil }
         while !Task.isCancelled {
-            do {
-                let counts = try await producer.partitionCounts(of: needed.map { names[$0] }, deadline: .seconds(2))
-                if let difference = Self.difference(counts, names) {
-                    readiness.fail("kafka", difference)
-                    logger.error("the topics are not as they must be", metadata: ["reason": "\(difference)"])
-                } else {
+            if await topics.look() != nil {
+                do {
+                    // What the relay shares its window by.
+                    _ = try await producer.partitionCounts(of: needed.map { names[$0] }, deadline: .seconds(2))
                     try await store.republishConfiguration(nowMs: clock())
-                    readiness.pass("kafka")
-                    kafkaReady.open()
-                    await Latch().wait()
-                    return
+                    break
+                } catch {
+                    readiness.fail("kafka", "\(error)")
+                    logger.warning("Kafka is not ready", metadata: ["error": "\(error)"])
                 }
-            } catch {
-                readiness.fail("kafka", "\(error)")
-                logger.warning("Kafka is not ready", metadata: ["error": "\(error)"])
             }
             try? await Task.sleep(for: configuration.kafkaRetry)
         }
-    }
-
-    /// Nil when the four topics keyed by challenge SID have the same number of partitions.
-    static func difference(_ counts: [String: Int], _ names: TopicNames) -> String? {
-        let four = Topic.copartitioned.map { (name: names[$0], count: counts[names[$0]] ?? 0) }
-        guard Set(four.map(\.count)).count > 1 else { return nil }
-        return "expected one number of partitions for all of: "
-            + four.map { "\($0.name) \($0.count)" }.joined(separator: ", ")
+        guard !Task.isCancelled else { return }
+        kafkaReady.open()
+        await withDiscardingTaskGroup { group in
+            group.addTask { await topics.run() }
+            group.addTask {
+                for await _ in configurationMadeAnew {
+                    do { try await self.store.republishConfiguration(nowMs: self.clock()) } catch {
+                        self.logger.error("configuration could not be published again", metadata: ["error": "\(error)"])
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -82,6 +82,28 @@ public struct RecordSigner: Sendable {
         return ProducerRecord(topic: names[.deadLetters], key: key, value: value, headers: headers)
     }
 
+    /// So often a record is moved at most. One move is enough where roles and brokers agree about the number of partitions.
+    public static let mostMoves = 3
+
+    /// The record for the partition that its key belongs to, where the producer's partitioner puts it; the code does not cover the
+    /// place.
+    /// - Returns: nil when it was moved ``mostMoves`` times already: then somebody is wrong about the number of partitions, and it
+    ///   goes to the dead letters with reason `misplaced`.
+    public func moved(_ record: ConsumedRecord) -> ProducerRecord? {
+        let moves = record.headers.text(of: RecordHeaderName.moves).map { Int($0) ?? Self.mostMoves } ?? 0
+        guard moves >= 0, moves < Self.mostMoves else { return nil }
+        let headers = record.headers.filter { $0.name != RecordHeaderName.moves }
+        return ProducerRecord(
+            topic: record.topicPartition.topic, key: record.key, value: record.value,
+            headers: headers + [RecordHeader(RecordHeaderName.moves, String(moves + 1))])
+    }
+
+    /// Why a record that ``moved(_:)`` gives up goes to the dead letters.
+    public static let movedTooOften = (
+        reason: "misplaced",
+        detail: "moved \(mostMoves) times, and found in a partition that its key does not belong to again"
+    )
+
     /// A dead letter for what a broker refuses for good.
     public func deadLetter(refused record: ProducerRecord) -> ProducerRecord {
         let consumed = ConsumedRecord(

@@ -47,6 +47,22 @@ struct PositionTests {
         #expect(story.fold.oldestReadCheckpoint == 700, "the other one was forgotten")
     }
 
+    @Test("of a log that was made anew every position is its start, those to commit and those that were told")
+    func startOver() {
+        var checkpoints = Checkpoints(start: Positions(5, 6, 7, 8), atMs: 0, leadMs: 1000)
+        for second in Int64(1)...9 { checkpoints.take(Positions(50, 60, 70, 80 + second), atMs: second * 1000) }
+        checkpoints.startOver(0)
+        #expect(checkpoints.committable(oldestRead: 0, nowMs: 9000) == Positions(0, 6, 7, 8))
+        #expect(checkpoints.committable(oldestRead: nil, nowMs: 9000) == Positions(0, 60, 70, 88))
+        var marks = AnnouncedMarks(start: Positions(5, 6, 7, 8))
+        let write = marks.begin()
+        marks.mark(Positions(50, 60, 70, 80))
+        marks.startOver(2)
+        #expect(marks.positions == Positions(5, 6, 0, 8))
+        if let write { marks.complete(write) }
+        #expect(marks.positions == Positions(50, 60, 0, 80))
+    }
+
     @Test("news are told up to where everything is acknowledged, in whatever order")
     func marks() throws {
         var marks = AnnouncedMarks(start: Positions())

@@ -397,6 +397,21 @@ struct LaneStateTests {
         #expect(outcomes(state.take(record(2), dispatch(1), now: now)).first?.1.dropReason == .alreadyDone)
     }
 
+    @Test("of a log that was made anew the first record is taken again; what was pushed is still known")
+    func startOver() throws {
+        var state = state()
+        let id = try #require(sends(state.take(record(7), dispatch(1), now: now)).first?.0)
+        let write = try #require(outcomes(state.answered(id, PushAnswer(disposition: .accepted), now: now)).first?.0)
+        state.acknowledged(write, at: position(9), nowMs: now.epochMs)
+        #expect(state.commit().offset == 8)
+        state.reset()
+        state.startOver([.challenges, .receipts])
+        state.resume(committed: nil)
+        #expect(state.commit().offset == 0 && state.receipts == 0)
+        #expect(sends(state.take(record(0), dispatch(2), now: now)).count == 1)
+        #expect(outcomes(state.take(record(1), dispatch(1), now: now)).first?.1.dropReason == .alreadyDone)
+    }
+
     @Test("records that need no push are done at once; poison and misplaced ones when they are written away")
     func others() throws {
         var state = state()

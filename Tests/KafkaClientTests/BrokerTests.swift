@@ -197,6 +197,7 @@ struct BrokerTests {
                 case .revoked(let revocation), .lost(let revocation):
                     owned.withLock { $0[member] = [] }
                     await revocation.accept()
+                case .rewritten: break
                 case .fault: break
                 }
             }
@@ -272,6 +273,7 @@ struct BrokerTests {
             switch try await nextRebalance(&events) {
             case .assigned(let assignment): return assignment
             case .revoked(let revocation), .lost(let revocation): await revocation.accept()
+            case .rewritten: break
             case .fault: continue
             }
         }

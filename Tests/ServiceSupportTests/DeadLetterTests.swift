@@ -50,6 +50,25 @@ struct DeadLetterTests {
         #expect(letter.headers.value(of: "large") == nil)
     }
 
+    @Test("a record is moved to its partition three times at most, whatever its header says")
+    func moves() {
+        func record(_ headers: [RecordHeader]) -> ConsumedRecord { read(headers: [RecordHeader("a", "1")] + headers) }
+        var found = record([])
+        for move in 1...RecordSigner.mostMoves {
+            guard let moved = signer.moved(found) else {
+                Issue.record("not moved")
+                return
+            }
+            #expect(moved.partition == nil && moved.key == found.key && moved.value == found.value)
+            #expect(moved.headers == [RecordHeader("a", "1"), RecordHeader(RecordHeaderName.moves, "\(move)")])
+            found = record([RecordHeader(RecordHeaderName.moves, "\(move)")])
+        }
+        #expect(signer.moved(found) == nil)
+        for text in ["", "-1", "x", "99999999999999999999", "9223372036854775807"] {
+            #expect(signer.moved(record([RecordHeader(RecordHeaderName.moves, text)])) == nil, "\(text)")
+        }
+    }
+
     @Test("a line a second; the next one says how many were left unsaid")
     func limited() {
         let lines = Lines()

@@ -37,6 +37,17 @@ struct AnnouncedMarks: Sendable {
         settle()
     }
 
+    /// Offsets of this topic mean nothing any more: what follows from its records is told from its start.
+    mutating func startOver(_ topic: Int) {
+        positions[topic] = 0
+        marks = Deque(
+            marks.map { mark in
+                var positions = mark.positions
+                positions[topic] = 0
+                return (mark.write, positions)
+            })
+    }
+
     private mutating func settle() {
         while let first = marks.first, ledger.committable >= first.write {
             positions = first.positions

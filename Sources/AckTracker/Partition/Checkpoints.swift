@@ -29,6 +29,16 @@ struct Checkpoints: Sendable {
         entries.append(Entry(number: newest + 1, atMs: atMs, positions: positions))
     }
 
+    /// Offsets of this topic mean nothing any more: every replay reads it from its start.
+    mutating func startOver(_ topic: Int) {
+        entries = Deque(
+            entries.map { entry in
+                var positions = entry.positions
+                positions[topic] = 0
+                return Entry(number: entry.number, atMs: entry.atMs, positions: positions)
+            })
+    }
+
     /// The positions to commit; older checkpoints are dropped, for commits never go back.
     /// - Parameter oldestRead: the checkpoint at which the oldest challenge still held was read; nil: none is held.
     mutating func committable(oldestRead: UInt32?, nowMs: Int64) -> Positions {

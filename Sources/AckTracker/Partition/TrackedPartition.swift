@@ -101,6 +101,19 @@ final class TrackedPartition: Sendable {
         }
     }
 
+    /// The log of one of the four topics is another than the one that was read: it is read from its start, and what we wrote to it
+    /// and did not read back is decided again.
+    func startOver(_ topic: Int, at time: FoldTime) {
+        state.withLock { state in
+            state.positions[topic] = 0
+            state.newsFrom[topic] = 0
+            state.checkpoints.startOver(topic)
+            state.marks.startOver(topic)
+            for lost in state.acknowledged[topic] { Self.release(&state, lost.sid, failed: true, at: time) }
+            state.acknowledged[topic] = []
+        }
+    }
+
     // MARK: Reading
 
     /// True once `challenges` was read to its end in this assignment.

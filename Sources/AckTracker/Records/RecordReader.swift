@@ -21,6 +21,11 @@ struct RecordReader: Sendable {
     /// Of each of the four topics.
     let partitions: Int
 
+    /// Its key belongs to another partition.
+    func isMisplaced(_ record: ConsumedRecord) -> Bool {
+        Murmur2.partition(key: record.key, partitions: partitions) != record.topicPartition.partition
+    }
+
     /// - Parameter topic: index in `Topic.copartitioned`.
     /// - Returns: the item, and why it was refused, for the metric.
     func read(_ record: ConsumedRecord, topic: Int) -> (TrackedPartition.Item, Refusal?) {
@@ -37,12 +42,11 @@ struct RecordReader: Sendable {
             let refusal = signer.refusal(of: record)
             return refused(signer.deadLetter(record, reason: refusal.reason, detail: refusal.detail), .forged)
         }
-        if Murmur2.partition(key: record.key, partitions: partitions) != record.topicPartition.partition {
-            // The same record again: the producer's partitioner puts it where it belongs, and the MAC does not cover the place.
+        if isMisplaced(record) {
+            let tooOften = RecordSigner.movedTooOften
             return refused(
-                ProducerRecord(
-                    topic: record.topicPartition.topic, key: record.key, value: record.value, headers: record.headers),
-                .misplaced)
+                signer.moved(record)
+                    ?? signer.deadLetter(record, reason: tooOften.reason, detail: tooOften.detail), .misplaced)
         }
         let fact: Fact
         do throws(RecordFormatError) {

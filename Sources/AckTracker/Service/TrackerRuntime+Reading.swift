@@ -47,6 +47,10 @@ extension TrackerRuntime {
                     read = []
                     guard await isReleased(record, reader) else { return false }
                 }
+                // The numbers of partitions must not be older than the record: else what is moved may come back for ever.
+                if self.reader.isMisplaced(record) {
+                    guard await isConfirmed(since: .now, reader) else { return false }
+                }
                 let (item, refusal) = self.reader.read(record, topic: topic)
                 read.append(item)
                 if let refusal {
@@ -76,6 +80,16 @@ extension TrackerRuntime {
                 holds.end(record.topicPartition)
                 return false
             }
+        }
+        return true
+    }
+
+    /// Waits until the numbers of partitions were asked for after `instant`, and are as they must be.
+    /// - Returns: false when the partition was handed over first.
+    private func isConfirmed(since instant: ContinuousClock.Instant, _ reader: PartitionReader) async -> Bool {
+        while !topics.isConfirmed(since: instant) {
+            try? await Task.sleep(for: .milliseconds(100))
+            guard reader.available(max: 0) != nil, !Task.isCancelled else { return false }
         }
         return true
     }

@@ -19,6 +19,11 @@ extension TrackerRuntime {
                     await revoked(revocation)
                 case .lost(let revocation):
                     await lost(revocation)
+                case .rewritten(let assignment):
+                    guard assignment.isCurrent else { break }
+                    for (partition, readers) in try await rewritten(assignment) {
+                        group.addTask { await self.read(partition, readers) }
+                    }
                 case .fault(let error):
                     guard !error.isFatal else { throw error }
                 }
@@ -54,7 +59,7 @@ extension TrackerRuntime {
             for topic in Positions.indices {
                 let key = TopicPartition(
                     topic: configuration.topics[Topic.copartitioned[topic]], partition: number)
-                guard let found = committed[key] ?? nil else { continue }
+                guard !assignment.rewritten.contains(key), let found = committed[key] ?? nil else { continue }
                 start[topic] = found.offset
                 newsFrom[topic] = AnnouncedMarks.offset(metadata: found.metadata) ?? found.offset
             }
@@ -91,6 +96,24 @@ extension TrackerRuntime {
             let own = topicPartitions(of: partition, topics: Positions.indices).compactMap { readers[$0] }
             return own.count == 4 ? (partition, own) : nil
         }
+    }
+
+    /// Topics were deleted and made anew, or their logs were cut. What is held stays held; these partitions are read from their start.
+    private func rewritten(
+        _ assignment: Assignment
+    ) async throws -> [(TrackedPartition, [PartitionReader])] {
+        metrics.logsCut.increment(by: assignment.rewritten.count)
+        logger.error(
+            "topics were made anew, or cut: these partitions are read from their start",
+            metadata: ["partitions": "\(assignment.rewritten.sorted())"])
+        let now = clock.now()
+        for partition in owned {
+            partition.suspend()
+            for (topic, key) in topicPartitions(of: partition, topics: Positions.indices).enumerated()
+            where assignment.rewritten.contains(key) { partition.startOver(topic, at: now) }
+        }
+        end()
+        return try await assigned(assignment)
     }
 
     /// The group's positions, asked for again while the coordinator is not there.

@@ -38,6 +38,7 @@ final class TrackerRuntime: Sendable {
     let refusals: LimitedLog
     let metrics: TrackerMetrics
     let holds: KeyHolds
+    let topics: TopicWatch
     let clock = TrackerClock()
     /// How long an acknowledged commit is good for.
     let fence: Duration
@@ -50,12 +51,14 @@ final class TrackerRuntime: Sendable {
     let showing = Mutex(())
 
     init(
-        configuration: TrackerConfiguration, partitions: Int, producer: KafkaProducer, readiness: Readiness,
+        configuration: TrackerConfiguration, partitions: Int, topics: TopicWatch, producer: KafkaProducer,
+        readiness: Readiness,
         logger: Logger, metrics: TrackerMetrics
     ) throws {
         self.configuration = configuration
         fence = configuration.kafka.ownershipFence
         self.producer = producer
+        self.topics = topics
         self.readiness = readiness
         self.logger = logger
         refusals = LimitedLog(logger)
@@ -92,6 +95,14 @@ final class TrackerRuntime: Sendable {
                 return .stopped
             }
             group.addTask {
+                await self.consumer.watchLogs()
+                return .stopped
+            }
+            group.addTask {
+                await self.topics.run()
+                return .stopped
+            }
+            group.addTask {
                 for await _ in self.recoveries { return .recovered }
                 return .stopped
             }
@@ -118,9 +129,10 @@ final class TrackerRuntime: Sendable {
         return false
     }
 
-    /// Nothing may fire when the last acknowledged commit was sent so long ago that someone else may own the partitions.
+    /// Nothing may fire when the last acknowledged commit was sent so long ago that someone else may own the partitions. Nor while
+    /// the topics have another number of partitions than at the start.
     var isFenceOpen: Bool {
-        guard let committedAt = state.withLock({ $0.committedAt }) else { return false }
+        guard topics.isSafe, let committedAt = state.withLock({ $0.committedAt }) else { return false }
         return ContinuousClock.now - committedAt < fence
     }
 

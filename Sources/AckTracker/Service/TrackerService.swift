@@ -1,6 +1,7 @@
 import ChallengeModel
 public import CoreMetrics
 import KafkaClient
+import KafkaGroup
 public import Logging
 public import ServiceLifecycle
 public import ServiceSupport
@@ -51,9 +52,13 @@ public final class TrackerService: Service {
         if writing.properties["message.timeout.ms"] == nil { writing.properties["message.timeout.ms"] = "5000" }
         let producer = try KafkaProducer(configuration: writing, logger: logger)
         do {
-            while let partitions = try await agreedPartitionCount(producer) {
+            let topics = TopicWatch(
+                names: configuration.topics, topics: Topic.copartitioned, producer: producer, readiness: readiness,
+                check: Check.topics, logger: logger)
+            while let partitions = try await agreedPartitionCount(topics) {
                 let runtime = try TrackerRuntime(
-                    configuration: configuration, partitions: partitions, producer: producer, readiness: readiness,
+                    configuration: configuration, partitions: partitions, topics: topics, producer: producer,
+                    readiness: readiness,
                     logger: logger, metrics: TrackerMetrics(factory: metrics))
                 running.withLock { $0 = runtime }
                 defer { running.withLock { $0 = nil } }
@@ -68,26 +73,11 @@ public final class TrackerService: Service {
     }
 
     /// Waits until the four topics have one number of partitions. Nil: stopped before.
-    private func agreedPartitionCount(_ producer: KafkaProducer) async throws -> Int? {
-        let names = Topic.copartitioned.map { configuration.topics[$0] }
+    private func agreedPartitionCount(_ topics: TopicWatch) async throws -> Int? {
         return try await withThrowingTaskGroup(of: Int?.self) { group in
-            group.addTask { [self] in
+            group.addTask {
                 while !Task.isCancelled {
-                    do {
-                        let counts = try await producer.partitionCounts(
-                            of: names, deadline: configuration.requestDeadline)
-                        if let first = counts.values.first, counts.values.allSatisfy({ $0 == first }) {
-                            readiness.pass(Check.topics)
-                            return first
-                        }
-                        let found = counts.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)" }
-                        readiness.fail(
-                            Check.topics,
-                            "the four topics must have the same number of partitions; \(found.joined(separator: ", "))")
-                    } catch {
-                        readiness.fail(Check.topics, "\(error)")
-                        logger.warning("topics are not there yet", metadata: ["error": "\(error)"])
-                    }
+                    if let count = await topics.look() { return count }
                     try? await Task.sleep(for: .milliseconds(500))
                 }
                 return nil

@@ -20,6 +20,8 @@ struct LaneEnvironment: Sendable {
     let producer: KafkaProducer
     let intake: RecordIntake
     let holds: KeyHolds
+    let topics: TopicWatch
+    let clock: ClockWatch
     let names: TopicNames
     let metrics: DispatcherMetrics
     let window: ProcessWindow

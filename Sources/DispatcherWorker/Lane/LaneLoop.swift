@@ -23,6 +23,9 @@ final class LaneLoop {
     /// Records read and not taken; the next is at `cursor`.
     private var batch: [(record: ConsumedRecord, intake: Intake)] = []
     private var cursor = 0
+    private var batchReadAt = ContinuousClock.now
+    /// Where `challenges` ended, and when that was asked: what stands behind was written after it.
+    private var knownEnd: (offset: Int64, askedAtSteadyMs: Int64)?
     /// What the process window was last told.
     private var toldPushes = 0
     private var toldBytes = 0
@@ -56,6 +59,9 @@ final class LaneLoop {
         let inbox = lane.empty()
         if let drain = inbox.drain { beginDrain(drain, now: now) }
         if let ends = inbox.ends { take(ends, now: now) }
+        if let answer = inbox.answers.last(where: { $0.answer.providerDateMs > 0 })?.answer {
+            environment.clock.heard(dateMs: answer.providerDateMs, sentAtMs: answer.sentAtMs, now: now)
+        }
         for (id, answer) in inbox.answers { perform(state.answered(id, answer, now: now)) }
         for (id, result) in inbox.reports { take(result, of: id, now: now) }
         var isMore = false
@@ -73,7 +79,7 @@ final class LaneLoop {
             }
         case .serving:
             isMore = readFacts(now: now)
-            let mayPush = environment.gate.isOpen(steadyMs: now.steadyMs) && areFactsWhole
+            let mayPush = mayWork(now: now)
             perform(state.due(now: now, mayPush: mayPush))
             isMore = serve() || isMore
         case .draining(let pushesUntilMs, let writesUntilMs, let hasGivenUp):
@@ -117,7 +123,7 @@ final class LaneLoop {
                 return false
             }
             let now = Moment.now()
-            guard environment.gate.isOpen(steadyMs: now.steadyMs), areFactsWhole else {
+            guard mayWork(now: now) else {
                 if !isHeld { environment.metrics.count(.holds) }
                 isHeld = true
                 return false
@@ -130,6 +136,8 @@ final class LaneLoop {
             }
             isFull = false
             let (record, intake) = batch[cursor]
+            // Moved only by the number of partitions as it was found after the record was read: else it may come back for ever.
+            if case .misplaced = intake, !environment.topics.isConfirmed(since: batchReadAt) { return false }
             cursor += 1
             perform(state.take(record, intake, now: now))
             if record.timestampMs > 0 {
@@ -138,6 +146,11 @@ final class LaneLoop {
             tellWindow()
         }
         return true
+    }
+
+    private func mayWork(now: Moment) -> Bool {
+        environment.gate.isOpen(steadyMs: now.steadyMs) && areFactsWhole && environment.topics.isSafe
+            && environment.clock.isRight(now: now)
     }
 
     /// What the other three topics say is known: none of them is held. Else a push might go to a device that has confirmed.
@@ -179,12 +192,14 @@ final class LaneLoop {
             guard let items = items(lane.readers.challenges, .challenges, max: Self.batchSize), !items.isEmpty else {
                 return
             }
+            batchReadAt = .now
             check(items, now: now ?? Moment.now())
         }
         state.look(ahead: batch.map { ($0.record.offset, $0.intake) }, nowMs: (now ?? Moment.now()).epochMs)
     }
 
     private func check(_ items: [PartitionItem], now: Moment) {
+        compareClocks(items, now: now)
         for case .record(let record) in items where record.offset >= state.ledger.next {
             let intake = environment.intake.challenge(record)
             switch intake {
@@ -201,9 +216,20 @@ final class LaneLoop {
         }
     }
 
+    /// One record of a batch says enough.
+    private func compareClocks(_ items: [PartitionItem], now: Moment) {
+        guard case .record(let record)? = items.first(where: { if case .record = $0 { true } else { false } }) else {
+            return
+        }
+        let isNew = knownEnd.map { record.offset >= $0.offset } ?? false
+        environment.clock.read(
+            timestampMs: record.timestampMs, appendedAfterSteadyMs: isNew ? knownEnd?.askedAtSteadyMs : nil, now: now)
+    }
+
     // MARK: - Facts
 
     private func take(_ ends: LaneEnds, now: Moment) {
+        knownEnd = (ends.challenges, ends.askedAtSteadyMs)
         if case .catchingUp = stage, ends.outcomes != nil {
             if case .catchingUp(nil) = stage, state.startOver(ifCutAt: ends.challenges) {
                 environment.metrics.count(.logsCut)
@@ -346,8 +372,9 @@ final class LaneLoop {
         case .deadLetter(let record, let reason, let detail):
             return environment.intake.signer.deadLetter(record, reason: reason, detail: detail)
         case .repost(let record):
-            return ProducerRecord(
-                topic: record.topicPartition.topic, key: record.key, value: record.value, headers: record.headers)
+            let signer = environment.intake.signer
+            let tooOften = RecordSigner.movedTooOften
+            return signer.moved(record) ?? signer.deadLetter(record, reason: tooOften.reason, detail: tooOften.detail)
         }
     }
 

@@ -144,6 +144,20 @@ struct LaneState: Sendable {
         return true
     }
 
+    /// The logs of these topics are others than the ones that were read: they are read from their start, and positions in them are
+    /// forgotten. What is known of challenges stays known.
+    mutating func startOver(_ topics: Set<Topic>) {
+        guard !topics.isEmpty else { return }
+        if topics.contains(.challenges) { ledger = OffsetLedger(start: 0) }
+        if topics.contains(.outcomes) { outcomes = 0 }
+        if topics.contains(.receipts) { receipts = 0 }
+        if topics.contains(.resolutions) { resolutions = 0 }
+        if topics.contains(.challenges) || topics.contains(.outcomes) { floors = OutcomeFloors(inherited: 0) }
+        // Empty: whoever comes after us reads them from the beginning.
+        if topics != [.outcomes] { positions = FactPositions(spans: []) }
+        freshness = FactFreshness()
+    }
+
     // MARK: - Facts
 
     mutating func read(outcome: PushOutcome, nowMs: Int64) { facts.apply(outcome, nowMs: nowMs) }

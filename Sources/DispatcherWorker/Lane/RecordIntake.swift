@@ -93,7 +93,11 @@ struct RecordIntake: Sendable {
             return .failure(.bad(RecordFormatError(reason: "field", "the key is empty; expected the challenge's SID")))
         }
         guard Murmur2.partition(key: record.key, partitions: partitions) == record.topicPartition.partition else {
-            return .failure(.misplaced)
+            guard signer.moved(record) == nil else { return .failure(.misplaced) }
+            return .failure(
+                .bad(
+                    RecordFormatError(
+                        reason: RecordSigner.movedTooOften.reason, RecordSigner.movedTooOften.detail)))
         }
         do throws(RecordFormatError) {
             return .success(

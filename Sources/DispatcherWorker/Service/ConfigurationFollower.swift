@@ -7,12 +7,17 @@ import Synchronization
 /// Reads topic `configuration` whole, then follows it: opens provider credentials and hands them to the gateway, takes
 /// deleted ones back.
 final class ConfigurationFollower: Sendable {
-    private let consumer: KafkaConsumer
+    private let kafka: KafkaConfiguration
+    private let topic: String
+    /// Fired when the topic has another number of partitions: they are found anew.
+    private let changed: ArrivalSignal
     private let signer: RecordSigner
     private let keys: KeyRing
     private let sender: any PushSending
     private let metrics: DispatcherMetrics
     private let logger: Logger
+    /// For records that are not usable: whoever may write to the topic may write any number.
+    private let refusals: LimitedLog
     private let onRead: @Sendable () -> Void
     private let known = Mutex<Set<String>>([])
     private let readiness: Readiness
@@ -22,39 +27,63 @@ final class ConfigurationFollower: Sendable {
     private static let mostUnreadable = 1000
     private let unread = Mutex<Int?>(nil)
 
-    /// - Parameter onRead: called once, when everything that was there at the start has been read.
+    /// - Parameters:
+    ///   - changed: fired when the topic has another number of partitions, or is there again.
+    ///   - onRead: called when everything that was there at the start has been read.
     init(
-        configuration: DispatcherConfiguration, signer: RecordSigner, sender: any PushSending,
+        configuration: DispatcherConfiguration, changed: ArrivalSignal, signer: RecordSigner, sender: any PushSending,
         readiness: Readiness, metrics: DispatcherMetrics, logger: Logger, onRead: @escaping @Sendable () -> Void
-    ) throws(KafkaError) {
-        consumer = try KafkaConsumer(
-            configuration: configuration.kafka, following: [configuration.topics[.configuration]], logger: logger)
+    ) {
+        self.changed = changed
+        kafka = configuration.kafka
+        topic = configuration.topics[.configuration]
         self.signer = signer
         keys = configuration.configurationKeys
         self.sender = sender
         self.readiness = readiness
         self.metrics = metrics
         self.logger = logger
+        refusals = LimitedLog(logger)
         self.onRead = onRead
     }
 
     /// Follows until cancelled.
-    func run() async {
-        for await event in consumer.events {
-            switch event {
-            case .assigned(let assignment): await follow(assignment)
-            case .revoked(let revocation), .lost(let revocation): await revocation.accept()
-            case .fault(let error):
-                logger.debug("reading the configuration", metadata: ["error": "\(error)"])
-            }
-            if Task.isCancelled { break }
+    /// - Throws: when librdkafka refuses a property.
+    func run() async throws(KafkaError) {
+        while !Task.isCancelled {
+            let consumer = try KafkaConsumer(configuration: kafka, following: [topic], logger: logger)
+            await follow(consumer)
+            await consumer.close(deadline: .seconds(2))
         }
-        await consumer.close(deadline: .seconds(2))
     }
 
-    private func follow(_ assignment: Assignment) async {
+    /// Until cancelled, or the partitions have changed.
+    private func follow(_ consumer: KafkaConsumer) async {
+        await withDiscardingTaskGroup { group in
+            group.addTask { await consumer.watchLogs() }
+            group.addTask {
+                if await self.changed.wait() { await consumer.close(deadline: .seconds(2)) }
+            }
+            for await event in consumer.events {
+                switch event {
+                case .assigned(let assignment): group.addTask { await self.follow(assignment, consumer) }
+                case .rewritten(let assignment):
+                    // Of a topic that was made anew everything is read again; what is not in it any more stays as it was.
+                    logger.error("configuration was made anew, or cut: it is read from its start")
+                    group.addTask { await self.follow(assignment, consumer) }
+                case .revoked(let revocation), .lost(let revocation): await revocation.accept()
+                case .fault(let error):
+                    logger.debug("reading the configuration", metadata: ["error": "\(error)"])
+                }
+                if Task.isCancelled { break }
+            }
+            group.cancelAll()
+        }
+    }
+
+    private func follow(_ assignment: Assignment, _ consumer: KafkaConsumer) async {
         let beginnings = Dictionary(uniqueKeysWithValues: assignment.partitions.map { ($0, StartOffset.beginning) })
-        guard let ends = await ends(of: assignment.partitions) else { return }
+        guard let ends = await ends(of: assignment.partitions, consumer) else { return }
         do {
             let readers = try await assignment.accept(from: beginnings)
             unread.withLock { $0 = readers.count }
@@ -68,7 +97,7 @@ final class ConfigurationFollower: Sendable {
         }
     }
 
-    private func ends(of partitions: [TopicPartition]) async -> [TopicPartition: Int64]? {
+    private func ends(of partitions: [TopicPartition], _ consumer: KafkaConsumer) async -> [TopicPartition: Int64]? {
         while !Task.isCancelled {
             do { return try await consumer.endOffsets(partitions, deadline: .seconds(5)) } catch {
                 logger.debug("asking for the end of the configuration", metadata: ["error": "\(error)"])
@@ -186,7 +215,7 @@ final class ConfigurationFollower: Sendable {
     /// What was set before stays. Not written to the dead letters: every dispatcher reads this topic whole at each start.
     private func refuse(_ record: ConsumedRecord, reason: String, _ detail: String) {
         metrics.count(.deadLetters, [("topic", Topic.configuration.rawValue), ("reason", reason)])
-        logger.error(
+        refusals.error(
             "a configuration record is not usable",
             metadata: [
                 "sid": "\(String(decoding: record.key.prefix(34), as: UTF8.self))", "offset": "\(record.offset)",

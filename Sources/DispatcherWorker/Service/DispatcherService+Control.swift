@@ -1,5 +1,6 @@
 import ChallengeModel
 import KafkaClient
+import KafkaGroup
 import Logging
 import ServiceSupport
 import Synchronization
@@ -23,14 +24,16 @@ extension DispatcherService {
 
     func control(_ tasks: inout Tasks) async throws {
         guard let partitions = try await compareTopics() else { return }
-        let follower = try ConfigurationFollower(
-            configuration: configuration, signer: signer, sender: sender, readiness: readiness, metrics: metrics,
+        let follower = ConfigurationFollower(
+            configuration: configuration, changed: configurationChanged, signer: signer, sender: sender,
+            readiness: readiness, metrics: metrics,
             logger: logger
         ) {
             self.mailbox.withLock { $0.isConfigurationRead = true }
             self.signal.fire()
         }
-        tasks.addTask { await follower.run() }
+        tasks.addTask { try await follower.run() }
+        tasks.addTask { await self.topics.run() }
         guard await isConfigurationRead() else { return }
         readiness.pass(Check.configuration)
 
@@ -40,6 +43,7 @@ extension DispatcherService {
         self.consumer.withLock { $0 = consumer }
         tasks.addTask { await self.collect(consumer) }
         tasks.addTask { await self.askForEnds(consumer) }
+        tasks.addTask { await consumer.watchLogs() }
 
         var control = Control(
             partitions: partitions, intake: RecordIntake(signer: signer, partitions: partitions))
@@ -66,22 +70,9 @@ extension DispatcherService {
     /// Waits until the four topics are there with one number of partitions.
     /// - Returns: nil when stopped meanwhile.
     private func compareTopics() async throws -> Int? {
-        let names = Topic.copartitioned.map { configuration.topics[$0] }
         while !isStopping, !Task.isCancelled {
             touch()
-            do {
-                let counts = try await producer.partitionCounts(of: names, deadline: .seconds(2))
-                let distinct = Set(counts.values)
-                if distinct.count == 1, let count = distinct.first {
-                    readiness.pass(Check.topics)
-                    return count
-                }
-                let text = names.map { "\($0): \(counts[$0] ?? 0)" }.joined(separator: ", ")
-                readiness.fail(Check.topics, "the topics must have the same number of partitions; \(text)")
-            } catch {
-                readiness.fail(Check.topics, "Kafka does not answer for the topics: \(error)")
-                logger.debug("the topics are not there yet", metadata: ["error": "\(error)"])
-            }
+            if let count = await topics.look() { return count }
             _ = await signal.wait()
         }
         return nil
@@ -127,6 +118,7 @@ extension DispatcherService {
                 switch event {
                 case .revoked(let revocation), .lost(let revocation): await revocation.accept()
                 case .assigned(let assignment): await assignment.refuse()
+                case .rewritten: break
                 case .fault: break
                 }
             }

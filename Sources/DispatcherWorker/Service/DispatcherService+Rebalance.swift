@@ -23,6 +23,14 @@ extension DispatcherService {
             await handOver(consumer, &control, isLost: true)
             await revocation.accept()
             logger.warning("partitions lost", metadata: ["partitions": "\(revocation.partitions.count)"])
+        case .rewritten(let assignment):
+            guard assignment.isCurrent else { break }
+            metrics.count(.logsCut, by: assignment.rewritten.count)
+            logger.error(
+                "topics were made anew, or cut: these partitions are read from their start",
+                metadata: ["partitions": "\(assignment.rewritten.sorted())"])
+            await handOver(consumer, &control, isLost: false, rewritten: assignment.rewritten)
+            try await begin(assignment, consumer, &control, &tasks)
         case .fault(let error):
             logger.debug("kafka", metadata: ["error": "\(error)"])
             if error.isFatal { throw DispatcherError.kafka(error) }
@@ -47,8 +55,10 @@ extension DispatcherService {
         let doneBytes = configuration.doneSetBytes / max(1, complete.count)
         let factBytes = configuration.factBytes / max(1, complete.count)
         for number in complete {
-            let commit = committed[partition(.challenges, number)] ?? nil
+            let rewritten = Set(Topic.copartitioned.filter { assignment.rewritten.contains(partition($0, number)) })
+            let commit = rewritten.contains(.challenges) ? nil : committed[partition(.challenges, number)] ?? nil
             if var parked = control.parked[number] {
+                parked.state.startOver(rewritten)
                 parked.state.resume(committed: commit?.offset)
                 parked.state.limit(doneBytes: doneBytes, factBytes: factBytes)
                 states.append(parked)
@@ -80,8 +90,8 @@ extension DispatcherService {
         }
         let readers = try await accept(assignment, from: starts)
         let environment = LaneEnvironment(
-            sender: sender, producer: producer, intake: control.intake, holds: holds, names: configuration.topics,
-            metrics: metrics,
+            sender: sender, producer: producer, intake: control.intake, holds: holds, topics: topics, clock: clock,
+            names: configuration.topics, metrics: metrics,
             window: window, gate: gate, permit: gate.permit(), beat: beat, logger: logger,
             maxPushes: configuration.maxPushesPerLane,
             maxBytes: configuration.maxBytesPerLane)
@@ -141,7 +151,10 @@ extension DispatcherService {
 
     /// Ends all lanes: waits for what is in flight, records the rest as unknown, commits unless the partitions are lost
     /// already. Lanes are parked for a return, unless lost.
-    func handOver(_ consumer: KafkaConsumer, _ control: inout Control, isLost: Bool) async {
+    /// - Parameter rewritten: their positions say nothing any more, and are not committed.
+    func handOver(
+        _ consumer: KafkaConsumer, _ control: inout Control, isLost: Bool, rewritten: Set<TopicPartition> = []
+    ) async {
         let lanes = lanes.withLock { Array($0.values) }
         control.isAssigned = false
         guard !lanes.isEmpty else { return }
@@ -155,7 +168,8 @@ extension DispatcherService {
         var commits: [TopicPartition: CommittedOffset] = [:]
         for lane in lanes {
             guard let state = await lane.drained() else { continue }
-            commits[partition(.challenges, lane.partition)] = lane.status.commit
+            let challenges = partition(.challenges, lane.partition)
+            if !rewritten.contains(challenges) { commits[challenges] = lane.status.commit }
             if !isLost { control.parked[lane.partition] = (state, lane.writer) }
             touch()
         }

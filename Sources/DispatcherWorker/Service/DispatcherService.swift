@@ -25,6 +25,11 @@ public final class DispatcherService: Service {
     let window: ProcessWindow
     let gate: CommitGate
     let holds: KeyHolds
+    let topics: TopicWatch
+    /// Fired when `configuration` has another number of partitions, or is there again.
+    let configurationChanged = ArrivalSignal()
+    let clock = ClockWatch()
+    private let clockLog: LimitedLog
     let beat = Beat()
     /// Names our outcomes' writers: this and a number per lane.
     let instance = UUID().uuidString.lowercased().prefix(8)
@@ -66,6 +71,8 @@ public final class DispatcherService: Service {
         public static let partitions = "dispatcher-partitions"
         /// The provider credentials on `configuration` can be read: their record and configuration keys are here.
         public static let credentials = "dispatcher-credentials"
+        /// This machine's clock agrees with those of the providers, or of the other roles.
+        public static let clock = "dispatcher-clock"
         /// The broker acknowledges our commits.
         public static let commits = "dispatcher-commits"
     }
@@ -82,6 +89,7 @@ public final class DispatcherService: Service {
         self.sender = sender
         self.readiness = readiness
         self.logger = logger
+        clockLog = LimitedLog(logger, every: .seconds(60))
         let own = DispatcherMetrics(factory: metrics)
         self.metrics = own
         signer = RecordSigner(
@@ -93,6 +101,10 @@ public final class DispatcherService: Service {
         holds = KeyHolds(
             signer: signer, readiness: readiness, logger: logger, nowMs: { Moment.now().epochMs }
         ) { own.set(.heldPartitions, Double($0)) }
+        topics = TopicWatch(
+            names: configuration.topics, topics: Topic.copartitioned + [.configuration], producer: producer,
+            readiness: readiness, check: Check.topics, logger: logger
+        ) { [configurationChanged] topic in if topic == .configuration { configurationChanged.fire() } }
         for check in [Check.topics, Check.configuration, Check.partitions] { readiness.fail(check, "starting") }
     }
 
@@ -158,6 +170,7 @@ public final class DispatcherService: Service {
         metrics.set(.oldestUnsent, oldest.map { Double(max(0, now.epochMs - $0)) / 1000 } ?? 0)
         metrics.set(.lanes, Double(lanes.count { $0.status.isServing }))
         metrics.set(.inFlight, Double(window.pushes))
+        showClock(now)
         let age = gate.ageMs(steadyMs: now.steadyMs)
         metrics.set(.commitAge, Double(age ?? 0) / 1000)
         if !lanes.isEmpty, let age, !gate.isOpen(steadyMs: now.steadyMs) {
@@ -172,6 +185,13 @@ public final class DispatcherService: Service {
         } else {
             readiness.pass(Check.commits)
         }
+    }
+
+    private func showClock(_ now: Moment) {
+        metrics.set(.clockSkew, Double(clock.verdict(now: now)?.skewMs ?? 0) / 1000)
+        guard let complaint = clock.complaint(now: now) else { return readiness.pass(Check.clock) }
+        readiness.fail(Check.clock, complaint)
+        clockLog.error("the clock is wrong", metadata: ["reason": "\(complaint)"])
     }
 
     private func watch() async throws {

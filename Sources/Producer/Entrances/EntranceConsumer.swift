@@ -86,19 +86,23 @@ final class EntranceConsumer: Sendable {
                 await self.closeWhenOver(consumer, broken: broken)
             }
             group.addTask { await self.commitPeriodically(consumer) }
+            group.addTask { await consumer.watchLogs() }
             group.addTask { await self.measureLagPeriodically(consumer) }
             for await event in consumer.events {
                 switch event {
                 case .assigned(let assignment):
-                    do {
-                        let fresh = try await assignment.accept(from: [:]).values.map {
-                            EntranceLane(reader: $0, slots: self.slots, holds: self.holds)
-                        }
-                        lanes.withLock { $0 = fresh }
-                        for lane in fresh { group.addTask { await lane.run(self.handler) } }
-                        logger.info("partitions assigned", metadata: ["count": "\(fresh.count)"])
-                    } catch {
+                    do { try await begin(assignment, consumer, &group) } catch {
                         logger.error("an assignment failed", metadata: ["error": "\(error)"])
+                        broken.open()
+                    }
+                case .rewritten(let assignment):
+                    guard assignment.isCurrent else { break }
+                    logger.error(
+                        "topics were made anew, or cut: these partitions are read from their start",
+                        metadata: ["partitions": "\(assignment.rewritten.sorted())"])
+                    await handOver(consumer, rewritten: assignment.rewritten)
+                    do { try await begin(assignment, consumer, &group) } catch {
+                        logger.error("partitions could not be read anew", metadata: ["error": "\(error)"])
                         broken.open()
                     }
                 case .revoked(let revocation):
@@ -123,6 +127,21 @@ final class EntranceConsumer: Sendable {
         }
     }
 
+    private func begin(
+        _ assignment: Assignment, _ consumer: KafkaConsumer, _ group: inout DiscardingTaskGroup
+    ) async throws(KafkaError) {
+        let starts = assignment.rewritten.map { ($0, StartOffset.beginning) }
+        let fresh = try await assignment.accept(from: Dictionary(uniqueKeysWithValues: starts)).values.map {
+            EntranceLane(reader: $0, slots: self.slots, holds: self.holds)
+        }
+        lanes.withLock { $0 = fresh }
+        for lane in fresh { group.addTask { await lane.run(self.handler) } }
+        logger.info("partitions assigned", metadata: ["count": "\(fresh.count)"])
+        // The group's positions are of logs that are gone.
+        let beginnings = assignment.rewritten.map { ($0, CommittedOffset(offset: 0)) }
+        try? await consumer.commit(Dictionary(uniqueKeysWithValues: beginnings), deadline: .seconds(5))
+    }
+
     private func closeWhenOver(_ consumer: KafkaConsumer, broken: Latch) async {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.stopped.wait() }
@@ -141,14 +160,15 @@ final class EntranceConsumer: Sendable {
     }
 
     /// Drains all lanes at once within the bound, commits what is done, gives the rest up.
-    private func handOver(_ consumer: KafkaConsumer) async {
+    /// - Parameter rewritten: their positions say nothing any more, and are not committed.
+    private func handOver(_ consumer: KafkaConsumer, rewritten: Set<TopicPartition> = []) async {
         let leaving = takeLanes()
         await withDiscardingTaskGroup { group in
             for lane in leaving { group.addTask { _ = await lane.drain(atMost: self.kafka.drainBound) } }
         }
         // Before the commit, so that nothing is done between what it says and the hand-over.
         for lane in leaving { lane.abandon() }
-        await commit(leaving, consumer)
+        await commit(leaving.filter { !rewritten.contains($0.topicPartition) }, consumer)
     }
 
     private func commitPeriodically(_ consumer: KafkaConsumer) async {

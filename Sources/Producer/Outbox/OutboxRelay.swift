@@ -32,6 +32,8 @@ public struct OutboxRelay: Sendable {
         public var claimPace: Duration = .milliseconds(5)
         /// The same for deletions. What was acknowledged within it is published again after a crash. Default 10 ms.
         public var settlePace: Duration = .milliseconds(10)
+        /// While true nothing is claimed: the topics are not as they were at the start. Asked before each claim; default: never.
+        public var isHeld: @Sendable () -> Bool = { false }
         /// How often it looks without being called. Default 1 s.
         public var look: Duration = .seconds(1)
         /// How long a stop waits for acknowledgements. Default 5 s.

@@ -1,0 +1,75 @@
+import ChallengeModel
+import KafkaClient
+import Logging
+import ServiceSupport
+import Synchronization
+import Testing
+
+@testable import KafkaGroup
+
+@Suite("Topics that change under a running role", .timeLimit(.minutes(1)))
+struct TopicWatchTests {
+    final class Changes: Sendable { let topics = Mutex<[Topic]>([]) }
+
+    let names = TopicNames()
+    let readiness = Readiness()
+    let changes = Changes()
+    let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+
+    private func watch() throws -> TopicWatch {
+        let kafka = KafkaConfiguration(bootstrapServers: "127.0.0.1:1", isEmbedded: true)
+        return TopicWatch(
+            names: names, topics: Topic.copartitioned + [.configuration],
+            producer: try KafkaProducer(configuration: kafka, logger: logger), readiness: readiness, check: "topics",
+            logger: logger, onChange: { [changes] topic in changes.topics.withLock { $0.append(topic) } })
+    }
+
+    private func counts(_ partitions: Int, _ change: (inout [Topic: Int]) -> Void = { _ in }) -> [Topic: Int] {
+        var counts: [Topic: Int] = [.configuration: 1]
+        for topic in Topic.copartitioned { counts[topic] = partitions }
+        change(&counts)
+        return counts
+    }
+
+    @Test("more partitions, of one or of all, stop the work until the number is as it was, and readiness says which")
+    func grown() throws {
+        let watch = try watch()
+        #expect(watch.judge(counts(4), [], .now) == 4 && watch.isSafe && readiness.isReady)
+        for grown in [counts(8), counts(4) { $0[.challenges] = 8 }] {
+            #expect(watch.judge(grown, [], .now) == nil && !watch.isSafe)
+            let reason = readiness.reasons["topics"] ?? ""
+            #expect(reason.contains("beckon.challenges: 8") && reason.contains("from 4"), "\(reason)")
+            #expect(!watch.isConfirmed(since: .now - .seconds(60)))
+        }
+        #expect(watch.judge(counts(4), [], .now) == 4 && watch.isSafe && readiness.isReady)
+    }
+
+    @Test("a topic that is missing is told, and stops nothing; one that was made anew with another number does")
+    func missing() throws {
+        let watch = try watch()
+        _ = watch.judge(counts(4), [], .now)
+        #expect(watch.judge(counts(4) { $0[.challenges] = nil }, [.challenges], .now) == nil && watch.isSafe)
+        #expect(readiness.reasons["topics"]?.contains("beckon.challenges") == true)
+        _ = watch.judge(counts(4) { $0[.challenges] = 2 }, [], .now)
+        #expect(!watch.isSafe)
+    }
+
+    @Test("configuration that is there again, or has grown, is told to whoever has to write or read it anew")
+    func configuration() throws {
+        let watch = try watch()
+        _ = watch.judge(counts(4), [], .now)
+        _ = watch.judge(counts(4) { $0[.configuration] = nil }, [.configuration], .now)
+        #expect(changes.topics.withLock { $0 }.isEmpty)
+        _ = watch.judge(counts(4), [], .now)
+        _ = watch.judge(counts(4) { $0[.configuration] = 2 }, [], .now)
+        #expect(changes.topics.withLock { $0 } == [.configuration, .configuration])
+    }
+
+    @Test("a place is confirmed only by a question that was asked after the record was read")
+    func confirmed() throws {
+        let watch = try watch()
+        let before = ContinuousClock.now
+        _ = watch.judge(counts(4), [], before)
+        #expect(watch.isConfirmed(since: before) && !watch.isConfirmed(since: before + .nanoseconds(1)))
+    }
+}
