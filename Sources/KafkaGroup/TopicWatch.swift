@@ -106,7 +106,7 @@ public final class TopicWatch: Sendable {
                 return ("topics that do not exist: \(list)", false, changed)
             }
             guard isOne, let count = four.first?.1 else {
-                return ("expected one number of partitions for all of: \(found)", false, changed)
+                return ("the four topics must have the same number of partitions; found \(found)", false, changed)
             }
             state.partitions = count
             state.confirmedAt = askedAt
