@@ -17,6 +17,7 @@ struct WireAnswerFuzz {
         #"{"access_token":"at","expires_in":3599}"#, #"{"error":"invalid_grant","error_description":"No."}"#,
         String(repeating: "[", count: 70_000),
     ]
+    private static let platforms: [Platform] = [.apn, .fcm, .hms]
     private static let waits = [
         "7", "-1", "9223372036854775807", "Sun, 06 Nov 1994 9223372036854775807:00:00 GMT", "soon",
     ]
@@ -32,7 +33,7 @@ struct WireAnswerFuzz {
                 tuning.breaker.failures = .max
                 tuning.breaker.credentialFaults = .max
                 try await Rig.run(server.url, tuning: tuning, configure: { $0.deadline = .seconds(2) }) { rig in
-                    let answers = await rig.volley(60, inFlight: 12) { Rig.push([.apn, .fcm, .hms][$0 % 3]) }
+                    let answers = await rig.volley(60, inFlight: 12) { Rig.push(Self.platforms[$0 % 3]) }
                     #expect(answers.count == 60 && answers.values.allSatisfy { $0.count == 1 }, "seed \(seed)")
                     for answer in answers.values.joined() {
                         var outcome = PushOutcome()
