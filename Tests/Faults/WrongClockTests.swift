@@ -4,6 +4,7 @@ import Foundation
 import KafkaClient
 import Logging
 import NIOCore
+import NIOHTTP1
 import Simulators
 import TestSupport
 import Testing
