@@ -231,12 +231,8 @@ final class LaneLoop {
     private func take(_ ends: LaneEnds, now: Moment) {
         knownEnd = (ends.challenges, ends.askedAtSteadyMs)
         if case .catchingUp = stage, ends.outcomes != nil {
-            if case .catchingUp(nil) = stage, state.startOver(ifCutAt: ends.challenges) {
-                environment.metrics.count(.logsCut)
-                environment.logger.error(
-                    "challenges ends before the committed offset: it was cut or made anew, and is read from its start",
-                    metadata: ["partition": "\(lane.partition)", "end": "\(ends.challenges)"])
-            }
+            // Its reader finds that out too and tells the service, which counts it.
+            if case .catchingUp(nil) = stage { _ = state.startOver(ifCutAt: ends.challenges) }
             stage = .catchingUp(ends)
             state.inherit(below: ends.challenges)
         }
