@@ -78,7 +78,8 @@ struct LifetimeTests {
                     group.addTask {
                         for await event in consumer.events {
                             switch event {
-                            case .assigned(let assignment): _ = try? await assignment.accept(from: [:])
+                            case .assigned(let assignment), .rewritten(let assignment):
+                                _ = try? await assignment.accept(from: [:])
                             case .revoked(let revocation), .lost(let revocation): await revocation.accept()
                             case .fault: break
                             }
