@@ -7,13 +7,27 @@ extension SealedConfiguration {
     public static let credentialKind = "credential"
 
     /// Seals under the ring's first key.
-    /// - Parameter credential: with its account and credential SID filled in.
-    public init(sealing credential: ProviderCredential, keys: KeyRing) throws {
+    /// - Parameters:
+    ///   - credential: with its account and credential SID filled in.
+    ///   - version: 1 or more; ascends with every change of the credential.
+    public init(sealing credential: ProviderCredential, version: Int64 = 1, keys: KeyRing) throws {
         self.init()
         accountSid = credential.accountSid
         sid = credential.credentialSid
         kind = Self.credentialKind
+        self.version = version
         (keyID, sealed) = try keys.seal(credential.protobufBytes(), context: [accountSid, sid, kind])
+    }
+
+    /// Says that a credential is gone.
+    /// - Parameter version: above that of every record of it.
+    public init(deleted sid: CredentialSID, account: AccountSID, version: Int64) {
+        self.init()
+        accountSid = account.rawValue
+        self.sid = sid.rawValue
+        kind = Self.credentialKind
+        self.version = version
+        deleted = true
     }
 
     /// - Throws: ``RecordFormatError`` (`field`) when the record is of another kind or holds another credential than it says,

@@ -20,6 +20,23 @@ public enum ContentType: String, Sendable, CaseIterable {
         let bare = header.split(separator: ";", maxSplits: 1).first ?? ""
         self.init(rawValue: bare.trimmingCharacters(in: .whitespaces).lowercased())
     }
+
+    /// How a record's value is written: protobuf, or the JSON mapping.
+    /// - Parameter header: the header's text; nil means JSON when the value starts with `{` (outsiders' tools often set no
+    ///   header), protobuf otherwise.
+    /// - Throws: ``RecordFormatError`` (`content-type`) for any other header.
+    public init(ofRecord value: [UInt8], header: String?) throws(RecordFormatError) {
+        guard let header else {
+            self = value.first { $0 > 0x20 } == UInt8(ascii: "{") ? .json : .protobuf
+            return
+        }
+        guard let known = ContentType(header: header), known != .cloudEvent else {
+            throw RecordFormatError(
+                reason: "content-type",
+                "content-type is \"\(header.prefix(80))\"; expected application/protobuf or application/json")
+        }
+        self = known
+    }
 }
 
 /// A record that cannot be read: what was wrong, and what would be right.
@@ -36,21 +53,10 @@ public struct RecordFormatError: Error, Equatable, Sendable, CustomStringConvert
 
 extension RecordValue {
     /// Decodes a record's value and checks its numbers.
-    /// - Parameter contentType: the header's text; nil means protobuf on our own topics and JSON when the value starts
-    ///   with `{` (outsiders' tools often set no header).
+    /// - Parameter contentType: the header's text, see ``ContentType/init(ofRecord:header:)``.
     /// - Throws: ``RecordFormatError``.
     public init(value: [UInt8], contentType: String?) throws(RecordFormatError) {
-        let type: ContentType
-        if let contentType {
-            guard let known = ContentType(header: contentType), known != .cloudEvent else {
-                throw RecordFormatError(
-                    reason: "content-type",
-                    "content-type is \"\(contentType.prefix(80))\"; expected application/protobuf or application/json")
-            }
-            type = known
-        } else {
-            type = value.first { $0 > 0x20 } == UInt8(ascii: "{") ? .json : .protobuf
-        }
+        let type = try ContentType(ofRecord: value, header: contentType)
         do {
             switch type {
             case .protobuf:

@@ -1128,7 +1128,8 @@ public nonisolated struct Resolution: Sendable {
   public init() {}
 }
 
-/// Value of topic `configuration`; an empty value (tombstone) deletes the SID.
+/// Value of topic `configuration`. An empty value (tombstone) deletes the SID too; it has no version, and is written in front of
+/// `deleted` for readers that do not know that.
 public nonisolated struct SealedConfiguration: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -1145,6 +1146,12 @@ public nonisolated struct SealedConfiguration: Sendable {
 
   /// AES-GCM: nonce, ciphertext, tag; additional data are account, SID and kind.
   public var sealed: Data = Data()
+
+  /// Ascends with every change of the SID; a reader keeps the highest and refuses lower ones. 0: written before there were versions.
+  public var version: Int64 = 0
+
+  /// The SID is gone, for good: a record of it with a lower version is an old one that somebody wrote again. Nothing is sealed.
+  public var deleted: Bool = false
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -2571,7 +2578,7 @@ nonisolated extension Resolution: SwiftProtobuf.Message, SwiftProtobuf._MessageI
 
 nonisolated extension SealedConfiguration: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".SealedConfiguration"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}account_sid\0\u{1}sid\0\u{1}kind\0\u{3}key_id\0\u{1}sealed\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}account_sid\0\u{1}sid\0\u{1}kind\0\u{3}key_id\0\u{1}sealed\0\u{1}version\0\u{1}deleted\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2584,6 +2591,8 @@ nonisolated extension SealedConfiguration: SwiftProtobuf.Message, SwiftProtobuf.
       case 3: try { try decoder.decodeSingularStringField(value: &self.kind) }()
       case 4: try { try decoder.decodeSingularStringField(value: &self.keyID) }()
       case 5: try { try decoder.decodeSingularBytesField(value: &self.sealed) }()
+      case 6: try { try decoder.decodeSingularInt64Field(value: &self.version) }()
+      case 7: try { try decoder.decodeSingularBoolField(value: &self.deleted) }()
       default: break
       }
     }
@@ -2605,6 +2614,12 @@ nonisolated extension SealedConfiguration: SwiftProtobuf.Message, SwiftProtobuf.
     if !self.sealed.isEmpty {
       try visitor.visitSingularBytesField(value: self.sealed, fieldNumber: 5)
     }
+    if self.version != 0 {
+      try visitor.visitSingularInt64Field(value: self.version, fieldNumber: 6)
+    }
+    if self.deleted != false {
+      try visitor.visitSingularBoolField(value: self.deleted, fieldNumber: 7)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2614,6 +2629,8 @@ nonisolated extension SealedConfiguration: SwiftProtobuf.Message, SwiftProtobuf.
     if lhs.kind != rhs.kind {return false}
     if lhs.keyID != rhs.keyID {return false}
     if lhs.sealed != rhs.sealed {return false}
+    if lhs.version != rhs.version {return false}
+    if lhs.deleted != rhs.deleted {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

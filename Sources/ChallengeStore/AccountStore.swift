@@ -10,7 +10,7 @@ public protocol AccountStore: Sendable {
     /// - Throws: `notFound(.account)`.
     func rotateAuthToken(_ account: AccountSID, keepFormerMs: Int64, nowMs: Int64) async throws -> AccountCredentials
 
-    /// - Returns: the key and its secret, 43 characters of base64url: 256 random bits, kept as a hash only.
+    /// - Returns: the key and its secret, 43 letters and digits: 256 random bits, kept as a hash only.
     /// - Throws: `notFound(.account)`, `limit(.keys)` at 200 that are not revoked.
     func createKey(
         account: AccountSID, role: AccountRole, friendlyName: String, nowMs: Int64
@@ -18,10 +18,17 @@ public protocol AccountStore: Sendable {
     /// Revoked ones too, by creation.
     /// - Throws: `notFound(.account)`.
     func keys(account: AccountSID, page: PageRequest) async throws -> Page<APIKey>
+    /// Keys in use, of all accounts, of role ``AccountRole/sendAndEnrol``.
+    func keysToNarrow() async throws -> Int
     /// - Returns: false when the account has no such key, or it was revoked before.
     func revokeKey(_ sid: APIKeySID, account: AccountSID, nowMs: Int64) async throws -> Bool
 
-    /// Who changed what and when, the newest first.
+    /// The account that a login names, right or wrong; nil: there is none.
+    func account(of login: Login) async throws -> AccountSID?
+
+    /// Writes marks of what was refused, each for as many as it stands.
+    func recordRefusals(_ refusals: [(mark: RefusalMark, count: Int)], nowMs: Int64) async throws
+    /// Who changed what and when, and what was refused to whom, the newest first.
     func auditEvents(_ filter: AuditFilter, page: PageRequest) async throws -> Page<AuditEvent>
 
     /// What a device's token was used for; nil: nothing yet. See ``DeviceRequest``.
@@ -38,10 +45,20 @@ public enum Login: Sendable, Hashable {
 public enum AccountRole: String, Sendable, Hashable, CaseIterable {
     /// Everything.
     case full
-    /// Create, fetch, resend and cancel challenges, make access and session tokens, read factors.
+    /// Create, fetch, resend and cancel challenges, read factors.
     case send
+    /// Make access and session tokens, create and read factors.
+    case enrol
+    /// What `send` was before `enrol` was split off it: keys of that time keep it, and no other gets it.
+    case sendAndEnrol = "send+enrol"
     /// GET only; no number, no evidence.
     case read
+
+    /// Those that a new key may have.
+    public static let offered: [AccountRole] = [.full, .send, .enrol, .read]
+
+    /// The roles that this one is made of.
+    public var parts: Set<AccountRole> { self == .sendAndEnrol ? [.send, .enrol] : [self] }
 }
 
 /// A backend, proven.
@@ -70,12 +87,14 @@ public struct APIKey: Sendable, Hashable {
     public let revokedAtMs: Int64?
 }
 
-/// One change. Holds SIDs and words of ours only: no secret, no identity, nothing that a caller wrote.
+/// One change, or what was refused within a minute. Holds no secret and no identity; what a caller wrote in ``detail`` only, as the
+/// value of a setting.
 public struct AuditEvent: Sendable, Hashable {
     public let sid: AuditEventSID
     public let account: AccountSID
     public let atMs: Int64
-    /// `AC…` (auth token), `SK…`, `YF…` (a device), `YK…` (an access token), `kafka`, `operator` (command line), `system`.
+    /// `AC…` (auth token), `SK…`, `YF…` (a device), `YK…` (an access token), `kafka`, `operator` (command line), `system`; of a
+    /// refusal who it claimed to be, `anonymous` or `various`.
     public let actor: String
     /// `service.created`, `key.revoked`, …
     public let action: String
@@ -83,6 +102,12 @@ public struct AuditEvent: Sendable, Hashable {
     public let subject: String
     /// `RQ…` of the HTTP request; nil: none.
     public let requestID: String?
+    /// Of the client that asked over HTTP; nil: none.
+    public let address: String?
+    /// How many of its kind it stands for: more than one for refusals only, those of the minute before ``atMs``.
+    public let count: Int
+    /// JSON text of an object: of changed settings the values before and after, `{"<setting>":{"before":…,"after":…}}`; nil: none.
+    public let detail: String?
 }
 
 public struct AuditFilter: Sendable, Hashable {

@@ -87,6 +87,8 @@ public struct LimitRefusal: Sendable, Hashable {
         case pending
         /// The person denied too often: nothing is pushed for a while.
         case quiet
+        /// Too many wrong numbers: no approval that needs a number counts for a while.
+        case numbers
     }
 
     public let kind: Kind
@@ -118,6 +120,11 @@ public struct ChallengeLimits: Sendable, Hashable {
     public var denialWindowMs: Int64 = 600_000
     /// For how long they are stopped.
     public var quietMs: Int64 = 900_000
+    /// Wrong numbers of one factor within ``guessWindowMs`` after which it can approve nothing that needs a number; 0: no limit.
+    public var factorGuesses = 6
+    /// The same of all factors of an identity together.
+    public var identityGuesses = 12
+    public var guessWindowMs: Int64 = 86_400_000
 
     public init() {}
 
@@ -127,6 +134,8 @@ public struct ChallengeLimits: Sendable, Hashable {
         limits.burst = 0
         limits.pending = 0
         limits.denials = 0
+        limits.factorGuesses = 0
+        limits.identityGuesses = 0
         return limits
     }
 }
@@ -145,6 +154,8 @@ public enum ApprovalRefusal: Sendable, Hashable {
     case numberWrong(left: Int)
     /// The third time: the challenge is denied.
     case numberWrongDenied
+    /// Too many wrong numbers were sent by the device, or for the identity: none is looked at before then.
+    case numbersClosed(untilMs: Int64)
     case sessionMissing
     case sessionWrong
 }

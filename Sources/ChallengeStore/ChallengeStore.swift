@@ -89,6 +89,10 @@ public protocol ChallengeStore: AccountStore, CodeFactorStore, DeliveryStore, Ou
 
     /// Transactions committed by this process so far.
     var commits: Int { get }
+    /// Why writes fail for now; nil: the last one was done.
+    var fault: StoreFault? { get }
+    /// Writes, and changes nothing: finds out whether a ``fault`` is over.
+    func probe() async
 
     /// Waits for the writes under way and closes the files. Later calls throw `closed`.
     func close() async
@@ -147,8 +151,12 @@ public enum StoreError: Error, Sendable, Equatable {
     case alreadyExpired
     /// A request id was rejected before, or what it made is gone: it makes nothing any more.
     case requestClosed
+    /// A text holds U+0000, which ends texts in databases.
+    case nulInText
     /// More writes wait than the bound allows.
     case busy
+    /// Nothing was done, and the same may be done later.
+    case unavailable(StoreFault)
     case closed
     /// A sealed value that no key opens, or a database error; never with values in it.
     case failed(String)

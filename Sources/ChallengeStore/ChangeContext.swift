@@ -5,12 +5,17 @@ public struct ChangeContext: Sendable {
     public var actor: String
     /// `RQ…`.
     public var requestID: String?
+    /// The client's address.
+    public var address: String?
     /// When a device asked for the change.
     public var deviceRequest: DeviceRequest?
     /// The device has sent this very request before.
     var isRepeated = false
 
-    public init(actor: String = "system", requestID: String? = nil, deviceRequest: DeviceRequest? = nil) {
+    public init(
+        actor: String = "system", requestID: String? = nil, address: String? = nil, deviceRequest: DeviceRequest? = nil
+    ) {
+        self.address = address
         self.actor = actor
         self.requestID = requestID
         self.deviceRequest = deviceRequest

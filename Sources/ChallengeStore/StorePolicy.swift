@@ -48,6 +48,8 @@ enum StorePolicy {
     static let keysPerAccount = 200
     /// How long a login that was right is believed, and so how long a revocation by another process may go unseen.
     static let loginCacheMs = 2000
+    /// How long a write of the Producer waits for another process that writes.
+    static let lockWaitMs = 1000
     /// The audit trail of settings, keys, factors, and that of challenges and access tokens.
     static let auditKeptMs: Int64 = 400 * 24 * 3_600_000
     static let auditTrafficKeptMs: Int64 = 30 * 24 * 3_600_000

@@ -27,6 +27,7 @@ final class OutboxPressure: Sendable {
         store: any ChallengeStore, limit: Int, every interval: Duration, readiness: Readiness,
         metrics: ProducerMetrics, logger: Logger
     ) async {
+        let log = StoreLog(logger)
         var commits = 0
         while !Task.isCancelled {
             do {
@@ -45,7 +46,7 @@ final class OutboxPressure: Sendable {
                     readiness.pass("outbox-limit")
                 }
             } catch {
-                logger.warning("the outbox cannot be counted", metadata: ["error": "\(error)"])
+                log.warning("the outbox cannot be counted", error)
             }
             try? await Task.sleep(for: interval)
         }

@@ -64,6 +64,10 @@ public struct ProducerConfiguration: Sendable {
     /// Requests that wait for a change of their challenge at once, 0 to 100,000; one more is answered at once. Default 2,000.
     public var maxLongPolls = 2000
 
+    /// What is refused within it leaves one mark per kind and address in the audit trail. Default 60 s.
+    public var refusalInterval: Duration = .seconds(60)
+    /// From one writing of the whole configuration to topic `configuration` to the next. Default 1 h.
+    public var republishInterval: Duration = .seconds(3600)
     /// Between two rounds that write what has expired; readers see it without them. Default 500 ms.
     public var sweepInterval: Duration = .milliseconds(500)
     /// Outbox rows from which creations answer 503; default 100,000.

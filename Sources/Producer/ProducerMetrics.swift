@@ -44,6 +44,8 @@ enum ProducerMetricName: String, CaseIterable {
     case longPollsRefused = "beckon_long_polls_refused_total"
     /// Counter: transactions that the store has committed; many writes share one.
     case storeCommits = "beckon_store_commits_total"
+    /// Gauge: 1 while the store cannot write, by `cause` (`locked`, `disk-full`, `read-only`, `failing`).
+    case storeFault = "beckon_store_fault"
 }
 
 /// The Producer's metrics. Label sets are bounded: routes are templates, words come from enums.

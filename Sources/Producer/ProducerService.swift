@@ -27,7 +27,7 @@ public final class ProducerService: ServiceLifecycle.Service {
     private let deviceBound = BoundPort()
 
     /// - Parameters:
-    ///   - readiness: checks `http`, `http-devices`, `kafka`, `outbox-limit` and the relay's `outbox` are kept in it.
+    ///   - readiness: checks `http`, `http-devices`, `kafka`, `store`, `outbox-limit` and the relay's `outbox` are kept in it.
     ///   - clock: epoch milliseconds.
     public init(
         configuration: ProducerConfiguration, store: any ChallengeStore, readiness: Readiness, logger: Logger,
@@ -73,9 +73,12 @@ public final class ProducerService: ServiceLifecycle.Service {
         }
         let watch = ChallengeWatch(
             store: store, bound: configuration.maxLongPolls, logger: logger, metrics: factory, nowMs: clock)
+        let refusals = Refusals(store: store, logger: logger, nowMs: clock)
         var api = API(
             store: store, authenticator: Authenticator(store: store, metrics: metrics),
-            recordKeys: configuration.recordKeys, pressure: pressure, watch: watch, metrics: metrics, logger: logger)
+            recordKeys: configuration.recordKeys, pressure: pressure, watch: watch, refusals: refusals,
+            metrics: metrics,
+            log: StoreLog(logger))
         api.hmsCallback = configuration.hmsCallback
         let listeners = try listeners(api, metrics: metrics)
         // Shut down in reverse.
@@ -102,7 +105,13 @@ public final class ProducerService: ServiceLifecycle.Service {
                     store: store, limit: configuration.outboxLimit, every: configuration.outboxSampling,
                     readiness: readiness, metrics: metrics, logger: logger)
             },
+            StoppableWork { [store, readiness, logger, factory] in
+                await StoreWatch(store: store, readiness: readiness, logger: logger, metrics: factory).run()
+            },
             StoppableWork { await self.followTopics(topics, producer, changes.stream, opening: kafkaReady) },
+            StoppableWork { [configuration] in await refusals.run(every: configuration.refusalInterval) },
+            StoppableWork { await self.republish(after: kafkaReady) },
+            StoppableWork { await self.tellKeysToNarrow() },
         ]
         let deadLetters = DeadLetters(producer: producer, signer: signer, metrics: metrics, log: LimitedLog(logger))
         services += entrances(
@@ -211,8 +220,9 @@ public final class ProducerService: ServiceLifecycle.Service {
                     holds: holds, logger: logger, metrics: metrics, handler: handler),
                 after: kafkaReady)
         }
+        let log = StoreLog(logger)
         let deliveries = DeliveryRecords(
-            store: store, signer: signer, clock: clock, metrics: metrics, logger: logger)
+            store: store, signer: signer, clock: clock, metrics: metrics, log: log)
         let holds = KeyHolds(signer: signer, readiness: readiness, logger: logger, nowMs: clock) {
             metrics.heldPartitions($0)
         }
@@ -222,10 +232,10 @@ public final class ProducerService: ServiceLifecycle.Service {
         guard let account = configuration.entranceAccount else { return [delivery] }
         let requests = RequestEntrance(
             store: store, deadLetters: deadLetters, account: account, pressure: pressure, clock: clock,
-            metrics: metrics, logger: logger)
+            metrics: metrics, log: log)
         let receipts = ReceiptEntrance(
             store: store, deadLetters: deadLetters, account: account, keys: configuration.recordKeys, clock: clock,
-            metrics: metrics, logger: logger)
+            metrics: metrics, log: log)
         return [
             delivery, consumer(RequestEntrance.name, [.requests], group: "requests", requests.work),
             consumer(ReceiptEntrance.name, [.receiptRequests], group: "receipt-requests") { record in
@@ -240,6 +250,7 @@ public final class ProducerService: ServiceLifecycle.Service {
         opening kafkaReady: Latch
     ) async {
         let names = configuration.topics
+        let storeLog = StoreLog(logger)
         let needed = Topic.allCases.filter { !$0.isEntrance || configuration.entranceAccount != nil }
         while !Task.isCancelled {
             if await topics.look() != nil {
@@ -248,6 +259,9 @@ public final class ProducerService: ServiceLifecycle.Service {
                     _ = try await producer.partitionCounts(of: needed.map { names[$0] }, deadline: .seconds(2))
                     try await store.republishConfiguration(nowMs: clock())
                     break
+                } catch let error as StoreError {
+                    readiness.fail("kafka", "the configuration cannot be published: \(error)")
+                    storeLog.error("the configuration cannot be published", error)
                 } catch {
                     readiness.fail("kafka", "\(error)")
                     logger.warning("Kafka is not ready", metadata: ["error": "\(error)"])
@@ -260,13 +274,36 @@ public final class ProducerService: ServiceLifecycle.Service {
         await withDiscardingTaskGroup { group in
             group.addTask { await topics.run() }
             group.addTask {
-                for await _ in configurationMadeAnew {
-                    do { try await self.store.republishConfiguration(nowMs: self.clock()) } catch {
-                        self.logger.error("configuration could not be published again", metadata: ["error": "\(error)"])
-                    }
-                }
+                for await _ in configurationMadeAnew { await self.republish(storeLog) }
             }
         }
+    }
+
+    /// Writes the configuration again from time to time: a record of old that somebody wrote behind a newer one would be all that a
+    /// compacted topic keeps for a dispatcher that starts later.
+    private func republish(after kafkaReady: Latch) async {
+        await kafkaReady.wait()
+        let storeLog = StoreLog(logger)
+        while !Task.isCancelled {
+            try? await Task.sleep(for: configuration.republishInterval)
+            guard !Task.isCancelled else { return }
+            await republish(storeLog)
+        }
+    }
+
+    private func republish(_ storeLog: StoreLog) async {
+        do { try await store.republishConfiguration(nowMs: clock()) } catch {
+            storeLog.error("the configuration cannot be published again", error)
+        }
+    }
+
+    private func tellKeysToNarrow() async {
+        guard let count = try? await store.keysToNarrow(), count > 0 else { return }
+        logger.warning(
+            """
+            API keys of role send+enrol, made before role enrol was split off send, may enrol devices too; beckon key list shows \
+            them: give each caller a key of role send or enrol, and revoke the old one
+            """, metadata: ["keys": "\(count)"])
     }
 }
 

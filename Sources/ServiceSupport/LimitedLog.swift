@@ -1,44 +1,48 @@
 public import Logging
 import Synchronization
 
-/// Lines that a stranger, or an outage, can bring about by the thousand: one an interval, and the next says how many were left
+/// Lines that a stranger or a fault can bring about by the thousand: one per cause and span, and the next says how many were left
 /// unsaid.
 public final class LimitedLog: Sendable {
-    private struct State {
-        var quietUntil = ContinuousClock.now
+    private struct Cause {
+        var quietUntil: ContinuousClock.Instant
         var unsaid = 0
     }
 
+    /// More causes than this share one.
+    private static let mostCauses = 64
+
     private let logger: Logger
-    private let interval: Duration
-    private let state = Mutex(State())
+    private let span: Duration
+    private let causes = Mutex<[String: Cause]>([:])
 
-    /// - Parameter interval: between two lines at least.
-    public init(_ logger: Logger, every interval: Duration = .seconds(1)) {
+    /// - Parameter span: from one line to the next of the same cause. Default 1 s.
+    public init(_ logger: Logger, every span: Duration = .seconds(1)) {
         self.logger = logger
-        self.interval = interval
+        self.span = span
     }
 
-    public func warning(_ message: Logger.Message, metadata: Logger.Metadata) {
-        log(.warning, message, metadata: metadata)
+    /// - Parameter cause: what the line is about, in a few words of ours. Default: one for all.
+    public func warning(_ message: Logger.Message, metadata: Logger.Metadata, cause: String = "") {
+        log(.warning, message, metadata: metadata, cause: cause)
     }
 
-    public func error(_ message: Logger.Message, metadata: Logger.Metadata) {
-        log(.error, message, metadata: metadata)
+    public func error(_ message: Logger.Message, metadata: Logger.Metadata, cause: String = "") {
+        log(.error, message, metadata: metadata, cause: cause)
     }
 
-    func log(
-        _ level: Logger.Level, _ message: Logger.Message, metadata: Logger.Metadata,
+    public func log(
+        _ level: Logger.Level, _ message: Logger.Message, metadata: Logger.Metadata, cause: String = "",
         now: ContinuousClock.Instant = .now
     ) {
-        let unsaid = state.withLock { state -> Int? in
-            guard now >= state.quietUntil else {
-                state.unsaid += 1
+        let unsaid = causes.withLock { causes -> Int? in
+            let name = causes[cause] != nil || causes.count < Self.mostCauses ? cause : ""
+            if let known = causes[name], now < known.quietUntil {
+                causes[name]?.unsaid += 1
                 return nil
             }
-            defer { state.unsaid = 0 }
-            state.quietUntil = now + interval
-            return state.unsaid
+            defer { causes[name] = Cause(quietUntil: now + span) }
+            return causes[name]?.unsaid ?? 0
         }
         guard let unsaid else { return }
         var metadata = metadata

@@ -65,18 +65,23 @@ struct KeyCommand: AsyncParsableCommand {
             discussion: "The secret is shown this once: only its hash is kept. " + OfflineStore.discussion)
 
         @Option(help: "The account's SID.") var account: String
-        @Option(help: "full: everything; send: challenges and access tokens; read: GET only.") var role: String
+        @Option(help: "full: everything; send: challenges; enrol: access and session tokens, factors; read: GET only.")
+        var role: String
         @Option(help: "At most 64 characters.") var name = ""
 
         @Argument(parsing: .allUnrecognized, help: OfflineStore.help)
         var settings: [String] = []
 
         func run() async throws {
-            guard let role = AccountRole(rawValue: role) else {
-                throw ValidationError("--role: expected one of full, send, read")
+            guard let role = AccountRole(rawValue: role), AccountRole.offered.contains(role) else {
+                throw ValidationError(
+                    "--role: expected one of " + AccountRole.offered.map(\.rawValue).joined(separator: ", "))
             }
             guard name.unicodeScalars.count <= 64 else {
                 throw ValidationError("--name: expected at most 64 characters")
+            }
+            if let expectation = PlainText.expectation(brokenBy: name, .line) {
+                throw ValidationError("--name: expected \(expectation)")
             }
             let account = try sid(account, "--account", AccountSID.self)
             let (key, secret) = try await OfflineStore.with(settings) { [name] in
@@ -89,7 +94,9 @@ struct KeyCommand: AsyncParsableCommand {
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "list", abstract: "Prints the account's API keys, one JSON line each, revoked ones too.",
-            discussion: OfflineStore.discussion)
+            discussion:
+                "A key of role send+enrol was made before role enrol was split off role send, and may still do both: "
+                + "give its caller a key of one of them, and revoke it. " + OfflineStore.discussion)
 
         @Option(help: "The account's SID.") var account: String
 
@@ -164,11 +171,16 @@ enum OfflineStore {
         do {
             return try await with(settings, path: path, body)
         } catch let error as StoreError {
-            throw ValidationError(advice(error, path: path))
+            throw CommandFailure(advice(error, path: path))
         }
     }
 
-    private static func advice(_ error: StoreError, path: String) -> String {
+    /// Opens a store, or ends the command with what is to be done.
+    static func advising(_ path: String, _ open: () throws -> SQLiteChallengeStore) throws -> SQLiteChallengeStore {
+        do { return try open() } catch let error as StoreError { throw CommandFailure(advice(error, path: path)) }
+    }
+
+    static func advice(_ error: StoreError, path: String) -> String {
         switch error {
         case .notFound(.account):
             "--account: the store \(path) has no such account; name one of its own, give the producer's --store-path, "
@@ -176,6 +188,8 @@ enum OfflineStore {
         case .limit(.keys):
             "the account has 200 keys that are not revoked, the most there may be: end one with beckon key revoke"
         case .failed(let reason): "the store cannot be used: \(reason)"
+        case .unavailable(let fault): "the store \(path) cannot be written, nothing was done: \(fault.detail)"
+        case .nulInText: "a text holds the control character U+0000: expected texts without it"
         default: "the store refused: \(error)"
         }
     }
@@ -199,6 +213,13 @@ enum OfflineStore {
             throw error
         }
     }
+}
+
+/// Ends a command with one line and status 1.
+struct CommandFailure: Error, CustomStringConvertible {
+    let description: String
+
+    init(_ description: String) { self.description = description }
 }
 
 /// One JSON object of strings on one line.

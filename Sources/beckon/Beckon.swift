@@ -20,7 +20,9 @@ struct Beckon: AsyncParsableCommand {
                 subcommands: [BrokerCommand.self, SimulatorCommand.self, PhoneCommand.self]),
             CommandGroup(
                 name: "Tools:",
-                subcommands: [AccountCommand.self, KeyCommand.self, TrackerCommand.self, BenchCommand.self]),
+                subcommands: [
+                    AccountCommand.self, KeyCommand.self, SecretsCommand.self, TrackerCommand.self, BenchCommand.self,
+                ]),
         ])
 
     static func main() async {

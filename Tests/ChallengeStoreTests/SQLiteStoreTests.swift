@@ -128,29 +128,6 @@ struct SQLiteStoreTests {
         }
     }
 
-    @Test("a store opened with other keys says so and names no secret")
-    func otherKeys() async throws {
-        try await withTemporaryFolder { folder in
-            let path = folder.appending(path: "store.db").path
-            let store = try SQLiteChallengeStore(path: path, keys: TestKeys.both, limits: .none, logger: quiet)
-            let world = try await World(store)
-            await store.close()
-            let other = try SQLiteChallengeStore(
-                path: path, keys: StoreKeys(store: .random(id: "x"), configuration: .random()), logger: quiet)
-            let refusal = await storeError {
-                _ = try await other.authenticate(.account(world.account, authToken: world.authToken), nowMs: World.t0)
-            }
-            #expect(refusal == .failed(#"a sealed value cannot be opened: unknownKey("store")"#))
-            let republish = await storeError { try await other.republishConfiguration(nowMs: World.t0) }
-            guard case .failed(let text) = republish else {
-                Issue.record("expected a failure")
-                return
-            }
-            #expect(text.contains(world.apn.rawValue) && text.contains(world.fcm.rawValue))
-            await other.close()
-        }
-    }
-
     @Test(
         "one serves a file at a time, by whichever name; tools open it beside; what its predecessor claimed is free at once"
     )

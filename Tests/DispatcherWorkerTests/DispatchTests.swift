@@ -156,12 +156,12 @@ struct DispatchTests {
     @Test("credentials on configuration are opened before anything is pushed, followed, and taken back by a tombstone")
     func credentials() async throws {
         try await Rig.with { rig in
-            func sealed(_ sid: String, keys: KeyRing) throws -> ProducerRecord {
+            func sealed(_ sid: String, keys: KeyRing, version: Int64 = 1) throws -> ProducerRecord {
                 var credential = ProviderCredential()
                 credential.accountSid = Samples.account
                 credential.credentialSid = sid
                 credential.fcm.projectID = "p"
-                let value = try SealedConfiguration(sealing: credential, keys: keys)
+                let value = try SealedConfiguration(sealing: credential, version: version, keys: keys)
                 return rig.signer.record(.configuration, key: sid, value: value.protobufBytes())
             }
             let first = "CR00000000000000000000000000000001"
@@ -190,6 +190,26 @@ struct DispatchTests {
             try await eventually("a deleted one is taken back") { sender.credentials.keys.sorted() == [second] }
             #expect(rig.counters.count("beckon_dispatcher_dead_letters_total|configuration|key") == 1)
             #expect(rig.counters.count("beckon_dispatcher_dead_letters_total|configuration|mac") == 1)
+            // Old records, written again with the codes that they had: the credential stays gone, the newer one stays.
+            try await rig.write([try sealed(second, keys: rig.configurationKeys, version: 3)])
+            try await rig.write([
+                try sealed(first, keys: rig.configurationKeys),
+                try sealed(second, keys: rig.configurationKeys, version: 2),
+                try sealed(second, keys: rig.configurationKeys, version: 0),
+            ])
+            try await eventually("replays are refused") {
+                rig.counters.count("beckon_dispatcher_dead_letters_total|configuration|version") == 3
+            }
+            #expect(sender.credentials.keys.sorted() == [second])
+            let mark = try SealedConfiguration(
+                deleted: #require(CredentialSID(second)), account: #require(AccountSID(Samples.account)), version: 4)
+            try await rig.write([rig.signer.record(.configuration, key: second, value: mark.protobufBytes())])
+            try await eventually("the mark of a deletion takes it back") { sender.credentials.isEmpty }
+            try await rig.write([try sealed(second, keys: rig.configurationKeys, version: 3)])
+            try await eventually("and it stays gone") {
+                rig.counters.count("beckon_dispatcher_dead_letters_total|configuration|version") == 4
+            }
+            #expect(sender.credentials.isEmpty)
             try await running.stop()
         }
     }

@@ -121,6 +121,49 @@ struct AccountCommandTests {
         }
     }
 
+    @Test(
+        "with other store keys every command and the producer end before they write; reseal rotates beside the producer"
+    )
+    func storeKeys() async throws {
+        try await withFolder { folder, environment, store in
+            let made = try await line(["account", "create"] + store, environment)
+            let (account, token) = (try #require(made["account_sid"]), try #require(made["auth_token"]))
+            let (old, new) = (try #require(environment["BECKON_STORE_KEYS"]), KeyRing.random(id: "k2").text)
+            for (keys, reason) in [
+                (KeyRing.random().text, "key k1 in BECKON_STORE_KEYS is not the key"),
+                (new, "BECKON_STORE_KEYS lacks key k1"),
+            ] {
+                var wrong = environment
+                wrong["BECKON_STORE_KEYS"] = keys
+                for arguments in [
+                    ["account", "create"], ["account", "rotate", "--account", account],
+                    ["key", "create", "--account", account, "--role", "read"], ["key", "list", "--account", account],
+                    ["key", "revoke", "--account", account, "--key", "SK" + String(repeating: "0", count: 32)],
+                    ["secrets", "reseal"], ["producer"],
+                ] {
+                    let failure = await #expect(throws: BeckonProcess.Failure.self, "\(arguments)") {
+                        _ = try await BeckonProcess.output(of: arguments + store, environment: wrong)
+                    }
+                    #expect(failure?.description.contains(reason) == true, "\(failure?.description ?? "")")
+                }
+            }
+            var both = environment
+            both["BECKON_STORE_KEYS"] = "\(new),\(old)"
+            let producer = try BeckonProcess("producer", ["producer"], environment: both, folder: folder)
+            let port = try await listening(producer, environment["BECKON_API_PORT"] ?? "")
+            let lines = try await BeckonProcess.output(of: ["secrets", "reseal"] + store, environment: both)
+            let last = try fields(String(try #require(lines.split(separator: "\n").last)))
+            #expect(last == ["key": "k2", "resealed": "1", "failed": "0", "retired_keys": "k1"])
+            var request = HTTPClientRequest(url: "http://127.0.0.1:\(port)/v2/Services")
+            request.setBasicAuth(username: account, password: token)
+            #expect(try await HTTPClient.shared.execute(request, timeout: .seconds(20)).status.code == 200)
+            #expect(await producer.stop() == 0)
+            var only = environment
+            only["BECKON_STORE_KEYS"] = new
+            _ = try await BeckonProcess.output(of: ["key", "list", "--account", account] + store, environment: only)
+        }
+    }
+
     private func withFolder(
         _ body: (_ folder: URL, _ environment: [String: String], _ store: [String]) async throws -> Void
     ) async throws {

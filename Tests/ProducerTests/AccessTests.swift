@@ -10,7 +10,7 @@ import Testing
 @Suite("Who may call what", .timeLimit(.minutes(3)))
 struct AccessTests {
     enum Visitor: String, CaseIterable {
-        case full, send, read
+        case full, send, enrol, read
         case revoked = "revoked key"
         case otherAccount = "other account"
         case ownFactor = "own factor"
@@ -104,7 +104,7 @@ struct AccessTests {
             other = try await store.createAccount(nowMs: now)
             var keys: [Visitor: Authorization] = [:]
             for (visitor, role) in [
-                (Visitor.full, AccountRole.full), (.send, .send), (.read, .read), (.revoked, .full),
+                (Visitor.full, AccountRole.full), (.send, .send), (.enrol, .enrol), (.read, .read), (.revoked, .full),
             ] {
                 let (key, secret) = try await store.createKey(
                     account: producer.account.sid, role: role, friendlyName: "", nowMs: now)
@@ -170,7 +170,7 @@ struct AccessTests {
                 .replacingOccurrences(of: "/Credentials/{sid}", with: "/Credentials/\(credential.sid)")
             let authorization: Authorization? =
                 switch visitor {
-                case .full, .send, .read, .revoked, .otherAccount: keys[visitor]
+                case .full, .send, .enrol, .read, .revoked, .otherAccount: keys[visitor]
                 case .ownFactor: try own.token(nowMs: now)
                 case .anotherFactor: try another.token(nowMs: now)
                 case .unverifiedFactor: try unverified.token(nowMs: now)

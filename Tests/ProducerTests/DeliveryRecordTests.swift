@@ -11,7 +11,7 @@ struct DeliveryRecordTests {
     private func records(_ world: OutboxWorld) -> DeliveryRecords {
         DeliveryRecords(
             store: world.store, signer: world.signer, clock: { Timestamp.nowMs() },
-            metrics: ProducerMetrics(factory: world.metrics), logger: world.logger)
+            metrics: ProducerMetrics(factory: world.metrics), log: StoreLog(world.logger))
     }
 
     /// An outcome and a receipt of a challenge, as they come from the topics.

@@ -85,7 +85,7 @@ final class ProducerHarness: Sendable {
         let storeKeys = StoreKeys(store: .random(), configuration: .random())
         let store = try SQLiteChallengeStore(
             path: storePath, keys: storeKeys, limits: limits, entityCreationsPerSecond: entitiesPerSecond,
-            logger: logger)
+            isServing: true, logger: logger)
         let account = try await store.createAccount(nowMs: clock.nowMs)
         let keys = KeyRing.random()
         var configuration = ProducerConfiguration(

@@ -2,36 +2,75 @@ import ChallengeModel
 import Foundation
 import GRDB
 
+/// What a statement is run with: numbers, blobs, and texts without U+0000.
+///
+/// GRDB binds a text as a C string, without its length (`sqlite3_bind_text(…, -1, …)`), and reads it back as one: U+0000 would
+/// end it, and two texts would become one row. Every statement with arguments of ours goes through here, so that such a text
+/// neither gets into the file nor finds a row.
+struct Arguments: ExpressibleByArrayLiteral {
+    private var values: [DatabaseValue]
+    private var holdsNul: Bool
+
+    init(arrayLiteral elements: (any DatabaseValueConvertible)?...) {
+        values = elements.map { $0?.databaseValue ?? .null }
+        holdsNul = values.contains { value in
+            if case .string(let text) = value.storage { text.utf8.contains(0) } else { false }
+        }
+    }
+
+    static func + (left: Arguments, right: Arguments) -> Arguments {
+        var sum = left
+        sum += right
+        return sum
+    }
+
+    static func += (left: inout Arguments, right: Arguments) {
+        left.values += right.values
+        left.holdsNul = left.holdsNul || right.holdsNul
+    }
+
+    /// - Throws: ``StoreError/nulInText``.
+    func checked() throws(StoreError) -> StatementArguments {
+        guard !holdsNul else { throw .nulInText }
+        return StatementArguments(values)
+    }
+}
+
 extension Database {
     /// Runs a statement that is prepared once per connection.
-    func run(_ sql: String, _ arguments: StatementArguments = []) throws {
-        try cachedStatement(sql: sql).execute(arguments: arguments)
+    func run(_ sql: String, _ arguments: Arguments = []) throws {
+        try cachedStatement(sql: sql).execute(arguments: arguments.checked())
     }
 
     /// The same, and whether it changed a row.
-    func changes(_ sql: String, _ arguments: StatementArguments = []) throws -> Bool {
+    func changes(_ sql: String, _ arguments: Arguments = []) throws -> Bool {
         try run(sql, arguments)
         return changesCount > 0
     }
 
-    func row(_ sql: String, _ arguments: StatementArguments = []) throws -> Row? {
-        try Row.fetchOne(cachedStatement(sql: sql), arguments: arguments)
+    func row(_ sql: String, _ arguments: Arguments = []) throws -> Row? {
+        try Row.fetchOne(cachedStatement(sql: sql), arguments: arguments.checked())
     }
 
-    func rows(_ sql: String, _ arguments: StatementArguments = []) throws -> [Row] {
-        try Row.fetchAll(cachedStatement(sql: sql), arguments: arguments)
+    func rows(_ sql: String, _ arguments: Arguments = []) throws -> [Row] {
+        try Row.fetchAll(cachedStatement(sql: sql), arguments: arguments.checked())
     }
 
-    func exists(_ sql: String, _ arguments: StatementArguments = []) throws -> Bool {
+    /// Rows one by one, as they are asked for.
+    func cursor(_ sql: String, _ arguments: Arguments = []) throws -> RowCursor {
+        try Row.fetchCursor(cachedStatement(sql: sql), arguments: arguments.checked())
+    }
+
+    func exists(_ sql: String, _ arguments: Arguments = []) throws -> Bool {
         try row(sql, arguments) != nil
     }
 
-    func integer(_ sql: String, _ arguments: StatementArguments = []) throws -> Int64 {
-        try Int64.fetchOne(cachedStatement(sql: sql), arguments: arguments) ?? 0
+    func integer(_ sql: String, _ arguments: Arguments = []) throws -> Int64 {
+        try Int64.fetchOne(cachedStatement(sql: sql), arguments: arguments.checked()) ?? 0
     }
 
-    func texts(_ sql: String, _ arguments: StatementArguments = []) throws -> [String] {
-        try String.fetchAll(cachedStatement(sql: sql), arguments: arguments)
+    func texts(_ sql: String, _ arguments: Arguments = []) throws -> [String] {
+        try String.fetchAll(cachedStatement(sql: sql), arguments: arguments.checked())
     }
 }
 

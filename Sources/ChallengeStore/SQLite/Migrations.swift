@@ -3,6 +3,25 @@ import GRDB
 /// The schema, as numbered steps that are never changed once released. Tables are STRICT, so that a column holds what its
 /// reader expects. Tables of wide rows have a rowid; SIDs are ordered by time, so that their index grows at its end.
 enum Migrations {
+    /// Brings the schema up to date.
+    /// - Throws: ``StoreError/failed(_:)`` for a store that a later version has migrated: what this one would write there, or leave
+    ///   out, nobody has thought of; and when a Producer serves it that does not know the steps to come.
+    static func run(on pool: DatabasePool, file: StoreFile) throws {
+        let migrator = migrator
+        let (isLater, isDone) = try pool.read {
+            (try migrator.hasBeenSuperseded($0), try migrator.hasCompletedMigrations($0))
+        }
+        guard !isLater else {
+            throw StoreError.failed(
+                """
+                the store \(file.path) was migrated by a later version of Beckon, and this one would damage it: use that version \
+                or a later one, or restore a copy of the store from before the upgrade
+                """)
+        }
+        guard !isDone else { return }
+        try file.whileNobodyElseServes { try migrator.migrate(pool) }
+    }
+
     static var migrator: DatabaseMigrator {
         var migrator = DatabaseMigrator()
         migrator.registerMigration("1 accounts, services, credentials") { try $0.execute(sql: accounts) }
@@ -14,6 +33,7 @@ enum Migrations {
         registerPolicies(in: &migrator)
         registerDelivery(in: &migrator)
         migrator.registerMigration("9 outbox claims, audit filters") { try $0.execute(sql: outboxClaims) }
+        registerHardening(in: &migrator)
         return migrator
     }
 

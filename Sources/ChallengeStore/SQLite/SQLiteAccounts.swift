@@ -8,7 +8,8 @@ extension SQLiteChallengeStore {
         let sid = AccountSID.generate(nowMs: nowMs)
         let token = Self.newAuthToken()
         let (keyID, sealed) = try sealAtRest(Array(token.utf8), Self.tokenContext(sid))
-        try await write { database in
+        try await write { [keyProof] database in
+            try database.noteSealing(keyID, proof: keyProof)
             try database.run(
                 "INSERT INTO accounts (sid, token_key_id, token_sealed, created_ms) VALUES (?, ?, ?, ?)",
                 [sid.rawValue, keyID, sealed, nowMs])
@@ -82,7 +83,8 @@ extension SQLiteChallengeStore {
     ) async throws -> AccountCredentials {
         let token = Self.newAuthToken()
         let (keyID, sealed) = try sealAtRest(Array(token.utf8), Self.tokenContext(account))
-        try await write { database in
+        try await write { [keyProof] database in
+            try database.noteSealing(keyID, proof: keyProof)
             guard
                 try database.changes(
                     """

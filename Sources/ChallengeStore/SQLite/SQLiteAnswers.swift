@@ -47,6 +47,7 @@ extension SQLiteChallengeStore {
             try challenges.filter { try database.isUnseen($0, by: factor, nowMs: nowMs) }
         }
         guard !unseen.isEmpty else { return }
+        try requireWritable()
         try await write { database in
             for sid in unseen where try database.isUnseen(sid, by: factor, nowMs: nowMs) {
                 guard let stored = try database.challenge(sid) else { continue }

@@ -55,6 +55,12 @@ extension SQLiteChallengeStore {
         }
         guard challenge.numberDigits > 0 else { return nil }
         guard let typed = answer.number else { return .numberMissing }
+        var guesses = try database.guesses(of: answer.factor, entity: challenge.entity)
+        if let untilMs = guesses.closedUntilMs(limits, nowMs: nowMs) {
+            try database.tellLimit(
+                .numbers, of: challenge.entity, fallbacks: challenge.fallbacks, untilMs: untilMs, nowMs: nowMs)
+            return .numbersClosed(untilMs: untilMs)
+        }
         guard let number = try number(of: challenge) else {
             throw StoreError.failed("a challenge has lost its number")
         }
@@ -63,6 +69,8 @@ extension SQLiteChallengeStore {
         if !ChangeContext.current.isRepeated {
             try database.run(
                 "UPDATE challenges SET wrong_numbers = wrong_numbers + 1 WHERE sid = ?", [challenge.sid.rawValue])
+            guesses.add(limits, nowMs: nowMs)
+            try database.keep(guesses, of: answer.factor, entity: challenge.entity)
         }
         let wrong = try database.integer(
             "SELECT wrong_numbers FROM challenges WHERE sid = ?", [challenge.sid.rawValue])
@@ -108,7 +116,38 @@ extension SQLiteChallengeStore {
     }
 }
 
+/// What was guessed by a factor, and by all factors of its identity.
+private struct Guesses {
+    var factor: NumberGuesses
+    var identity: NumberGuesses
+
+    func closedUntilMs(_ limits: ChallengeLimits, nowMs: Int64) -> Int64? {
+        [
+            factor.closedUntilMs(limit: limits.factorGuesses, windowMs: limits.guessWindowMs, nowMs: nowMs),
+            identity.closedUntilMs(limit: limits.identityGuesses, windowMs: limits.guessWindowMs, nowMs: nowMs),
+        ].compactMap(\.self).max()
+    }
+
+    mutating func add(_ limits: ChallengeLimits, nowMs: Int64) {
+        factor.add(limit: limits.factorGuesses, windowMs: limits.guessWindowMs, nowMs: nowMs)
+        identity.add(limit: limits.identityGuesses, windowMs: limits.guessWindowMs, nowMs: nowMs)
+    }
+}
+
 extension Database {
+    fileprivate func guesses(of factor: FactorSID, entity: EntitySID) throws -> Guesses {
+        Guesses(
+            factor: NumberGuesses(
+                try texts("SELECT wrong_numbers FROM factors WHERE sid = ?", [factor.rawValue]).first ?? ""),
+            identity: NumberGuesses(
+                try texts("SELECT wrong_numbers FROM entities WHERE sid = ?", [entity.rawValue]).first ?? ""))
+    }
+
+    fileprivate func keep(_ guesses: Guesses, of factor: FactorSID, entity: EntitySID) throws {
+        try run("UPDATE factors SET wrong_numbers = ? WHERE sid = ?", [guesses.factor.text, factor.rawValue])
+        try run("UPDATE entities SET wrong_numbers = ? WHERE sid = ?", [guesses.identity.text, entity.rawValue])
+    }
+
     /// Binds a token to the one challenge that it is good for.
     /// - Returns: false for a token that is unknown, over, another person's or device's, or was used for another challenge.
     fileprivate func useSessionToken(

@@ -1,4 +1,4 @@
-import ChallengeModel
+public import ChallengeModel
 import GRDB
 
 extension SQLiteChallengeStore {
@@ -6,10 +6,10 @@ extension SQLiteChallengeStore {
         let after = request.after.flatMap { Int64($0) } ?? Int64.max
         return try await read { database in
             var sql = """
-                SELECT id, sid, account_sid, at_ms, actor, action, subject, request_id FROM audit_events \
+                SELECT id, sid, account_sid, at_ms, actor, action, subject, request_id, address, count, detail FROM audit_events \
                 WHERE account_sid = ? AND id < ?
                 """
-            var arguments: StatementArguments = [filter.account.rawValue, after]
+            var arguments: Arguments = [filter.account.rawValue, after]
             if let actor = filter.actor {
                 sql += " AND actor = ?"
                 arguments += [actor]
@@ -28,22 +28,48 @@ extension SQLiteChallengeStore {
     }
 }
 
+extension SQLiteChallengeStore {
+    public func account(of login: Login) async throws -> AccountSID? {
+        let (sql, sid) =
+            switch login {
+            case .account(let sid, _): ("SELECT sid FROM accounts WHERE sid = ?", sid.rawValue)
+            case .key(let sid, _): ("SELECT account_sid FROM api_keys WHERE sid = ?", sid.rawValue)
+            }
+        return try await read { try $0.texts(sql, [sid]).first.flatMap { AccountSID($0) } }
+    }
+
+    public func recordRefusals(_ refusals: [(mark: RefusalMark, count: Int)], nowMs: Int64) async throws {
+        for start in stride(from: 0, to: refusals.count, by: 500) {
+            let part = Array(refusals[start..<min(start + 500, refusals.count)])
+            try await write { database in
+                for (mark, count) in part {
+                    try ChangeContext.$current.withValue(ChangeContext(address: mark.address)) {
+                        try database.audit(
+                            mark.action.rawValue, account: mark.account, subject: mark.subject, actor: mark.actor,
+                            isTraffic: true, count: count, nowMs: nowMs)
+                    }
+                }
+            }
+        }
+    }
+}
+
 extension Database {
     /// A change, on whose behalf it is by ``ChangeContext``, in the transaction of the change.
     func audit(
         _ action: String, account: AccountSID, subject: String, actor: String? = nil, isTraffic: Bool = false,
-        nowMs: Int64
+        count: Int = 1, detail: String? = nil, nowMs: Int64
     ) throws {
         let context = ChangeContext.current
         try run(
             """
-            INSERT INTO audit_events (sid, account_sid, at_ms, actor, action, subject, request_id, traffic) \
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+            INSERT INTO audit_events (sid, account_sid, at_ms, actor, action, subject, request_id, traffic, address, \
+            count, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
             [
                 AuditEventSID.generate(nowMs: nowMs).rawValue, account.rawValue, nowMs,
                 String((actor ?? context.actor).prefix(64)), action, String(subject.prefix(64)), context.requestID,
-                isTraffic,
+                isTraffic, context.address.map { String($0.prefix(64)) }, count, detail,
             ])
     }
 
@@ -88,6 +114,7 @@ extension AuditEvent {
         _ = columns.int64()
         self.init(
             sid: try columns.sid(), account: try columns.sid(), atMs: columns.int64(), actor: columns.text(),
-            action: columns.text(), subject: columns.text(), requestID: columns.optionalText())
+            action: columns.text(), subject: columns.text(), requestID: columns.optionalText(),
+            address: columns.optionalText(), count: columns.integer(), detail: columns.optionalText())
     }
 }

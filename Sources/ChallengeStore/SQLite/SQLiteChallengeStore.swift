@@ -22,6 +22,8 @@ public struct StoreKeys: Sendable {
 /// caller has returned. Nothing blocks a cooperative thread: writes run on the writer's queue, reads on up to four others.
 public final class SQLiteChallengeStore: ChallengeStore {
     let keys: StoreKeys
+    /// Of the first store key, beside which everything is sealed.
+    let keyProof: [UInt8]
     /// Closed challenges are deleted when they are so old, in milliseconds.
     let retentionMs: Int64
     let limits: ChallengeLimits
@@ -30,8 +32,7 @@ public final class SQLiteChallengeStore: ChallengeStore {
     /// Entities that an account may make within a second.
     let entityCreationsPerSecond: Int
     let logins = KnownLogins()
-    /// Nil: it does not serve.
-    private let lock: StoreLock?
+    private let file: StoreFile
     private let pool: DatabasePool
     private let group: GroupCommit
     private let checkpoints: LogCheckpoints
@@ -46,7 +47,8 @@ public final class SQLiteChallengeStore: ChallengeStore {
     /// - Parameter entityCreationsPerSecond: of one account (60328); 40 is the API's own number.
     /// - Parameter isServing: for the Producer, which is alone with its file: nobody else opens it so until this one is closed or its
     ///   process has ended, and what an earlier one had claimed of the outbox is free at once. Tools open it beside.
-    /// - Throws: ``StoreError/failed(_:)`` that names the file.
+    /// - Throws: ``StoreError/failed(_:)`` that names the file: also when a later version has migrated it, or when the keys are not
+    ///   those that it is sealed with; then nothing was written but the steps of the schema.
     public convenience init(
         path: String, keys: StoreKeys, retentionDays: Int = 30, limits: ChallengeLimits = .init(),
         brake: TokenBrake = TokenBrake(), entityCreationsPerSecond: Int = 40, isServing: Bool = false, logger: Logger
@@ -64,6 +66,7 @@ public final class SQLiteChallengeStore: ChallengeStore {
         configure: (inout Configuration) -> Void
     ) throws {
         var configuration = Configuration()
+        // While it is opened, and for tools, which wait behind a Producer's writes.
         configuration.busyMode = .timeout(10)
         configuration.maximumReaderCount = 4
         configuration.label = "beckon.store"
@@ -73,12 +76,14 @@ public final class SQLiteChallengeStore: ChallengeStore {
         if !FileManager.default.fileExists(atPath: path) {
             _ = FileManager.default.createFile(atPath: path, contents: nil, attributes: [.posixPermissions: 0o600])
         }
-        lock = isServing ? try StoreLock(path: path) : nil
+        file = try StoreFile(path: path, isServing: isServing)
         let lastOutboxID: Int64
         let checkpoints: LogCheckpoints
         do {
             pool = try DatabasePool(path: path, configuration: configuration)
-            try Migrations.migrator.migrate(pool)
+            try Migrations.run(on: pool, file: file)
+            keyProof = try SealingKeys.proof(of: keys.store)
+            try pool.write { try $0.checkSealingKeys(keys.store, path: path) }
             checkpoints = try LogCheckpoints(path: path, configuration: configuration)
             lastOutboxID = try pool.writeWithoutTransaction { database in
                 // GRDB opens a WAL database with synchronous=NORMAL, under which a power loss may take the last commits; that
@@ -91,7 +96,11 @@ public final class SQLiteChallengeStore: ChallengeStore {
                 checkpoints.watch(database)
                 // 32 MB: at thousands of writes a second the default of 2 MB reads the same pages many times a second.
                 try database.execute(sql: "PRAGMA cache_size = -32768")
-                if isServing { try database.execute(sql: "DELETE FROM outbox_claims") }
+                if isServing {
+                    try database.execute(sql: "DELETE FROM outbox_claims")
+                    // A caller is told soon that the store is locked, and asks again.
+                    try database.execute(sql: "PRAGMA busy_timeout = \(StorePolicy.lockWaitMs)")
+                }
                 return try database.lastOutboxID()
             }
         } catch let error as StoreError {
@@ -127,7 +136,7 @@ public final class SQLiteChallengeStore: ChallengeStore {
         signal.finish()
         await withCheckedContinuation { continuation in
             // Waits for the reads under way.
-            DispatchQueue.global().async { [pool, checkpoints, lock, logger] in
+            DispatchQueue.global().async { [pool, checkpoints, file, logger] in
                 do {
                     // The pool closes its writer before its readers, which cannot write the log back into the file.
                     _ = try pool.writeWithoutTransaction { try $0.checkpoint(.truncate) }
@@ -138,7 +147,7 @@ public final class SQLiteChallengeStore: ChallengeStore {
                     logger.warning(
                         "the store was not closed in order", metadata: ["error": "\(Self.storeError(error))"])
                 }
-                lock?.release()
+                file.release()
                 continuation.resume()
             }
         }
@@ -146,6 +155,26 @@ public final class SQLiteChallengeStore: ChallengeStore {
 
     /// Commits shared by the writes so far, for tests and metrics.
     public var commits: Int { group.commits }
+
+    public var fault: StoreFault? { group.fault }
+
+    public func probe() async {
+        // As much as a creation writes, and more: a disk with one page left is full.
+        do {
+            try await write { database in
+                try database.run("INSERT INTO write_probes (filler) VALUES (zeroblob(65536))")
+                try database.run("DELETE FROM write_probes")
+            }
+            group.isWell()
+        } catch {
+            logger.debug("the store cannot write yet", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// For writes that a read does beside, and that the next read does again: they do not wait for what cannot write.
+    func requireWritable() throws(StoreError) {
+        if let fault { throw .unavailable(fault) }
+    }
 
     func write<Value: Sendable>(_ body: @escaping @Sendable (Database) throws -> Value) async throws -> Value {
         guard !isClosed.load(ordering: .acquiring) else { throw StoreError.closed }
@@ -179,6 +208,8 @@ public final class SQLiteChallengeStore: ChallengeStore {
     static func storeError(_ error: any Error) -> StoreError {
         switch error {
         case let error as StoreError: error
+        case let error as DatabaseError where [.locked, .diskFull, .readOnly].contains(StoreFault(error)?.cause):
+            StoreFault(error).map { .unavailable($0) } ?? .busy
         case let error as DatabaseError:
             .failed("SQLite \(error.extendedResultCode.rawValue): \(error.message ?? "no message")")
         case let error as SealError: .failed("a sealed value cannot be opened: \(error)")

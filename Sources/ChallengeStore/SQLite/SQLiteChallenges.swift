@@ -73,7 +73,9 @@ extension SQLiteChallengeStore {
         }
         challenge.numberDigits = rules.numberDigits
         if rules.numberDigits > 0 {
-            challenge.sealedNumber = try newNumber(digits: rules.numberDigits, account: new.account, challenge: sid)
+            let number = try newNumber(digits: rules.numberDigits, account: new.account, challenge: sid)
+            try database.noteSealing(number.keyID, proof: keyProof)
+            challenge.sealedNumber = number
         }
         challenge.requiresSession = rules.requiresSession
         challenge.quietUntilMs = quietUntilMs
@@ -118,7 +120,7 @@ extension SQLiteChallengeStore {
             // A phone polls for what is pending: that index holds the live ones only, however long the history is.
             let index = filter.status == .pending ? "challenges_live" : "challenges_by_entity"
             var sql = "SELECT \(Challenge.columns) FROM challenges c INDEXED BY \(index) WHERE c.entity_sid = ?"
-            var arguments: StatementArguments = [entity.sid.rawValue]
+            var arguments: Arguments = [entity.sid.rawValue]
             switch filter.status {
             case nil: break
             case .pending:

@@ -34,6 +34,7 @@ extension SQLiteChallengeStore {
                 sid: sid, account: new.account, service: new.service, entity: entity.sid, identity: entity.identity,
                 friendlyName: new.friendlyName, isVerified: false, code: new.code, metadata: new.metadata,
                 createdAtMs: nowMs, updatedAtMs: nowMs)
+            try database.noteSealing(keyID, proof: self.keyProof)
             try database.insert(factor, keyID: keyID, sealed: sealed)
             try database.emit(.factorCreated, factor, nowMs: nowMs)
             return factor
@@ -236,7 +237,7 @@ extension Database {
     }
 
     func pruneUnverifiedCodes(
-        _ condition: String, _ arguments: StatementArguments, createdBeforeMs: Int64, limit: Int, nowMs: Int64
+        _ condition: String, _ arguments: Arguments, createdBeforeMs: Int64, limit: Int, nowMs: Int64
     ) throws {
         let old = try rows(
             """

@@ -22,8 +22,9 @@ extension SQLiteChallengeStore {
             )
         }
         let (keyID, sealed) = try sealAtRest(secret.protobufBytes(), Self.context(account, sid))
-        let record = try published(secret)
+        let record = try published(secret, version: 1)
         return try await write { database in
+            try database.noteSealing(keyID, proof: self.keyProof)
             guard try database.exists("SELECT 1 FROM accounts WHERE sid = ?", [account.rawValue]) else {
                 throw StoreError.notFound(.account)
             }
@@ -63,9 +64,14 @@ extension SQLiteChallengeStore {
     public func deleteCredential(_ sid: CredentialSID, account: AccountSID, nowMs: Int64) async throws -> Bool {
         try await write { database in
             guard
-                try database.changes(
-                    "DELETE FROM credentials WHERE sid = ? AND account_sid = ?", [sid.rawValue, account.rawValue])
+                let version = try database.row(
+                    "SELECT version FROM credentials WHERE sid = ? AND account_sid = ?",
+                    [sid.rawValue, account.rawValue])?[0] as Int64?
             else { return false }
+            try database.run("DELETE FROM credentials WHERE sid = ?", [sid.rawValue])
+            try database.run(
+                "INSERT INTO deleted_credentials (sid, account_sid, version, deleted_ms) VALUES (?, ?, ?, ?)",
+                [sid.rawValue, account.rawValue, version + 1, nowMs])
             for column in [
                 "apn_credential_sid", "fcm_credential_sid", "hms_credential_sid", "webpush_credential_sid",
             ] {
@@ -73,7 +79,12 @@ extension SQLiteChallengeStore {
                     "UPDATE services SET \(column) = NULL WHERE account_sid = ? AND \(column) = ?",
                     [account.rawValue, sid.rawValue])
             }
+            // A dispatcher of an earlier version takes a credential back for the empty value, and passes the mark over.
             try database.enqueue(.configuration, key: sid.rawValue, value: [], nowMs: nowMs)
+            try database.enqueue(
+                .configuration, key: sid.rawValue,
+                value: SealedConfiguration(deleted: sid, account: account, version: version + 1).protobufBytes(),
+                nowMs: nowMs)
             try database.audit("credential.deleted", account: account, subject: sid.rawValue, nowMs: nowMs)
             return true
         }
@@ -86,7 +97,7 @@ extension SQLiteChallengeStore {
             // One transaction reads and writes, so that a credential deleted meanwhile does not come back behind its tombstone.
             let (next, failed) = try await write { [last] database in
                 let rows = try database.rows(
-                    "SELECT sid, account_sid, key_id, sealed FROM credentials WHERE sid > ? ORDER BY sid LIMIT 50",
+                    "SELECT sid, account_sid, key_id, sealed, version FROM credentials WHERE sid > ? ORDER BY sid LIMIT 50",
                     [last])
                 var failed: [String] = []
                 for row in rows {
@@ -98,7 +109,8 @@ extension SQLiteChallengeStore {
                         let bytes = try self.openAtRest(columns.data(), keyID: keyID, Self.context(account, sid))
                         let secret = try ProviderCredential(value: Array(bytes), contentType: nil)
                         try database.enqueue(
-                            .configuration, key: sid.rawValue, value: self.published(secret), nowMs: nowMs)
+                            .configuration, key: sid.rawValue,
+                            value: self.published(secret, version: columns.int64()), nowMs: nowMs)
                     } catch is StoreError {
                         failed.append(sid.rawValue)
                     } catch is RecordFormatError {
@@ -111,6 +123,7 @@ extension SQLiteChallengeStore {
             guard let next else { break }
             last = next
         }
+        try await republishDeleted(nowMs: nowMs)
         guard unreadable.isEmpty else {
             throw StoreError.failed(
                 "no store key opens the credentials \(unreadable.prefix(10).joined(separator: ", ")); the others were published"
@@ -118,13 +131,33 @@ extension SQLiteChallengeStore {
         }
     }
 
+    /// A record of old that somebody wrote again behind the mark would be all that a compacted topic keeps of the credential.
+    private func republishDeleted(nowMs: Int64) async throws {
+        var last: String? = ""
+        while let after = last {
+            last = try await write { database in
+                let rows = try database.rows(
+                    "SELECT sid, account_sid, version FROM deleted_credentials WHERE sid > ? ORDER BY sid LIMIT 200",
+                    [after])
+                for row in rows {
+                    var columns = Columns(row)
+                    let deleted = SealedConfiguration(
+                        deleted: try columns.sid(), account: try columns.sid(), version: columns.int64())
+                    try database.enqueue(
+                        .configuration, key: deleted.sid, value: deleted.protobufBytes(), nowMs: nowMs)
+                }
+                return rows.count == 200 ? rows.last?[0] as String? : nil
+            }
+        }
+    }
+
     private static func context(_ account: AccountSID, _ sid: CredentialSID) -> [String] {
         [account.rawValue, sid.rawValue, "credential"]
     }
 
-    private func published(_ secret: ProviderCredential) throws -> [UInt8] {
+    private func published(_ secret: ProviderCredential, version: Int64) throws -> [UInt8] {
         do {
-            return try SealedConfiguration(sealing: secret, keys: keys.configuration).protobufBytes()
+            return try SealedConfiguration(sealing: secret, version: version, keys: keys.configuration).protobufBytes()
         } catch {
             throw Self.storeError(error)
         }

@@ -44,6 +44,7 @@ extension SQLiteChallengeStore {
 
     public func noteSigned(by factor: Factor, nowMs: Int64) async throws {
         guard factor.signedAtMs <= nowMs - StorePolicy.signedResolutionMs else { return }
+        try requireWritable()
         try await write { database in
             try database.run(
                 "UPDATE factors SET signed_ms = ? WHERE sid = ? AND signed_ms < ?",

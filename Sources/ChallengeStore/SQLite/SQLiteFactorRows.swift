@@ -121,7 +121,7 @@ extension Database {
     /// Deletes up to `limit` factors that were never verified. - Returns: how many.
     @discardableResult
     func pruneUnverified(
-        _ condition: String, _ arguments: StatementArguments, createdBeforeMs: Int64, limit: Int, nowMs: Int64
+        _ condition: String, _ arguments: Arguments, createdBeforeMs: Int64, limit: Int, nowMs: Int64
     ) throws -> Int {
         let old = try rows(
             """

@@ -8,7 +8,7 @@ extension SQLiteChallengeStore {
         account: AccountSID, role: AccountRole, friendlyName: String, nowMs: Int64
     ) async throws -> (APIKey, secret: String) {
         let sid = APIKeySID.generate(nowMs: nowMs)
-        let secret = SymmetricKey(size: .bits256).withUnsafeBytes { Base64URL.encode($0) }
+        let secret = Self.newKeySecret()
         let key = APIKey(
             sid: sid, account: account, role: role, friendlyName: friendlyName, createdAtMs: nowMs, revokedAtMs: nil)
         try await write { database in
@@ -27,6 +27,14 @@ extension SQLiteChallengeStore {
         return (key, secret)
     }
 
+    /// 43 letters and digits: 256 random bits. Other characters are refused by a helper library of the API's own publisher.
+    static func newKeySecret() -> String {
+        let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789".utf8)
+        var generator = SystemRandomNumberGenerator()
+        // 62^43 is more than 2^256.
+        return String(decoding: (0..<43).map { _ in alphabet.randomElement(using: &generator) ?? 0 }, as: UTF8.self)
+    }
+
     public func keys(account: AccountSID, page request: PageRequest) async throws -> Page<APIKey> {
         try await read { database in
             try database.requireAccount(account)
@@ -36,6 +44,15 @@ extension SQLiteChallengeStore {
                 WHERE account_sid = ? AND sid > ? ORDER BY sid LIMIT ?
                 """, [account.rawValue, request.after ?? "", request.clampedSize + 1])
             return try page(rows, request, cursor: \.sid.rawValue, APIKey.init(row:))
+        }
+    }
+
+    public func keysToNarrow() async throws -> Int {
+        try await read { database in
+            Int(
+                try database.integer(
+                    "SELECT count(*) FROM api_keys WHERE role = ? AND revoked_ms IS NULL",
+                    [AccountRole.sendAndEnrol.rawValue]))
         }
     }
 

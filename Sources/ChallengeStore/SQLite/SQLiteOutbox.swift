@@ -146,12 +146,11 @@ extension SQLiteChallengeStore {
         var found: [OutboxRow] = []
         var runs: [ClosedRange<Int64>] = []
         for gap in claims.gaps where !scan.isFull && gap.upperBound >= from && gap.lowerBound <= scan.ids.upperBound {
-            let cursor = try Row.fetchCursor(
-                database.cachedStatement(
-                    sql: """
-                        SELECT id, topic, key, value, content_type, expires_ms, traceparent FROM outbox \
-                        WHERE id BETWEEN ? AND ? ORDER BY id
-                        """), arguments: [max(gap.lowerBound, from), min(gap.upperBound, scan.ids.upperBound)])
+            let cursor = try database.cursor(
+                """
+                SELECT id, topic, key, value, content_type, expires_ms, traceparent FROM outbox \
+                WHERE id BETWEEN ? AND ? ORDER BY id
+                """, [max(gap.lowerBound, from), min(gap.upperBound, scan.ids.upperBound)])
             var isJoined = false
             while !scan.isFull, let row = try cursor.next() {
                 let taken = try Self.take(row, &scan, held: held)

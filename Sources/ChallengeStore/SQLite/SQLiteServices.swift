@@ -54,6 +54,7 @@ extension SQLiteChallengeStore {
             try database.requireCredential(change.fcmCredential ?? nil, type: "fcm", account: account)
             try database.requireCredential(change.hmsCredential ?? nil, type: "hms", account: account)
             try database.requireCredential(change.webPushCredential ?? nil, type: "webpush", account: account)
+            let former = service
             service.friendlyName = change.friendlyName ?? service.friendlyName
             service.includeDate = change.includeDate ?? service.includeDate
             service.apnCredential = change.apnCredential ?? service.apnCredential
@@ -74,7 +75,9 @@ extension SQLiteChallengeStore {
                     service.webPushCredential?.rawValue, service.settings, try service.policy.stored, nowMs,
                     sid.rawValue,
                 ])
-            try database.audit("service.updated", account: account, subject: sid.rawValue, nowMs: nowMs)
+            try database.audit(
+                "service.updated", account: account, subject: sid.rawValue,
+                detail: SettingChanges(from: former, to: service).text, nowMs: nowMs)
             return service
         }
     }

@@ -49,6 +49,7 @@ extension SQLiteChallengeStore {
             guard var webhook = try database.webhook(sid, account: account, service: service) else {
                 throw StoreError.notFound(.webhook)
             }
+            let former = webhook
             webhook.friendlyName = change.friendlyName ?? webhook.friendlyName
             webhook.eventTypes = change.eventTypes ?? webhook.eventTypes
             webhook.url = change.url ?? webhook.url
@@ -64,7 +65,9 @@ extension SQLiteChallengeStore {
                     webhook.friendlyName, try webhook.eventTypesText, webhook.url, webhook.isEnabled, webhook.version,
                     nowMs, sid.rawValue,
                 ])
-            try database.audit("webhook.updated", account: account, subject: sid.rawValue, nowMs: nowMs)
+            try database.audit(
+                "webhook.updated", account: account, subject: sid.rawValue,
+                detail: SettingChanges(from: former, to: webhook).text, nowMs: nowMs)
             return webhook
         }
     }

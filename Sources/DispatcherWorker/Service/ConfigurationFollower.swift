@@ -25,6 +25,7 @@ final class ConfigurationFollower: Sendable {
     private let unreadable = Mutex<[String: String]>([:])
     /// More are not told apart: each is a record that somebody with a key of ours, or with no right to write, has written.
     private static let mostUnreadable = 1000
+    private let versions = Mutex(ConfigurationVersions())
     private let unread = Mutex<Int?>(nil)
 
     /// - Parameters:
@@ -142,8 +143,10 @@ final class ConfigurationFollower: Sendable {
             return wait(for: "record key \(keyID) (BECKON_RECORD_KEYS)", sid, record)
         }
         guard signer.isAuthentic(record) else { return refuse(record, reason: "mac", "beckon-mac is missing or wrong") }
+        let partition = record.topicPartition.partition
         if record.value.isEmpty {
             isReadable(sid)
+            _ = versions.withLock { $0.admit(sid: sid, version: 0, isDeletion: true, partition: partition) }
             if forget(sid) { sender.removeCredential(sid: sid) }
             return
         }
@@ -155,8 +158,23 @@ final class ConfigurationFollower: Sendable {
             guard sealed.sid == sid else {
                 return refuse(record, reason: "field", "the key is not the record's sid")
             }
-            sender.setCredential(try sealed.openCredential(keys: keys))
+            // Opened first: one that is not usable says nothing of its version either.
+            let credential = try sealed.deleted ? nil : sealed.openCredential(keys: keys)
+            let isNews = versions.withLock {
+                $0.admit(sid: sid, version: sealed.version, isDeletion: sealed.deleted, partition: partition)
+            }
+            guard isNews else {
+                return refuse(
+                    record, reason: "version",
+                    "version \(sealed.version) is older than what was read of this SID or partition: a record of old was written again"
+                )
+            }
             isReadable(sid)
+            guard let credential else {
+                if forget(sid) { sender.removeCredential(sid: sid) }
+                return
+            }
+            sender.setCredential(credential)
             let count = known.withLock { known in
                 known.insert(sid)
                 return known.count

@@ -81,7 +81,7 @@ final class ChallengeWatch: Sendable {
     private let store: any ChallengeStore
     private let bound: Int
     private let interval: Duration
-    private let logger: Logger
+    private let log: StoreLog
     private let gauge: Gauge
     private let refused: Counter
     private let state = Mutex(State())
@@ -102,7 +102,7 @@ final class ChallengeWatch: Sendable {
         self.store = store
         self.bound = bound
         self.interval = interval
-        self.logger = logger
+        log = StoreLog(logger)
         self.nowMs = nowMs
         gauge = Gauge(label: ProducerMetricName.longPolls.rawValue, factory: metrics)
         refused = Counter(label: ProducerMetricName.longPollsRefused.rawValue, factory: metrics)
@@ -193,7 +193,7 @@ final class ChallengeWatch: Sendable {
             }
         } catch {
             // Looked at again in a moment; a deadline holds all the same.
-            logger.warning("changes of challenges cannot be seen", metadata: ["error": "\(error)"])
+            log.warning("changes of challenges cannot be seen", error)
         }
         let now = ContinuousClock.now
         let woken = state.withLock { state in

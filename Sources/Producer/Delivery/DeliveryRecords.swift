@@ -16,20 +16,7 @@ struct DeliveryRecords: Sendable {
     let signer: RecordSigner
     let clock: @Sendable () -> Int64
     let metrics: ProducerMetrics
-    /// One line a second: as many records wait as may be under way.
-    let log: LimitedLog
-
-    init(
-        store: any ChallengeStore, signer: RecordSigner, clock: @escaping @Sendable () -> Int64,
-        metrics: ProducerMetrics,
-        logger: Logger
-    ) {
-        self.store = store
-        self.signer = signer
-        self.clock = clock
-        self.metrics = metrics
-        log = LimitedLog(logger)
-    }
+    let log: StoreLog
 
     /// - Returns: true when the fact is committed, or there is none; false when the task was cancelled first.
     func handle(_ record: ConsumedRecord) async -> Bool {
@@ -47,8 +34,12 @@ struct DeliveryRecords: Sendable {
                 let isNew = try await store.recordDelivery(fact, nowMs: clock())
                 metrics.entrance(Self.name, isNew ? .accepted : .repeated)
                 return true
+            } catch StoreError.nulInText {
+                // No store can keep it, however often it is tried.
+                metrics.entrance(Self.name, .unreadable)
+                return true
             } catch {
-                log.warning("a delivery fact waits for the store", metadata: ["error": "\(error)"])
+                log.warning("a delivery fact waits for the store", error)
             }
             metrics.entranceRetry(Self.name)
             guard await backoff.wait() else { return false }

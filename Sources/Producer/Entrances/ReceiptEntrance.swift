@@ -17,7 +17,7 @@ enum ReceiptReading: Sendable, Equatable {
         }
         let sent: Receipt
         do {
-            sent = try Receipt(value: value, contentType: contentType)
+            sent = try OutsideRecord.read(value, contentType: contentType)
         } catch {
             self = .deadLetter(reason: error.reason, detail: error.description)
             return
@@ -58,7 +58,7 @@ struct ReceiptEntrance: Sendable {
     let keys: KeyRing
     let clock: @Sendable () -> Int64
     let metrics: ProducerMetrics
-    let logger: Logger
+    let log: StoreLog
 
     /// - Returns: true when the outcome is committed; false when the task was cancelled first.
     func handle(_ record: ConsumedRecord) async -> Bool {
@@ -80,7 +80,7 @@ struct ReceiptEntrance: Sendable {
                     metrics.entrance(Self.name, .accepted)
                     return true
                 } catch {
-                    logger.warning("a receipt waits for the store", metadata: ["error": "\(error)"])
+                    log.warning("a receipt waits for the store", error)
                 }
                 metrics.entranceRetry(Self.name)
                 guard await backoff.wait() else { return false }

@@ -14,7 +14,7 @@ struct RequestEntrance: Sendable {
     let pressure: OutboxPressure
     let clock: @Sendable () -> Int64
     let metrics: ProducerMetrics
-    let logger: Logger
+    let log: StoreLog
 
     /// Read once, so that life counts from when the record came here at the latest, however often the store is tried.
     func work(_ record: ConsumedRecord) -> EntranceWork {
@@ -58,13 +58,13 @@ struct RequestEntrance: Sendable {
                 metrics.entrance(Self.name, .repeated)
                 return true
             // Ours, and nothing is said of it: the request comes again. Every other refusal is told, and so is final.
-            case .busy, .closed, .failed:
-                logger.warning("a request waits for the store", metadata: ["error": "\(error)"])
+            case .busy, .closed, .failed, .unavailable:
+                log.warning("a request waits for the store", error)
                 return false
             default: return await isDone(RequestRejection(new, error: error))
             }
         } catch {
-            logger.warning("a request waits for the store", metadata: ["error": "\(type(of: error))"])
+            log.warning("a request waits for the store", error)
             return false
         }
     }
@@ -77,7 +77,7 @@ struct RequestEntrance: Sendable {
             metrics.entrance(Self.name, isNew ? .rejected : .repeated)
             return true
         } catch {
-            logger.warning("a rejection waits for the store", metadata: ["error": "\(error)"])
+            log.warning("a rejection waits for the store", error)
             return false
         }
     }

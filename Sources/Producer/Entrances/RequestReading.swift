@@ -23,7 +23,7 @@ enum RequestReading: Sendable, Equatable {
         }
         let request: ChallengeRequest
         do {
-            request = try ChallengeRequest(value: value, contentType: contentType)
+            request = try OutsideRecord.read(value, contentType: contentType, maps: ["hidden_details"])
         } catch {
             self = .deadLetter(reason: error.reason, detail: error.description)
             return
@@ -35,6 +35,10 @@ enum RequestReading: Sendable, Equatable {
         }
         guard (1...64).contains(request.requestID.unicodeScalars.count) else {
             self = .deadLetter(reason: "field", detail: "request_id: expected 1 to 64 characters")
+            return
+        }
+        if let expectation = PlainText.expectation(brokenBy: request.requestID, .line) {
+            self = .deadLetter(reason: "field", detail: "request_id: expected \(expectation)")
             return
         }
         do {
@@ -81,7 +85,7 @@ enum RequestReading: Sendable, Equatable {
                 throw ChallengeRules.violation(.factor, "YF and 32 hexadecimal digits, or nothing for all devices")
             }
         }
-        let message = try ChallengeRules.message(request.message)
+        let message = try ChallengeRules.message(plain(request.message, .message, .lines))
         guard request.ttlSeconds <= 3600 else {
             throw ChallengeRules.violation(.expiration, "at most 3600 seconds, 0 stands for 300")
         }
@@ -92,16 +96,26 @@ enum RequestReading: Sendable, Equatable {
         var new = NewChallenge(
             account: account, service: service, identity: identity, factor: factor, message: message,
             expiresAtMs: ChallengeRules.wholeSeconds(start + ttl * 1000))
+        for field in request.fields {
+            _ = try plain(field.label, .fields, .line)
+            _ = try plain(field.value, .fields, .lines)
+        }
         new.fields = try ChallengeRules.fields(request.fields)
         if !request.hiddenDetails.isEmpty {
-            let members = request.hiddenDetails.sorted { $0.key < $1.key }
-                .map { (name: $0.key, value: JSONValue.string($0.value)) }
+            let members = try request.hiddenDetails.sorted { $0.key < $1.key }.map { name, value in
+                (
+                    name: try plain(name, .hiddenDetails, .line),
+                    value: JSONValue.string(try plain(value, .hiddenDetails, .lines))
+                )
+            }
             new.hiddenDetails = try ChallengeRules.hiddenDetails(JSONValue.object(members).text)
         }
         new.fallbacks = try ChallengeRules.fallbacks(request.fallbacks)
         new.redelivery = try ChallengeRules.redelivery(request.redelivery)
         new.requestID = request.requestID
-        if !request.actionKey.isEmpty { new.actionKey = try ChallengeRules.actionKey(request.actionKey) }
+        if !request.actionKey.isEmpty {
+            new.actionKey = try ChallengeRules.actionKey(plain(request.actionKey, .actionKey, .line))
+        }
         if request.numberMatching { new.requiresNumber = true }
         if request.numberDigits != 0 {
             guard let digits = Int(exactly: request.numberDigits), ChallengeRules.numberDigits.contains(digits) else {
@@ -113,6 +127,16 @@ enum RequestReading: Sendable, Equatable {
         try ChallengeRules.completeNumber(&new)
         new.traceparent = traceparent
         return new
+    }
+
+    /// The text, when it holds no control character that nobody could mean.
+    private static func plain(
+        _ text: String, _ field: ChallengeField, _ shape: PlainText.Shape
+    ) throws(RuleViolation) -> String {
+        if let expectation = PlainText.expectation(brokenBy: text, shape) {
+            throw ChallengeRules.violation(field, expectation)
+        }
+        return text
     }
 }
 

@@ -17,6 +17,8 @@ struct APICall: Sendable {
     let credentials: PresentedCredentials?
     /// `scheme://host:port`, without a slash at its end.
     let baseURL: String
+    /// Of the client; behind a trusted proxy the one that it names.
+    let address: String
     let traceparent: String?
     /// As it was sent.
     let idempotencyKey: String?

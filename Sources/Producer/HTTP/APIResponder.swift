@@ -72,6 +72,7 @@ struct APIResponder: HTTPResponder {
                 baseURL: view.baseURL(
                     host: request.head.authority, forwardedHost: request.headers[Self.forwardedHost],
                     forwardedProto: request.headers[Self.forwardedProto], peer: context.peer),
+                address: view.address(forwardedFor: request.headers[values: Self.forwardedFor], peer: context.peer),
                 traceparent: TraceParent.valid(request.headers[Self.traceparent]),
                 idempotencyKey: request.headers[Self.idempotencyKey], callbackID: callbackID, requestID: requestID,
                 nowMs: clock(), ifNoneMatch: request.headers[.ifNoneMatch])
@@ -189,6 +190,7 @@ struct APIResponder: HTTPResponder {
     static let requestIDName = HTTPField.Name("Twilio-Request-Id") ?? .via
     private static let ignoredName = HTTPField.Name("Beckon-Ignored") ?? .via
     private static let origin = HTTPField.Name("Origin") ?? .via
+    private static let forwardedFor = HTTPField.Name("X-Forwarded-For") ?? .via
     private static let forwardedHost = HTTPField.Name("X-Forwarded-Host") ?? .via
     private static let forwardedProto = HTTPField.Name("X-Forwarded-Proto") ?? .via
     private static let callbackID = HTTPField.Name("X-HUAWEI-CALLBACK-ID") ?? .via

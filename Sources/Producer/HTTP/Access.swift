@@ -35,10 +35,13 @@ extension Route {
         case .challengeReceipts: return Access(roles: [.full, .send], device: .token)
         case .notifications: return Access(roles: [.full, .send])
         case .factors:
-            return isRead ? Access(roles: [.full, .send, .read]) : Access(roles: [.full], device: .accessToken)
-        case .factor: return Access(roles: isRead ? [.full, .send, .read] : [.full], device: .token)
-        case .accessTokens, .sessionTokens: return Access(roles: [.full, .send])
-        case .accessToken, .timeline: return Access(roles: [.full, .send, .read])
+            return isRead
+                ? Access(roles: [.full, .send, .enrol, .read]) : Access(roles: [.full, .enrol], device: .accessToken)
+        case .factor: return Access(roles: isRead ? [.full, .send, .enrol, .read] : [.full], device: .token)
+        // Whoever makes these can approve: a sending key must not.
+        case .accessTokens, .sessionTokens: return Access(roles: [.full, .enrol])
+        case .accessToken: return Access(roles: [.full, .send, .enrol, .read])
+        case .timeline: return Access(roles: [.full, .send, .read])
         case .receipts: return Access(roles: [], device: .receiptToken)
         case .hmsReceipts: return Access(roles: [], device: .signature)
         case .auditEvents: return Access(roles: [.full])
@@ -61,13 +64,29 @@ extension Route {
 extension API {
     /// Finds out who calls, refuses whom the route is not for, and runs the handler on the caller's behalf.
     func answer(_ call: APICall) async throws -> APIReply {
+        do { return try await answerUnmarked(call) } catch {
+            let told =
+                switch error {
+                case let error as APIError: error.code
+                case let error as StoreError: APIError(error).code
+                default: APICode.internalError
+                }
+            let isDevice = if case .device = call.credentials { true } else { false }
+            if let action = RefusalMark.Action(told, isDevice: isDevice) {
+                await refusals.note(action, call, code: told)
+            }
+            throw error
+        }
+    }
+
+    private func answerUnmarked(_ call: APICall) async throws -> APIReply {
         var call = call
         let access = call.route.access(call.method)
-        var context = ChangeContext(actor: "anonymous", requestID: call.requestID)
+        var context = ChangeContext(actor: "anonymous", requestID: call.requestID, address: call.address)
         switch call.credentials {
         case .backend(let login) where ![.receiptToken, .signature].contains(access.device):
             let principal = try await authenticator.principal(login, nowMs: call.nowMs)
-            guard access.roles.contains(principal.role) else {
+            guard !access.roles.isDisjoint(with: principal.role.parts) else {
                 // Not 20006, which a published library takes for the end of a list.
                 throw APIError(.forbidden, "Access denied: the API key's role is \(principal.role.rawValue)")
             }
@@ -125,7 +144,7 @@ extension API {
         do {
             try await store.noteSigned(by: factor, nowMs: call.nowMs)
         } catch {
-            logger.warning("a device's last request was not noted", metadata: ["error": "\(error)"])
+            log.warning("a device's last request was not noted", error)
         }
     }
 

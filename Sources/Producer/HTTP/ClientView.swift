@@ -25,6 +25,23 @@ struct ClientView: Sendable {
         return "\(scheme)://\(host)"
     }
 
+    /// The client's address, without a port: the peer's, or the last in `X-Forwarded-For` that is no trusted proxy when the peer is
+    /// one. What stands before that came from the client and proves nothing.
+    /// - Returns: at most 64 characters; `unknown` for a peer without an address.
+    func address(forwardedFor: [String], peer: SocketAddress?) -> String {
+        let own = String((peer?.ipAddress ?? "unknown").prefix(64))
+        guard proxies.contains(peer) else { return own }
+        var nearest = own
+        for entry in forwardedFor.flatMap({ $0.split(separator: ",") }).reversed() {
+            guard let address = try? SocketAddress(ipAddress: String(entry.trimmingWhitespace()), port: 0) else {
+                break
+            }
+            nearest = String((address.ipAddress ?? nearest).prefix(64))
+            if !proxies.contains(address) { break }
+        }
+        return nearest
+    }
+
     private static func last(_ list: String?) -> String? {
         list?.split(separator: ",").last.map { $0.trimmingWhitespace() }
     }

@@ -53,12 +53,18 @@ extension APIError {
             self.init(
                 .idempotencyKeyUsed,
                 "\(IdempotencyRules.header): it was used for a request with other parameters within 24 hours")
+        case .nulInText:
+            self.init(.malformed, "A text holds the control character U+0000: expected texts without it")
         case .requestClosed: self.init(.notFound, "The request was rejected before, or its challenge is gone")
         case .repeated: self.init(.unavailable, "Busy: the same request is under way", headers: ["Retry-After": "1"])
         case .alreadyResponded: self.init(.alreadyResponded, "The challenge was answered already")
         case .alreadyExpired: self.init(.alreadyExpired, "The challenge has expired")
         case .busy, .closed:
             self.init(.unavailable, "Busy: nothing was done, try again", headers: ["Retry-After": "1"])
+        case .unavailable(let fault):
+            self.init(
+                .unavailable, "The store cannot write for now: nothing was done, try again",
+                headers: ["Retry-After": fault.cause == .locked ? "1" : "5"])
         case .failed: self.init(.internalError, "Internal error")
         }
     }

@@ -7,7 +7,7 @@ public import Metrics
 /// and event.
 public struct ExpirySweep: Sendable {
     private let store: any ChallengeStore
-    private let logger: Logger
+    private let log: StoreLog
     private let interval: Duration
     private let limit: Int
     private let isHeld: @Sendable () -> Bool
@@ -27,7 +27,7 @@ public struct ExpirySweep: Sendable {
         nowMs: @escaping @Sendable () -> Int64 = { Timestamp.nowMs() }
     ) {
         self.store = store
-        self.logger = logger
+        log = StoreLog(logger)
         self.interval = interval
         self.limit = limit
         self.isHeld = isHeld
@@ -50,7 +50,7 @@ public struct ExpirySweep: Sendable {
             } catch {
                 failuresInRow += 1
                 failures.increment()
-                logger.error("the expiry sweep failed", metadata: ["error": "\(error)"])
+                log.error("the expiry sweep failed", error)
             }
             try? await Task.sleep(for: min(interval * (1 << min(failuresInRow, 10)), .seconds(30)))
         }

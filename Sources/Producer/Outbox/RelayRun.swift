@@ -35,6 +35,7 @@ final class RelayRun: Sendable {
     private let logger: Logger
     /// For refused records, whose keys may come from outside: anybody may send any number.
     private let refusals: LimitedLog
+    private let storeLog: StoreLog
     private let metrics: OutboxMetrics
     private let options: OutboxRelay.Options
     private let nowMs: @Sendable () -> Int64
@@ -54,6 +55,7 @@ final class RelayRun: Sendable {
         self.readiness = readiness
         self.logger = logger
         refusals = LimitedLog(logger)
+        storeLog = StoreLog(logger)
         self.metrics = metrics
         self.options = options
         self.nowMs = nowMs
@@ -136,7 +138,7 @@ final class RelayRun: Sendable {
             state.withLock { $0.window.claimEnds() }
             guard !Task.isCancelled else { return nil }
             metrics.storeFailures.increment()
-            logger.error("the outbox cannot be claimed", metadata: ["error": "\(error)"])
+            storeLog.error("the outbox cannot be claimed", error)
             return nil
         }
         let now = nowMs()
@@ -261,7 +263,7 @@ final class RelayRun: Sendable {
             try await store.releaseOutbox(releases, owner: options.owner)
         } catch {
             isDone = false
-            logger.error("the outbox cannot be settled", metadata: ["error": "\(error)"])
+            storeLog.error("the outbox cannot be settled", error)
         }
         state.withLock { state in
             state.settling -= deletions.count

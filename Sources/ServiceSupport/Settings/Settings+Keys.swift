@@ -164,6 +164,16 @@ extension Settings {
     public static let limitQuiet = Setting.milliseconds(
         "limits.quiet", default: 900_000, range: 1000...86_400_000, roles: [.producer],
         "For how long nothing is pushed; challenges are made all the same, and polling finds them.")
+    public static let limitFactorGuesses = Setting.integer(
+        "limits.factorGuesses", type: "wrong numbers", default: 6, range: 0...100, roles: [.producer],
+        "Wrong numbers that a factor may send within `limits.guessWindow`; then it approves nothing that needs one. 0: no limit."
+    )
+    public static let limitIdentityGuesses = Setting.integer(
+        "limits.identityGuesses", type: "wrong numbers", default: 12, range: 0...100, roles: [.producer],
+        "The same for all factors of an identity together.")
+    public static let limitGuessWindow = Setting.milliseconds(
+        "limits.guessWindow", default: 86_400_000, range: 60_000...604_800_000, roles: [.producer],
+        "For how long a wrong number counts.")
     public static let entranceAccount = Setting(
         SettingDescription(
             key: "entrance.account", type: "AC and 32 hexadecimal digits", defaultText: nil, range: "", isSecret: false,
@@ -279,6 +289,7 @@ extension Settings {
         tokensBrakeWindow.description, tokensBrakeMinimum.description, tokensBrakeShare.description,
         storePath.description, storeRetention.description, limitBurst.description, limitInterval.description,
         limitPending.description, limitDenials.description, limitDenialWindow.description, limitQuiet.description,
+        limitFactorGuesses.description, limitIdentityGuesses.description, limitGuessWindow.description,
         entitiesPerSecond.description, entranceAccount.description, outboxLimit.description,
         apnsURL.description,
         apnsSandboxURL.description, fcmURL.description, fcmTokenURL.description, hmsURL.description,

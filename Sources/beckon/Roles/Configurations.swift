@@ -72,6 +72,9 @@ extension ChallengeLimits {
         denials = try settings(Settings.limitDenials)
         denialWindowMs = try settings(Settings.limitDenialWindow).wholeMilliseconds
         quietMs = try settings(Settings.limitQuiet).wholeMilliseconds
+        factorGuesses = try settings(Settings.limitFactorGuesses)
+        identityGuesses = try settings(Settings.limitIdentityGuesses)
+        guessWindowMs = try settings(Settings.limitGuessWindow).wholeMilliseconds
     }
 }
 

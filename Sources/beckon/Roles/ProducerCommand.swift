@@ -15,13 +15,16 @@ struct ProducerCommand: AsyncParsableCommand {
     func run() async throws {
         let context = try await RoleContext(.producer, arguments: settings)
         let settings = context.settings
-        let store = try SQLiteChallengeStore(
-            path: try settings(Settings.storePath),
-            keys: StoreKeys(
-                store: try settings(Settings.storeKeys), configuration: try settings(Settings.configurationKeys)),
-            retentionDays: try settings(Settings.storeRetention), limits: try ChallengeLimits(settings),
-            brake: try TokenBrake(settings), entityCreationsPerSecond: try settings(Settings.entitiesPerSecond),
-            isServing: true, logger: context.logger)
+        let path = try settings(Settings.storePath)
+        let store = try OfflineStore.advising(path) {
+            try SQLiteChallengeStore(
+                path: path,
+                keys: StoreKeys(
+                    store: try settings(Settings.storeKeys), configuration: try settings(Settings.configurationKeys)),
+                retentionDays: try settings(Settings.storeRetention), limits: try ChallengeLimits(settings),
+                brake: try TokenBrake(settings), entityCreationsPerSecond: try settings(Settings.entitiesPerSecond),
+                isServing: true, logger: context.logger)
+        }
         let configuration = try ProducerConfiguration(settings)
         let service = ProducerService(
             configuration: configuration, store: store, readiness: context.readiness,

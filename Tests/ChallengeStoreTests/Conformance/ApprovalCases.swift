@@ -4,6 +4,15 @@ import Foundation
 import Testing
 
 extension ConformanceCase {
+    private static let guessLimits: ChallengeLimits = {
+        var limits = ChallengeLimits.none
+        limits.denials = 1
+        limits.factorGuesses = 4
+        limits.identityGuesses = 6
+        limits.guessWindowMs = 3_600_000
+        return limits
+    }()
+
     static let approvals = [
         ConformanceCase("an approval needs its number; the third wrong one denies, and a denial needs none") { world in
             let factor = try await world.factor()
@@ -47,6 +56,56 @@ extension ConformanceCase {
             _ = try await world.store.answer(
                 world.answer(refused.sid, factor.sid, approve: false), nowMs: World.t0 + 1)
             #expect(try await world.stored(refused.sid)?.status == .denied)
+        },
+        ConformanceCase(
+            "wrong numbers are bounded per factor and identity over time, also while it is quiet; a denial always counts",
+            limits: guessLimits
+        ) { world in
+            let (one, two) = (try await world.factor(), try await world.factor())
+            func challenge() async throws -> (Challenge, String) {
+                var new = world.newChallenge(expiresAtMs: World.t0 + 3_600_000)
+                new.requiresNumber = true
+                let made = try await world.store.create(new, nowMs: World.t0).challenge
+                return (made, try #require(try world.store.number(of: made)))
+            }
+            func answer(_ sid: ChallengeSID, _ factor: Factor, _ number: String, atMs: Int64) async -> StoreError? {
+                var answer = world.answer(sid, factor.sid, jwt: UUID().uuidString)
+                answer.number = number
+                let sent = answer
+                return await storeError { _ = try await world.store.answer(sent, nowMs: atMs) }
+            }
+            // Two challenges of three tries each use a factor's four guesses up. The second denial makes it quiet.
+            let (first, _) = try await challenge()
+            for left in [2, 1] {
+                #expect(
+                    await answer(first.sid, one, "x", atMs: World.t0)
+                        == .approvalRefused(.numberWrong(left: left)))
+            }
+            #expect(await answer(first.sid, one, "x", atMs: World.t0) == .approvalRefused(.numberWrongDenied))
+            let (second, number) = try await challenge()
+            #expect(second.quietUntilMs != nil, "one denial is enough here")
+            #expect(
+                await answer(second.sid, one, "x", atMs: World.t0 + 1000) == .approvalRefused(.numberWrong(left: 2)))
+            _ = try await world.drain()
+            let closed = StoreError.approvalRefused(.numbersClosed(untilMs: World.t0 + 3_600_000))
+            #expect(await answer(second.sid, one, number, atMs: World.t0 + 2000) == closed, "a right one too")
+            #expect(try await world.stored(second.sid)?.status == .pending)
+            #expect(try await world.drain().event(.limitReached).data["limit"] == "numbers")
+            // Another device of the person has its own four, of six for both.
+            #expect(
+                await answer(second.sid, two, "x", atMs: World.t0 + 2000) == .approvalRefused(.numberWrong(left: 1)))
+            #expect(await answer(second.sid, two, "x", atMs: World.t0 + 2000) == .approvalRefused(.numberWrongDenied))
+            let (third, right) = try await challenge()
+            #expect(await answer(third.sid, two, right, atMs: World.t0 + 3000) == closed)
+            _ = try await world.store.answer(
+                world.answer(third.sid, two.sid, approve: false), nowMs: World.t0 + 3000)
+            #expect(try await world.stored(third.sid)?.status == .denied)
+            // An hour later the first ones are out of the span.
+            var new = world.newChallenge(expiresAtMs: World.t0 + 7_200_000)
+            new.requiresNumber = true
+            let later = try await world.store.create(new, nowMs: World.t0 + 3_600_000).challenge
+            let laterNumber = try #require(try world.store.number(of: later))
+            #expect(await answer(later.sid, two, laterNumber, atMs: World.t0 + 3_600_000) == nil)
         },
         ConformanceCase("a session token is good for one person, device and challenge, until its end") { world in
             let factor = try await world.factor()

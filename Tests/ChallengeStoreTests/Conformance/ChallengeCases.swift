@@ -4,6 +4,44 @@ import Testing
 
 extension ConformanceCase {
     static let challenges: [ConformanceCase] = [
+        ConformanceCase("a text with U+0000 is refused whole: it is neither cut, nor another's name") { world in
+            let store = world.store
+            let factor = try await world.factor()
+            func refusal(_ change: (inout NewChallenge) -> Void) async -> StoreError? {
+                var new = world.newChallenge()
+                change(&new)
+                return await storeError { [new] in _ = try await store.create(new, nowMs: World.t0) }
+            }
+            #expect(await refusal { $0.message = "Pay 1,000\u{0}0 to Bob?" } == .nulInText)
+            #expect(await refusal { $0.fields = "[]\u{0}" } == .nulInText)
+            #expect(await refusal { $0.hiddenDetails = "{}\u{0}" } == .nulInText)
+            #expect(await refusal { $0.traceparent = "00\u{0}" } == .nulInText)
+            #expect(await refusal { $0.actionKey = "attempt\u{0}1" } == .nulInText)
+            #expect(await refusal { $0.requestID = "r\u{0}1" } == .nulInText)
+            #expect(await refusal { $0.identity = world.identity + "\u{0}x" } == .nulInText)
+            // What an id with more behind it would have found, were it cut.
+            _ = try await store.create(world.newChallenge(requestID: "r"), nowMs: World.t0)
+            #expect(await refusal { $0.requestID = "r\u{0}" } == .nulInText)
+            #expect(
+                await storeError {
+                    _ = try await store.entity(
+                        account: world.account, service: world.service, identity: world.identity + "\u{0}x")
+                } == .nulInText)
+            #expect(
+                await storeError { _ = try await store.factor(keyID: factor.keyID.rawValue + "\u{0}") } == .nulInText)
+            var change = FactorChange()
+            change.friendlyName = "phone\u{0}"
+            let renamed = change
+            #expect(
+                await storeError { _ = try await store.updateFactor(factor.sid, renamed, nowMs: World.t0) }
+                    == .nulInText)
+            #expect(try await world.store.factor(keyID: factor.keyID.rawValue)?.friendlyName == "phone")
+            #expect(
+                await storeError {
+                    _ = try await store.createKey(
+                        account: world.account, role: .read, friendlyName: "a\u{0}b", nowMs: World.t0)
+                } == .nulInText)
+        },
         ConformanceCase("a challenge leaves as dispatch c, filled completely, and as an event without its details") {
             world in
             let factor = try await world.factor(token: "tok")

@@ -10,10 +10,11 @@ struct API: Sendable {
     let pressure: OutboxPressure
     let recentReceipts = RecentReceipts()
     let watch: ChallengeWatch
+    let refusals: Refusals
     /// Nil: nobody may post HMS's delivery receipts.
     var hmsCallback: HMSCallbackKeys?
     let metrics: ProducerMetrics
-    let logger: Logger
+    let log: StoreLog
 
     /// - Precondition: the route has the method.
     func handle(_ call: APICall) async throws -> APIReply {
@@ -64,7 +65,11 @@ struct API: Sendable {
         }
     }
 
-    func show(_ call: APICall) -> Representation { Representation(baseURL: call.baseURL) }
+    func show(_ call: APICall) -> Representation {
+        var representation = Representation(baseURL: call.baseURL)
+        if case .backend(let principal) = call.caller { representation.showsPushTokens = principal.role == .full }
+        return representation
+    }
 
     /// The service when it is the account's.
     /// - Throws: 20404, for another account's as for none.

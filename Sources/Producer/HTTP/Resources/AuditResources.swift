@@ -22,7 +22,9 @@ extension Representation {
             ("sid", .string(event.sid.rawValue)), ("account_sid", .string(event.account.rawValue)),
             ("date", .string(Timestamp.rfc3339Seconds(event.atMs))), ("actor", .string(event.actor)),
             ("action", .string(event.action)), ("subject", .string(event.subject)),
-            ("request_id", .optional(event.requestID)),
+            ("request_id", .optional(event.requestID)), ("address", .optional(event.address)),
+            ("count", .integer(Int64(event.count))),
+            ("detail", event.detail.flatMap { try? JSONParser.parse($0) } ?? .null),
         ])
     }
 }

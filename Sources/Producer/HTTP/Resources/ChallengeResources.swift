@@ -260,7 +260,7 @@ extension API {
         do {
             try await store.recordPoll(pending, factor: factor.sid, nowMs: call.nowMs)
         } catch {
-            logger.warning("a poll was not recorded as a receipt", metadata: ["error": "\(error)"])
+            log.warning("a poll was not recorded as a receipt", error)
         }
     }
 }

@@ -36,7 +36,9 @@ extension API {
         // The clock ends a challenge before the sweep does.
         let status = ChallengeLifecycle.status(
             stored: challenge.status, expiresAtMs: challenge.expiresAtMs, nowMs: call.nowMs)
-        if principal.role != .read, status == .pending { secrets.number = try store.number(of: challenge) }
+        if !principal.role.parts.isDisjoint(with: [.full, .send]), status == .pending {
+            secrets.number = try store.number(of: challenge)
+        }
         secrets.evidence = principal.role == .full ? (evidence == true ? .always : .besideOthers) : .never
         return secrets
     }
@@ -104,6 +106,7 @@ extension APIError {
             switch refusal.kind {
             case .creations: "too many challenges were made for the identity"
             case .pending: "too many challenges of the identity are pending"
+            case .numbers: "too many wrong numbers were sent for the identity"
             case .quiet: "the person denied too often, nothing is pushed for a while; the app finds it by polling"
             }
         let instead = refusal.fallbacks.isEmpty ? "" : "; fall back to " + refusal.fallbacks.joined(separator: ", ")
@@ -116,6 +119,8 @@ extension APIError {
             case .numberMissing: "an approval needs Number, as the backend shows it"
             case .numberWrong(let left): "Number is wrong, tries left: \(left)"
             case .numberWrongDenied: "Number was wrong for the third time, the challenge is denied"
+            case .numbersClosed(let untilMs):
+                "too many wrong numbers were sent, no number is taken before \(Timestamp.rfc3339Seconds(untilMs)); a denial is"
             case .sessionMissing: "an approval needs SessionToken, the person must sign in to the app"
             case .sessionWrong:
                 "SessionToken is unknown, over, used, or another person's or device's: sign in again"

@@ -5,6 +5,8 @@ import ChallengeStore
 struct Representation: Sendable {
     /// `scheme://host:port`.
     let baseURL: String
+    /// Whose token pushes go to is for the device itself and for role `full`; others read null.
+    var showsPushTokens = true
 
     private func time(_ epochMs: Int64) -> JSONValue { .string(Timestamp.rfc3339Seconds(epochMs)) }
 
@@ -166,7 +168,8 @@ struct Representation: Sendable {
         var config: [(name: String, value: JSONValue)] = [
             ("sdk_version", .optional(factor.sdkVersion)), ("app_id", .string(factor.appID)),
             ("notification_platform", .string(FactorRules.name(of: factor.platform))),
-            ("notification_token", .optional(factor.pushToken)), ("credential_sid", .string(factor.keyID.rawValue)),
+            ("notification_token", .optional(showsPushTokens ? factor.pushToken : nil)),
+            ("credential_sid", .string(factor.keyID.rawValue)),
         ]
         if let isEnabled = factor.notificationsEnabled { config.append(("notifications_enabled", .boolean(isEnabled))) }
         members += [

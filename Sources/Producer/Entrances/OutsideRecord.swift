@@ -1,0 +1,48 @@
+import ChallengeModel
+import SwiftProtobuf
+
+/// A record of an entrance, which anybody with the right to write there has made: JSON is read as strictly as over HTTP before its
+/// protobuf mapping sees it.
+enum OutsideRecord {
+    /// - Parameter maps: fields, by their names in the `.proto` file, whose members are data and not fields.
+    /// - Throws: ``RecordFormatError``; `json` also for JSON that names a field twice, once as `request_id` and once as `requestId`
+    ///   included.
+    static func read<Message: SwiftProtobuf.Message>(
+        _ value: [UInt8], contentType: String?, maps: Set<String> = []
+    ) throws(RecordFormatError) -> Message {
+        if try ContentType(ofRecord: value, header: contentType) == .json {
+            let parsed: JSONValue
+            do { parsed = try JSONParser.parse(value) } catch {
+                throw RecordFormatError(
+                    reason: "json", "the value is no JSON that is taken: \(error.reason), at byte \(error.offset)")
+            }
+            try refuseDoubles(in: parsed, maps: maps)
+        }
+        return try Message(value: value, contentType: contentType)
+    }
+
+    /// The JSON mapping takes a field by two names, as it is declared and in camel case; the parser knows one.
+    private static func refuseDoubles(in value: JSONValue, maps: Set<String>) throws(RecordFormatError) {
+        switch value {
+        case .array(let values): for value in values { try refuseDoubles(in: value, maps: maps) }
+        case .object(let members):
+            var names: Set<String> = []
+            for (name, value) in members {
+                let field = declared(name)
+                guard names.insert(field).inserted else {
+                    throw RecordFormatError(reason: "json", "\(field.prefix(40)): expected once, it stands twice")
+                }
+                if !maps.contains(field) { try refuseDoubles(in: value, maps: maps) }
+            }
+        default: break
+        }
+    }
+
+    /// `requestId` as `request_id`.
+    private static func declared(_ name: String) -> String {
+        String(
+            decoding: name.utf8.flatMap { byte -> [UInt8] in
+                (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte) ? [UInt8(ascii: "_"), byte | 0x20] : [byte]
+            }, as: UTF8.self)
+    }
+}

@@ -1,0 +1,106 @@
+import ChallengeModel
+import ChallengeStore
+import Logging
+import Metrics
+import ServiceSupport
+import Synchronization
+
+/// What was refused to somebody: counted, logged a line a minute per kind and address, and written to the audit trail once a minute.
+final class Refusals: Sendable {
+    private let store: any ChallengeStore
+    private let tally = Mutex(RefusalTally())
+    private let log: LimitedLog
+    private let storeLog: StoreLog
+    private let nowMs: @Sendable () -> Int64
+
+    init(store: any ChallengeStore, logger: Logger, nowMs: @escaping @Sendable () -> Int64) {
+        self.store = store
+        self.nowMs = nowMs
+        log = LimitedLog(logger, every: .seconds(60))
+        storeLog = StoreLog(logger)
+    }
+
+    /// Looks who is concerned, and keeps a mark when an account is: one that does not exist has no trail.
+    func note(_ action: RefusalMark.Action, _ call: APICall, code: APICode) async {
+        let claim = await claim(call)
+        let actor = claim?.actor ?? "anonymous"
+        log.log(
+            .info, "refused",
+            metadata: [
+                "action": "\(action.rawValue)", "code": "\(code.rawValue)", "address": "\(call.address)",
+                "actor": "\(actor)", "route": "\(call.route.template)", "request-id": "\(call.requestID)",
+            ], cause: "\(action.rawValue) \(call.address)")
+        guard let claim else { return }
+        let mark = RefusalMark(
+            account: claim.account, actor: actor, action: action, subject: call.route.subject ?? actor,
+            address: call.address)
+        tally.withLock { $0.add(mark) }
+    }
+
+    /// Who the caller says it is, and the account of that name; nil: nobody who exists.
+    private func claim(_ call: APICall) async -> (account: AccountSID, actor: String)? {
+        switch call.credentials {
+        case .backend(let login):
+            let actor =
+                switch login {
+                case .account(let sid, _): sid.rawValue
+                case .key(let sid, _): sid.rawValue
+                }
+            return (try? await store.account(of: login)).flatMap { $0 }.map { ($0, actor) }
+        case .device(let text):
+            if let (account, _) = AccessTokenText.split(text) {
+                let login = Login.account(account, authToken: "")
+                return (try? await store.account(of: login)).flatMap { $0 }.map { ($0, "anonymous") }
+            }
+            guard let token = try? DeviceToken(text), let factor = try? await store.factor(keyID: token.keyID) else {
+                return nil
+            }
+            return (factor.account, factor.sid.rawValue)
+        case nil: return nil
+        }
+    }
+
+    /// Until cancelled; what was counted last is written then.
+    func run(every interval: Duration) async {
+        while !Task.isCancelled {
+            try? await Task.sleep(for: interval)
+            await write()
+        }
+    }
+
+    func write() async {
+        let refusals = tally.withLock { $0.take() }
+        guard !refusals.isEmpty else { return }
+        do { try await store.recordRefusals(refusals, nowMs: nowMs()) } catch {
+            storeLog.warning("marks of refusals were not written", error)
+        }
+    }
+}
+
+extension RefusalMark.Action {
+    /// What kind of refusal an error is; nil: one that says nothing of who asks.
+    init?(_ code: APICode, isDevice: Bool) {
+        switch code {
+        case .authentication: self = isDevice ? .token : .login
+        case .accessDenied: self = .role
+        case .accessTokenMalformed, .factorCreationRefused: self = .accessToken
+        case .deviceUnknown, .deviceHeader, .deviceSubject, .deviceClaims, .deviceNotYetValid, .deviceExpired,
+            .deviceLifeTooLong, .deviceSignature, .invalidToken:
+            self = .token
+        case .answerRefused: self = .answer
+        case .factorVerificationFailed: self = .factorProof
+        default: return nil
+        }
+    }
+}
+
+extension Route {
+    /// The SID that a refusal is about, when the path names one of a challenge or factor; else nil.
+    var subject: String? {
+        switch self {
+        case .challenge(_, _, let sid), .challengeReceipts(_, _, let sid): ChallengeSID(sid)?.rawValue
+        case .factor(_, _, let sid): FactorSID(sid)?.rawValue
+        default: nil
+        }
+    }
+}

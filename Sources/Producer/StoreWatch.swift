@@ -1,0 +1,85 @@
+import ChallengeStore
+import CoreMetrics
+import Logging
+import Metrics
+import ServiceSupport
+
+/// Looks every second whether the store can write. While it cannot, the role is not ready, and a line a minute says why.
+struct StoreWatch: Sendable {
+    static let readinessCheck = "store"
+
+    let store: any ChallengeStore
+    let readiness: Readiness
+    let log: LimitedLog
+    let logger: Logger
+    private let gauges: [(cause: StoreFault.Cause, gauge: Gauge)]
+
+    init(store: any ChallengeStore, readiness: Readiness, logger: Logger, metrics: any MetricsFactory) {
+        self.store = store
+        self.readiness = readiness
+        self.logger = logger
+        log = LimitedLog(logger, every: .seconds(60))
+        gauges = StoreFault.Cause.allCases.map { cause in
+            let label = ProducerMetricName.storeFault.rawValue
+            return (cause, Gauge(label: label, dimensions: [("cause", cause.rawValue)], factory: metrics))
+        }
+    }
+
+    /// Until cancelled.
+    func run(every interval: Duration = .seconds(1)) async {
+        while !Task.isCancelled {
+            await look()
+            try? await Task.sleep(for: interval)
+        }
+    }
+
+    func look() async {
+        // Nobody else may ask for a write just now.
+        if store.fault != nil { await store.probe() }
+        let fault = store.fault
+        for (cause, gauge) in gauges { gauge.record(cause == fault?.cause ? 1 : 0) }
+        guard let fault else {
+            if readiness.reasons[Self.readinessCheck] != nil { logger.info("the store can write again") }
+            return readiness.pass(Self.readinessCheck)
+        }
+        readiness.fail(Self.readinessCheck, "the store cannot write: \(fault.advice)")
+        log.error(
+            "the store cannot write; requests that change something answer 503",
+            metadata: [
+                "cause": "\(fault.cause.rawValue)", "error": "\(fault.detail)", "advice": "\(fault.advice)",
+            ], cause: fault.cause.rawValue)
+    }
+}
+
+extension StoreFault {
+    var advice: String {
+        switch cause {
+        case .locked: "another process holds its lock: end that process, or wait for it"
+        case .diskFull: "the disk is full: make room"
+        case .readOnly: "the file or its disk is read-only: give the producer the right to write"
+        case .failing: "\(detail)"
+        }
+    }
+}
+
+/// What is said when the store refuses: a line a minute per message. What ``StoreWatch`` says is not said again.
+struct StoreLog: Sendable {
+    private let logger: Logger
+    private let log: LimitedLog
+
+    init(_ logger: Logger) {
+        self.logger = logger
+        log = LimitedLog(logger, every: .seconds(60))
+    }
+
+    func warning(_ message: StaticString, _ error: any Error) { say(.warning, message, error) }
+    func error(_ message: StaticString, _ error: any Error) { say(.error, message, error) }
+
+    private func say(_ level: Logger.Level, _ message: StaticString, _ error: any Error) {
+        let metadata: Logger.Metadata = ["error": "\(error)"]
+        if case .unavailable = error as? StoreError {
+            return logger.debug("\(message)", metadata: metadata)
+        }
+        log.log(level, "\(message)", metadata: metadata, cause: "\(message)")
+    }
+}
