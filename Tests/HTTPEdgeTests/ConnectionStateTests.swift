@@ -23,7 +23,7 @@ struct ConnectionStateTests {
             ([:], 1, false), (HTTPHeaders([("Host", "a"), ("Host", "b")]), 1, false),
             (HTTPHeaders([("Host", "a"), ("host", "a")]), 1, false),
             (["Host": "a/b"], 1, false), (["Host": "a@b"], 1, false), (["Host": "a b"], 1, false),
-            (["Host": "a,b"], 1, true), ([:], 0, true), (HTTPHeaders([("Host", "a"), ("Host", "b")]), 0, false),
+            (["Host": "a,b"], 1, false), ([:], 0, true), (HTTPHeaders([("Host", "a"), ("Host", "b")]), 0, false),
         ] as [(HTTPHeaders, Int, Bool)])
     func hosts(headers: HTTPHeaders, minor: Int, isFine: Bool) {
         let refusal = ConnectionState.refusal(of: head(headers, version: HTTPVersion(major: 1, minor: minor)))

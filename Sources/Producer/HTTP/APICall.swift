@@ -49,7 +49,7 @@ struct APICall: Sendable {
     /// The parameters: of the query for a GET, of the body for a POST.
     /// - Throws: 20415 for a body of another type, or the first broken parameter.
     func parameters() throws -> ParameterReader {
-        if method == "GET" { return ParameterReader(try Form(query.utf8), isQuery: true) }
+        if method == "GET" { return ParameterReader(try Form(query.utf8), isOfList: route.isList) }
         guard !body.isEmpty else { return ParameterReader(Form()) }
         let bare = contentType?.split(separator: ";").first?.trimmingWhitespace().lowercased()
         guard bare == "application/x-www-form-urlencoded" else {

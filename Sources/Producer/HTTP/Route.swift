@@ -125,6 +125,14 @@ enum Route: Equatable, Sendable {
         (methods.flatMap { $0 == "GET" ? ["GET", "HEAD"] : [$0] } + ["OPTIONS"]).joined(separator: ", ")
     }
 
+    /// A GET answers a page of resources.
+    var isList: Bool {
+        switch self {
+        case .services, .webhooks, .entities, .factors, .challenges, .credentials, .auditEvents: true
+        default: false
+        }
+    }
+
     /// For `OPTIONS *`.
     static let everyMethod = "GET, HEAD, POST, DELETE, OPTIONS"
 

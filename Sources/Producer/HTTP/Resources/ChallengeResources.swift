@@ -109,7 +109,7 @@ extension API {
         }
         if let factor = caller.factor {
             guard filter.factor == nil || filter.factor == factor.sid else {
-                throw APIError(.forbidden, "Access denied: a device reads its own challenges only")
+                throw APIError(.accessDenied, "Access denied: a device reads its own challenges only")
             }
             filter.factor = factor.sid
         }

@@ -3,13 +3,13 @@ import ChallengeModel
 /// Reads the parameters of a request by name, says precisely what is wrong with one, and knows which were not asked for.
 struct ParameterReader {
     private let form: Form
-    private let isQuery: Bool
+    private let isOfList: Bool
     private var asked: Set<String> = []
 
-    /// - Parameter isQuery: of a GET: an empty value stands for none, because it can change nothing.
-    init(_ form: Form, isQuery: Bool = false) {
+    /// - Parameter isOfList: of a GET of a list: an empty filter stands for none.
+    init(_ form: Form, isOfList: Bool = false) {
         self.form = form
-        self.isQuery = isQuery
+        self.isOfList = isOfList
     }
 
     /// Names that nobody asked for, each once, in the order sent: for the header `Beckon-Ignored`.
@@ -47,7 +47,7 @@ struct ParameterReader {
         guard values.count <= 1 else {
             throw RuleViolation(name, "one value, it was sent \(values.count) times")
         }
-        return isQuery && values.first?.isEmpty == true ? nil : values.first
+        return isOfList && values.first?.isEmpty == true ? nil : values.first
     }
 
     /// Nil when it was not sent, or sent empty.
