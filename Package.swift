@@ -36,6 +36,7 @@ extension Target.Dependency {
     static let protobuf = product(name: "SwiftProtobuf", package: "swift-protobuf")
     static let serviceLifecycle = product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
     static let unixSignals = product(name: "UnixSignals", package: "swift-service-lifecycle")
+    static let yams = product(name: "Yams", package: "Yams")
     static let x509 = product(name: "X509", package: "swift-certificates")
     static let asn1 = product(name: "SwiftASN1", package: "swift-asn1")
 }
@@ -73,6 +74,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
         .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
         .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
@@ -114,9 +116,8 @@ let package = Package(
         .target(
             name: "ServiceSupport",
             dependencies: [
-                "ChallengeModel", "HTTPEdge", "KafkaClient", .configuration, .hummingbird, .logging, .metrics,
-                .coreMetrics,
-                .serviceLifecycle, .unixSignals,
+                "ChallengeModel", "HTTPEdge", "KafkaClient", .configuration, .hummingbird, .logging, .metrics, .coreMetrics,
+                .nioCore, .nioPosix, .serviceLifecycle, .unixSignals, .yams,
             ],
             swiftSettings: swiftSettings),
         .target(
@@ -177,7 +178,7 @@ let package = Package(
             swiftSettings: swiftSettings),
         tests(of: "KafkaClient"),
         tests(of: "ChallengeModel", [.crypto, .protobuf]),
-        tests(of: "ChallengeStore", ["ChallengeModel", .crypto, .grdb]),
+        tests(of: "ChallengeStore", ["ChallengeModel", .crypto, .grdb, .grdbSQLite]),
         tests(
             of: "PushGateway",
             [

@@ -23,6 +23,7 @@ public final class ProducerService: ServiceLifecycle.Service {
     private let logger: Logger
     private let factory: any MetricsFactory
     private let clock: @Sendable () -> Int64
+    private let certificates = Mutex<[ServerCertificate]>([])
     private let bound = BoundPort()
     private let deviceBound = BoundPort()
 
@@ -129,6 +130,11 @@ public final class ProducerService: ServiceLifecycle.Service {
         await producer.close(deadline: configuration.flushDeadline)
     }
 
+    /// Reads the TLS certificates again that have changed, without waiting for the next look at their files.
+    public func reloadCertificates() async {
+        for certificate in certificates.withLock({ $0 }) { await certificate.look(logger: logger) }
+    }
+
     /// One address or two, and what follows their certificates.
     private func listeners(_ api: API, metrics: ProducerMetrics) throws -> [any ServiceLifecycle.Service] {
         var services: [any ServiceLifecycle.Service] = []
@@ -154,6 +160,7 @@ public final class ProducerService: ServiceLifecycle.Service {
                 api: api, limits: configuration.http, view: view, cors: CORS(origins: configuration.corsOrigins),
                 isForDevices: isForDevices, clock: clock, metrics: metrics, logger: logger)
             if let certificate {
+                certificates.withLock { $0.append(certificate) }
                 services.append(
                     StoppableWork { [configuration, logger] in
                         await certificate.follow(every: configuration.certificateInterval, logger: logger)
@@ -172,7 +179,9 @@ public final class ProducerService: ServiceLifecycle.Service {
                     responder: responder,
                     listener: HTTPListener(
                         name: isForDevices ? "device API" : "HTTP API",
-                        flag: (isForDevices ? Settings.deviceAPIPort.description : Settings.apiPort.description).flag,
+                        hostFlag: (isForDevices ? Settings.deviceAPIHost : Settings.apiHost).description.flag,
+                        portFlag: (isForDevices ? Settings.deviceAPIPort.description : Settings.apiPort.description)
+                            .flag,
                         host: host, port: port,
                         certificate: certificate),
                     limits: configuration.http, book: book, logger: logger, onBound: onBound))

@@ -3,17 +3,23 @@ public import Logging
 public import ServiceLifecycle
 import UnixSignals
 
-/// Runs the services of one process until SIGTERM or SIGINT, then ends them in reverse order.
+/// Runs the services of one process until SIGTERM or SIGINT, then ends them in reverse order. SIGHUP ends nothing: it reloads.
 public enum RoleProcess {
     /// - Parameters:
     ///   - services: what others need comes first.
     ///   - shutdownTimeout: after it the process is ended all the same.
+    ///   - reload: called at each SIGHUP.
     /// - Throws: the first service's error; nothing when it was asked to stop.
-    public static func run(_ services: [any Service], shutdownTimeout: Duration, logger: Logger) async throws {
+    public static func run(
+        _ services: [any Service], shutdownTimeout: Duration, logger: Logger,
+        reload: @escaping @Sendable () async -> Void = {}
+    ) async throws {
         var quiet = logger
         quiet.logLevel = max(logger.logLevel, .notice)
         var configuration = ServiceGroupConfiguration(
-            services: services.map { ServiceGroupConfiguration.ServiceConfiguration(service: $0) },
+            services: ([HangUpService(reload: reload, logger: logger)] + services).map {
+                ServiceGroupConfiguration.ServiceConfiguration(service: $0)
+            },
             gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet)
         configuration.maximumGracefulShutdownDuration = shutdownTimeout
         configuration.maximumCancellationDuration = .seconds(5)
@@ -29,6 +35,19 @@ public enum RoleProcess {
         }
         guard rename(temporary, path) == 0 else {
             throw StartError("ready file \(path) cannot be put in place: \(String(cString: strerror(errno)))")
+        }
+    }
+}
+
+/// SIGHUP asks a daemon to read its files again; without this it would end the process, with nothing drained.
+private struct HangUpService: Service {
+    let reload: @Sendable () async -> Void
+    let logger: Logger
+
+    func run() async throws {
+        for await _ in await UnixSignalsSequence(trapping: .sighup).cancelOnGracefulShutdown() {
+            logger.notice("SIGHUP: TLS certificates are read again; other settings need a restart")
+            await reload()
         }
     }
 }

@@ -7,7 +7,7 @@ import NIOHTTP1
 import ServiceSupport
 import Testing
 
-@Suite("The admin port", .timeLimit(.minutes(1)))
+@Suite("The admin port", .timeLimit(.minutes(5)))
 struct AdminServerTests {
     let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
@@ -19,7 +19,7 @@ struct AdminServerTests {
         let server = AdminServer(host: "127.0.0.1", port: 0, readiness: readiness, metrics: metrics, logger: logger)
         try await withThrowingTaskGroup(of: Void.self) { group async throws in
             group.addTask { try await server.run() }
-            let base = "http://127.0.0.1:\(await server.boundPort())"
+            let base = "http://127.0.0.1:\(try await server.boundPort())"
             #expect(try await get(base + "/livez") == "200 ok\n")
             #expect(try await get(base + "/readyz") == "503 kafka: starting\nstore: starting\n")
             readiness.pass("store")
@@ -39,7 +39,8 @@ struct AdminServerTests {
         try await withThrowingTaskGroup(of: Void.self) { group async throws in
             group.addTask { try await first.run() }
             let second = AdminServer(
-                host: "127.0.0.1", port: await first.boundPort(), readiness: Readiness(), metrics: PrometheusRegistry(),
+                host: "127.0.0.1", port: try await first.boundPort(), readiness: Readiness(),
+                metrics: PrometheusRegistry(),
                 logger: logger)
             let error = await #expect(throws: StartError.self) { try await second.run() }
             #expect(error?.description.contains("--admin-port") == true)

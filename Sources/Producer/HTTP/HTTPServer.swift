@@ -12,8 +12,9 @@ import ServiceSupport
 struct HTTPListener: Sendable {
     /// For people.
     var name: String
-    /// What sets the port.
-    var flag: String
+    /// What sets host and port.
+    var hostFlag: String
+    var portFlag: String
     var host: String
     var port: Int
     /// Nil: plain HTTP.
@@ -84,7 +85,8 @@ private struct Listening: ServiceLifecycle.Service {
             try await application.run()
         } catch let error as IOError {
             throw StartError(
-                opening: listener.name, host: listener.host, port: listener.port, error, flag: listener.flag)
+                opening: listener.name, host: listener.host, port: listener.port, error, hostFlag: listener.hostFlag,
+                portFlag: listener.portFlag)
         }
     }
 }

@@ -34,15 +34,20 @@ final class ServerCertificate: Sendable {
     func follow(every interval: Duration, logger: Logger) async {
         while !Task.isCancelled {
             try? await Task.sleep(for: interval)
-            do {
-                if try await reloaded() {
-                    logger.info("the certificate was read again", metadata: ["file": "\(files.certificateChain)"])
-                }
-            } catch {
-                logger.warning(
-                    "the certificate cannot be read again: the former one stays in use",
-                    metadata: ["file": "\(files.certificateChain)", "error": "\(error)"])
+            await look(logger: logger)
+        }
+    }
+
+    /// Reads the files again if they have changed, and says so.
+    func look(logger: Logger) async {
+        do {
+            if try await reloaded() {
+                logger.info("the certificate was read again", metadata: ["file": "\(files.certificateChain)"])
             }
+        } catch {
+            logger.warning(
+                "the certificate cannot be read again: the former one stays in use",
+                metadata: ["file": "\(files.certificateChain)", "error": "\(error)"])
         }
     }
 

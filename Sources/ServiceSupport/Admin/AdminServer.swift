@@ -38,8 +38,8 @@ public final class AdminServer: Service {
     /// Adds a page; before ``run()``.
     public func serve(_ page: AdminPage) { pages.withLock { $0.append(page) } }
 
-    /// Waits until the port is open.
-    public func boundPort() async -> Int { await bound.wait() }
+    /// Waits until the port is open. - Throws: `CancellationError` when it cannot be opened, or when the waiting task is cancelled.
+    public func boundPort() async throws -> Int { try await bound.wait() }
 
     public func run() async throws {
         // Monitors ask by HEAD.
@@ -82,8 +82,10 @@ public final class AdminServer: Service {
         do {
             try await application.run()
         } catch {
+            bound.fail()
             throw StartError(
-                opening: "admin port", host: host, port: port, error, flag: Settings.adminPort.description.flag)
+                opening: "admin port", host: host, port: port, error, hostFlag: Settings.adminHost.description.flag,
+                portFlag: Settings.adminPort.description.flag)
         }
     }
 }
@@ -92,41 +94,53 @@ public final class AdminServer: Service {
 public struct StartError: Error, CustomStringConvertible, Sendable {
     public let description: String
     public init(_ description: String) { self.description = description }
-
-    /// A port that cannot be opened.
-    /// - Parameter flag: what sets another one.
-    public init(opening what: String, host: String, port: Int, _ error: any Error, flag: String) {
-        self.init("\(what) \(host):\(port) cannot be opened (\(error)): is another process using it? Set \(flag)")
-    }
 }
 
 /// A port that is known once a server has opened it.
 public final class BoundPort: Sendable {
     private struct State {
-        var port: Int?
-        var waiters: [CheckedContinuation<Int, Never>] = []
+        var result: Result<Int, CancellationError>?
+        /// Bounded by who waits: the role's start and its tests.
+        var waiters: [Int: CheckedContinuation<Int, any Error>] = [:]
+        var next = 0
     }
 
     private let state = Mutex(State())
 
     public init() {}
 
-    public func set(_ port: Int) {
+    public func set(_ port: Int) { settle(.success(port)) }
+
+    /// There will be none: whoever waits is told so.
+    public func fail() { settle(.failure(CancellationError())) }
+
+    private func settle(_ result: Result<Int, CancellationError>) {
         let waiters = state.withLock { state in
-            state.port = port
-            defer { state.waiters = [] }
+            state.result = result
+            defer { state.waiters = [:] }
             return state.waiters
         }
-        for waiter in waiters { waiter.resume(returning: port) }
+        for waiter in waiters.values { waiter.resume(with: result) }
     }
 
-    public func wait() async -> Int {
-        await withCheckedContinuation { continuation in
-            let port = state.withLock { state -> Int? in
-                if state.port == nil { state.waiters.append(continuation) }
-                return state.port
+    /// - Throws: `CancellationError` after ``fail()``, or when the waiting task is cancelled.
+    public func wait() async throws -> Int {
+        let number = state.withLock { state in
+            state.next += 1
+            return state.next
+        }
+        return try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { continuation in
+                let result = state.withLock { state -> Result<Int, CancellationError>? in
+                    if let result = state.result { return result }
+                    if Task.isCancelled { return .failure(CancellationError()) }
+                    state.waiters[number] = continuation
+                    return nil
+                }
+                if let result { continuation.resume(with: result) }
             }
-            if let port { continuation.resume(returning: port) }
+        } onCancel: {
+            state.withLock { $0.waiters.removeValue(forKey: number) }?.resume(throwing: CancellationError())
         }
     }
 }

@@ -1,6 +1,5 @@
 import Configuration
 public import Foundation
-import SystemPackage
 
 /// What is wrong with the configuration: the key, where its value came from, and what would be right.
 public struct SettingsError: Error, Equatable, Sendable, CustomStringConvertible {
@@ -22,23 +21,15 @@ public struct Settings: Sendable {
     /// - Parameters:
     ///   - role: whose keys are allowed as flags.
     ///   - arguments: what stands behind the subcommand: `--key value` or `--key=value`.
-    /// - Throws: ``SettingsError`` for an unknown flag, a secret given as a flag, or a file that cannot be read.
+    /// - Throws: ``SettingsError`` for a flag, variable or key that is no setting, a secret given as a flag, a list in the place of a
+    ///   value, or a file that cannot be read.
     public init(
         role: Role, arguments: [String], environment: [String: String] = ProcessInfo.processInfo.environment
     ) async throws(SettingsError) {
         let flags = try Self.flags(arguments, role: role)
+        try SettingNames.checkEnvironment(environment)
         var sources = [
-            Source(
-                name: { $0.flag },
-                reader: ConfigReader(
-                    provider: InMemoryProvider(
-                        values: Dictionary(
-                            uniqueKeysWithValues: flags.map { key, text in
-                                (
-                                    AbsoluteConfigKey(key.split(separator: ".").map(String.init)),
-                                    ConfigValue(.string(text), isSecret: false)
-                                )
-                            })))),
+            Source(name: { $0.flag }, reader: Self.reader(flags)),
             Source(
                 name: { "environment variable " + $0.environmentName },
                 reader: ConfigReader(
@@ -46,14 +37,22 @@ public struct Settings: Sendable {
                         .prefixKeys(with: "beckon"))),
         ]
         if let file = flags["config"] ?? environment["BECKON_CONFIG"] {
-            do {
-                let provider = try await FileProvider<YAMLSnapshot>(filePath: FilePath(file))
-                sources.append(Source(name: { "\(file), key " + $0.key }, reader: ConfigReader(provider: provider)))
-            } catch {
-                throw SettingsError("configuration file \(file): \(error); expected a readable YAML mapping")
-            }
+            sources.append(
+                Source(name: { "\(file), key " + $0.key }, reader: Self.reader(try SettingNames.file(file))))
         }
         self.sources = sources
+    }
+
+    private static func reader(_ values: [String: String]) -> ConfigReader {
+        ConfigReader(
+            provider: InMemoryProvider(
+                values: Dictionary(
+                    uniqueKeysWithValues: values.map { key, text in
+                        (
+                            AbsoluteConfigKey(key.split(separator: ".").map(String.init)),
+                            ConfigValue(.string(text), isSecret: false)
+                        )
+                    })))
     }
 
     /// The value, or its default.
@@ -106,10 +105,12 @@ public struct Settings: Sendable {
             }
             let parts = argument.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
             guard let about = known.first(where: { $0.flag == parts[0] }) else {
-                let near = known.min { distance($0.flag, parts[0]) < distance($1.flag, parts[0]) }
+                let near = SettingNames.nearest(parts[0], known.map(\.flag))
                 throw SettingsError(
-                    "unknown flag \(parts[0]); did you mean \(near?.flag ?? "--help")? See beckon \(role.rawValue) --help"
-                )
+                    "unknown flag \(parts[0]); did you mean \(near)? See beckon \(role.rawValue) --help")
+            }
+            guard found[about.key] == nil else {
+                throw SettingsError("\(about.flag) is given twice; expected one value: \(form(about))")
             }
             guard !about.isSecret else {
                 throw SettingsError(
@@ -128,12 +129,6 @@ public struct Settings: Sendable {
             }
         }
         return found
-    }
-
-    /// Letters that differ, roughly: enough to find the flag that was meant.
-    private static func distance(_ a: some StringProtocol, _ b: some StringProtocol) -> Int {
-        let prefix = zip(a, b).prefix { $0 == $1 }.count
-        return Set(a).symmetricDifference(b).count + abs(a.count - b.count) - prefix
     }
 
     /// The help text of a role: its keys with their defaults.

@@ -79,6 +79,9 @@ struct DevCluster: Sendable {
     /// - Parameters:
     ///   - apiPort, adminPort: 0: any free one.
     init(apiPort: Int, adminPort: Int, logger: Logger) async throws {
+        for (name, port, flag) in [("admin port", adminPort, "--admin-port"), ("HTTP API", apiPort, "--api-port")] {
+            try await ListenAddress(name, host: "127.0.0.1", port: port, hostFlag: flag, portFlag: flag).check()
+        }
         self.logger = logger
         folder = FileManager.default.temporaryDirectory.appending(
             path: "beckon-\(UUID().uuidString.prefix(8).lowercased())")
@@ -155,7 +158,7 @@ struct DevCluster: Sendable {
     func addresses(serviceSID: String, identity: String) async throws -> Addresses {
         let simulators = try await providers.addresses()
         return Addresses(
-            api: try await apiURL(), console: nil, metrics: "http://127.0.0.1:\(await admin.boundPort())/metrics",
+            api: try await apiURL(), console: nil, metrics: "http://127.0.0.1:\(try await admin.boundPort())/metrics",
             kafka: kafka.bootstrapServers, accountSID: account.sid.rawValue, authToken: account.authToken,
             serviceSID: serviceSID, identity: identity,
             simulators: .init(
@@ -174,7 +177,7 @@ struct DevCluster: Sendable {
                     .init(
                         service: BodyService(body: body), successTerminationBehavior: .gracefullyShutdownGroup,
                         failureTerminationBehavior: .gracefullyShutdownGroup)
-                ], gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet)
+                ], gracefulShutdownSignals: [.sigterm, .sigint, .sighup], logger: quiet)
         configuration.maximumGracefulShutdownDuration = .seconds(20)
         let result: Result<Void, any Error>
         do {

@@ -37,6 +37,8 @@ struct ProducerCommand: AsyncParsableCommand {
                 addresses["device_api"] = "\(device.tls == nil ? "http" : "https")://\(device.host):\(port)"
             }
             return addresses
+        } reload: {
+            await service.reloadCertificates()
         }
     }
 }

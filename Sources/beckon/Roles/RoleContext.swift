@@ -20,6 +20,8 @@ struct RoleContext: Sendable {
             print("USAGE: beckon \(role.rawValue) [--key value …]\n\n\(Settings.help(for: role))")
             throw ExitCode.success
         }
+        // Until the service that takes it runs, too.
+        signal(SIGHUP, SIG_IGN)
         self.role = role
         settings = try await Settings(role: role, arguments: arguments)
         logger = Self.logger(role.rawValue, level: try settings(Settings.logLevel))
@@ -35,6 +37,37 @@ struct RoleContext: Sendable {
             host: try settings(Settings.adminHost), port: try settings(Settings.adminPort), readiness: readiness,
             metrics: metrics, logger: logger,
             token: role == .ackTracker ? try settings.optional(Settings.adminToken) : nil)
+        for address in try Self.addresses(role, settings) { try await address.check() }
+    }
+
+    /// Where the role listens.
+    private static func addresses(_ role: Role, _ settings: Settings) throws(SettingsError) -> [ListenAddress] {
+        var addresses: [ListenAddress] = []
+        func add(_ name: String, _ host: Setting<String>, _ port: Setting<Int>) throws(SettingsError) {
+            addresses.append(
+                ListenAddress(
+                    name, host: try settings(host), port: try settings(port), hostFlag: host.description.flag,
+                    portFlag: port.description.flag))
+        }
+        try add("admin port", Settings.adminHost, Settings.adminPort)
+        switch role {
+        case .producer:
+            try add("HTTP API", Settings.apiHost, Settings.apiPort)
+            if let port = try settings.optional(Settings.deviceAPIPort) {
+                addresses.append(
+                    ListenAddress(
+                        "HTTP API for devices", host: try settings(Settings.deviceAPIHost), port: port,
+                        hostFlag: Settings.deviceAPIHost.description.flag,
+                        portFlag: Settings.deviceAPIPort.description.flag))
+            }
+        case .simulator:
+            for (name, port) in [
+                ("APNs look-alike", Settings.simulatorAPNsPort), ("FCM look-alike", Settings.simulatorFCMPort),
+                ("HMS look-alike", Settings.simulatorHMSPort), ("simulator's control", Settings.simulatorControlPort),
+            ] { try add(name, Settings.simulatorHost, port) }
+        case .dispatcher, .ackTracker, .broker, .phone: break
+        }
+        return addresses
     }
 
     static func logger(_ label: String, level: Logger.Level) -> Logger {
@@ -47,14 +80,16 @@ struct RoleContext: Sendable {
     /// - Parameters:
     ///   - kafka: what the role's clients are made of; nil: it has none.
     ///   - addresses: what the ready file says beside `admin`; asked once the role is ready.
+    ///   - reload: called at each SIGHUP.
     func run(
         _ services: [any Service], kafka: KafkaConfiguration? = nil,
-        addresses: @escaping @Sendable () async -> [String: String] = { [:] }
+        addresses: @escaping @Sendable () async throws -> [String: String] = { [:] },
+        reload: @escaping @Sendable () async -> Void = {}
     ) async throws {
         let path = try settings.optional(Settings.readyFile)
         let started = StartedService {
-            let port = await admin.boundPort()
-            var content = await addresses()
+            let port = try await admin.boundPort()
+            var content = try await addresses()
             content["admin"] = "http://\(try settings(Settings.adminHost)):\(port)"
             var isWaiting = false
             while !readiness.isReady {
@@ -73,7 +108,7 @@ struct RoleContext: Sendable {
         }
         try await RoleProcess.run(
             [admin] + (kafka.map { [KafkaReadiness($0.diagnosis, readiness: readiness)] } ?? []) + services + [started],
-            shutdownTimeout: try settings(Settings.shutdownTimeout), logger: logger)
+            shutdownTimeout: try settings(Settings.shutdownTimeout), logger: logger, reload: reload)
         logger.info("stopped")
     }
 }

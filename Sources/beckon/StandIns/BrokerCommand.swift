@@ -20,7 +20,7 @@ struct BrokerCommand: AsyncParsableCommand {
             topics: names.standIn(partitions: try context.settings(Settings.brokerPartitions)), logger: context.logger)
         let control = BrokerControl(broker: broker, logger: context.logger)
         try await context.run([BrokerService(broker: broker), control]) {
-            ["kafka": broker.bootstrapServers, "control": "http://127.0.0.1:\(await control.boundPort())"]
+            ["kafka": broker.bootstrapServers, "control": "http://127.0.0.1:\(try await control.boundPort())"]
         }
     }
 }

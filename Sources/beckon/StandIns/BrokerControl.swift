@@ -21,7 +21,7 @@ struct BrokerControl: Service {
         self.logger = logger
     }
 
-    func boundPort() async -> Int { await bound.wait() }
+    func boundPort() async throws -> Int { try await bound.wait() }
 
     func run() async throws {
         let router = Router()

@@ -1,0 +1,99 @@
+import Foundation
+import Yams
+
+/// The names that settings go by. A name that is none of them is refused with the nearest that is one: what nobody reads would
+/// otherwise leave a default in force without a word.
+enum SettingNames {
+    /// - Throws: ``SettingsError`` for the variables `BECKON_…` that are no setting of any role.
+    ///
+    /// What an orchestrator adds for a service called `beckon…` is passed over: Kubernetes and Docker links put
+    /// `BECKON_SERVICE_HOST`, `BECKON_SERVICE_PORT` and `BECKON_PORT_8080_TCP…` into every container of a namespace.
+    static func checkEnvironment(_ environment: [String: String]) throws(SettingsError) {
+        let known = Settings.all.map(\.environmentName)
+        let unknown = environment.keys.filter {
+            $0.hasPrefix("BECKON_") && !known.contains($0) && !isLink($0, environment[$0] ?? "")
+        }
+        guard !unknown.isEmpty else { return }
+        let told = unknown.sorted().map {
+            "environment variable \($0) is no setting; did you mean \(nearest($0, known))?"
+        }
+        throw SettingsError(told.joined(separator: "; ") + " All are in docs/configuration.md")
+    }
+
+    private static func isLink(_ name: String, _ value: String) -> Bool {
+        if name.contains(#/_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)$|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?$/#) {
+            return true
+        }
+        return name.hasSuffix("_PORT") && value.contains("://")
+    }
+
+    /// The scalars of a YAML file by key.
+    /// - Throws: ``SettingsError`` when it cannot be read or is no mapping, for keys that are no setting, and for a list or a
+    ///   mapping in the place of a value. No value is shown: it may be a secret.
+    static func file(_ path: String) throws(SettingsError) -> [String: String] {
+        let root: Node?
+        do {
+            root = try Yams.compose(yaml: try String(contentsOf: URL(filePath: path), encoding: .utf8))
+        } catch {
+            let said = "\(error)".split(separator: "\n").first.map(String.init) ?? ""
+            throw SettingsError("configuration file \(path): \(said); expected a readable YAML mapping")
+        }
+        var found: [String: String] = [:]
+        var wrong: [String] = []
+        switch root {
+        case .mapping(let mapping): read(mapping, under: "", &found, &wrong)
+        case nil: break
+        default: wrong.append("expected a mapping, key: value")
+        }
+        guard wrong.isEmpty else {
+            throw SettingsError("configuration file \(path): " + wrong.joined(separator: "; "))
+        }
+        return found
+    }
+
+    private static func read(
+        _ mapping: Node.Mapping, under prefix: String, _ found: inout [String: String], _ wrong: inout [String]
+    ) {
+        let known = Settings.all.map(\.key)
+        for (name, value) in mapping {
+            let key = prefix + (name.scalar?.string ?? "?")
+            let about = Settings.all.first { $0.key == key }
+            let isGroup = known.contains { $0.hasPrefix(key + ".") }
+            switch (value, about) {
+            case (.scalar(let scalar), .some): found[key] = scalar.string
+            case (.scalar(let scalar), nil) where isGroup && scalar.string.isEmpty: break
+            case (.mapping(let inner), nil) where isGroup: read(inner, under: key + ".", &found, &wrong)
+            case (.sequence, .some(let about)):
+                wrong.append("key \(key) is a list; expected one text: \(about.type)")
+            case (.mapping, .some(let about)):
+                wrong.append("key \(key) is a mapping; expected one text: \(about.type)")
+            case (_, nil) where isGroup:
+                wrong.append("key \(key) has a value of its own; expected keys below it, \(nearest(key, known))")
+            default:
+                wrong.append("key \(key) is no setting; did you mean \(nearest(key, known))?")
+            }
+        }
+    }
+
+    /// The known name with the fewest letters to change; of equals the first.
+    static func nearest(_ name: some StringProtocol, _ known: [String]) -> String {
+        let lowered = name.lowercased()
+        return known.min { distance($0.lowercased(), lowered) < distance($1.lowercased(), lowered) } ?? ""
+    }
+
+    /// Levenshtein's: letters to insert, delete or replace.
+    private static func distance(_ a: String, _ b: String) -> Int {
+        let (a, b) = (Array(a.utf8), Array(b.utf8.prefix(200)))
+        var row = Array(0...b.count)
+        for (i, letter) in a.enumerated() {
+            var diagonal = row[0]
+            row[0] = i + 1
+            for (j, other) in b.enumerated() {
+                let above = row[j + 1]
+                row[j + 1] = letter == other ? diagonal : min(diagonal, row[j], above) + 1
+                diagonal = above
+            }
+        }
+        return row[b.count]
+    }
+}
