@@ -5,7 +5,7 @@ import Testing
 
 @testable import AckTracker
 
-@Suite("Fold: 100,000 orders", .timeLimit(.minutes(3)))
+@Suite("Fold: 100,000 orders", .timeLimit(.minutes(10)))
 struct FoldOrderTests {
     /// All that is held of a challenge, in a form that does not depend on the order in which devices and texts became known.
     struct Canon: Hashable {

@@ -8,7 +8,7 @@ import ServiceSupport
 import TestSupport
 import Testing
 
-@Suite("The tracker and faults", .timeLimit(.minutes(2)))
+@Suite("The tracker and faults", .timeLimit(.minutes(5)))
 struct TrackerFaultTests {
     /// Protocol numbers of requests.
     enum APIKey {
@@ -19,7 +19,7 @@ struct TrackerFaultTests {
     /// TOPIC_AUTHORIZATION_FAILED: not tried again by librdkafka itself.
     static let refused: Int16 = 29
 
-    @Test("while commits are refused nothing is pushed; when they are taken again it is, once")
+    @Test("while commits are refused nothing is pushed; when they are taken again it is, once", .standIn())
     func fence() async throws {
         try await TrackerRig.with(partitions: 1) { rig in
             try await rig.tracking { readiness in
@@ -38,7 +38,7 @@ struct TrackerFaultTests {
         }
     }
 
-    @Test("while the ends of the topics are not known nothing is pushed")
+    @Test("while the ends of the topics are not known nothing is pushed", .standIn())
     func ends() async throws {
         try await TrackerRig.with(partitions: 1) { rig in
             try await rig.tracking { readiness in
@@ -61,7 +61,7 @@ struct TrackerFaultTests {
         }
     }
 
-    @Test("a refused write is decided and written again, an event as well")
+    @Test("a refused write is decided and written again, an event as well", .standIn())
     func writes() async throws {
         try await TrackerRig.with(partitions: 1) { rig in
             try await rig.tracking { readiness in
@@ -78,7 +78,8 @@ struct TrackerFaultTests {
     }
 
     @Test(
-        "events that cannot be written end no redelivery; when they can again what was left is told, and nothing is pushed twice"
+        "events that cannot be written end no redelivery; when they can again what was left is told, and nothing is pushed twice",
+        .standIn()
     )
     func silence() async throws {
         try await TrackerRig.with(partitions: 1) { rig in

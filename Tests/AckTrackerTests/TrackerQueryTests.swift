@@ -40,7 +40,7 @@ struct TrackerQueryTests {
         #expect(view.devices.first?.state == "waiting" && view.devices.first?.nextPushAt == view.nextAt)
     }
 
-    @Test("the owner answers; one that does not own the partition says so", .timeLimit(.minutes(1)))
+    @Test("the owner answers; one that does not own the partition says so", .timeLimit(.minutes(5)))
     func owner() async throws {
         try await TrackerRig.with(partitions: 2) { rig in
             let readiness = Readiness()
@@ -90,7 +90,7 @@ struct TrackerQueryTests {
     }
 }
 
-@Suite("Adaptive latency, simulated", .timeLimit(.minutes(2)))
+@Suite("Adaptive latency, simulated", .timeLimit(.minutes(5)))
 struct RedeliverySimulationTests {
     @Test(
         "fast: reached sooner than with 8 s; slow: at most half of the needless second pushes, p95 at most 1.25 times")

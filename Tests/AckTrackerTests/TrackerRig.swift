@@ -8,11 +8,11 @@ import ServiceSupport
 import TestSupport
 import Testing
 
-/// A stand-in broker with the topics of one prefix, everything the neighbours of the tracker write, and what it wrote.
+/// A broker with the topics of one prefix, everything the neighbours of the tracker write, and what it wrote.
 struct TrackerRig: Sendable {
-    let broker: EmbeddedBroker
+    let broker: TestBroker
     let kafka: KafkaConfiguration
-    let topics = TopicNames(prefix: "t\(UUID().uuidString.prefix(8)).")
+    let topics: TopicNames
     let keys = KeyRing.random()
     let signer: RecordSigner
     let producer: KafkaProducer
@@ -28,7 +28,13 @@ struct TrackerRig: Sendable {
     static func with(
         partitions: Int = 3, uneven: Bool = false, _ body: @Sendable (TrackerRig) async throws -> Void
     ) async throws {
-        let rig = try TrackerRig(partitions: partitions, uneven: uneven)
+        let topics = TopicNames(prefix: TestBroker.prefix())
+        var counts: [String: Int] = [:]
+        for topic in Topic.copartitioned { counts[topics[topic]] = partitions }
+        if uneven { counts[topics[.receipts]] = partitions + 1 }
+        counts[topics[.events]] = partitions >= 12 ? partitions : 1
+        counts[topics[.deadLetters]] = 1
+        let rig = try TrackerRig(broker: try await TestBroker(topics: counts), topics: topics, partitions: partitions)
         let tailing = Task { try await rig.tail.run() }
         let result: Result<Void, any Error>
         do { result = .success(try await body(rig)) } catch { result = .failure(error) }
@@ -39,16 +45,12 @@ struct TrackerRig: Sendable {
         try result.get()
     }
 
-    private init(partitions: Int, uneven: Bool) throws {
+    private init(broker: TestBroker, topics: TopicNames, partitions: Int) throws {
         logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         self.partitions = partitions
-        var counts: [String: Int] = [:]
-        for topic in Topic.copartitioned { counts[topics[topic]] = partitions }
-        if uneven { counts[topics[.receipts]] = partitions + 1 }
-        counts[topics[.events]] = partitions >= 12 ? partitions : 1
-        counts[topics[.deadLetters]] = 1
-        broker = try EmbeddedBroker(topics: counts)
-        kafka = KafkaConfiguration(bootstrapServers: broker.bootstrapServers, isEmbedded: true)
+        self.broker = broker
+        self.topics = topics
+        kafka = broker.kafka
         signer = RecordSigner(names: topics, authenticator: RecordAuthenticator(keys: keys))
         producer = try KafkaProducer(configuration: kafka, logger: logger)
         let names = topics
@@ -87,7 +89,7 @@ struct TrackerRig: Sendable {
 
     /// Waits until the tracker is ready.
     func ready(_ readiness: Readiness, sourceLocation: SourceLocation = #_sourceLocation) async throws {
-        let end = ContinuousClock.now + .seconds(40)
+        let end = ContinuousClock.now + .seconds(90)
         while !readiness.isReady, ContinuousClock.now < end { try await Task.sleep(for: .milliseconds(20)) }
         #expect(readiness.reasons.isEmpty, sourceLocation: sourceLocation)
     }
@@ -231,6 +233,17 @@ struct TrackerRig: Sendable {
         }
     }
 
+    /// What the outcome of its creation says; epoch milliseconds.
+    func acceptedAtMs(_ challenge: Challenge) throws -> Int64? {
+        try tail.records(of: topics[.outcomes]).lazy.compactMap { record -> Int64? in
+            let value = try OutcomeRecord(value: record.value, contentType: nil)
+            guard case .push(let outcome) = value.kind, outcome.challengeSid == challenge.sid.rawValue,
+                outcome.dispatchID == "c"
+            else { return nil }
+            return outcome.atMs
+        }.first
+    }
+
     func attempts(of challenge: Challenge) throws -> [String] {
         try attempts().filter { $0.challengeSid == challenge.sid.rawValue }.map(\.dispatchID)
     }
@@ -252,7 +265,7 @@ struct TrackerRig: Sendable {
 
 /// Polls until the condition holds; records an issue at the deadline.
 func eventually(
-    _ what: Comment, within deadline: Duration = .seconds(20), sourceLocation: SourceLocation = #_sourceLocation,
+    _ what: Comment, within deadline: Duration = .seconds(60), sourceLocation: SourceLocation = #_sourceLocation,
     _ condition: () async throws -> Bool
 ) async throws {
     let end = ContinuousClock.now + deadline

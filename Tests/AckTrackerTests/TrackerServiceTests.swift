@@ -22,14 +22,14 @@ struct TrackerServiceTests {
                 silent.maxAttempts = 2
                 try await rig.dispatch(silent)
                 try await rig.outcome(.accepted, silent)
-                let acceptedAt = ContinuousClock.now
                 try await eventually("t1") { try rig.attempts(of: silent) == ["t1"] }
-                let waited = ContinuousClock.now - acceptedAt
-                #expect(waited >= .milliseconds(390) && waited < .milliseconds(1_500), "\(waited)")
                 let record = try #require(
                     rig.tail.records(of: rig.topics[.challenges]).last {
                         String(decoding: $0.key, as: UTF8.self) == silent.sid.rawValue
                     })
+                let acceptedAtMs = try rig.acceptedAtMs(silent)
+                let waitedMs = record.timestampMs - (try #require(acceptedAtMs))
+                #expect(waitedMs >= 390, "\(waitedMs) ms")
                 #expect(rig.signer.isAuthentic(record))
                 #expect(record.headers.text(of: "traceparent")?.hasPrefix("00-0af7651916cd43dd") == true)
                 let push = try #require(rig.attempts().first)
@@ -94,13 +94,13 @@ struct TrackerServiceTests {
     func escalation() async throws {
         try await TrackerRig.with(partitions: 1) { rig in
             var challenge = TrackerRig.Challenge()
-            challenge.lifeMs = 30_000
+            challenge.lifeMs = 120_000
             let dead = challenge
             try await rig.tracking { _ in
                 try await rig.dispatch(dead)
                 try await rig.outcome(.tokenDead, dead, reason: "Unregistered")
                 try await eventually("undelivered") { try rig.events(.challengeUndelivered).count == 1 }
-                #expect(Timestamp.nowMs() < dead.createdAtMs + 18_000)
+                #expect(Timestamp.nowMs() < dead.createdAtMs + 72_000)
             }
             let failed = try #require(rig.events(.pushFailed).first)
             #expect(failed.data["error_code"] == "52141")
@@ -154,12 +154,12 @@ struct TrackerServiceTests {
             let configuration = rig.configuration {
                 $0.policy.restartSpreadMs = 4_000
             }
-            let life: Int64 = isLong ? 300_000 : 60_000
+            let life: Int64 = isLong ? 300_000 : 180_000
             let challenges = try await rig.tracking(configuration) { readiness in
                 try await rig.ready(readiness)
                 // Their latency passes while nobody looks.
                 let challenges = try await rig.accepted(open) {
-                    $0.latencyMs = isLong ? 45_000 : 6_000
+                    $0.latencyMs = isLong ? 45_000 : 15_000
                     $0.lifeMs = life
                 }
                 try await eventually("all were seen", within: .seconds(60)) {
@@ -170,7 +170,7 @@ struct TrackerServiceTests {
             let stopped = ContinuousClock.now
             #expect(try rig.attempts().isEmpty)
             try await rig.confirm(challenges[..<confirmed])
-            let overdue = (challenges.map(\.createdAtMs).max() ?? 0) + (isLong ? 50_000 : 6_700)
+            let overdue = (challenges.map(\.createdAtMs).max() ?? 0) + (isLong ? 50_000 : 15_700)
             try await eventually("every timer is overdue", within: .seconds(60)) {
                 Timestamp.nowMs() > overdue && (!isLong || ContinuousClock.now - stopped > .seconds(30))
             }
@@ -216,7 +216,7 @@ struct TrackerServiceTests {
             }
             try await rig.tracking(configuration) { second in
                 try await rig.confirm(challenges[..<(confirmed / 2)])
-                try await eventually("the second has its share", within: .seconds(40)) { second.isReady }
+                try await eventually("the second has its share", within: .seconds(60)) { second.isReady }
                 running.cancel()
                 try await rig.confirm(challenges[(confirmed / 2)..<confirmed])
                 try await running.value
@@ -324,19 +324,20 @@ struct TrackerServiceTests {
         }
     }
 
-    @Test("the brokers go and come back: attempts follow, none is written twice, confirmed ones never")
+    @Test("the brokers go and come back: attempts follow, none is written twice, confirmed ones never", .standIn())
     func outage() async throws {
         try await TrackerRig.with(partitions: 2) { rig in
             try await rig.tracking { readiness in
                 try await rig.ready(readiness)
-                let challenges = try await rig.accepted(40) { $0.latencyMs = 2_500 }
+                // The brokers are gone before a busy machine has come that far.
+                let challenges = try await rig.accepted(40) { $0.latencyMs = 10_000 }
                 for challenge in challenges[..<20] { _ = try await rig.producer.send(rig.receipt(challenge)) }
                 try rig.broker.inject(.brokerDown(1))
-                let overdue = (challenges.map(\.createdAtMs).max() ?? 0) + 3_500
+                let overdue = (challenges.map(\.createdAtMs).max() ?? 0) + 11_000
                 try await eventually("overdue") { Timestamp.nowMs() > overdue }
                 #expect(try rig.attempts().isEmpty)
                 try rig.broker.inject(.brokerUp(1))
-                try await eventually("attempts", within: .seconds(40)) { try rig.attempts().count >= 20 }
+                try await eventually("attempts", within: .seconds(60)) { try rig.attempts().count >= 20 }
                 try await rig.ready(readiness)
                 // What comes after is served as before, and nothing more came of the others.
                 let later = try await rig.accepted(1)[0]

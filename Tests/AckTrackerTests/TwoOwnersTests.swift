@@ -180,7 +180,7 @@ struct TwoOwners {
     }
 }
 
-@Suite("Two owners of one partition", .timeLimit(.minutes(3)))
+@Suite("Two owners of one partition", .timeLimit(.minutes(10)))
 struct TwoOwnersTests {
     @Test(
         "in every interleaving: at most one push per attempt, at most so many attempts, none after a receipt was seen")

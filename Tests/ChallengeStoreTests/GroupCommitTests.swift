@@ -12,7 +12,7 @@ final class Tally: Sendable {
     var count: Int { value.load(ordering: .relaxed) }
 }
 
-@Suite("Group commit", .timeLimit(.minutes(1)))
+@Suite("Group commit", .timeLimit(.minutes(5)))
 struct GroupCommitTests {
     struct Refused: Error {}
 

@@ -5,7 +5,7 @@ import Testing
 
 @testable import ChallengeStore
 
-@Suite("Checkpoints of the log", .timeLimit(.minutes(2)))
+@Suite("Checkpoints of the log", .timeLimit(.minutes(5)))
 struct LogCheckpointTests {
     @Test("under steady writes the log starts again at its beginning, and nothing is lost")
     func bounded() async throws {

@@ -5,7 +5,7 @@ import Testing
 
 @testable import ChallengeStore
 
-@Suite("Outbox claims", .timeLimit(.minutes(1)))
+@Suite("Outbox claims", .timeLimit(.minutes(5)))
 struct OutboxClaimsTests {
     private func claim(_ owner: String, _ ids: ClosedRange<Int64>) -> OutboxClaim {
         OutboxClaim(owner: owner, untilMs: 10, ids: ids)

@@ -2,6 +2,7 @@ import ChallengeModel
 import ChallengeStore
 import Foundation
 import Logging
+import TestSupport
 import Testing
 
 let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
@@ -14,7 +15,7 @@ func withTemporaryFolder<Result>(_ body: (URL) async throws -> Result) async thr
     return try await body(folder)
 }
 
-@Suite("SQLite store", .timeLimit(.minutes(2)))
+@Suite("SQLite store", .timeLimit(.minutes(5)))
 struct SQLiteStoreTests {
     @Test("conforms:", arguments: ConformanceCase.all)
     func conformance(promise: ConformanceCase) async throws {
@@ -176,7 +177,7 @@ struct SQLiteStoreTests {
 
     @Test(
         "measure: creations per second from 64 tasks",
-        .enabled(if: ProcessInfo.processInfo.environment["BECKON_MEASURE"] != nil))
+        .enabled(if: Speed.isMeasured, "BECKON_MEASURE is not set"))
     func measure() async throws {
         try await withTemporaryFolder { folder in
             let store = try SQLiteChallengeStore(
@@ -197,7 +198,11 @@ struct SQLiteStoreTests {
                 try await group.waitForAll()
             }
             let seconds = (ContinuousClock.now - start) / .seconds(1)
-            print("creations/s: \(Int(Double(tasks * each) / seconds)), commits: \(store.commits - before)")
+            let commits = store.commits - before
+            Speed.expect(
+                "store-creations",
+                ["creations_per_second": Double(tasks * each) / seconds, "commits": Double(commits)],
+                commits < tasks * each)
             await store.close()
         }
     }

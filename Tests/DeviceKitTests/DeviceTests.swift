@@ -5,7 +5,7 @@ import Testing
 
 @testable import DeviceKit
 
-@Suite("What a device sends", .timeLimit(.minutes(1)))
+@Suite("What a device sends", .timeLimit(.minutes(5)))
 struct DeviceTests {
     private static let base = "/v2/Services/VA11/Entities/user-0001"
 

@@ -5,7 +5,7 @@ import Testing
 
 @testable import DeviceKit
 
-@Suite("What an approval and an action mean to a device", .timeLimit(.minutes(1)))
+@Suite("What an approval and an action mean to a device", .timeLimit(.minutes(5)))
 struct ShownChallengesTests {
     private static func sid(_ number: Int) -> String { "YC03" + String(repeating: "\(number)", count: 30) }
 

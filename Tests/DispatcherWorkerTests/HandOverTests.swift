@@ -9,7 +9,7 @@ import Testing
 
 @testable import DispatcherWorker
 
-@Suite("Stops, crashes, rebalances and a broker that does not answer", .timeLimit(.minutes(2)))
+@Suite("Stops, crashes, rebalances and a broker that does not answer", .timeLimit(.minutes(5)))
 struct HandOverTests {
     @Test("a worker that dies repeats nothing that has an outcome, and loses nothing")
     func crash() async throws {
@@ -107,7 +107,7 @@ struct HandOverTests {
             }
             sender.set { _ in .answer(ScriptedSender.accepted()) }
             sender.release()
-            try await eventually("both serve", within: .seconds(30)) {
+            try await eventually("both serve", within: .seconds(60)) {
                 first.readiness.isReady && second.readiness.isReady
                     && first.service.lanes.withLock { $0.count } == 1
             }
@@ -124,7 +124,7 @@ struct HandOverTests {
         }
     }
 
-    @Test("no push starts while the broker acknowledges no commit; it goes on when the broker does")
+    @Test("no push starts while the broker acknowledges no commit; it goes on when the broker does", .standIn())
     func refusedCommits() async throws {
         try await Rig.with { rig in
             let sender = ScriptedSender()
@@ -150,7 +150,9 @@ struct HandOverTests {
         }
     }
 
-    @Test("with the broker away outcomes are kept and no push starts; when it is back nothing is lost or repeated")
+    @Test(
+        "with the broker away outcomes are kept and no push starts; when it is back nothing is lost or repeated",
+        .standIn())
     func brokerAway() async throws {
         try await Rig.with { rig in
             let sender = ScriptedSender { _ in .hold }
@@ -167,7 +169,7 @@ struct HandOverTests {
             try await eventually("the pushes are held") { rig.counters.count("beckon_dispatcher_holds_total") > 0 }
             #expect(sender.pushes.count == 10)
             try rig.broker.inject(.brokerUp(1))
-            try await eventually("all is recorded", within: .seconds(30)) {
+            try await eventually("all is recorded", within: .seconds(60)) {
                 Set(rig.outcomes.filter { $0.disposition == .accepted }.map(\.unit)).count == 40
             }
             let repeated = sender.counts.filter { $0.value > 1 }
@@ -207,7 +209,7 @@ struct HandOverTests {
                 isOver.set(1)
             }
             let total = written.value
-            try await eventually("nothing is lost", within: .seconds(30)) {
+            try await eventually("nothing is lost", within: .seconds(60)) {
                 Set(rig.outcomes.filter { $0.disposition == .accepted }.map(\.unit)).count == total
             }
             let unknown = Set(rig.outcomes.filter { $0.disposition == .unknown }.map(\.unit))

@@ -8,11 +8,11 @@ import Testing
 
 @testable import DispatcherWorker
 
-@Suite("records that are not what they should be", .serialized, .timeLimit(.minutes(3)))
+@Suite("records that are not what they should be", .serialized, .timeLimit(.minutes(10)))
 struct PoisonTests {
-    static let good = 5000
+    static let good = Speed.isMeasured ? 5000 : 1000
 
-    @Test("each has an outcome or a dead letter that says why, and the lane is as fast as without them")
+    @Test("each has an outcome or a dead letter that says why, and the lane goes on as without them")
     func everyKind() async throws {
         try await Rig.with { rig in
             let gateway = try PushGateway(configuration: PushGatewayConfiguration(), logger: rig.logger)
@@ -34,11 +34,9 @@ struct PoisonTests {
 
             try await expectEach(rig, sender, large)
 
-            // The same records without and with bad ones among them. A busy machine may be unlucky with one of two times; what is
-            // wrong stays wrong.
-            var times: [(alone: Double, among: Double)] = []
-            for round in 1...5 {
-                let first = round * 100_000
+            // The same records without and with bad ones among them.
+            let times = try await Speed.best { round in
+                let first = (round + 1) * 100_000
                 let alone = try await rig.seconds(Self.good) {
                     try await rig.write((0..<Self.good).map { Samples.dispatch(first + $0) })
                 }
@@ -48,12 +46,13 @@ struct PoisonTests {
                     records.append(rig.signed(Samples.dispatch(first + 20_000 + number)))
                 }
                 let among = try await rig.seconds(Self.good + Self.good / 500 * 2) { try await rig.write(records) }
-                times.append((alone, among))
-                if among <= alone * 1.3 + 0.1 { break }
+                return (alone: alone, among: among)
+            } until: {
+                $0.among <= $0.alone * 1.3 + 0.1
             }
-            let last = try #require(times.last)
-            #expect(
-                last.among <= last.alone * 1.3 + 0.1, "\(Self.good) good ones alone, and among bad ones, s: \(times)")
+            Speed.expect(
+                "lane-with-bad-records", ["alone_seconds": times.alone, "among_seconds": times.among],
+                times.among <= times.alone * 1.3 + 0.1)
             await large.close(deadline: .seconds(1))
             try await running.stop()
             await gateway.close(deadline: .seconds(1))
@@ -116,7 +115,7 @@ extension Rig {
         let wanted = tail.records(of: topic).count + outcomes
         let start = ContinuousClock.now
         try await work()
-        try await eventually("the records are dealt with", within: .seconds(50)) {
+        try await eventually("the records are dealt with", within: .seconds(120)) {
             tail.records(of: topic).count >= wanted
         }
         return (ContinuousClock.now - start) / .seconds(1)

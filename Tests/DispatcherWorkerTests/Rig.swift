@@ -85,9 +85,9 @@ extension PushOutcome {
     var unit: String { "\(challengeSid) \(factorSid) \(dispatchID) \(kind)" }
 }
 
-/// A stand-in broker with the topics, a producer that writes what the other roles write, and a view of what came out.
+/// A broker with the topics, a producer that writes what the other roles write, and a view of what came out.
 final class Rig: Sendable {
-    let broker: EmbeddedBroker
+    let broker: TestBroker
     let names: TopicNames
     let kafka: KafkaConfiguration
     let signer: RecordSigner
@@ -98,22 +98,22 @@ final class Rig: Sendable {
     let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
     let counters = CountedMetrics()
 
-    private init(partitions: Int) throws {
-        names = TopicNames(prefix: "t\(UUID().uuidString.prefix(8)).")
+    private init(partitions: Int) async throws {
+        names = TopicNames(prefix: TestBroker.prefix())
         self.partitions = partitions
         var topics: [String: Int] = [:]
         for topic in Topic.copartitioned { topics[names[topic]] = partitions }
         topics[names[.configuration]] = 1
         topics[names[.deadLetters]] = 1
-        broker = try EmbeddedBroker(topics: topics)
-        kafka = KafkaConfiguration(bootstrapServers: broker.bootstrapServers, isEmbedded: true)
+        broker = try await TestBroker(topics: topics)
+        kafka = broker.kafka
         signer = RecordSigner(names: names, authenticator: RecordAuthenticator(keys: Samples.keys))
         producer = try KafkaProducer(configuration: kafka, logger: logger)
         tail = try TopicTail(kafka: kafka, topics: [names[.outcomes], names[.deadLetters]], logger: logger)
     }
 
     static func with(partitions: Int = 1, _ body: @Sendable (Rig) async throws -> Void) async throws {
-        let rig = try Rig(partitions: partitions)
+        let rig = try await Rig(partitions: partitions)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await rig.tail.run() }
             defer { group.cancelAll() }
@@ -221,7 +221,7 @@ final class RunningService: Sendable {
     }
 
     func ready() async throws {
-        try await eventually("the dispatcher is ready", within: .seconds(20)) { self.readiness.isReady }
+        try await eventually("the dispatcher is ready", within: .seconds(60)) { self.readiness.isReady }
     }
 
     /// SIGTERM.
@@ -240,7 +240,7 @@ final class RunningService: Sendable {
 }
 
 func eventually(
-    _ what: String, within bound: Duration = .seconds(15), _ condition: () async throws -> Bool
+    _ what: String, within bound: Duration = .seconds(60), _ condition: () async throws -> Bool
 ) async throws {
     let until = ContinuousClock.now + bound
     while try await !condition() {

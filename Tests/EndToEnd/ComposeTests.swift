@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// The process tests run the roles as compose.yaml does; here is what "as" means.
-@Suite("compose.yaml", .timeLimit(.minutes(1)))
+@Suite("compose.yaml", .timeLimit(.minutes(5)))
 struct ComposeTests {
     private struct Service {
         var command: [String] = []

@@ -9,7 +9,7 @@ import Simulators
 import TestSupport
 import Testing
 
-@Suite("HMS's own delivery receipts, through every role", .serialized, .timeLimit(.minutes(3)))
+@Suite("HMS's own delivery receipts, through every role", .serialized, .timeLimit(.minutes(10)))
 struct HMSDeliveryTests {
     private let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
@@ -67,22 +67,22 @@ struct HMSDeliveryTests {
     }
 
     private func receipt(of challenge: String, _ tail: TopicTail, _ names: TopicNames) async throws -> Receipt {
-        let end = ContinuousClock.now + .seconds(30)
+        let end = ContinuousClock.now + .seconds(90)
         while true {
             let found = try tail.records(of: names[.receipts]).map {
                 try Receipt(value: $0.value, contentType: ContentType.protobuf.rawValue)
             }.first { $0.challengeSid == challenge }
             if let found { return found }
-            guard ContinuousClock.now < end else { throw BeckonProcess.Failure(description: "no receipt in 30 s") }
+            guard ContinuousClock.now < end else { throw BeckonProcess.Failure(description: "no receipt in 90 s") }
             try await Task.sleep(for: .milliseconds(20))
         }
     }
 
     private func until(_ what: String, _ cluster: BeckonCluster, _ condition: () throws -> Bool) async throws {
-        let end = ContinuousClock.now + .seconds(30)
+        let end = ContinuousClock.now + .seconds(90)
         while try !condition() {
             guard ContinuousClock.now < end else {
-                throw BeckonProcess.Failure(description: "not in 30 s: \(what)\n\(cluster.tails)")
+                throw BeckonProcess.Failure(description: "not in 90 s: \(what)\n\(cluster.tails)")
             }
             try await Task.sleep(for: .milliseconds(20))
         }

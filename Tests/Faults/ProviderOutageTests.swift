@@ -5,8 +5,10 @@ import TestSupport
 import Testing
 
 /// A provider out of order for a while, seen from outside: a dispatcher and an ack tracker as processes, the other provider
-/// healthy. `BECKON_OUTAGE_SECONDS` makes it as long as one likes (`scripts/outage`); without it a few seconds.
-@Suite("A provider is out of order", .serialized, .timeLimit(.minutes(8)))
+/// healthy. `BECKON_OUTAGE_SECONDS` makes it as long as one likes (`scripts/outage`), and only then it judges rates and times:
+/// without it there are a few seconds on a machine that others use, and what counts is order and number. The rates are in
+/// `ReturnRowTests` too, by a clock of their own.
+@Suite("A provider is out of order", .serialized, .timeLimit(.minutes(20)))
 struct ProviderOutageTests {
     static let seconds = ProcessInfo.processInfo.environment["BECKON_OUTAGE_SECONDS"].flatMap { Int($0) } ?? 6
     static let isLong = seconds >= 30
@@ -112,18 +114,28 @@ struct ProviderOutageTests {
                 after; \(counters.silenced) requests hung, \(late) were late, \(dropped) outcomes say expired; APNs per second since \
                 \(book.perSecond(.apn, fromMs: phases.mendedMs, toMs: phases.endedMs))
                 """)
-            // 1.5 times; a busy machine has a tail of its own.
-            #expect(meanwhile <= well * 3 / 2 + (Self.isLong ? 10 : 150))
-            #expect(backMs <= (Self.isLong ? 10_000 : 20_000))
+            if Self.isLong {
+                #expect(meanwhile <= well * 3 / 2 + 10)
+                #expect(backMs <= 10_000)
+                // Known by the first pushes' deadline, 10 s; from then on a hanging provider is asked by probes.
+                #expect(counters.silenced <= Self.perSecond * 15)
+            }
+            #expect(back != nil, "APNs is used again")
             #expect(late == 0 && counters.afterExpiry == 0)
             #expect(outcomes.allSatisfy { $0.sentAtMs == 0 || $0.sentAtMs < $0.expiresAtMs })
-            // Known by the first pushes' deadline, 10 s; from then on a hanging provider is asked by probes.
-            #expect(counters.silenced <= Self.perSecond * (min(Self.seconds, 12) + 3))
+            // Nobody was asked twice: what had been accepted before the fault, and what was written after it, did not hang.
+            let before = Set(
+                book.pushes.filter { $0.provider == .apn && $0.fate != .refused && $0.atMs < phases.brokeMs }
+                    .map(\.challengeSID))
+            let exposed = fed.count {
+                $0.value.provider == .apn && $0.value.atMs <= phases.mendedMs && !before.contains($0.key)
+            }
+            #expect(counters.silenced <= exposed, "\(counters.silenced) hung of \(exposed)")
             try await expectWhole(stage)
         }
     }
 
-    @Test("APNs answers 503: never more attempts than pushes, and no rush when it is over")
+    @Test("APNs answers 503: never more attempts than pushes, and all of them come to an end when it is over")
     func unavailable() async throws {
         try await Stage.with { stage in
             let (phases, book) = try await run(stage, lifeMs: Self.longLifeMs, after: Self.isLong ? 150 : 20) {
@@ -139,15 +151,18 @@ struct ProviderOutageTests {
                 503 for \(Self.seconds) s at \(Self.perSecond) pushes/s: attempts per second \(during), since then \(since); accepted \
                 \((back?.atMs ?? .max) - phases.mendedMs) ms after
                 """)
-            // A second of the log is not a second of the feed on a busy machine.
-            #expect((during.max() ?? 0) <= Self.perSecond + Self.perSecond / 2)
-            #expect(during.reduce(0, +) <= Self.perSecond * Self.seconds)
-            // Half as many again until all is made up for.
-            #expect((since.max() ?? .max) <= Self.perSecond * 2, "a rush")
-            let row = since.drop { $0 < Self.perSecond }.prefix(Self.isLong ? 60 : 8)
-            let mean = Double(row.reduce(0, +)) / Double(max(1, row.count)) / Double(Self.perSecond)
-            #expect((1.25...1.7).contains(mean), "\(mean) times the usual")
+            // An attempt each, however long the circuit was closed.
+            let written = stage.challenges.values.count { $0.provider == .apn && $0.atMs <= phases.mendedMs }
+            let before = book.pushes.count { $0.provider == .apn && $0.atMs < phases.brokeMs }
+            #expect(during.reduce(0, +) <= written - before, "more attempts than pushes")
             if Self.isLong {
+                // A second of the log is not a second of the feed.
+                #expect((during.max() ?? 0) <= Self.perSecond + Self.perSecond / 2)
+                // Half as many again until all is made up for.
+                #expect((since.max() ?? .max) <= Self.perSecond * 2, "a rush")
+                let row = since.drop { $0 < Self.perSecond }.prefix(60)
+                let mean = Double(row.reduce(0, +)) / Double(max(1, row.count)) / Double(Self.perSecond)
+                #expect((1.25...1.7).contains(mean), "\(mean) times the usual")
                 #expect(since.dropLast().suffix(10).reduce(0, +) <= Self.perSecond * 11, "still not made up for")
             }
             #expect(back != nil)
@@ -177,7 +192,7 @@ struct ProviderOutageTests {
 
     /// Every challenge has an outcome.
     private func expectWhole(_ stage: Stage) async throws {
-        let end = ContinuousClock.now + .seconds(30)
+        let end = ContinuousClock.now + .seconds(120)
         var missing = stage.challenges.count
         while missing > 0, ContinuousClock.now < end {
             missing = Set(stage.challenges.keys).subtracting(try stage.outcomes().map(\.challengeSid)).count

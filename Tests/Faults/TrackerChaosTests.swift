@@ -104,9 +104,9 @@ struct TrackerChaosTests {
                 next += 1
                 kills += 1
             } else if let frozen = cluster[alive[0]] {
-                // The embedded session is 3 s: meanwhile the group has given its partitions away.
+                // Past its session: meanwhile the group has given its partitions away.
                 Foundation.kill(frozen.identifier, SIGSTOP)
-                try await Task.sleep(for: .seconds(4))
+                try await Task.sleep(for: cluster.kafka.sessionTimeout + .seconds(1))
                 Foundation.kill(frozen.identifier, SIGCONT)
                 freezes += 1
             }

@@ -7,7 +7,7 @@ import Testing
 
 @testable import Producer
 
-@Suite("Who may call what", .timeLimit(.minutes(3)))
+@Suite("Who may call what", .timeLimit(.minutes(10)))
 struct AccessTests {
     enum Visitor: String, CaseIterable {
         case full, send, enrol, read

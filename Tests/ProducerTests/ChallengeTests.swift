@@ -6,7 +6,7 @@ import Testing
 
 @testable import Producer
 
-@Suite("Challenges over HTTP", .timeLimit(.minutes(2)))
+@Suite("Challenges over HTTP", .timeLimit(.minutes(5)))
 struct ChallengeTests {
     @Test("a challenge is created, read, answered and read again; the signed members are byte-faithful")
     func path() async throws {

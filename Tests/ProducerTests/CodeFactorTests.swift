@@ -5,7 +5,7 @@ import Testing
 @testable import Producer
 
 /// Also by twilio-python, in Tests/Conformance; here by a clock that the test moves.
-@Suite("One-time codes over HTTP", .timeLimit(.minutes(2)))
+@Suite("One-time codes over HTTP", .timeLimit(.minutes(5)))
 struct CodeFactorTests {
     @Test("a code enrols, approves once, and its secret is shown once")
     func life() async throws {

@@ -6,7 +6,7 @@ import Testing
 
 @testable import Producer
 
-@Suite("Delivery records", .timeLimit(.minutes(1)))
+@Suite("Delivery records", .timeLimit(.minutes(5)))
 struct DeliveryRecordTests {
     private func records(_ world: OutboxWorld) -> DeliveryRecords {
         DeliveryRecords(

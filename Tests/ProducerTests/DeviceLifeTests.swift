@@ -9,7 +9,7 @@ import Testing
 
 @testable import Producer
 
-@Suite("Devices that come and go, over HTTP", .timeLimit(.minutes(3)))
+@Suite("Devices that come and go, over HTTP", .timeLimit(.minutes(10)))
 struct DeviceLifeTests {
     private func service(_ producer: ProducerHarness, _ settings: [(String, String)] = []) async throws -> String {
         let answer = try await producer.post(

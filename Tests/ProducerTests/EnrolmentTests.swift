@@ -6,7 +6,7 @@ import Testing
 
 @testable import Producer
 
-@Suite("Enrolment over HTTP", .timeLimit(.minutes(2)))
+@Suite("Enrolment over HTTP", .timeLimit(.minutes(5)))
 struct EnrolmentTests {
     @Test("a device enrols with an access token, verifies, changes its token, and goes")
     func path() async throws {

@@ -10,13 +10,14 @@ import Testing
 
 /// Records whose values are like `a1`: those of one letter share something. Keeps what was started, in order.
 private final class Letters: Sendable {
-    private let topic = "t-\(UUID().uuidString)"
+    private let topic: String
     private let kafka: KafkaConfiguration
     private let writer: KafkaProducer
     private let names = Mutex<[String]>([])
 
-    init() throws {
-        kafka = SharedBroker.configuration(try SharedBroker.broker.get())
+    init() async throws {
+        topic = "t-\(UUID().uuidString)"
+        kafka = SharedBroker.configuration(try await SharedBroker.broker(topic: topic))
         writer = try KafkaProducer(configuration: kafka, logger: ProducerHarness.logger)
     }
 
@@ -63,11 +64,11 @@ private final class Letters: Sendable {
     func close() async { await writer.close(deadline: .seconds(1)) }
 }
 
-@Suite("The order of an entrance", .timeLimit(.minutes(3)))
+@Suite("The order of an entrance", .timeLimit(.minutes(10)))
 struct EntranceOrderTests {
     @Test("records that share something are done in the order of their offsets, and wait for no others")
     func order() async throws {
-        let letters = try Letters()
+        let letters = try await Letters()
         let gate = Latch()
         let numbers = Array(0..<10)
         try await letters.write(numbers.flatMap { ["a\($0)", "b\($0)"] } + ["c0", "d0"])
@@ -87,7 +88,7 @@ struct EntranceOrderTests {
 
     @Test("what is given up lets nothing behind it go first: the next member does both in order")
     func givenUp() async throws {
-        let letters = try Letters()
+        let letters = try await Letters()
         try await letters.write(["a0", "a1", "b0"])
         try await letters.withMember { name in
             guard name == "a0" else { return true }
@@ -109,7 +110,7 @@ struct EntranceOrderTests {
 
     @Test("a crowd that waits for one record takes no place from other partitions")
     func crowd() async throws {
-        let letters = try Letters()
+        let letters = try await Letters()
         let gate = Latch()
         try await letters.write((0..<200).map { "a\($0)" }, partition: 1)
         try await letters.withMember { name in

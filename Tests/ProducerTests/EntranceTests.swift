@@ -11,7 +11,7 @@ import Testing
 
 @testable import Producer
 
-@Suite("Kafka entrances", .timeLimit(.minutes(3)))
+@Suite("Kafka entrances", .timeLimit(.minutes(10)))
 struct EntranceTests {
     private func request(_ id: String, _ service: String, _ change: (inout ChallengeRequest) -> Void = { _ in })
         -> ChallengeRequest
@@ -413,7 +413,7 @@ struct EntranceTests {
     @Test("the lag is what is not done, also of what was not taken, and of a partition where nothing was read")
     func lag() async throws {
         let topic = "t-\(UUID().uuidString)"
-        let kafka = SharedBroker.configuration(try SharedBroker.broker.get())
+        let kafka = SharedBroker.configuration(try await SharedBroker.broker(topic: topic))
         let writer = try KafkaProducer(configuration: kafka, logger: ProducerHarness.logger)
         let counts = MetricCounts()
         let mayGo = Latch()
@@ -516,7 +516,7 @@ struct EntranceTests {
     )
     func rebalance() async throws {
         let topic = "t-\(UUID().uuidString)"
-        let kafka = SharedBroker.configuration(try SharedBroker.broker.get())
+        let kafka = SharedBroker.configuration(try await SharedBroker.broker(topic: topic))
         let writer = try KafkaProducer(configuration: kafka, logger: ProducerHarness.logger)
         let metrics = ProducerMetrics(factory: MetricCounts())
         let handled = Mutex<[String: Int]>([:])

@@ -8,7 +8,7 @@ import Testing
 
 @testable import Producer
 
-@Suite("HMS delivery receipts", .timeLimit(.minutes(2)))
+@Suite("HMS delivery receipts", .timeLimit(.minutes(5)))
 struct HMSReceiptTests {
     static let user = "beckon"
     static let key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="

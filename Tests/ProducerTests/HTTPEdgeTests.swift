@@ -5,7 +5,7 @@ import Testing
 
 @testable import Producer
 
-@Suite("The edges of HTTP", .timeLimit(.minutes(2)))
+@Suite("The edges of HTTP", .timeLimit(.minutes(5)))
 struct HTTPEdgeTests {
     @Test("every answer has Date and a request id; errors have the API's body")
     func headers() async throws {

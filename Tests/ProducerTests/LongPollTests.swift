@@ -8,7 +8,7 @@ import Testing
 
 @testable import Producer
 
-@Suite("Long polls", .timeLimit(.minutes(4)))
+@Suite("Long polls", .timeLimit(.minutes(10)))
 struct LongPollTests {
     private struct Scene {
         let producer: ProducerHarness
@@ -111,14 +111,13 @@ struct LongPollTests {
         }
     }
 
-    @Test("who waits is answered within 100 ms of the expiry, also while nobody has written it")
+    @Test("who waits is answered at the expiry and not before, also while nobody has written it")
     func expiry() async throws {
         try await ProducerHarness.run(limits: .none, adjust: { $0.sweepInterval = .seconds(600) }) { producer in
             let scene = try await Scene(producer)
             let service = scene.phone.challengesPath.components(separatedBy: "/Entities")[0]
-            // The machine has other work too: the quickest of several counts.
             var delays: [Duration] = []
-            for _ in 0..<4 {
+            for _ in 0..<(Speed.isMeasured ? 4 : 1) {
                 let expiresAtMs = (producer.clock.nowMs + 1999) / 1000 * 1000
                 let life = Duration.milliseconds(expiresAtMs - producer.clock.nowMs)
                 let created = try await producer.createChallenge(
@@ -138,7 +137,8 @@ struct LongPollTests {
                 #expect(try expired.text("status") == "expired")
             }
             #expect(delays.allSatisfy { $0 > .zero }, "\(delays)")
-            #expect(delays.contains { $0 < .milliseconds(100) }, "\(delays)")
+            let quickest = delays.min()?.inMilliseconds ?? .infinity
+            Speed.expect("long-poll-after-expiry", ["quickest_ms": quickest], quickest < 100)
         }
     }
 
@@ -261,7 +261,7 @@ struct LongPollTests {
         }
     }
 
-    @Test("a thousand wait; each is answered soon after the change, and none is left when clients vanish")
+    @Test("a thousand wait; each is answered after the change, and none is left when clients vanish")
     func thousand() async throws {
         try await ProducerHarness.run { producer in
             let scene = try await Scene(producer)
@@ -290,13 +290,17 @@ struct LongPollTests {
                 let delays = try await withThrowingTaskGroup(of: Duration.self) { group in
                     for _ in 0..<1000 {
                         group.addTask {
-                            let answer = try await scene.get("?Wait=30", tag, client: client)
+                            var answer = try await scene.get("?Wait=30", tag, client: client)
+                            // Where it takes longer than a wait until all of them are there, they ask again.
+                            while answer.status == 304, changed.value == nil {
+                                answer = try await scene.get("?Wait=30", tag, client: client)
+                            }
                             let now = ContinuousClock.now
                             #expect(answer.status == 200)
-                            return changed.value.map { now - $0 } ?? .seconds(99)
+                            return now - (try #require(changed.value, "answered before the change"))
                         }
                     }
-                    try await becomesTrue(within: .seconds(60), "1,000 wait") {
+                    try await becomesTrue(within: .seconds(180), "1,000 wait") {
                         producer.metrics.gauge(.longPolls) >= 1000
                     }
                     let sid = try #require(ChallengeSID(try scene.created.text("sid")))
@@ -311,9 +315,11 @@ struct LongPollTests {
                     "1,000 long polls: median \(delays[500]), p99 \(delays[989]), last \(delays[999]); "
                         + "client and server together grew by \(grown) KB")
                 #expect(delays.count == 1000)
-                // From before the answer. Server and client share this process and its two cores: when the last one has it is
-                // for Benchmarks/long-polls to say.
-                #expect(delays[500] < .milliseconds(1500))
+                // From before the answer. Server and client share this process; Benchmarks/long-polls takes them apart.
+                Speed.expect(
+                    "thousand-long-polls",
+                    ["p50_ms": delays[500].inMilliseconds, "last_ms": delays[999].inMilliseconds],
+                    delays[500] < .milliseconds(1500))
                 #expect(grown < 300_000)
                 try await becomesTrue("nobody waits") { producer.metrics.gauge(.longPolls) == 0 }
             } catch {
@@ -343,7 +349,7 @@ struct LongPollTests {
     @Test("an orderly stop answers those who wait")
     func stop() async throws {
         let answered = Shared(0)
-        let start = ContinuousClock.now
+        let stopping = Shared<ContinuousClock.Instant?>(nil)
         try await ProducerHarness.run { producer in
             let scene = try await Scene(producer)
             let tag = try await scene.tag()
@@ -352,8 +358,10 @@ struct LongPollTests {
             }
             try await becomesTrue("it waits") { producer.metrics.gauge(.longPolls) == 1 }
             _ = waiting
+            stopping.value = .now
         }
-        #expect(ContinuousClock.now - start < .seconds(25), "the stop did not wait for it")
+        let stop = ContinuousClock.now - (try #require(stopping.value))
+        #expect(stop < .seconds(29), "the stop did not wait for the 30 s of its wait")
         try await becomesTrue("answered") { answered.value == 304 }
     }
 }

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Producer
 
-@Suite("The service's defaults", .timeLimit(.minutes(2)))
+@Suite("The service's defaults", .timeLimit(.minutes(5)))
 struct PolicySettingsTests {
     /// Name, a good value, its member in `beckon` and how it reads; two bad values.
     static let settings: [(name: String, value: String, path: [String], reads: JSONValue, bad: [String])] = [

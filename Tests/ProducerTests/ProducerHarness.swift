@@ -15,9 +15,9 @@ import Testing
 
 @testable import Producer
 
-/// The Producer on a real socket, over a real SQLite file and the stand-in broker, with a clock that tests move.
+/// The Producer on a real socket, over a real SQLite file and a broker, with a clock that tests move.
 final class ProducerHarness: Sendable {
-    let broker: EmbeddedBroker
+    let broker: TestBroker
     let kafka: KafkaConfiguration
     let names: TopicNames
     let store: any ChallengeStore
@@ -35,7 +35,7 @@ final class ProducerHarness: Sendable {
     var backend: Authorization { .basic(account.sid.rawValue, account.authToken) }
 
     private init(
-        broker: EmbeddedBroker, kafka: KafkaConfiguration, names: TopicNames, store: any ChallengeStore, keys: KeyRing,
+        broker: TestBroker, kafka: KafkaConfiguration, names: TopicNames, store: any ChallengeStore, keys: KeyRing,
         account: AccountCredentials, readiness: Readiness, metrics: MetricCounts, clock: TestClock, base: String,
         deviceBase: String?,
         storePath: String, storeKeys: StoreKeys
@@ -61,7 +61,7 @@ final class ProducerHarness: Sendable {
     /// - Parameters:
     ///   - entrances: binds the entrance topics to the test's account.
     ///   - limits: `.none` where one identity is asked often.
-    ///   - ownBroker: for tests that break it, or want other partitions than four; else one serves all tests, with a
+    ///   - ownBroker: for tests that break it, or want other partitions than four; else one stand-in serves all tests, with a
     ///     prefix for each. The stand-in takes up to a second to make a topic.
     ///   - entitiesPerSecond: the clock of a test stands still: as many as it likes.
     static func run(
@@ -73,12 +73,8 @@ final class ProducerHarness: Sendable {
         let folder = FileManager.default.temporaryDirectory.appending(path: "beckon-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: folder) }
-        let names = partitions == nil ? TopicNames(prefix: "t-\(UUID().uuidString).") : TopicNames()
-        let broker =
-            try partitions.map { partitions in
-                try EmbeddedBroker(
-                    topics: Dictionary(uniqueKeysWithValues: Topic.allCases.map { (names[$0], partitions[$0] ?? 3) }))
-            } ?? SharedBroker.broker.get()
+        let names = TopicNames(prefix: TestBroker.prefix())
+        let broker = try await SharedBroker.broker(names, own: partitions)
         let kafka = SharedBroker.configuration(broker)
         let clock = TestClock()
         let storePath = folder.appending(path: "store.sqlite").path
@@ -124,11 +120,11 @@ final class ProducerHarness: Sendable {
             }
         } catch {
             await store.close()
-            if partitions != nil { await broker.close() }
+            if partitions != nil || TestBroker.cluster != nil { await broker.close() }
             throw error
         }
         await store.close()
-        if partitions != nil { await broker.close() }
+        if partitions != nil || TestBroker.cluster != nil { await broker.close() }
     }
 
     // MARK: - Requests
@@ -210,16 +206,29 @@ final class ProducerHarness: Sendable {
     }
 }
 
-/// One stand-in broker for the whole test process.
+/// One stand-in broker for the whole test process; on a real cluster topics for each test.
 enum SharedBroker {
-    static let broker = Result { try EmbeddedBroker(topics: [:]) }
+    private static let standIn = Task { try await TestBroker(topics: [:]) }
 
-    /// Topics come into being when they are asked for, with four partitions. A broker goes before its clients have closed:
-    /// librdkafka need not say so.
-    static func configuration(_ broker: EmbeddedBroker) -> KafkaConfiguration {
-        KafkaConfiguration(
-            bootstrapServers: broker.bootstrapServers,
-            properties: ["log_level": "0", "allow.auto.create.topics": "true"], isEmbedded: true)
+    static func broker(_ names: TopicNames, own partitions: [Topic: Int]?) async throws -> TestBroker {
+        if partitions == nil, TestBroker.cluster == nil { return try await standIn.value }
+        let other = partitions == nil ? 4 : 3
+        return try await TestBroker(
+            topics: Dictionary(uniqueKeysWithValues: Topic.allCases.map { (names[$0], partitions?[$0] ?? other) }))
+    }
+
+    /// A topic of four partitions; on the stand-in it comes into being when it is asked for.
+    static func broker(topic: String) async throws -> TestBroker {
+        TestBroker.cluster == nil ? try await standIn.value : try await TestBroker(topics: [topic: 4])
+    }
+
+    /// On the stand-in topics come into being when they are asked for, with four partitions. A broker goes before its clients
+    /// have closed: librdkafka need not say so.
+    static func configuration(_ broker: TestBroker) -> KafkaConfiguration {
+        var kafka = broker.kafka
+        kafka.properties["log_level"] = "0"
+        if kafka.isEmbedded { kafka.properties["allow.auto.create.topics"] = "true" }
+        return kafka
     }
 }
 
@@ -268,7 +277,7 @@ final class TestClock: Sendable {
 
 /// Waits for a condition, with a deadline in place of a sleep.
 func becomesTrue(
-    within deadline: Duration = .seconds(20), _ what: String, _ condition: @Sendable () async throws -> Bool
+    within deadline: Duration = .seconds(60), _ what: String, _ condition: @Sendable () async throws -> Bool
 ) async throws {
     let end = ContinuousClock.now + deadline
     while ContinuousClock.now < end {

@@ -6,7 +6,7 @@ import Testing
 
 @testable import Producer
 
-@Suite("Answers that race", .timeLimit(.minutes(3)))
+@Suite("Answers that race", .timeLimit(.minutes(10)))
 struct RacingTests {
     /// Two devices of one identity.
     private static func scene(_ producer: ProducerHarness) async throws -> (service: ServiceSID, devices: [TestDevice])

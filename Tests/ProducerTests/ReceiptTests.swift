@@ -8,7 +8,7 @@ import Testing
 
 @testable import Producer
 
-@Suite("Receipts and polls", .timeLimit(.minutes(2)))
+@Suite("Receipts and polls", .timeLimit(.minutes(5)))
 struct ReceiptTests {
     /// The receipts that the outbox holds or the topic has, once there are `count`.
     private func receipts(_ count: Int, _ producer: ProducerHarness) async throws -> [Receipt] {
@@ -134,7 +134,7 @@ struct ReceiptTests {
     }
 }
 
-@Suite("Provider credentials", .timeLimit(.minutes(2)))
+@Suite("Provider credentials", .timeLimit(.minutes(5)))
 struct CredentialTests {
     @Test("an APNs key is made, set on a service, shown without its secret, and deleted")
     func apns() async throws {

@@ -9,7 +9,7 @@ import Testing
 
 @testable import Producer
 
-@Suite("Receipt tokens that are worthless", .timeLimit(.minutes(2)))
+@Suite("Receipt tokens that are worthless", .timeLimit(.minutes(5)))
 struct ReceiptTokenTests {
     @Test("of another challenge, factor, dispatch, service, account, time or key: one and the same 401")
     func worthless() async throws {

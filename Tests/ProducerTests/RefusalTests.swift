@@ -6,7 +6,7 @@ import Testing
 
 @testable import Producer
 
-@Suite("What is refused", .timeLimit(.minutes(2)))
+@Suite("What is refused", .timeLimit(.minutes(5)))
 struct RefusalTests {
     @Test("a forged, foreign or altered answer is 403 60324 and the challenge stays pending")
     func forgedAnswers() async throws {

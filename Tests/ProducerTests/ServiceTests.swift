@@ -11,7 +11,7 @@ import Testing
 
 @testable import Producer
 
-@Suite("The service as a whole", .timeLimit(.minutes(2)))
+@Suite("The service as a whole", .timeLimit(.minutes(5)))
 struct ServiceTests {
     @Test("what is created over HTTP reaches Kafka signed, and readiness passes")
     func relay() async throws {
@@ -47,7 +47,7 @@ struct ServiceTests {
         }
     }
 
-    @Test("without Kafka: creations are taken, the reason shows, and all is sent when it is there")
+    @Test("without Kafka: creations are taken, the reason shows, and all is sent when it is there", .standIn())
     func kafkaDown() async throws {
         try await ProducerHarness.run(ownBroker: [:], adjust: { $0.kafkaRetry = .milliseconds(100) }) { producer in
             try producer.broker.inject(.brokerDown(1))

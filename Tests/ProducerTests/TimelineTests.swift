@@ -75,7 +75,7 @@ struct OutcomeWriter: Sendable {
     }
 }
 
-@Suite("Timeline", .timeLimit(.minutes(3)))
+@Suite("Timeline", .timeLimit(.minutes(10)))
 struct TimelineTests {
     private func events(_ answer: HTTPAnswer) throws -> [String] {
         try answer.items("timeline").compactMap { $0["event"]?.stringValue }

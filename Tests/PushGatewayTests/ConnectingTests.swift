@@ -11,13 +11,12 @@ struct ConnectingTests {
     func refused() async throws {
         // A port that was free a moment ago.
         let port = try await ScriptedServer.run { $0.port }
-        try await Rig.run("https://127.0.0.1:\(port)", configure: { $0.deadline = .seconds(50) }) { rig in
-            let start = ContinuousClock.now
+        // What waited for the deadline would wait longer than the test may take.
+        try await Rig.run("https://127.0.0.1:\(port)", configure: { $0.deadline = .seconds(3600) }) { rig in
             let answers = await rig.volley(20, inFlight: 20)
             #expect(Set(answers.values.joined().map(\.disposition)) == [.deferred])
             #expect(Set(answers.values.joined().map(\.reason)).isSubset(of: ["connection", "circuit-open"]))
             #expect(answers.values.joined().allSatisfy { $0.sentAtMs == 0 && $0.status == 0 && $0.retryAtMs > 0 })
-            #expect(ContinuousClock.now - start < .seconds(30), "long before the deadline")
             #expect(rig.gateway.statistics.connectFailures > 0)
         }
     }
@@ -53,13 +52,11 @@ struct ConnectingTests {
         var tuning = GatewayTuning()
         tuning.connectTimeout = .milliseconds(200)
         try await Rig.run(
-            "https://127.0.0.1:\(listener.port)", tuning: tuning, configure: { $0.deadline = .seconds(50) }
+            "https://127.0.0.1:\(listener.port)", tuning: tuning, configure: { $0.deadline = .seconds(3600) }
         ) { rig in
-            let start = ContinuousClock.now
             let answer = await rig.send(Rig.push())
             #expect(answer.disposition == .deferred)
             #expect(answer.reason == "connection")
-            #expect(ContinuousClock.now - start < .seconds(30), "long before the deadline")
         }
         try await listener.stop()
     }
@@ -115,7 +112,7 @@ struct ConnectingTests {
             #expect(await rig.send(Rig.push()).reason == "connection")
             try await ScriptedServer.run(port: port) { server in
                 var accepted = false
-                let end = ContinuousClock.now + .seconds(30)
+                let end = ContinuousClock.now + .seconds(90)
                 while !accepted, ContinuousClock.now < end {
                     accepted = await rig.send(Rig.push()).disposition == .accepted
                 }
@@ -157,24 +154,32 @@ struct ConnectingTests {
         }
     }
 
-    @Test("headers leave before the expiry, however close it is")
+    @Test("headers leave before the expiry, however close it is: with less than 50 ms to go nothing is sent any more")
     func neverLate() async throws {
+        // A clock that stands still: on a busy machine any time may pass between a look at a real one and the socket.
+        let nowMs = Rig.nowMs()
+        var tuning = GatewayTuning()
+        tuning.clock = GatewayClock(nowMs: { nowMs })
         try await ScriptedServer.run { server in
-            try await Rig.run(server.url) { rig in
+            try await Rig.run(server.url, tuning: tuning) { rig in
                 #expect(await rig.send(Rig.push()).disposition == .accepted)
-                let expiries = Mutex<[String: Int64]>([:])
+                let lives = Mutex<[String: Int64]>([:])
                 let answers = await rig.volley(400, inFlight: 400) { number in
-                    let push = Rig.push(lifeMs: Int64(number / 2))
-                    expiries.withLock { $0[push.pushID] = push.expiresAtMs }
+                    var push = Rig.push()
+                    push.expiresAtMs = nowMs + Int64(number / 2)
+                    lives.withLock { $0[push.pushID] = Int64(number / 2) }
                     return push
                 }
                 #expect(answers.count == 400)
-                let dropped = answers.values.joined().filter { $0.disposition == .dropped }
-                #expect(dropped.count >= 100, "those with less than 50 ms")
-                #expect(dropped.allSatisfy { $0.reason == "expired" && $0.sentAtMs == 0 })
-                for (id, answer) in answers.mapValues({ $0[0] }) where answer.sentAtMs > 0 {
-                    #expect(answer.sentAtMs < expiries.withLock { $0[id] ?? 0 })
+                for (id, answer) in answers.mapValues({ $0[0] }) {
+                    let lifeMs = lives.withLock { $0[id] ?? 0 }
+                    if lifeMs <= 50 {
+                        #expect(answer == PushAnswer(disposition: .dropped, reason: "expired"), "\(lifeMs) ms")
+                    } else {
+                        #expect(answer.sentAtMs == nowMs, "\(lifeMs) ms")
+                    }
                 }
+                #expect(server.seen.requests.count == 299, "the first, and two of each life above 50 ms")
             }
         }
     }
@@ -184,14 +189,12 @@ struct ConnectingTests {
         var script = ScriptedServer.Script()
         script.react = { $0.number == 1 ? .accept : .stall }
         try await ScriptedServer.run(script) { server in
-            try await Rig.run(server.url, configure: { $0.deadline = .seconds(50) }) { rig in
+            try await Rig.run(server.url, configure: { $0.deadline = .seconds(3600) }) { rig in
                 // The handshake is no part of it.
                 #expect(await rig.send(Rig.push()).disposition == .accepted)
-                let start = ContinuousClock.now
-                let answer = await rig.send(Rig.push(lifeMs: 1000))
+                let answer = await rig.send(Rig.push(lifeMs: 3000))
                 #expect(answer.disposition == .unknown)
                 #expect(answer.reason == "timeout")
-                #expect(ContinuousClock.now - start < .seconds(30), "long before the deadline")
             }
         }
     }

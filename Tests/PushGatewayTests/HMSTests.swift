@@ -15,7 +15,7 @@ struct HMSRow: Sendable, CustomTestStringConvertible {
     var testDescription: String { "\(http) \(code ?? "without a code")" }
 }
 
-@Suite("HMS Push Kit", .serialized, .timeLimit(.minutes(1)))
+@Suite("HMS Push Kit", .serialized, .timeLimit(.minutes(5)))
 struct HMSTests {
     static let rows: [HMSRow] = [
         HMSRow(code: "80000000", disposition: .accepted),

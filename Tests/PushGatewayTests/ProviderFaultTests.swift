@@ -1,6 +1,7 @@
 import ChallengeModel
 import Foundation
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import PushGateway
@@ -10,6 +11,8 @@ import Testing
 struct ProviderFaultTests {
     /// 20,000 with BECKON_TEST_LONG; the bounds are the same.
     static let isLong = ProcessInfo.processInfo.environment["BECKON_TEST_LONG"] != nil
+    /// What hangs costs as much; whatever answers has longer than a busy machine needs.
+    static let deadline: Duration = Speed.isMeasured ? .seconds(2) : .seconds(8)
 
     @Test(
         "GOAWAY every 500 streams at 60 to 80 ms: nothing lost, nothing sent twice, no error", arguments: [100, 900])
@@ -45,7 +48,7 @@ struct ProviderFaultTests {
         }
     }
 
-    @Test("one stream in a hundred is never answered: the others are as fast as without, and the slots come back")
+    @Test("one stream in a hundred is never answered: the others are, as fast as without, and the slots come back")
     func silentShare() async throws {
         let isSick = Atomic(false)
         var script = ScriptedServer.Script()
@@ -54,7 +57,7 @@ struct ProviderFaultTests {
                 ? .stall : .answer(status: 200, afterMs: 20)
         }
         try await ScriptedServer.run(script) { server in
-            try await Rig.run(server.url, configure: { $0.deadline = .seconds(2) }) { rig in
+            try await Rig.run(server.url, configure: { $0.deadline = Self.deadline }) { rig in
                 let make: @Sendable (Int) -> Push = { number in
                     var push = Rig.push()
                     if number % 100 == 7 { push.pushToken = "dead" }
@@ -62,7 +65,7 @@ struct ProviderFaultTests {
                 }
                 _ = await rig.timed(200, inFlight: 50, make)
                 let count = Self.isLong ? 20_000 : 1500
-                let p99s = await bestOfFew { round in
+                let p99s = await Speed.best { round in
                     isSick.store(false, ordering: .relaxed)
                     // The last of a round time out alone, which may open the circuit.
                     while await rig.send(Rig.push()).disposition != .accepted {
@@ -74,11 +77,13 @@ struct ProviderFaultTests {
                     #expect(well.answers == ["accepted": count])
                     #expect(sick.answers == ["accepted": count - count / 100, "unknown timeout": count / 100])
                     #expect(await eventually { server.seen.resetsFromClient == (round + 1) * count / 100 })
-                    return (well.p99Ms, sick.p99Ms)
+                    return (well: well.p99Ms, sick: sick.p99Ms)
                 } until: {
                     $0.sick <= $0.well * 1.5 + 20
                 }
-                #expect(p99s.sick <= p99s.well * 1.5 + 20, "p99 of the accepted, ms: \(p99s)")
+                Speed.expect(
+                    "one-silent-stream-in-a-hundred", ["well_p99_ms": p99s.well, "sick_p99_ms": p99s.sick],
+                    p99s.sick <= p99s.well * 1.5 + 20)
                 #expect(await eventually { rig.gateway.inFlight == 0 })
                 #expect(rig.gateway.statistics.connectionsLost == 0)
             }
@@ -107,7 +112,8 @@ struct ProviderFaultTests {
                 #expect(server.seen.connections == 1)
                 let bytes = server.seen.requests.reduce(0) { $0 + $1.body.count }
                 // Each window's worth takes at least the wait, and not much more.
-                #expect(seconds < Double(bytes / 65_535 + 1) * 0.03 * 4 + 20)
+                let waits = Double(bytes / 65_535 + 1) * 0.03
+                Speed.expect("late-window", ["seconds": seconds, "waits_seconds": waits], seconds < waits * 4 + 20)
                 #expect(await eventually { rig.gateway.inFlight == 0 })
             }
         }
@@ -161,7 +167,7 @@ struct ProviderFaultTests {
         }
     }
 
-    @Test("APNs hangs: FCM's p99 is what it was, and APNs is back within seconds of its recovery")
+    @Test("APNs hangs: FCM is served as before, what has expired costs nothing, and APNs is used again when it is well")
     func hanging() async throws {
         let isHanging = Atomic(false)
         var apns = ScriptedServer.Script()
@@ -174,10 +180,10 @@ struct ProviderFaultTests {
         }
         try await ScriptedServer.run(apns) { sick in
             try await ScriptedServer.run(fcm) { well in
-                try await Rig.run(sick.url, fcmURL: well.url, configure: { $0.deadline = .seconds(2) }) { rig in
+                try await Rig.run(sick.url, fcmURL: well.url, configure: { $0.deadline = Self.deadline }) { rig in
                     _ = await rig.timed(100, inFlight: 20) { _ in Rig.push(.fcm) }
                     _ = await rig.timed(20, inFlight: 20) { _ in Rig.push() }
-                    let p99s = await bestOfFew { _ in
+                    let p99s = await Speed.best { _ in
                         isHanging.store(false, ordering: .relaxed)
                         let before = await rig.timed(800, inFlight: 20) { _ in Rig.push(.fcm) }
                         isHanging.store(true, ordering: .relaxed)
@@ -185,11 +191,13 @@ struct ProviderFaultTests {
                         let during = await rig.timed(800, inFlight: 20) { _ in Rig.push(.fcm) }
                         #expect(before.answers == ["accepted": 800] && during.answers == ["accepted": 800])
                         #expect(await stuck.answers["accepted"] == nil)
-                        return (before.p99Ms, during.p99Ms)
+                        return (well: before.p99Ms, sick: during.p99Ms)
                     } until: {
                         $0.sick <= $0.well * 1.5 + 15
                     }
-                    #expect(p99s.sick <= p99s.well * 1.5 + 15, "p99 of FCM without and while APNs hangs, ms: \(p99s)")
+                    Speed.expect(
+                        "fcm-beside-hanging-apns", ["without_p99_ms": p99s.well, "beside_p99_ms": p99s.sick],
+                        p99s.sick <= p99s.well * 1.5 + 15)
                     // What has expired costs no request, however many come.
                     let requests = sick.seen.processed.count
                     #expect(
@@ -199,10 +207,11 @@ struct ProviderFaultTests {
                     #expect(sick.seen.processed.count == requests)
                     isHanging.store(false, ordering: .relaxed)
                     let recovered = ContinuousClock.now
-                    while await rig.send(Rig.push()).disposition != .accepted, .now - recovered < .seconds(30) {
+                    while await rig.send(Rig.push()).disposition != .accepted {
                         try await Task.sleep(for: .milliseconds(50))
                     }
-                    #expect(ContinuousClock.now - recovered < .seconds(20))
+                    let seconds = (ContinuousClock.now - recovered) / .seconds(1)
+                    Speed.expect("apns-used-again", ["seconds": seconds], seconds < 20)
                     #expect(await rig.timed(100, inFlight: 20) { _ in Rig.push() }.answers == ["accepted": 100])
                 }
             }
@@ -210,7 +219,7 @@ struct ProviderFaultTests {
     }
 
     @Test(
-        "a credential that is answered once in a hundred times and hangs else: its window is bounded, and FCM's p99 what it was"
+        "a credential that is answered once in a hundred times and hangs else: its window is bounded, and FCM is served as before"
     )
     func halfSick() async throws {
         var apns = ScriptedServer.Script()
@@ -229,9 +238,15 @@ struct ProviderFaultTests {
                     let before = await rig.timed(800, inFlight: 20) { _ in Rig.push(.fcm) }
                     let answers = Mutex<[String: Int]>([:])
                     var mostOutstanding = 0
-                    // As a dispatcher hands over: 1,000 a second for five seconds, none while it should wait.
-                    var waited = 0
-                    for _ in 0..<500 {
+                    // As a dispatcher hands over: 1,000 a second for five seconds, none while it should wait. On a busy machine
+                    // for as long as it takes until it is known what hangs.
+                    var (turns, waited) = (0, 0)
+                    func isKnown() -> Bool {
+                        answers.withLock { $0["deferred stalled"] ?? 0 } > 500
+                            && (rig.gateway.statistics.inFlightLimits[.apn] ?? 0) <= 150 && !rig.gateway.isFull
+                    }
+                    while turns < 500 || !isKnown(), turns < 10_000 {
+                        turns += 1
                         try await Task.sleep(for: .milliseconds(10))
                         if rig.gateway.isFull {
                             waited += 1
@@ -245,14 +260,18 @@ struct ProviderFaultTests {
                         mostOutstanding = max(mostOutstanding, rig.gateway.inFlight)
                     }
                     #expect(mostOutstanding <= 310, "three quarters of 400, and what came in one go")
-                    #expect(waited < 250, "only until it was known that it hangs")
+                    Speed.expect(
+                        "handing-over-beside-a-hanging-credential",
+                        ["turns": Double(turns), "waited": Double(waited)], waited * 2 < turns)
                     #expect((rig.gateway.statistics.inFlightLimits[.apn] ?? 0) <= 150)
                     #expect(rig.gateway.statistics.inFlightLimits[.fcm] == 300)
                     #expect(answers.withLock { $0["deferred stalled"] ?? 0 } > 500)
                     #expect(!rig.gateway.isFull)
                     let during = await rig.timed(800, inFlight: 20) { _ in Rig.push(.fcm) }
                     #expect(during.answers == ["accepted": 800])
-                    #expect(during.p99Ms <= before.p99Ms * 1.5 + 15, "\(before.p99Ms) before, \(during.p99Ms) ms now")
+                    Speed.expect(
+                        "fcm-beside-half-sick-apns", ["before_p99_ms": before.p99Ms, "beside_p99_ms": during.p99Ms],
+                        during.p99Ms <= before.p99Ms * 1.5 + 15)
                 }
             }
         }
@@ -292,16 +311,6 @@ struct ProviderFaultTests {
             }
         }
     }
-}
-
-/// Repeats a comparison of two latencies until it holds, at most five times: on a busy machine one of the two may just be
-/// unlucky, while what is wrong stays wrong. - Returns: the last.
-private func bestOfFew(
-    _ measure: (_ round: Int) async -> (well: Double, sick: Double), until holds: ((well: Double, sick: Double)) -> Bool
-) async -> (well: Double, sick: Double) {
-    var last = await measure(0)
-    for round in 1..<5 where !holds(last) { last = await measure(round) }
-    return last
 }
 
 extension Rig {

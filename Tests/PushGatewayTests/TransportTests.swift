@@ -327,13 +327,11 @@ struct TransportTests {
         tuning.pool.pingAfterSilence = .milliseconds(100)
         tuning.pool.pingDeadline = .milliseconds(200)
         try await ScriptedServer.run(script) { server in
-            try await Rig.run(server.url, tuning: tuning, configure: { $0.deadline = .seconds(50) }) { rig in
+            try await Rig.run(server.url, tuning: tuning, configure: { $0.deadline = .seconds(3600) }) { rig in
                 #expect(await rig.send(Rig.push()).disposition == .accepted)
-                let start = ContinuousClock.now
                 let answer = await rig.send(Rig.push())
                 #expect(answer.disposition == .unknown)
                 #expect(answer.reason == "connection")
-                #expect(ContinuousClock.now - start < .seconds(30), "long before the deadline")
                 #expect(await rig.send(Rig.push()).disposition == .accepted)
                 #expect(server.seen.connections == 2)
             }

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Simulators
 
-@Suite("APNs look-alike: what it takes and refuses", .timeLimit(.minutes(1)))
+@Suite("APNs look-alike: what it takes and refuses", .timeLimit(.minutes(5)))
 struct APNsRefusalTests {
     struct Spoilt: Sendable, CustomTestStringConvertible {
         var name: String
@@ -168,7 +168,7 @@ struct APNsRefusalTests {
     }
 }
 
-@Suite("APNs look-alike: provider tokens", .timeLimit(.minutes(1)))
+@Suite("APNs look-alike: provider tokens", .timeLimit(.minutes(5)))
 struct APNsProviderTokenTests {
     @Test("a token lives an hour to the second, and does not come from the future")
     func age() async throws {

@@ -7,7 +7,7 @@ import Testing
 
 @testable import Simulators
 
-@Suite("Look-alikes' connections and faults", .timeLimit(.minutes(1)))
+@Suite("Look-alikes' connections and faults", .timeLimit(.minutes(5)))
 struct ConnectionTests {
     private static func connect(_ lab: Lab, first: [TestPush] = []) async throws -> RawHTTP2Client {
         let port = try #require(URL(string: lab.addresses.apnsURL)?.port)

@@ -59,7 +59,7 @@ struct TestAccount: Sendable {
     }
 }
 
-@Suite("FCM look-alike", .timeLimit(.minutes(1)))
+@Suite("FCM look-alike", .timeLimit(.minutes(5)))
 struct FCMTests {
     static let token = "cTokenTokenTokenTokenT:APA91b" + String(repeating: "x", count: 100)
 

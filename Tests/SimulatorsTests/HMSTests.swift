@@ -9,7 +9,7 @@ import Testing
 
 @testable import Simulators
 
-@Suite("HMS look-alike", .timeLimit(.minutes(1)))
+@Suite("HMS look-alike", .timeLimit(.minutes(5)))
 struct HMSLookAlikeTests {
     static let token = "IQAAAACy0" + String(repeating: "x", count: 121)
 
@@ -259,7 +259,7 @@ struct HMSLookAlikeTests {
                     "POST", lab.addresses.controlURL + "/devices/hms/\(Self.token)/reports?message=\(id)&result=6", [],
                     [])
                 #expect(report.status == 204)
-                try await eventually("the receipt is taken", within: .seconds(20)) {
+                try await eventually("the receipt is taken", within: .seconds(60)) {
                     lab.providers.network.counters(.hms).receiptsTaken == 1
                 }
                 let seen = calls.withLock { $0 }

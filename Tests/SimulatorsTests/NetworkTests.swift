@@ -56,7 +56,7 @@ struct OfflineStoreTests {
     }
 }
 
-@Suite("From look-alikes to phones", .timeLimit(.minutes(1)))
+@Suite("From look-alikes to phones", .timeLimit(.minutes(5)))
 struct PushNetworkTests {
     private static func first(_ count: Int, of stream: AsyncStream<SimulatedPush>) async -> [String] {
         var ids: [String] = []
@@ -137,7 +137,7 @@ struct PushNetworkTests {
     }
 }
 
-@Suite("The control port", .timeLimit(.minutes(1)))
+@Suite("The control port", .timeLimit(.minutes(5)))
 struct ControlPortTests {
     @Test("faults are set, read, and refused with the reason when they are none")
     func faults() async throws {
@@ -224,7 +224,7 @@ struct ControlPortTests {
             try await eventually("online") { lab.providers.network.isOnline(.apn, token: TestPush.token) }
             _ = try await lab.push()
             #expect(try await reader.value == ["YC0", "YC1"])
-            try await eventually("offline after the reader left", within: .seconds(10)) {
+            try await eventually("offline after the reader left", within: .seconds(60)) {
                 !lab.providers.network.isOnline(.apn, token: TestPush.token)
             }
             try await remote.unregister(.apn, token: TestPush.token)

@@ -4,7 +4,7 @@ import Testing
 
 @testable import Simulators
 
-@Suite("Starting the simulators", .timeLimit(.minutes(1)))
+@Suite("Starting the simulators", .timeLimit(.minutes(5)))
 struct StartTests {
     @Test("a port in use says which flag to set", arguments: ["apns", "fcm", "hms", "control"])
     func portInUse(port: String) async throws {

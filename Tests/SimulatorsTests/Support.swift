@@ -138,7 +138,7 @@ struct TestPush {
 
 /// Polls until `condition` holds.
 func eventually(
-    _ what: String, within deadline: Duration = .seconds(5), _ condition: @Sendable () async throws -> Bool
+    _ what: String, within deadline: Duration = .seconds(60), _ condition: @Sendable () async throws -> Bool
 ) async throws {
     let end = ContinuousClock.now.advanced(by: deadline)
     while ContinuousClock.now < end {

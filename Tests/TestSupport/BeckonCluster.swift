@@ -5,7 +5,8 @@ public import KafkaClient
 public import Simulators
 import Synchronization
 
-/// Every role as its own process around the stand-in broker, as compose.yaml lays them out around Kafka.
+/// Every role as its own process around a broker, the stand-in in a process of its own or a real cluster, as compose.yaml lays them
+/// out around Kafka.
 public final class BeckonCluster: Sendable {
     public struct Account: Sendable, Decodable {
         public let sid: String
@@ -20,12 +21,13 @@ public final class BeckonCluster: Sendable {
     public let folder: URL
     public let kafka: KafkaConfiguration
     public let account: Account
-    public let names = TopicNames()
+    public let names: TopicNames
     public let recordKeys: KeyRing
     public let client: HTTPClient
     public let apiURL: String
-    /// The stand-in broker's fault switches.
-    public let brokerControl: String
+    /// The stand-in broker's fault switches; nil: the cluster is a real one.
+    public let brokerControl: String?
+    private let topics: TestBroker?
     /// The simulator's control address.
     public let control: String
     private let simulator: [String: String]
@@ -36,32 +38,49 @@ public final class BeckonCluster: Sendable {
     public init() async throws {
         let folder = FileManager.default.temporaryDirectory.appending(path: "beckon-cluster-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        let broker = try BeckonProcess("broker", ["broker", "--admin-port", "0"], folder: folder)
+        let names = TopicNames(prefix: TestBroker.prefix())
+        var (broker, topics): (BeckonProcess?, TestBroker?)
+        if TestBroker.cluster == nil {
+            broker = try BeckonProcess(
+                "broker", ["broker", "--admin-port", "0", "--topics-prefix", names.prefix], folder: folder)
+        } else {
+            // As many as the stand-in makes.
+            topics = try await TestBroker(
+                topics: Dictionary(
+                    uniqueKeysWithValues: Topic.allCases.map {
+                        (names[$0], $0 == .configuration || $0 == .deadLetters ? 1 : 12)
+                    }))
+        }
         let simulator = try BeckonProcess(
             "simulator",
             ["simulator", "--admin-port", "0", "--simulator-ca-file", folder.appending(path: "ca.crt").path],
             folder: folder)
-        let (brokerFacts, simulatorFacts) = (try await broker.ready(), try await simulator.ready())
+        let (brokerFacts, simulatorFacts) = (try await broker?.ready() ?? [:], try await simulator.ready())
+        kafka =
+            topics?.kafka ?? KafkaConfiguration(bootstrapServers: brokerFacts["kafka"] ?? "", isEmbedded: true)
         recordKeys = .random()
         let port = try Self.freePort()
         var environment = Self.environment(
-            kafka: brokerFacts["kafka"] ?? "", simulator: simulatorFacts, recordKeys: recordKeys, apiPort: port,
+            kafka: kafka.bootstrapServers, simulator: simulatorFacts, recordKeys: recordKeys, apiPort: port,
             folder: folder
         ).merging(Self.stage) { $1 }
+        environment["BECKON_KAFKA_EMBEDDED"] = kafka.isEmbedded ? "true" : "false"
+        environment["BECKON_TOPICS_PREFIX"] = names.prefix
         let made = try await BeckonProcess.output(of: ["account", "create"], environment: environment)
         account = try JSONDecoder().decode(Account.self, from: Data(made.utf8))
         environment["BECKON_ENTRANCE_ACCOUNT"] = account.sid
         self.folder = folder
         self.simulator = simulatorFacts
         self.environment = environment
-        brokerControl = brokerFacts["control"] ?? ""
+        self.names = names
+        self.topics = topics
+        brokerControl = brokerFacts["control"]
         control = simulatorFacts["control"] ?? ""
         apiURL = "http://127.0.0.1:\(port)"
-        kafka = KafkaConfiguration(bootstrapServers: brokerFacts["kafka"] ?? "", isEmbedded: true)
         var configuration = HTTPClient.Configuration()
         configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 64
         client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
-        processes = Mutex(["broker": broker, "simulator": simulator])
+        processes = Mutex(["broker": broker, "simulator": simulator].compactMapValues { $0 })
     }
 
     /// What the roles are told, as compose.yaml tells them; ComposeTests holds the two together.
@@ -82,7 +101,7 @@ public final class BeckonCluster: Sendable {
 
     /// What only a test tells them: another broker, ports that are free, and one identity is asked as often as it likes.
     private static let stage = [
-        "BECKON_KAFKA_EMBEDDED": "true", "BECKON_ADMIN_PORT": "0", "BECKON_LIMITS_BURST": "0",
+        "BECKON_ADMIN_PORT": "0", "BECKON_LIMITS_BURST": "0",
         "BECKON_LIMITS_PENDING": "0", "BECKON_LIMITS_DENIALS": "0", "BECKON_LIMITS_ENTITIES_PER_SECOND": "100000",
     ]
 
@@ -117,7 +136,7 @@ public final class BeckonCluster: Sendable {
                 "--phone-api", apiURL, "--phone-simulator", control, "--phone-account", account.sid, "--phone-count",
                 "\(count)", "--phone-behaviour", behaviour, "--phone-platform", platform,
             ] + (service.map { ["--phone-service", $0] } ?? []), more: ["BECKON_PHONE_AUTH_TOKEN": account.authToken])
-        return try await phones.ready(within: .seconds(60))["service_sid"] ?? ""
+        return try await phones.ready(within: .seconds(180))["service_sid"] ?? ""
     }
 
     public subscript(name: String) -> BeckonProcess? { processes.withLock { $0[name] } }
@@ -134,11 +153,12 @@ public final class BeckonCluster: Sendable {
         let last = ["simulator", "broker"]
         await withTaskGroup(of: (String, Int32?).self) { group in
             for (name, process) in all where !last.contains(name) && process.isRunning {
-                group.addTask { (name, await process.stop(within: .seconds(30))) }
+                group.addTask { (name, await process.stop(within: .seconds(60))) }
             }
             for await (name, status) in group { statuses.updateValue(status, forKey: name) }
         }
         for name in last { if let process = all[name] { statuses.updateValue(await process.stop(), forKey: name) } }
+        await topics?.close()
         try? await client.shutdown()
         return statuses
     }

@@ -13,6 +13,9 @@ public final class BeckonProcess: Sendable {
     private let log: URL
     private let readyFile: URL
 
+    /// The environment without what the tests are told themselves (`BECKON_TEST_KAFKA`, …), which is no setting of a role.
+    private static let inherited = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("BECKON_") }
+
     /// The executable that the tests were built with.
     public static var executable: URL {
         if let path = ProcessInfo.processInfo.environment["BECKON_BINARY"] { return URL(filePath: path) }
@@ -44,7 +47,7 @@ public final class BeckonProcess: Sendable {
             process.executableURL = Self.executable
             process.arguments = arguments
         }
-        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+        process.environment = Self.inherited.merging(environment) { $1 }
         if !FileManager.default.fileExists(atPath: log.path) {
             _ = FileManager.default.createFile(atPath: log.path, contents: nil)
         }
@@ -58,7 +61,7 @@ public final class BeckonProcess: Sendable {
     }
 
     /// What the ready file says.
-    public func ready(within deadline: Duration = .seconds(40)) async throws -> [String: String] {
+    public func ready(within deadline: Duration = .seconds(120)) async throws -> [String: String] {
         let end = ContinuousClock.now + deadline
         while ContinuousClock.now < end {
             if let data = try? Data(contentsOf: readyFile) {
@@ -79,7 +82,7 @@ public final class BeckonProcess: Sendable {
     /// SIGTERM, and waits for the end; `kill -9` at the deadline.
     /// - Returns: the exit status, nil when it had to be killed.
     @discardableResult
-    public func stop(within deadline: Duration = .seconds(20)) async -> Int32? {
+    public func stop(within deadline: Duration = .seconds(60)) async -> Int32? {
         Foundation.kill(identifier, SIGTERM)
         let end = ContinuousClock.now + deadline
         while isRunning, ContinuousClock.now < end { try? await Task.sleep(for: .milliseconds(20)) }
@@ -111,7 +114,7 @@ public final class BeckonProcess: Sendable {
         let process = Process()
         process.executableURL = executable
         process.arguments = arguments
-        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+        process.environment = inherited.merging(environment) { $1 }
         let pipe = Pipe()
         // A file: nobody reads it while the process runs.
         let errors = FileManager.default.temporaryDirectory.appending(path: "beckon-\(UUID().uuidString).err")

@@ -10,9 +10,9 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// A stand-in broker, a store in a folder of its own, and relays between them.
+/// A broker, a store in a folder of its own, and relays between them.
 struct OutboxWorld: Sendable {
-    let broker: EmbeddedBroker
+    let broker: TestBroker
     let kafka: KafkaConfiguration
     let producer: KafkaProducer
     let store: SQLiteChallengeStore
@@ -32,10 +32,10 @@ struct OutboxWorld: Sendable {
         let folder = FileManager.default.temporaryDirectory.appending(path: "beckon-outbox-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: folder) }
-        let names = TopicNames(prefix: "t\(UUID().uuidString.prefix(8)).")
-        let broker = try EmbeddedBroker(topics: Dictionary(uniqueKeysWithValues: topics.map { (names[$0], 4) }))
+        let names = TopicNames(prefix: TestBroker.prefix())
+        let broker = try await TestBroker(topics: Dictionary(uniqueKeysWithValues: topics.map { (names[$0], 4) }))
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        let kafka = KafkaConfiguration(bootstrapServers: broker.bootstrapServers, isEmbedded: true)
+        let kafka = broker.kafka
         var writing = kafka
         writing.properties = properties
         let producer = try KafkaProducer(configuration: writing, logger: logger)
@@ -117,7 +117,7 @@ extension Result where Failure == any Error {
 
 /// Waits until a condition holds. - Throws: after the deadline, with what was waited for.
 func eventually(
-    _ what: String, within deadline: Duration = .seconds(20), _ condition: () async throws -> Bool
+    _ what: String, within deadline: Duration = .seconds(60), _ condition: () async throws -> Bool
 ) async throws {
     let end = ContinuousClock.now + deadline
     while try await !condition() {

@@ -5,7 +5,7 @@ import Testing
 @testable import ChallengeStore
 @testable import Producer
 
-@Suite("Relay lanes", .timeLimit(.minutes(1)))
+@Suite("Relay lanes", .timeLimit(.minutes(5)))
 struct RelayLanesTests {
     /// The free rows of an outbox: the key's first letter is its lane.
     private struct Outbox {

@@ -7,7 +7,7 @@ import Testing
 
 @testable import Producer
 
-@Suite("What an approval needs", .timeLimit(.minutes(2)))
+@Suite("What an approval needs", .timeLimit(.minutes(5)))
 struct ApprovalTests {
     private static func number(_ answer: HTTPAnswer) throws -> String {
         try #require(try answer.json()["beckon"]?["number_matching"]?["number"]?.stringValue, "\(answer.text)")

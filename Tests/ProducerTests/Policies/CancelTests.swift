@@ -5,7 +5,7 @@ import Testing
 
 @testable import Producer
 
-@Suite("Canceling", .timeLimit(.minutes(3)))
+@Suite("Canceling", .timeLimit(.minutes(10)))
 struct CancelTests {
     @Test("a backend cancels: it reads expired and not_needed, twice is 200, and an answer comes too late")
     func cancel() async throws {

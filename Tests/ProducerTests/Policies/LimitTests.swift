@@ -5,7 +5,7 @@ import Testing
 
 @testable import Producer
 
-@Suite("Limits against push bombing", .timeLimit(.minutes(3)))
+@Suite("Limits against push bombing", .timeLimit(.minutes(10)))
 struct LimitTests {
     @Test("over a limit: 429 with Retry-After and RateLimit headers, the fall-backs, and an event")
     func refusals() async throws {

@@ -7,7 +7,7 @@ import Testing
 
 @testable import Producer
 
-@Suite("One challenge for one attempt", .timeLimit(.minutes(3)))
+@Suite("One challenge for one attempt", .timeLimit(.minutes(10)))
 struct OnceTests {
     /// 50 creations at once from three clients.
     private static func race(

@@ -9,7 +9,7 @@ import Testing
 
 @testable import Producer
 
-@Suite("Where a number is", .timeLimit(.minutes(2)))
+@Suite("Where a number is", .timeLimit(.minutes(5)))
 struct SecrecyTests {
     /// Everything that is logged, at every level.
     private struct Recorder: LogHandler {

@@ -110,7 +110,7 @@ final class Peer: Sendable {
         process.standardError = FileHandle.nullDevice
         try process.run()
         let peer = Peer(port: port, process: process, folder: folder)
-        let end = ContinuousClock.now + .seconds(30)
+        let end = ContinuousClock.now + .seconds(90)
         while ContinuousClock.now < end {
             if let channel = try? await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup)
                 .connect(host: "127.0.0.1", port: port).get()

@@ -172,7 +172,7 @@ extension [String: [PushAnswer]] {
 }
 
 /// Waits until a condition holds, at most `seconds`. - Returns: whether it did.
-func eventually(seconds: Double = 20, _ condition: () -> Bool) async -> Bool {
+func eventually(seconds: Double = 60, _ condition: () -> Bool) async -> Bool {
     let end = ContinuousClock.now + .seconds(seconds)
     while ContinuousClock.now < end {
         if condition() { return true }
