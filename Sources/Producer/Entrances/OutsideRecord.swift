@@ -1,5 +1,4 @@
 import ChallengeModel
-import SwiftProtobuf
 
 /// A record of an entrance, which anybody with the right to write there has made: JSON is read as strictly as over HTTP before its
 /// protobuf mapping sees it.
@@ -7,9 +6,9 @@ enum OutsideRecord {
     /// - Parameter maps: fields, by their names in the `.proto` file, whose members are data and not fields.
     /// - Throws: ``RecordFormatError``; `json` also for JSON that names a field twice, once as `request_id` and once as `requestId`
     ///   included.
-    static func read<Message: SwiftProtobuf.Message>(
+    static func read<Value: RecordValue>(
         _ value: [UInt8], contentType: String?, maps: Set<String> = []
-    ) throws(RecordFormatError) -> Message {
+    ) throws(RecordFormatError) -> Value {
         if try ContentType(ofRecord: value, header: contentType) == .json {
             let parsed: JSONValue
             do { parsed = try JSONParser.parse(value) } catch {
@@ -18,7 +17,7 @@ enum OutsideRecord {
             }
             try refuseDoubles(in: parsed, maps: maps)
         }
-        return try Message(value: value, contentType: contentType)
+        return try Value(value: value, contentType: contentType)
     }
 
     /// The JSON mapping takes a field by two names, as it is declared and in camel case; the parser knows one.
