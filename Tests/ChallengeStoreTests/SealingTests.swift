@@ -9,7 +9,8 @@ import Testing
 
 @Suite("The keys that a store is sealed with", .timeLimit(.minutes(2)))
 struct SealingTests {
-    private let (one, two) = (KeyRing.random(id: "one").first, KeyRing.random(id: "two").first)
+    private let one = KeyRing.random(id: "one").first
+    private let two = KeyRing.random(id: "two").first
 
     private func open(_ path: String, _ keys: [KeyRing.Key]) throws -> SQLiteChallengeStore {
         try SQLiteChallengeStore(

@@ -462,7 +462,7 @@ struct EntranceTests {
     @Test("a record under a key that is not here holds its partition, uncommitted, until a member has the key")
     func unknownKey() async throws {
         let names = TopicNames(prefix: "t\(UUID().uuidString).")
-        let kafka = SharedBroker.configuration(try SharedBroker.broker.get())
+        let kafka = SharedBroker.configuration(try await SharedBroker.broker(topic: names[.receipts]))
         let writer = try KafkaProducer(configuration: kafka, logger: ProducerHarness.logger)
         let (ours, other) = (KeyRing.random(id: "k1"), KeyRing.random(id: "k2"))
         let handled = Mutex<[String]>([])

@@ -1,6 +1,7 @@
 import ChallengeModel
 import ChallengeStore
 import Foundation
+import HTTPEdge
 import NIOCore
 import Testing
 

@@ -25,7 +25,7 @@ struct RoleContext: Sendable {
         self.role = role
         settings = try await Settings(role: role, arguments: arguments)
         logger = Self.logger(role.rawValue, level: try settings(Settings.logLevel))
-        let isProxySet = role == .dispatcher && (try settings.optional(Settings.providersProxy)) != nil
+        let isProxySet = try role == .dispatcher && settings.optional(Settings.providersProxy) != nil
         if let notice = ProxyVariables.notice(
             role: role, isProxySet: isProxySet, environment: ProcessInfo.processInfo.environment)
         {
