@@ -116,7 +116,8 @@ let package = Package(
         .target(
             name: "ServiceSupport",
             dependencies: [
-                "ChallengeModel", "HTTPEdge", "KafkaClient", .configuration, .hummingbird, .logging, .metrics, .coreMetrics,
+                "ChallengeModel", "HTTPEdge", "KafkaClient", .configuration, .hummingbird, .logging, .metrics,
+                .coreMetrics,
                 .nioCore, .nioPosix, .serviceLifecycle, .unixSignals, .yams,
             ],
             swiftSettings: swiftSettings),
@@ -196,7 +197,8 @@ let package = Package(
         tests(
             of: "Producer",
             [
-                "ChallengeModel", "ChallengeStore", "DeviceKit", "HTTPEdge", "KafkaClient", "KafkaGroup", "ServiceSupport",
+                "ChallengeModel", "ChallengeStore", "DeviceKit", "HTTPEdge", "KafkaClient", "KafkaGroup",
+                "ServiceSupport",
                 .asyncHTTPClient, .coreMetrics, .crypto, .hummingbird, .nioCore, .nioHTTP1, .nioPosix, .nioSSL,
                 .serviceLifecycle,
             ]),

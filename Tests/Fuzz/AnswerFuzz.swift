@@ -37,7 +37,7 @@ struct AnswerFuzz {
         var limit = InFlightLimit()
         var token = AccessTokenState()
         var steadyMs: Int64 = 0
-        try await FuzzRun.run("answers", rounds: 20_000) { generator, seed in
+        await FuzzRun.run("answers", rounds: 20_000) { generator, seed in
             let body = Self.body(&generator)
             let wait = Self.wait(&generator)
             let status = generator.pick([

@@ -12,7 +12,7 @@ struct CommitFuzz {
     @Test("a lane begins from any of them, and what it commits can be read back")
     func commits() async throws {
         var ours = 0
-        try await FuzzRun.run("commits", rounds: 5000) { generator, seed in
+        await FuzzRun.run("commits", rounds: 5000) { generator, seed in
             let nowMs: Int64 = 1_760_000_000_000
             var text = CommitMetadata(
                 outcomes: Int64.random(in: 0...1000, using: &generator),

@@ -20,7 +20,7 @@ struct RecordFuzz {
     @Test("tracker, dispatcher and Producer read them all")
     func records() async throws {
         var counts: [String: Int] = [:]
-        try await FuzzRun.run("records", rounds: 150) { generator, seed in
+        await FuzzRun.run("records", rounds: 150) { generator, seed in
             var source = RecordSource(&generator)
             var tracker = TrackerReader(nowMs: source.nowMs)
             var dispatcher = DispatcherReader(nowMs: source.nowMs)

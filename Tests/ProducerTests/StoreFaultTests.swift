@@ -143,12 +143,9 @@ final class LineCount: LogHandler, Sendable {
 
     func count(of text: String) -> Int { lines.withLock { $0.count { $0.contains(text) } } }
 
-    func log(
-        level: Logger.Level, message: Logger.Message, metadata: Logger.Metadata?, source: String, file: String,
-        function: String, line: UInt
-    ) {
-        guard level > .debug else { return }
-        lines.withLock { $0.append("\(message)") }
+    func log(event: LogEvent) {
+        guard event.level > .debug else { return }
+        lines.withLock { $0.append("\(event.message)") }
     }
 
     var logLevel: Logger.Level {

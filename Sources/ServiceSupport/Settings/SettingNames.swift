@@ -75,10 +75,14 @@ enum SettingNames {
         }
     }
 
-    /// The known name with the fewest letters to change; of equals the first.
+    /// The known name with the fewest letters to change, in the whole name or in a group that it belongs to; of equals the first.
     static func nearest(_ name: some StringProtocol, _ known: [String]) -> String {
         let lowered = name.lowercased()
-        return known.min { distance($0.lowercased(), lowered) < distance($1.lowercased(), lowered) } ?? ""
+        func changes(_ candidate: String) -> Int {
+            let parts = candidate.lowercased().split(separator: ".")
+            return (1...max(parts.count, 1)).map { distance(parts.prefix($0).joined(separator: "."), lowered) }.min() ?? .max
+        }
+        return known.min { changes($0) < changes($1) } ?? ""
     }
 
     /// Levenshtein's: letters to insert, delete or replace.
