@@ -112,7 +112,11 @@ public final class ProducerService: ServiceLifecycle.Service {
             StoppableWork { await self.followTopics(topics, producer, changes.stream, opening: kafkaReady) },
             StoppableWork { [configuration] in await refusals.run(every: configuration.refusalInterval) },
             StoppableWork { await self.republish(after: kafkaReady) },
-            StoppableWork { await self.tellKeysToNarrow() },
+            StoppableWork {
+                await self.tellKeysToNarrow()
+                // The end of a service would be the end of the Producer.
+                await Latch().wait()
+            },
         ]
         let deadLetters = DeadLetters(producer: producer, signer: signer, metrics: metrics, log: LimitedLog(logger))
         services += entrances(
