@@ -51,7 +51,11 @@ enum HMSClassification {
         let wait = RetryAfter.milliseconds(retryAfter, nowMs: nowMs)
         var verdict: Verdict
         switch code.flatMap({ meanings[$0] }) ?? meaning(of: status, hasCode: code != nil) {
-        case .accepted: verdict = Verdict(disposition: .accepted, reason: "")
+        case .accepted where status == 200: verdict = Verdict(disposition: .accepted, reason: "")
+        case .accepted:
+            // Not HMS's answer as it is, such as a gateway's page around it: nobody has said that the message was taken.
+            verdict = Verdict(
+                disposition: .unknown, reason: "HTTP \(status) with \(reason)", health: .failure(retryAfterMs: 0))
         case .rejected: verdict = Verdict(disposition: .rejected, reason: reason)
         case .credentialFault:
             verdict = Verdict(disposition: .credentialFault, reason: reason, health: .credentialFault)

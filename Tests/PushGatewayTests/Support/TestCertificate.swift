@@ -14,7 +14,7 @@ struct TestCertificate: Sendable {
     let caFile: String
 
     /// - Parameters:
-    ///   - dnsName: the one name it is good for, beside loopback addresses.
+    ///   - dnsName: the one name it is good for; localhost beside loopback addresses, for NIOSSL takes the address too.
     ///   - validFrom, validFor: seconds from now, and from then.
     init(dnsName: String = "localhost", validFrom: TimeInterval = -3600, validFor: TimeInterval = 90_000) throws {
         let key = P256.Signing.PrivateKey()
@@ -26,10 +26,11 @@ struct TestCertificate: Sendable {
             issuer: name, subject: name, signatureAlgorithm: .ecdsaWithSHA256,
             extensions: try Certificate.Extensions {
                 Critical(BasicConstraints.isCertificateAuthority(maxPathLength: nil))
-                SubjectAlternativeNames([
-                    .dnsName(dnsName), .ipAddress(ASN1OctetString(contentBytes: [127, 0, 0, 1])),
-                    .ipAddress(ASN1OctetString(contentBytes: [127, 0, 0, 2])),
-                ])
+                SubjectAlternativeNames(
+                    [.dnsName(dnsName)]
+                        + (dnsName == "localhost" ? [1, 2] : []).map {
+                            .ipAddress(ASN1OctetString(contentBytes: [127, 0, 0, $0]))
+                        })
             }, issuerPrivateKey: .init(key))
         certificatePEM = try certificate.serializeAsPEM().pemString
         keyPEM = key.pemRepresentation
