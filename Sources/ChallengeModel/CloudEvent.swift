@@ -172,12 +172,72 @@ public enum Timestamp {
         return seconds + "." + String(1000 + ms).dropFirst() + "Z"
     }
 
-    /// Reads ISO 8601 with `Z` or an offset, fraction allowed. Nil when it is neither.
+    /// Reads a time of RFC 3339, `2015-07-30T20:00:00.123Z` or with an offset; the colon of an offset may be left out, as ISO 8601
+    /// and `%z` of several languages do. Digits of the fraction behind the third are cut off.
+    /// - Returns: nil for anything else, for something behind the time, and for a day, hour, minute, second or offset that does
+    ///   not exist. A leap second counts as none: this clock has no number for it.
     public static func epochMs(_ text: String) -> Int64? {
-        let date =
-            (try? Date.ISO8601FormatStyle(includingFractionalSeconds: false).parse(text))
-            ?? (try? Date.ISO8601FormatStyle(includingFractionalSeconds: true).parse(text))
-        return date.map { Int64(($0.timeIntervalSince1970 * 1000).rounded()) }
+        var rest = Array(text.utf8)[...]
+        func take(_ bytes: String) -> Bool {
+            guard let first = rest.first, bytes.utf8.contains(first) else { return false }
+            rest.removeFirst()
+            return true
+        }
+        func number(_ digits: Int, _ range: ClosedRange<Int64>) -> Int64? {
+            guard rest.count >= digits else { return nil }
+            var value: Int64 = 0
+            for _ in 0..<digits {
+                guard let digit = digit() else { return nil }
+                value = value * 10 + digit
+            }
+            return range.contains(value) ? value : nil
+        }
+        func digit() -> Int64? {
+            guard let first = rest.first, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(first) else { return nil }
+            rest.removeFirst()
+            return Int64(first - UInt8(ascii: "0"))
+        }
+        guard let year = number(4, 1...9999), take("-"), let month = number(2, 1...12), take("-"),
+            let day = number(2, 1...days(in: month, of: year)), take("Tt"), let hour = number(2, 0...23), take(":"),
+            let minute = number(2, 0...59), take(":"), let second = number(2, 0...59)
+        else { return nil }
+        var milliseconds: Int64 = 0
+        if take(".") {
+            var unit: Int64 = 100
+            guard let first = digit() else { return nil }
+            milliseconds = first * unit
+            while let next = digit() {
+                unit /= 10
+                milliseconds += next * unit
+            }
+        }
+        var offset: Int64 = 0
+        if !take("Zz") {
+            guard let sign = rest.first, take("+-"), let hours = number(2, 0...23) else { return nil }
+            _ = take(":")
+            guard let minutes = number(2, 0...59) else { return nil }
+            offset = (hours * 60 + minutes) * (sign == UInt8(ascii: "-") ? -1 : 1)
+        }
+        guard rest.isEmpty else { return nil }
+        let minutes = (daysSince1970(year, month, day) * 24 + hour) * 60 + minute - offset
+        return (minutes * 60 + second) * 1000 + milliseconds
+    }
+
+    private static func days(in month: Int64, of year: Int64) -> Int64 {
+        switch month {
+        case 2: year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) ? 29 : 28
+        case 4, 6, 9, 11: 30
+        default: 31
+        }
+    }
+
+    /// Of the Gregorian calendar, for years from 1: H. Hinnant, chrono-compatible low-level date algorithms, `days_from_civil`.
+    private static func daysSince1970(_ year: Int64, _ month: Int64, _ day: Int64) -> Int64 {
+        let year = month <= 2 ? year - 1 : year
+        let era = year / 400
+        let yearOfEra = year - era * 400
+        let dayOfYear = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1
+        return era * 146_097 + yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear - 719_468
     }
 
     public static func nowMs() -> Int64 {

@@ -84,6 +84,19 @@ public struct SID<Kind: SIDKind>: Hashable, Sendable, Comparable, CustomStringCo
     }
 }
 
+/// Two letters and 32 hexadecimal digits, of whatever kind and in whatever case: what an identifier of ours may look like.
+public enum SIDForm {
+    public static func matches(_ text: some StringProtocol) -> Bool {
+        let utf8 = text.utf8
+        return utf8.count == 34
+            && utf8.prefix(2).allSatisfy { (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0 | 0x20) }
+            && utf8.dropFirst(2).allSatisfy { byte in
+                (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
+                    || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains(byte | 0x20)
+            }
+    }
+}
+
 /// The form shared by all kinds.
 enum SIDFormat {
     /// The text itself where it is canonical already, and then without a copy.

@@ -35,7 +35,7 @@ struct FormTests {
     func reader() throws {
         var reader = ParameterReader(try Form("a=1&b=2&b=3&c=true&d=7&e=x&e=y&f=True".utf8))
         #expect(try reader.text("a") == "1")
-        #expect(reader.list("b") == ["2", "3"])
+        #expect(try reader.list("b") == ["2", "3"])
         #expect(throws: RuleViolation("e", "one value, it was sent 2 times")) { try reader.text("e") }
         #expect(try reader.boolean("c") == true)
         #expect(try reader.boolean("f") == true)
@@ -53,7 +53,7 @@ struct FormTests {
         arguments: [
             (#"{"a":[1,-2,true,false,null,"x"],"b":{}}"#, #"{"a":[1,-2,true,false,null,"x"],"b":{}}"#),
             (#" { "a" : "\/\u00e9\n\"\\" } "#, #"{"a":"/é\n\"\\"}"#), (#""\ud83d\ude00""#, "\"😀\""),
-            ("1.50", "1.50"), ("12345678901234567890", "12345678901234567890"), (#""\u0001""#, #""\u0001""#),
+            ("1.50", "1.50"), ("12345678901234567890", "12345678901234567890"), (#""\u000d\t""#, #""\r\t""#),
         ])
     func json(text: String, written: String) throws {
         #expect(try JSONParser.parse(text).text == written)
@@ -62,7 +62,8 @@ struct FormTests {
     @Test(
         "what is no JSON is refused",
         arguments: [
-            "", "{", "[1,]", "{\"a\":1,}", "{'a':1}", "{\"a\":1}x", "01", "1.", "nul", "\"\n\"", #""\ud800""#,
+            "", "{", "[1,]", #""\u0001""#, #""\u0000""#, "{\"a\":1,}", "{'a':1}", "{\"a\":1}x", "01", "1.", "nul",
+            "\"\n\"", #""\ud800""#,
             #""\ud800\u0041""#,
             #""\x""#, #"{"a":1,"a":2}"#, "+1", "[1 2]",
             String(repeating: "[", count: 20) + String(repeating: "]", count: 20),

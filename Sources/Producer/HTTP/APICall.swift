@@ -4,7 +4,10 @@ import Crypto
 /// A request, read: what handlers work on.
 struct APICall: Sendable {
     let route: Route
+    /// `GET` for HEAD.
     let method: String
+    /// The reply's content is not sent.
+    var isHead = false
     /// The path as it was sent, still escaped.
     let path: String
     /// Behind the question mark, as it was sent.
@@ -44,7 +47,7 @@ struct APICall: Sendable {
     /// The parameters: of the query for a GET, of the body for a POST.
     /// - Throws: 20415 for a body of another type, or the first broken parameter.
     func parameters() throws -> ParameterReader {
-        if method == "GET" { return ParameterReader(try Form(query.utf8)) }
+        if method == "GET" { return ParameterReader(try Form(query.utf8), isOfList: route.isList) }
         guard !body.isEmpty else { return ParameterReader(Form()) }
         let bare = contentType?.split(separator: ";").first?.trimmingWhitespace().lowercased()
         guard bare == "application/x-www-form-urlencoded" else {

@@ -14,6 +14,7 @@ enum APICode: Int, CaseIterable, Sendable {
     case deviceSignature = 20159
     case invalidToken = 20160
     case malformed = 20400
+    case forbidden = 20403
     case notFound = 20404
     case requestTimeout = 20408
     case tooLarge = 20413
@@ -50,7 +51,8 @@ enum APICode: Int, CaseIterable, Sendable {
         case .authentication, .accessTokenMalformed, .deviceUnknown, .deviceHeader, .deviceSubject, .deviceClaims,
             .deviceNotYetValid, .deviceExpired, .deviceLifeTooLong, .deviceSignature, .invalidToken:
             401
-        case .accessDenied, .factorVerificationFailed, .factorCreationRefused, .factorUnverified, .alreadyResponded,
+        case .accessDenied, .forbidden, .factorVerificationFailed, .factorCreationRefused, .factorUnverified,
+            .alreadyResponded,
             .alreadyExpired, .answerRefused:
             403
         case .notFound: 404

@@ -68,7 +68,8 @@ extension API {
         case .backend(let login) where ![.receiptToken, .signature].contains(access.device):
             let principal = try await authenticator.principal(login, nowMs: call.nowMs)
             guard access.roles.contains(principal.role) else {
-                throw APIError(.accessDenied, "Access denied: the API key's role is \(principal.role.rawValue)")
+                // Not 20006, which a published library takes for the end of a list.
+                throw APIError(.forbidden, "Access denied: the API key's role is \(principal.role.rawValue)")
             }
             context.actor = principal.actor
             call.caller = .backend(principal)

@@ -1,3 +1,5 @@
+import ChallengeModel
+
 /// The resources served, as their paths spell them. Path parameters are percent-decoded and not yet checked.
 enum Route: Equatable, Sendable {
     case services
@@ -27,9 +29,9 @@ enum Route: Equatable, Sendable {
         guard path.hasPrefix("/") else { return nil }
         var parts: [String] = []
         for segment in path.dropFirst().utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false) {
-            guard let part = Percent.decode(segment, plusIsSpace: false), !part.isEmpty, parts.count < 8 else {
-                return nil
-            }
+            guard let part = Percent.decode(segment, plusIsSpace: false), !part.isEmpty, parts.count < 8,
+                PlainText.refused(in: part, .line) == nil
+            else { return nil }
             parts.append(part)
         }
         guard let version = parts.first else { return nil }
@@ -118,7 +120,23 @@ enum Route: Equatable, Sendable {
         }
     }
 
-    /// For the header `Allow` of a 405.
+    /// For the header `Allow` (RFC 9110, section 10.2.1): HEAD goes with GET.
+    var allow: String {
+        (methods.flatMap { $0 == "GET" ? ["GET", "HEAD"] : [$0] } + ["OPTIONS"]).joined(separator: ", ")
+    }
+
+    /// A GET answers a page of resources.
+    var isList: Bool {
+        switch self {
+        case .services, .webhooks, .entities, .factors, .challenges, .credentials, .auditEvents: true
+        default: false
+        }
+    }
+
+    /// For `OPTIONS *`.
+    static let everyMethod = "GET, HEAD, POST, DELETE, OPTIONS"
+
+    /// What is served, beside HEAD and OPTIONS.
     var methods: [String] {
         switch self {
         case .services, .entities, .factors, .challenges, .credentials, .webhooks: ["GET", "POST"]

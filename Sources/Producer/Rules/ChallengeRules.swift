@@ -106,7 +106,7 @@ enum ChallengeRules {
     /// `ExpirationDate` as it was sent: ISO 8601.
     static func expirationDate(_ text: String) throws(RuleViolation) -> Int64 {
         guard let time = Timestamp.epochMs(text), time < 1 << 50 else {
-            throw violation(.expiration, "ISO 8601 in UTC, like 2026-01-31T20:00:00Z")
+            throw violation(.expiration, "a time of RFC 3339, like 2026-01-31T20:00:00Z")
         }
         return time
     }

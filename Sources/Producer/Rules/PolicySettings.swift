@@ -62,8 +62,8 @@ enum PolicySettings {
 
     private static func fallbacks(_ parameters: inout ParameterReader) throws(RuleViolation) -> [String]? {
         let name = "Push.Fallback"
-        let values = parameters.list(name)
-        guard values != [""] else { return [] }
+        if try parameters.isEmptied(name) { return [] }
+        let values = try parameters.list(name)
         guard !values.isEmpty else { return nil }
         do {
             return try ChallengeRules.fallbacks(values)

@@ -59,7 +59,7 @@ struct ServiceSettings: Sendable {
             case .text(let length): value = try parameters.text(name, length: length).map { .string($0) }
             case .integer(let range): value = try parameters.integer(name, in: range).map { .integer(Int64($0)) }
             case .list:
-                let list = parameters.list(name)
+                let list = try parameters.list(name)
                 guard list.count <= 20, list.allSatisfy({ $0.utf8.count <= 255 }) else {
                     throw RuleViolation(name, "at most 20 values of at most 255 characters")
                 }

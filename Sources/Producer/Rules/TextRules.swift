@@ -2,15 +2,17 @@ import ChallengeModel
 
 /// Rules that several resources share.
 enum TextRules {
-    /// The customer's name for a person: 8 to 64 letters, digits and dashes. One that reads as an entity's SID is refused, because
-    /// paths take either.
+    /// The customer's name for a person: 8 to 64 letters, digits and dashes. One that has the form of a SID, of any kind and in any
+    /// case, is refused: paths take identities and SIDs, and identities are the same in any case.
     static func identity(_ text: String, parameter: String = "Identity") throws(RuleViolation) -> String {
         let isAllowed = text.utf8.allSatisfy { byte in
             isDigit(byte) || isLower(byte) || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte)
                 || byte == UInt8(ascii: "-")
         }
-        guard isAllowed, (8...64).contains(text.utf8.count), EntitySID(text) == nil else {
-            throw RuleViolation(parameter, "8 to 64 letters, digits and dashes, and not the form of a SID")
+        guard isAllowed, (8...64).contains(text.utf8.count), !SIDForm.matches(text) else {
+            throw RuleViolation(
+                parameter,
+                "8 to 64 letters, digits and dashes, and not the form of a SID (two letters and 32 hexadecimal digits)")
         }
         return text
     }

@@ -183,7 +183,7 @@ struct OnceTests {
             let scene = try await PolicyScene(producer)
             for (name, value) in [
                 ("NumberMatching", "maybe"), ("NumberMatching", ""), ("NumberDigits", "1"), ("NumberDigits", "7"),
-                ("NumberDigits", "two"), ("RequireSession", "yes"), ("Fallback", "S M S"), ("Fallback", ""),
+                ("NumberDigits", "two"), ("RequireSession", "yes"), ("Fallback", "S M S"),
             ] {
                 let refused = try await scene.create([(name, value)])
                 #expect(try refused.status == 400 && refused.code() == 60200, "\(name)=\(value)")

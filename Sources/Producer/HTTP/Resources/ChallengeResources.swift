@@ -34,7 +34,7 @@ extension API {
         _ parameters: inout ParameterReader, account: AccountSID, service: ServiceSID, identity: String, call: APICall
     ) throws -> NewChallenge {
         var factor: FactorSID?
-        if let text = try parameters.text(ChallengeField.factor.rawValue) {
+        if let text = try parameters.filled(ChallengeField.factor.rawValue) {
             factor = FactorSID(text)
             guard factor != nil else {
                 throw ChallengeRules.violation(
@@ -43,19 +43,21 @@ extension API {
         }
         // A code needs no words: nothing is pushed.
         let isCode = factor?.isCodeFactor == true
-        let text = isCode ? try parameters.text(ChallengeField.message.rawValue) ?? "" : nil
+        let text = isCode ? try parameters.text(ChallengeField.message.rawValue, .lines) ?? "" : nil
         let message =
             text == ""
-            ? "" : try ChallengeRules.message(try text ?? parameters.required(ChallengeField.message.rawValue))
+            ? "" : try ChallengeRules.message(try text ?? parameters.required(ChallengeField.message.rawValue, .lines))
         var fields: [DetailField] = []
-        for text in parameters.list(ChallengeField.fields.rawValue) { fields.append(try ChallengeRules.field(text)) }
+        for text in try parameters.list(ChallengeField.fields.rawValue, .lines) {
+            fields.append(try ChallengeRules.field(text))
+        }
         let asked = try parameters.text(ChallengeField.expiration.rawValue)
             .map { text throws(RuleViolation) in try ChallengeRules.expirationDate(text) }
         var new = NewChallenge(
             account: account, service: service, identity: identity, factor: factor, message: message,
             expiresAtMs: ChallengeRules.wholeSeconds(asked ?? call.nowMs + ChallengeRules.defaultLifeMs))
         new.fields = try ChallengeRules.fields(fields)
-        if let text = try parameters.text(ChallengeField.hiddenDetails.rawValue), !text.isEmpty {
+        if let text = try parameters.text(ChallengeField.hiddenDetails.rawValue, .lines), !text.isEmpty {
             new.hiddenDetails = try ChallengeRules.hiddenDetails(text)
         }
         new.traceparent = call.traceparent
@@ -158,7 +160,7 @@ extension API {
         guard try parameters.text("Status") == nil else {
             throw APIError(.accessDenied, "Access denied: a device answers, only a backend cancels")
         }
-        let payload = try parameters.required("AuthPayload", length: 1...CompactJWT.maxLength)
+        let payload = try parameters.required("AuthPayload", length: 1...CompactJWT.maxLength, .lines)
         let metadata = try metadata(&parameters)
         let shown = show(call).challenge(challenge, device: factor.sid, nowMs: call.nowMs)
         let isApproval: Bool
@@ -251,7 +253,8 @@ extension API {
     /// Poll as receipt. The reply does not wait on its success: a device that reads the challenge shows it all the same, and the
     /// next read tries again.
     private func polled(_ challenges: [Challenge], by caller: Caller, call: APICall) async {
-        guard let factor = caller.factor else { return }
+        // A device that asks by HEAD has seen nothing.
+        guard let factor = caller.factor, !call.isHead else { return }
         let pending = challenges.filter { isPending($0, call) }.map(\.sid)
         guard !pending.isEmpty else { return }
         do {

@@ -10,7 +10,7 @@ extension API {
         let type = try parameters.choice("Type", ["apn": "apn", "fcm": "fcm", "hms": "hms"])
         var secret = ProviderCredential()
         switch type {
-        case "fcm": secret.fcm = try CredentialRules.serviceAccount(try parameters.required("ServiceAccount"))
+        case "fcm": secret.fcm = try CredentialRules.serviceAccount(try parameters.required("ServiceAccount", .lines))
         case "hms":
             secret.hms.appID = try CredentialRules.hmsAppID(try parameters.required("AppId"))
             secret.hms.appSecret = try parameters.required("AppSecret", length: 1...256)
@@ -26,16 +26,16 @@ extension API {
         _ secret: inout ProviderCredential, _ parameters: inout ParameterReader
     ) throws(RuleViolation) {
         let sandbox = try parameters.boolean("Sandbox") ?? false
-        if let certificate = try parameters.text("Certificate") {
+        if let certificate = try parameters.text("Certificate", .lines) {
             secret.apnsCertificate = try CredentialRules.apnsCertificate(
-                certificate, key: try parameters.required("PrivateKey"))
+                certificate, key: try parameters.required("PrivateKey", .lines))
             secret.apnsCertificate.sandbox = sandbox
             return
         }
         var key = ApnsTokenKey()
         key.teamID = try CredentialRules.appleID(try parameters.required("TeamId"), parameter: "TeamId")
         key.keyID = try CredentialRules.appleID(try parameters.required("KeyId"), parameter: "KeyId")
-        key.privateKeyPem = try CredentialRules.apnsKey(try parameters.required("PrivateKey"))
+        key.privateKeyPem = try CredentialRules.apnsKey(try parameters.required("PrivateKey", .lines))
         key.sandbox = sandbox
         secret.apnsToken = key
     }

@@ -45,7 +45,7 @@ extension API {
         let friendlyName = try parameters.required("FriendlyName", length: 1...64)
         _ = try parameters.required("Binding.Alg")
         _ = try parameters.choice("Binding.Alg", ["ES256": true])
-        let publicKey = try FactorRules.publicKey(try parameters.required("Binding.PublicKey"))
+        let publicKey = try FactorRules.publicKey(try parameters.required("Binding.PublicKey", .lines))
         _ = try parameters.required("Config.NotificationPlatform")
         let platform = try parameters.choice("Config.NotificationPlatform", FactorRules.platforms) ?? .noPush
         let token = try FactorRules.pushToken(try parameters.text("Config.NotificationToken"), platform: platform)
@@ -100,7 +100,7 @@ extension API {
         }
         var factor = try await factor(call, service, identity, sid)
         var parameters = try call.parameters()
-        let proof = try parameters.text("AuthPayload", length: 1...5456)
+        let proof = try parameters.text("AuthPayload", length: 1...5456, .lines)
         let change = try change(of: factor, &parameters)
         if let proof {
             guard FactorRules.isProof(proof, of: factor.sid, publicKey: factor.publicKey) else {
@@ -163,7 +163,7 @@ extension API {
     }
 
     func metadata(_ parameters: inout ParameterReader) throws(RuleViolation) -> String? {
-        guard let text = try parameters.text("Metadata"), !text.isEmpty else { return nil }
+        guard let text = try parameters.text("Metadata", .lines), !text.isEmpty else { return nil }
         return try TextRules.stringObject(text, parameter: "Metadata")
     }
 }

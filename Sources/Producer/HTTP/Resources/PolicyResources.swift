@@ -65,7 +65,7 @@ extension API {
         var new = NewSessionToken(
             account: account, service: service.sid,
             identity: try TextRules.identity(try parameters.required("Identity")))
-        if let text = try parameters.text("FactorSid") {
+        if let text = try parameters.filled("FactorSid") {
             new.factor = FactorSID(text)
             guard new.factor != nil else {
                 throw RuleViolation(

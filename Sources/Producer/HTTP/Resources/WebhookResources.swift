@@ -9,7 +9,7 @@ extension API {
         var new = NewWebhook(
             account: account, service: service.sid,
             friendlyName: try parameters.required("FriendlyName", length: 1...64),
-            eventTypes: try WebhookRules.eventTypes(parameters.list("EventTypes")),
+            eventTypes: try WebhookRules.eventTypes(try parameters.list("EventTypes")),
             url: try WebhookRules.url(try parameters.required("WebhookUrl")))
         new.isEnabled = try status(&parameters) ?? true
         new.version = try version(&parameters) ?? "v2"
@@ -38,7 +38,7 @@ extension API {
         var parameters = try call.parameters()
         var change = WebhookChange()
         change.friendlyName = try parameters.text("FriendlyName", length: 1...64)
-        let eventTypes = parameters.list("EventTypes")
+        let eventTypes = try parameters.list("EventTypes")
         if !eventTypes.isEmpty { change.eventTypes = try WebhookRules.eventTypes(eventTypes) }
         change.url = try parameters.text("WebhookUrl").map { text throws(RuleViolation) in try WebhookRules.url(text) }
         change.isEnabled = try status(&parameters)

@@ -1,3 +1,5 @@
+import ChallengeModel
+
 /// Why a text is no JSON that we take.
 struct JSONProblem: Error, Equatable {
     /// Byte offset.
@@ -5,7 +7,8 @@ struct JSONProblem: Error, Equatable {
     let reason: String
 }
 
-/// RFC 8259, strict: one value and nothing behind it, no name twice in an object, no lone surrogates, at most 16 levels.
+/// RFC 8259, strict: one value and nothing behind it, no name twice in an object, no lone surrogates, at most 16 levels;
+/// and no control characters in strings but tab and line ends, however they are written.
 struct JSONParser {
     private let bytes: [UInt8]
     private var index = 0
@@ -135,7 +138,11 @@ struct JSONParser {
         while let byte = next {
             index += 1
             switch byte {
-            case UInt8(ascii: "\""): return String(decoding: out, as: UTF8.self)
+            case UInt8(ascii: "\""):
+                guard PlainText.refused(inUTF8: out, .lines) == nil else {
+                    throw problem("a control character in a string")
+                }
+                return String(decoding: out, as: UTF8.self)
             case UInt8(ascii: "\\"): try escape(into: &out)
             case 0..<0x20: throw problem("a control character in a string")
             default: out.append(byte)

@@ -1,10 +1,15 @@
+import ChallengeModel
+
 /// Reads the parameters of a request by name, says precisely what is wrong with one, and knows which were not asked for.
 struct ParameterReader {
     private let form: Form
+    private let isOfList: Bool
     private var asked: Set<String> = []
 
-    init(_ form: Form) {
+    /// - Parameter isOfList: of a GET of a list: an empty filter stands for none.
+    init(_ form: Form, isOfList: Bool = false) {
         self.form = form
+        self.isOfList = isOfList
     }
 
     /// Names that nobody asked for, each once, in the order sent: for the header `Beckon-Ignored`.
@@ -16,24 +21,45 @@ struct ParameterReader {
     /// Everything that was sent, in order.
     var pairs: [Form.Pair] { form.pairs }
 
-    /// All values of a repeated parameter, in order.
-    mutating func list(_ name: String) -> [String] {
+    /// All values that were sent under this name, in order.
+    private mutating func values(_ name: String, _ shape: PlainText.Shape) throws(RuleViolation) -> [String] {
         asked.insert(name)
-        return form.pairs.filter { $0.name == name }.map(\.value)
+        let values = form.pairs.filter { $0.name == name }.map(\.value)
+        for value in values {
+            if let expectation = PlainText.expectation(brokenBy: value, shape) {
+                throw RuleViolation(name, expectation)
+            }
+        }
+        return values
     }
 
+    /// All values of a repeated parameter, in order. An empty one stands for none.
+    mutating func list(_ name: String, _ shape: PlainText.Shape = .line) throws(RuleViolation) -> [String] {
+        try values(name, shape).filter { !$0.isEmpty }
+    }
+
+    /// A repeated parameter that was sent once, and empty.
+    mutating func isEmptied(_ name: String) throws(RuleViolation) -> Bool { try values(name, .line) == [""] }
+
     /// Nil when it was not sent. An empty value is a value.
-    mutating func text(_ name: String) throws(RuleViolation) -> String? {
-        let values = list(name)
+    mutating func text(_ name: String, _ shape: PlainText.Shape = .line) throws(RuleViolation) -> String? {
+        let values = try values(name, shape)
         guard values.count <= 1 else {
             throw RuleViolation(name, "one value, it was sent \(values.count) times")
         }
-        return values.first
+        return isOfList && values.first?.isEmpty == true ? nil : values.first
+    }
+
+    /// Nil when it was not sent, or sent empty.
+    mutating func filled(_ name: String) throws(RuleViolation) -> String? {
+        try text(name).flatMap { $0.isEmpty ? nil : $0 }
     }
 
     /// - Parameter length: in Unicode scalars.
-    mutating func text(_ name: String, length: ClosedRange<Int>) throws(RuleViolation) -> String? {
-        guard let value = try text(name) else { return nil }
+    mutating func text(
+        _ name: String, length: ClosedRange<Int>, _ shape: PlainText.Shape = .line
+    ) throws(RuleViolation) -> String? {
+        guard let value = try text(name, shape) else { return nil }
         let count = value.unicodeScalars.count
         guard length.contains(count) else {
             throw RuleViolation(
@@ -42,8 +68,10 @@ struct ParameterReader {
         return value
     }
 
-    mutating func required(_ name: String, length: ClosedRange<Int> = 1...Int.max) throws(RuleViolation) -> String {
-        guard let value = try text(name), !value.isEmpty || length.lowerBound == 0 else {
+    mutating func required(
+        _ name: String, length: ClosedRange<Int> = 1...Int.max, _ shape: PlainText.Shape = .line
+    ) throws(RuleViolation) -> String {
+        guard let value = try text(name, shape), !value.isEmpty || length.lowerBound == 0 else {
             throw RuleViolation(name, "a value, it is required")
         }
         let count = value.unicodeScalars.count
