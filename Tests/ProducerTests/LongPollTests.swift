@@ -235,6 +235,32 @@ struct LongPollTests {
         }
     }
 
+    @Test("one API key holds half of the places at most; another key and a device find theirs")
+    func perKey() async throws {
+        try await ProducerHarness.run(adjust: { $0.maxLongPolls = 8 }) { producer in
+            let scene = try await Scene(producer)
+            let tag = try await scene.tag()
+            let (key, secret) = try await producer.store.createKey(
+                account: producer.account.sid, role: .read, friendlyName: "other", nowMs: producer.clock.nowMs)
+            let other = Authorization.basic(key.sid.rawValue, secret)
+            let otherTag = try await scene.tag(as: other)
+            let waiting = Task {
+                await withTaskGroup(of: Int?.self) { group in
+                    for _ in 0..<4 { group.addTask { try? await scene.get("?Wait=30", tag).status } }
+                    return await group.reduce(into: [Int?]()) { $0.append($1) }
+                }
+            }
+            try await becomesTrue("four wait") { producer.metrics.gauge(.longPolls) == 4 }
+            #expect(try await scene.get("?Wait=30", tag).status == 304, "the key has its half")
+            #expect(producer.metrics.count(.longPollsRefused, []) == 1)
+            async let waits = scene.get("?Wait=30", otherTag, as: other)
+            try await becomesTrue("another key waits") { producer.metrics.gauge(.longPolls) == 5 }
+            #expect(try await scene.answer().status == 200)
+            #expect(await waiting.value == [200, 200, 200, 200])
+            #expect(try await waits.status == 200)
+        }
+    }
+
     @Test("a thousand wait; each is answered soon after the change, and none is left when clients vanish")
     func thousand() async throws {
         try await ProducerHarness.run { producer in

@@ -20,40 +20,60 @@ final class ChallengeWatch: Sendable {
         case refused
     }
 
+    /// Who waits, and whose share a wait takes.
+    enum Reader: Hashable, Sendable {
+        case device(FactorSID)
+        /// An API key, or an account's auth token.
+        case backend(Principal)
+
+        init(_ caller: Caller) {
+            switch caller {
+            case .device(let factor): self = .device(factor.sid)
+            case .backend(let principal): self = .backend(principal)
+            }
+        }
+    }
+
     private struct Waiter {
         let challenge: ChallengeSID
         let version: String?
-        let device: FactorSID?
+        let reader: Reader
         let deadline: ContinuousClock.Instant
         let continuation: CheckedContinuation<End, Never>
     }
 
     private struct State {
         private(set) var waiting: [Int: Waiter] = [:]
-        private var perDevice: [FactorSID: Int] = [:]
+        private var perReader: [Reader: Int] = [:]
         var nextID = 0
         var isStopped = false
 
-        func holds(_ device: FactorSID?) -> Int { device.flatMap { perDevice[$0] } ?? 0 }
+        func holds(_ reader: Reader) -> Int { perReader[reader] ?? 0 }
 
         mutating func add(_ waiter: Waiter, id: Int) {
             waiting[id] = waiter
-            if let device = waiter.device { perDevice[device, default: 0] += 1 }
+            perReader[waiter.reader, default: 0] += 1
         }
 
         @discardableResult
         mutating func remove(_ id: Int) -> Waiter? {
             guard let waiter = waiting.removeValue(forKey: id) else { return nil }
-            if let device = waiter.device {
-                let left = holds(device) - 1
-                perDevice[device] = left > 0 ? left : nil
-            }
+            let left = holds(waiter.reader) - 1
+            perReader[waiter.reader] = left > 0 ? left : nil
             return waiter
         }
     }
 
     /// Of one device: an app that asks again without hanging up first takes nobody else's place.
     private static let mostPerDevice = 4
+
+    /// Of one API key: half of all, so that no backend takes every place of the others and of the devices.
+    private func share(of reader: Reader) -> Int {
+        switch reader {
+        case .device: Self.mostPerDevice
+        case .backend: max(1, bound / 2)
+        }
+    }
 
     /// Read in one go; a read holds one of the store's connections.
     private static let chunk = 500
@@ -92,9 +112,9 @@ final class ChallengeWatch: Sendable {
     var count: Int { state.withLock { $0.waiting.count } }
 
     /// Returns when the challenge has another version than this, at the deadline, or when the task is cancelled.
-    /// - Parameter device: who waits, when it is a device; four of its requests wait at most.
+    /// - Parameter reader: four requests of a device wait at most, and of a backend's key half of all that may.
     func wait(
-        for challenge: ChallengeSID, from version: String?, by device: FactorSID?,
+        for challenge: ChallengeSID, from version: String?, by reader: Reader,
         until deadline: ContinuousClock.Instant
     ) async -> End {
         let id = state.withLock { state in
@@ -106,11 +126,11 @@ final class ChallengeWatch: Sendable {
                 let end: End? = state.withLock { state in
                     // The handler may have run before we got here.
                     guard !Task.isCancelled else { return .elapsed }
-                    guard !state.isStopped, state.waiting.count < bound, state.holds(device) < Self.mostPerDevice else {
+                    guard !state.isStopped, state.waiting.count < bound, state.holds(reader) < share(of: reader) else {
                         return .refused
                     }
                     let waiter = Waiter(
-                        challenge: challenge, version: version, device: device, deadline: deadline,
+                        challenge: challenge, version: version, reader: reader, deadline: deadline,
                         continuation: continuation)
                     state.add(waiter, id: id)
                     return nil

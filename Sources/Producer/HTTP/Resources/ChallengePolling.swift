@@ -35,7 +35,7 @@ extension API {
                 isOver
                 ? .elapsed
                 : await watch.wait(
-                    for: challenge, from: version, by: call.caller?.factor?.sid,
+                    for: challenge, from: version, by: .init(try authenticator.caller(call)),
                     until: min(deadline, expiry(of: reply, call) ?? deadline))
             if isOver || end == .refused {
                 return APIReply(status: 304, headers: ["ETag": tag.text], ignored: parameters.unread)
