@@ -19,7 +19,6 @@ extension Target.Dependency {
     static let grdbSQLite = product(name: "GRDBSQLite", package: "GRDB.swift")
     static let httpTypes = product(name: "HTTPTypes", package: "swift-http-types")
     static let hummingbird = product(name: "Hummingbird", package: "hummingbird")
-    static let hummingbirdTLS = product(name: "HummingbirdTLS", package: "hummingbird")
     static let logging = product(name: "Logging", package: "swift-log")
     static let metrics = product(name: "Metrics", package: "swift-metrics")
     static let coreMetrics = product(name: "CoreMetrics", package: "swift-metrics")
@@ -28,6 +27,9 @@ extension Target.Dependency {
     static let nioHTTP1 = product(name: "NIOHTTP1", package: "swift-nio")
     static let nioTLS = product(name: "NIOTLS", package: "swift-nio")
     static let nioEmbedded = product(name: "NIOEmbedded", package: "swift-nio")
+    static let nioHTTPTypes = product(name: "NIOHTTPTypes", package: "swift-nio-extras")
+    static let nioHTTPTypesHTTP1 = product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras")
+    static let hummingbirdCore = product(name: "HummingbirdCore", package: "hummingbird")
     static let nioHPACK = product(name: "NIOHPACK", package: "swift-nio-http2")
     static let nioHTTP2 = product(name: "NIOHTTP2", package: "swift-nio-http2")
     static let nioSSL = product(name: "NIOSSL", package: "swift-nio-ssl")
@@ -66,6 +68,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-extras", from: "1.30.0"),
         .package(url: "https://github.com/apple/swift-nio-http2", from: "1.46.0"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
         .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
@@ -102,17 +105,25 @@ let package = Package(
             ],
             swiftSettings: swiftSettings),
         .target(
+            name: "HTTPEdge",
+            dependencies: [
+                .deque, .hummingbirdCore, .logging, .metrics, .nioCore, .nioHTTP1, .nioHTTPTypes, .nioHTTPTypesHTTP1,
+                .nioSSL,
+            ],
+            swiftSettings: swiftSettings),
+        .target(
             name: "ServiceSupport",
             dependencies: [
-                "ChallengeModel", "KafkaClient", .configuration, .hummingbird, .logging, .metrics, .coreMetrics,
+                "ChallengeModel", "HTTPEdge", "KafkaClient", .configuration, .hummingbird, .logging, .metrics,
+                .coreMetrics,
                 .serviceLifecycle, .unixSignals,
             ],
             swiftSettings: swiftSettings),
         .target(
             name: "Producer",
             dependencies: [
-                "ChallengeModel", "ChallengeStore", "KafkaClient", "ServiceSupport", .crypto, .httpTypes, .hummingbird,
-                .hummingbirdTLS, .logging, .metrics, .nioCore, .nioHTTP1, .nioSSL, .serviceLifecycle,
+                "ChallengeModel", "ChallengeStore", "HTTPEdge", "KafkaClient", "ServiceSupport", .crypto, .httpTypes,
+                .hummingbird, .logging, .metrics, .nioCore, .nioHTTP1, .nioSSL, .serviceLifecycle,
             ],
             swiftSettings: swiftSettings),
         .target(
@@ -135,8 +146,8 @@ let package = Package(
         .target(
             name: "Simulators",
             dependencies: [
-                "DeviceKit", .asn1, .asyncHTTPClient, .crypto, .cryptoExtras, .deque, .httpTypes, .hummingbird,
-                .logging,
+                "DeviceKit", "HTTPEdge", .asn1, .asyncHTTPClient, .crypto, .cryptoExtras, .deque, .httpTypes,
+                .hummingbird, .logging,
                 .nioCore, .nioHPACK, .nioHTTP1, .nioHTTP2, .nioPosix, .nioSSL, .nioTLS, .serviceLifecycle, .x509,
             ],
             swiftSettings: swiftSettings),
@@ -144,7 +155,7 @@ let package = Package(
             name: "beckon",
             dependencies: [
                 "AckTracker", "CAllocator", "ChallengeModel", "ChallengeStore", "DeviceKit", "DispatcherWorker",
-                "KafkaClient",
+                "HTTPEdge", "KafkaClient",
                 "Producer", "PushGateway", "ServiceSupport", "Simulators", .argumentParser, .asyncHTTPClient,
                 .configuration, .crypto, .hummingbird, .logging, .metrics, .nioCore, .nioHTTP1, .nioSSL,
                 .serviceLifecycle, .unixSignals,
@@ -167,6 +178,7 @@ let package = Package(
                 "ChallengeModel", "Simulators", .asn1, .asyncHTTPClient, .crypto, .cryptoExtras, .nioCore, .nioHPACK,
                 .nioHTTP2, .nioPosix, .nioSSL, .nioTLS, .nioEmbedded, .x509,
             ]),
+        tests(of: "HTTPEdge", [.coreMetrics, .metrics, .nioCore, .nioEmbedded, .nioHTTP1, .nioPosix]),
         tests(
             of: "ServiceSupport",
             [
@@ -176,8 +188,9 @@ let package = Package(
         tests(
             of: "Producer",
             [
-                "ChallengeModel", "ChallengeStore", "DeviceKit", "KafkaClient", "ServiceSupport", .asyncHTTPClient,
-                .coreMetrics, .crypto, .hummingbird, .nioCore, .nioHTTP1, .nioPosix, .nioSSL, .serviceLifecycle,
+                "ChallengeModel", "ChallengeStore", "DeviceKit", "HTTPEdge", "KafkaClient", "ServiceSupport",
+                .asyncHTTPClient, .coreMetrics, .crypto, .hummingbird, .nioCore, .nioHTTP1, .nioPosix, .nioSSL,
+                .serviceLifecycle,
             ]),
         tests(
             of: "DispatcherWorker",

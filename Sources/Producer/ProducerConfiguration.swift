@@ -1,4 +1,5 @@
 public import ChallengeModel
+public import HTTPEdge
 public import KafkaClient
 
 /// What the Producer needs to know. Everything but Kafka, topics and keys has a default.
@@ -44,7 +45,7 @@ public struct ProducerConfiguration: Sendable {
     public var deviceAPI: DeviceAPI?
     /// Pages that may call from a browser, each as its `Origin`; none: no header of CORS is sent.
     public var corsOrigins: [String] = []
-    /// Whose `X-Forwarded-Host` and `X-Forwarded-Proto` count.
+    /// Whose `X-Forwarded-For`, `X-Forwarded-Host` and `X-Forwarded-Proto` count.
     public var trustedProxies = TrustedProxies()
 
     public var kafka: KafkaConfiguration

@@ -68,6 +68,11 @@ final class ProducerMetrics: Sendable {
         timer(route: route, method: method).recordNanoseconds(nanoseconds)
     }
 
+    /// A request that cannot be read is counted beside those that can.
+    func refused(status: Int) {
+        count(.requests, [("route", "none"), ("method", "other"), ("class", "\(status / 100)xx")])
+    }
+
     func challengeCreated(source: String) { count(.challengesCreated, [("source", source)]) }
     func answer(_ result: AnswerResult) { count(.answers, [("result", result.rawValue)]) }
     func receipt(_ source: ReceiptSource) { count(.receipts, [("source", source.rawValue)]) }

@@ -1,6 +1,7 @@
 public import ChallengeModel
 public import ChallengeStore
 public import CoreMetrics
+import HTTPEdge
 import Hummingbird
 import KafkaClient
 public import Logging
@@ -110,6 +111,15 @@ public final class ProducerService: ServiceLifecycle.Service {
     /// One address or two, and what follows their certificates.
     private func listeners(_ api: API, metrics: ProducerMetrics) throws -> [any ServiceLifecycle.Service] {
         var services: [any ServiceLifecycle.Service] = []
+        let wanted = configuration.http.maxConnections
+        let connections = OpenFiles.bound(atMost: wanted, listeners: configuration.deviceAPI == nil ? 1 : 2)
+        if connections < wanted {
+            logger.warning(
+                "fewer connections than api.maxConnections: raise the limit of open files",
+                metadata: [
+                    "connections": "\(connections)", "wanted": "\(wanted)", "open-files": "\(OpenFiles.limit)",
+                ])
+        }
         func listen(
             host: String, port: Int, tls: ProducerConfiguration.TLSFiles?, publicURL: String?, isForDevices: Bool,
             onBound: @escaping @Sendable (Int) -> Void
@@ -128,6 +138,14 @@ public final class ProducerService: ServiceLifecycle.Service {
                         await certificate.follow(every: configuration.certificateInterval, logger: logger)
                     })
             }
+            let check = isForDevices ? "http-devices-connections" : "http-connections"
+            let book = ConnectionBook(
+                listener: isForDevices ? "devices" : "api",
+                bounds: .init(connections: connections, perClient: configuration.http.maxConnectionsPerAddress),
+                proxies: configuration.trustedProxies, metrics: factory
+            ) { [readiness] reason in
+                if let reason { readiness.fail(check, reason) } else { readiness.pass(check) }
+            }
             services.append(
                 HTTPServer.service(
                     responder: responder,
@@ -136,7 +154,7 @@ public final class ProducerService: ServiceLifecycle.Service {
                         flag: (isForDevices ? Settings.deviceAPIPort.description : Settings.apiPort.description).flag,
                         host: host, port: port,
                         certificate: certificate),
-                    limits: configuration.http, logger: logger, onBound: onBound))
+                    limits: configuration.http, book: book, logger: logger, onBound: onBound))
         }
         if let device = configuration.deviceAPI {
             readiness.fail("http-devices", "starting")

@@ -2,6 +2,7 @@ import Crypto
 import CryptoExtras
 import DeviceKit
 import Foundation
+import HTTPEdge
 import Hummingbird
 public import Logging
 import NIOCore
@@ -161,6 +162,7 @@ public final class SimulatedProviders: Service {
         }
         let apns = try await ProviderListener.start(
             host: configuration.host, port: configuration.apnsPort, flag: "--simulator-apns-port", group: group,
+            logger: logger,
             certificates: certificates,
             allowsHTTP1: false,
             responder: APNsSimulator(
@@ -169,6 +171,7 @@ public final class SimulatedProviders: Service {
                     firstStreams: 1, streams: configuration.apnsStreams, longestBody: APNsPayload.longest)))
         let fcm = try await ProviderListener.start(
             host: configuration.host, port: configuration.fcmPort, flag: "--simulator-fcm-port", group: group,
+            logger: logger,
             certificates: certificates,
             allowsHTTP1: true,
             responder: FCMSimulator(
@@ -178,6 +181,7 @@ public final class SimulatedProviders: Service {
                 ownTokenURL: ownTokenURL))
         let hms = try await ProviderListener.start(
             host: configuration.host, port: configuration.hmsPort, flag: "--simulator-hms-port", group: group,
+            logger: logger,
             certificates: certificates,
             allowsHTTP1: true,
             responder: HMSSimulator(
@@ -204,6 +208,7 @@ public final class SimulatedProviders: Service {
             router: control.router(),
             configuration: .init(address: .hostname(configuration.controlHost, port: configuration.controlPort)),
             onServerRunning: { [gate, logger, host = configuration.controlHost] channel in
+                await AcceptGuard.install(on: channel, book: nil, logger: logger)
                 let port = channel.localAddress?.port ?? 0
                 gate.settle(
                     .success(

@@ -1,6 +1,7 @@
 import ArgumentParser
 import CAllocator
 import Foundation
+import HTTPEdge
 
 @main
 struct Beckon: AsyncParsableCommand {
@@ -25,6 +26,7 @@ struct Beckon: AsyncParsableCommand {
     static func main() async {
         // librdkafka's TLS writes go through OpenSSL, which raises SIGPIPE before NIO has switched it off.
         signal(SIGPIPE, SIG_IGN)
+        OpenFiles.raiseLimit()
         // Dispatchers only: with one arena the tracker replays 184,000 records/s in place of 304,000.
         if CommandLine.arguments.dropFirst().first == "dispatcher" { beckon_bound_allocator() }
         do {

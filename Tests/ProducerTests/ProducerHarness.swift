@@ -284,7 +284,11 @@ final class MetricCounts: MetricsFactory, Sendable {
     private let gauges = Mutex<[String: Double]>([:])
 
     func count(_ name: ProducerMetricName, _ dimensions: [(String, String)]) -> Int64 {
-        counts.withLock { $0[Self.key(name.rawValue, dimensions)] ?? 0 }
+        count(name.rawValue, dimensions)
+    }
+
+    func count(_ label: String, _ dimensions: [(String, String)]) -> Int64 {
+        counts.withLock { $0[Self.key(label, dimensions)] ?? 0 }
     }
 
     /// The last value of a gauge without dimensions.
@@ -292,7 +296,11 @@ final class MetricCounts: MetricsFactory, Sendable {
 
     /// The last value of a gauge; nil: none yet.
     func measured(_ name: ProducerMetricName, _ dimensions: [(String, String)]) -> Double? {
-        gauges.withLock { $0[Self.key(name.rawValue, dimensions)] }
+        measured(name.rawValue, dimensions)
+    }
+
+    func measured(_ label: String, _ dimensions: [(String, String)]) -> Double? {
+        gauges.withLock { $0[Self.key(label, dimensions)] }
     }
 
     private static func key(_ label: String, _ dimensions: [(String, String)]) -> String {

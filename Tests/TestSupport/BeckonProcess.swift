@@ -23,7 +23,10 @@ public final class BeckonProcess: Sendable {
     /// Starts it, with its log and ready file in `folder`.
     /// - Parameters:
     ///   - arguments: the subcommand and its settings, without `--ready-file`.
-    public init(_ name: String, _ arguments: [String], environment: [String: String] = [:], folder: URL) throws {
+    ///   - openFiles: how many it may open at most; nil: as this process.
+    public init(
+        _ name: String, _ arguments: [String], environment: [String: String] = [:], openFiles: Int? = nil, folder: URL
+    ) throws {
         self.name = name
         log = folder.appending(path: "\(name).log")
         readyFile = folder.appending(path: "\(name)-\(UUID().uuidString).json")
@@ -32,8 +35,15 @@ public final class BeckonProcess: Sendable {
                 description: "\(Self.executable.path) is missing: run `swift build` first, or set BECKON_BINARY")
         }
         let process = Process()
-        process.executableURL = Self.executable
-        process.arguments = arguments + ["--ready-file", readyFile.path]
+        let arguments = arguments + ["--ready-file", readyFile.path]
+        if let openFiles {
+            process.executableURL = URL(filePath: "/bin/sh")
+            process.arguments =
+                ["-c", "ulimit -n \(openFiles); exec \"$0\" \"$@\"", Self.executable.path] + arguments
+        } else {
+            process.executableURL = Self.executable
+            process.arguments = arguments
+        }
         process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
         if !FileManager.default.fileExists(atPath: log.path) {
             _ = FileManager.default.createFile(atPath: log.path, contents: nil)

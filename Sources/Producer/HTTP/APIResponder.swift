@@ -1,10 +1,10 @@
 import ChallengeModel
 import ChallengeStore
+import HTTPEdge
 import HTTPTypes
 import Hummingbird
 import Logging
 import NIOCore
-import NIOHTTP1
 
 /// Between Hummingbird and the resources: reads the request within its bounds, answers errors as the API words them, counts.
 struct APIResponder: HTTPResponder {
@@ -30,34 +30,43 @@ struct APIResponder: HTTPResponder {
         let requestID = RequestIdentifier.make()
         let origin = request.headers[Self.origin]
         let corsHeaders = cors.headers(origin: origin, isPreflight: request.method == .options)
-        if request.method == .options, route != nil, cors.allows(origin) {
-            return Self.response(.noContent, requestID: requestID, more: corsHeaders)
-        }
+        // HEAD is GET without the content (RFC 9110, section 9.3.2).
+        let isHead = request.method == .head
+        let method = isHead ? "GET" : request.method.rawValue
         var reply: APIReply
         var mayWait = false
         do {
+            if request.method == .options, path == "*" || path == "/*" {
+                let reply = APIReply(status: 204, headers: ["Allow": Route.everyMethod])
+                return respond(reply, to: request, from: start, route: nil, requestID: requestID, more: corsHeaders)
+            }
             guard let route else { throw APIError.notFound }
             guard !isForDevices || route.methods.contains(where: { route.access($0).device != .none }) else {
                 throw APIError.notFound
             }
-            guard route.methods.contains(request.method.rawValue) else {
+            if request.method == .options {
+                let reply = APIReply(status: 204, headers: ["Allow": route.allow])
+                return respond(reply, to: request, from: start, route: route, requestID: requestID, more: corsHeaders)
+            }
+            guard route.methods.contains(method) else {
                 throw APIError(
                     .methodNotAllowed, "Method not allowed: expected " + route.methods.joined(separator: " or "),
-                    headers: ["Allow": route.methods.joined(separator: ", ")])
+                    headers: ["Allow": route.allow])
             }
             let callbackID = request.headers[Self.callbackID]
             let isSigned = route == .hmsReceipts && api.hmsCallback?.accepts(callbackID, nowMs: clock()) == true
-            let body = try await body(of: request, atMost: isSigned ? limits.maxSignedBody : limits.maxBody)
+            let body = try await body(
+                of: request, atMost: isSigned ? limits.maxSignedBody : limits.maxBody, on: context.channel)
             let credentials = PresentedCredentials(authorization: request.headers[.authorization])
             if isForDevices {
-                guard route.access(request.method.rawValue).device != .none else { throw APIError.notFound }
+                guard route.access(method).device != .none else { throw APIError.notFound }
                 // Right or wrong: nothing is learned here about an account's secrets.
                 if case .backend = credentials {
                     throw APIError(.authentication, "Authenticate: this address serves devices only")
                 }
             }
             let call = APICall(
-                route: route, method: request.method.rawValue, path: path, query: query, body: body,
+                route: route, method: method, isHead: isHead, path: path, query: query, body: body,
                 contentType: request.headers[.contentType],
                 credentials: credentials,
                 baseURL: view.baseURL(
@@ -77,6 +86,13 @@ struct APIResponder: HTTPResponder {
         }
         // Hummingbird has looked for what comes behind the request, and ends the connection.
         if mayWait { reply.headers["Connection"] = "close" }
+        return respond(reply, to: request, from: start, route: route, requestID: requestID, more: corsHeaders)
+    }
+
+    private func respond(
+        _ reply: APIReply, to request: Request, from start: ContinuousClock.Instant, route: Route?, requestID: String,
+        more: [(name: String, value: String)]
+    ) -> Response {
         let elapsed = ContinuousClock.now - start
         metrics.answered(
             route: route?.template ?? "none", method: Self.knownMethod(request.method.rawValue), status: reply.status,
@@ -86,7 +102,7 @@ struct APIResponder: HTTPResponder {
             metadata: [
                 "route": "\(route?.template ?? "none")", "status": "\(reply.status)", "request-id": "\(requestID)",
             ])
-        let response = Self.response(reply, requestID: requestID, more: corsHeaders)
+        let response = Self.response(reply, requestID: requestID, more: more)
         // A body would be read as the start of the next reply.
         return request.method == .head ? response.createHeadResponse() : response
     }
@@ -94,29 +110,32 @@ struct APIResponder: HTTPResponder {
     // MARK: - In
 
     /// The body of a POST. Others' bodies are left alone: Hummingbird reads past them.
-    /// - Throws: 20413 over the limit, 20408 when it trickles in longer than the deadline.
-    private func body(of request: Request, atMost most: Int) async throws -> [UInt8] {
+    /// - Throws: 20413 over the limit, 20415 for a body that is packed, ``HTTPRefusal`` when it does not arrive whole or in time.
+    private func body(of request: Request, atMost most: Int, on channel: any Channel) async throws -> [UInt8] {
         guard request.method == .post else { return [] }
+        if let encoding = request.headers[.contentEncoding]?.trimmingWhitespace().lowercased(),
+            !encoding.isEmpty, encoding != "identity"
+        {
+            throw APIError(
+                .mediaType, "Content-Encoding: expected none, the body as it is",
+                headers: ["Accept-Encoding": "identity"])
+        }
         let tooLarge = APIError(
             .tooLarge, "The body is too large: at most \(most) bytes", headers: ["Connection": "close"])
         if let declared = request.headers[.contentLength].flatMap({ Int($0) }), declared > most {
             throw tooLarge
         }
-        let deadline = ContinuousClock.now + limits.bodyDeadline
+        if request.headers[.expect] != nil { channel.triggerUserOutboundEvent(BodyIsWanted(), promise: nil) }
         var bytes: [UInt8] = []
         for try await chunk in request.body {
             guard bytes.count + chunk.readableBytes <= most else { throw tooLarge }
-            guard ContinuousClock.now < deadline else {
-                throw APIError(
-                    .requestTimeout, "The body did not arrive in time", headers: ["Connection": "close"])
-            }
             bytes.append(contentsOf: chunk.readableBytesView)
         }
         return bytes
     }
 
     private static func knownMethod(_ method: String) -> String {
-        ["GET", "POST", "DELETE"].contains(method) ? method : "other"
+        ["GET", "HEAD", "POST", "DELETE", "OPTIONS"].contains(method) ? method : "other"
     }
 
     // MARK: - Out
@@ -129,7 +148,7 @@ struct APIResponder: HTTPResponder {
         case is CancellationError:
             // The client has hung up, or we are on our way out.
             told = APIError(.unavailable, "Not answered: on the way out", headers: ["Retry-After": "1"])
-        case let error as HTTPParserError: told = APIError(error)
+        case let refusal as HTTPRefusal: told = APIError(refusal)
         case let error as StoreError:
             if case .failed(let reason) = error {
                 logger.error("the store failed", metadata: ["error": "\(reason)", "request-id": "\(requestID)"])
@@ -180,11 +199,13 @@ struct APIResponder: HTTPResponder {
 /// A request's context: who is at the other end of the connection.
 struct APIContext: RequestContext {
     var coreContext: CoreRequestContextStorage
-    let peer: SocketAddress?
+    let channel: any Channel
+
+    var peer: SocketAddress? { channel.remoteAddress }
 
     init(source: ApplicationRequestContextSource) {
         coreContext = .init(source: source)
-        peer = source.channel.remoteAddress
+        channel = source.channel
     }
 }
 
@@ -204,10 +225,22 @@ public struct HTTPLimits: Sendable {
     public var idleTimeout: Duration = .seconds(60)
     /// Bytes of all headers; default 32 KB.
     public var maxHeaders = 32 * 1024
-    /// Connections open at once; default 10,000.
+    /// Connections open at once, of each listener; fewer where the process may not open as many files. Default 10,000.
     public var maxConnections = 10_000
+    /// Of them, of one client address; at most half of ``maxConnections``. Default 2,000, twice the long polls of one key.
+    public var maxConnectionsPerAddress = 2000
 
     public init() {}
+
+    var edge: EdgeLimits {
+        var edge = EdgeLimits()
+        edge.headDeadline = headDeadline
+        edge.bodyDeadline = bodyDeadline
+        edge.responseDeadline = responseDeadline
+        edge.idleTimeout = idleTimeout
+        edge.maxHeaders = maxHeaders
+        return edge
+    }
 }
 
 enum RequestIdentifier {

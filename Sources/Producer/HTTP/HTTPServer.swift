@@ -1,7 +1,10 @@
+import HTTPEdge
 import Hummingbird
 import HummingbirdCore
 import Logging
 import NIOCore
+import NIOHTTP1
+import NIOSSL
 import ServiceLifecycle
 import ServiceSupport
 
@@ -20,39 +23,54 @@ struct HTTPListener: Sendable {
 /// The HTTP application around a responder.
 enum HTTPServer {
     static func service(
-        responder: APIResponder, listener: HTTPListener, limits: HTTPLimits, logger: Logger,
+        responder: APIResponder, listener: HTTPListener, limits: HTTPLimits, book: ConnectionBook, logger: Logger,
         onBound: @escaping @Sendable (Int) -> Void
     ) -> any ServiceLifecycle.Service {
-        var decoder = HTTP1Channel.Configuration.DecoderConfiguration()
-        decoder.maxHeaderFieldSize = limits.maxHeaders
-        decoder.maxHeaderListSize = limits.maxHeaders
-        decoder.maxHeaderFieldCount = 100
-        // A body that trickles gets a 408 while its bytes come; one that stands still is closed a moment later.
-        let (head, body, response) = (
-            TimeAmount(limits.headDeadline), TimeAmount(limits.bodyDeadline + .seconds(2)),
-            TimeAmount(limits.responseDeadline)
-        )
-        let configuration = HTTP1Channel.Configuration(
-            additionalChannelHandlers: [
-                MalformedRequests(), ConnectionDeadlines(head: head, body: body, response: response),
-            ],
-            idleTimeout: TimeAmount(limits.idleTimeout), httpDecoderConfiguration: decoder)
-        let server: HTTPServerBuilder
-        if let certificate = listener.certificate {
-            server = HTTPServerBuilder { responder in
-                CertifiedChannel(
-                    base: HTTP1Channel(responder: responder, configuration: configuration), certificate: certificate)
-            }
-        } else {
-            server = .http1(configuration: configuration)
+        var tls: (@Sendable () -> NIOSSLContext)?
+        if let certificate = listener.certificate { tls = { certificate.context } }
+        let metrics = responder.metrics
+        let refuse: @Sendable (HTTPRefusal) -> HTTPRefusalReply = { refusal in
+            metrics.refused(status: Int(refusal.status.code))
+            return HTTPRefusalReply(refusal)
+        }
+        let server = HTTPServerBuilder { [tls] respond in
+            EdgeChannel(responder: respond, limits: limits.edge, book: book, tls: tls, refuse: refuse)
         }
         let application = Application(
             responder: responder, server: server,
-            configuration: ApplicationConfiguration(
-                address: .hostname(listener.host, port: listener.port),
-                availableConnectionsDelegate: MaximumAvailableConnections(limits.maxConnections)),
-            onServerRunning: { channel in onBound(channel.localAddress?.port ?? listener.port) }, logger: logger)
+            configuration: ApplicationConfiguration(address: .hostname(listener.host, port: listener.port)),
+            onServerRunning: { channel in
+                await AcceptGuard.install(on: channel, book: book, logger: logger)
+                onBound(channel.localAddress?.port ?? listener.port)
+            }, logger: logger)
         return Listening(application: application, listener: listener)
+    }
+}
+
+extension HTTPRefusalReply {
+    /// The API's body.
+    init(_ refusal: HTTPRefusal) {
+        let error = APIError(refusal)
+        self.init(
+            headers: [
+                "Content-Type": "application/json", APIResponder.requestIDName.rawName: RequestIdentifier.make(),
+            ], body: error.body.bytes)
+        for (name, value) in error.headers { headers.replaceOrAdd(name: name, value: value) }
+    }
+}
+
+extension APIError {
+    /// What cannot be read as HTTP, or in time. The connection is closed behind it.
+    init(_ refusal: HTTPRefusal) {
+        let code: APICode =
+            switch refusal {
+            case .malformed, .length, .host: .malformed
+            case .headersTooLarge: .headersTooLarge
+            case .bodyDeadline: .requestTimeout
+            case .clientShare: .tooManyRequests
+            }
+        let retry = refusal == .clientShare ? ["Retry-After": "1"] : [:]
+        self.init(code, refusal.message, headers: retry.merging(["Connection": "close"]) { old, _ in old })
     }
 }
 

@@ -1,8 +1,6 @@
 import Dispatch
 import Foundation
-import HummingbirdCore
 import Logging
-import NIOCore
 import NIOSSL
 import Synchronization
 
@@ -82,18 +80,4 @@ final class ServerCertificate: Sendable {
         tls.minimumTLSVersion = .tlsv12
         return try NIOSSLContext(configuration: tls)
     }
-}
-
-/// TLS in front of another channel, with the certificate of the moment.
-struct CertifiedChannel<Base: ServerChildChannel>: ServerChildChannel {
-    let base: Base
-    let certificate: ServerCertificate
-
-    func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Base.Value> {
-        channel.eventLoop.makeCompletedFuture {
-            try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: certificate.context))
-        }.flatMap { base.setup(channel: channel, logger: logger) }
-    }
-
-    func handle(value: Base.Value, logger: Logger) async { await base.handle(value: value, logger: logger) }
 }

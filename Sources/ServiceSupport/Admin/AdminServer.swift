@@ -1,5 +1,7 @@
 import Foundation
+import HTTPEdge
 import Hummingbird
+import HummingbirdCore
 public import Logging
 public import ServiceLifecycle
 import Synchronization
@@ -13,6 +15,8 @@ public final class AdminServer: Service {
     private let logger: Logger
     private let bound: BoundPort
     private let token: String?
+    /// Probes, scrapers and people: few, and never at the cost of what the role is for.
+    private static let maxConnections = 64
     private let pages = Mutex<[AdminPage]>([])
 
     /// - Parameters:
@@ -38,7 +42,8 @@ public final class AdminServer: Service {
     public func boundPort() async -> Int { await bound.wait() }
 
     public func run() async throws {
-        let router = Router()
+        // Monitors ask by HEAD.
+        let router = Router(options: .autoGenerateHeadEndpoints)
         router.get("livez") { _, _ in Response.text("ok\n") }
         router.get("readyz") { [readiness] _, _ in
             let reasons = readiness.reasons
@@ -61,10 +66,19 @@ public final class AdminServer: Service {
         // Hummingbird logs each start at info; an admin port is not worth a line.
         var quiet = logger
         quiet.logLevel = max(logger.logLevel, .warning)
+        let book = ConnectionBook(
+            listener: "admin", bounds: .init(connections: Self.maxConnections, perClient: Self.maxConnections),
+            metrics: metrics)
         let application = Application(
             router: router,
+            server: HTTPServerBuilder { responder in
+                EdgeChannel(responder: responder, limits: EdgeLimits(), book: book, refuse: HTTPRefusalReply.text)
+            },
             configuration: ApplicationConfiguration(address: .hostname(host, port: port), serverName: nil),
-            onServerRunning: { [bound] channel in bound.set(channel.localAddress?.port ?? 0) }, logger: quiet)
+            onServerRunning: { [bound, logger] channel in
+                await AcceptGuard.install(on: channel, book: book, logger: logger)
+                bound.set(channel.localAddress?.port ?? 0)
+            }, logger: quiet)
         do {
             try await application.run()
         } catch {

@@ -96,7 +96,8 @@ extension Settings {
         })
     public static let apiTrustedProxies = Setting.text(
         "api.trustedProxies", type: "address/bits,…", roles: [.producer],
-        "Proxies whose `X-Forwarded-Host` and `X-Forwarded-Proto` count, `10.0.0.0/8,fd00::/8`; none: nobody's.")
+        "Proxies whose `X-Forwarded-For`, `X-Forwarded-Host` and `X-Forwarded-Proto` count, `10.0.0.0/8,fd00::/8`; none: nobody's."
+    )
     public static let deviceAPIHost = Setting.text(
         "deviceApi.host", type: "address", default: "127.0.0.1", roles: [.producer],
         "Address for devices, when `deviceApi.port` is set.")
@@ -123,6 +124,14 @@ extension Settings {
     public static let apiMaxLongPolls = Setting.integer(
         "api.maxLongPolls", type: "requests", default: 2000, range: 0...100_000, roles: [.producer],
         "Requests with `Wait` that wait at once; one more is answered at once.")
+    public static let apiMaxConnections = Setting.integer(
+        "api.maxConnections", type: "connections", default: 10_000, range: 16...100_000, roles: [.producer],
+        "Connections open at once, of each listener; fewer where the limit of open files leaves less. At the bound the longest idle one is closed for a new one."
+    )
+    public static let apiMaxConnectionsPerAddress = Setting.integer(
+        "api.maxConnectionsPerAddress", type: "connections", default: 2000, range: 1...100_000, roles: [.producer],
+        "Of them, of one IPv4 address or IPv6 /64 network, at most half of all; behind a trusted proxy, requests under way of one client."
+    )
     public static let tokensBrakeWindow = Setting.milliseconds(
         "tokens.brakeWindow", default: 1_800_000, range: 60_000...86_400_000, roles: [.producer],
         "Push tokens of a credential that die within this time of each other count together (`tokens.dying`).")
@@ -265,7 +274,8 @@ extension Settings {
         apiKey.description, apiCORSOrigins.description, apiTrustedProxies.description, deviceAPIHost.description,
         deviceAPIPort.description, deviceAPIPublicURL.description, deviceAPICertificate.description,
         deviceAPIKey.description,
-        hmsCallbackKeys.description, apiMaxLongPolls.description,
+        hmsCallbackKeys.description, apiMaxLongPolls.description, apiMaxConnections.description,
+        apiMaxConnectionsPerAddress.description,
         tokensBrakeWindow.description, tokensBrakeMinimum.description, tokensBrakeShare.description,
         storePath.description, storeRetention.description, limitBurst.description, limitInterval.description,
         limitPending.description, limitDenials.description, limitDenialWindow.description, limitQuiet.description,

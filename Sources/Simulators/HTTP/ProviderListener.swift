@@ -1,3 +1,5 @@
+import HTTPEdge
+import Logging
 import NIOCore
 import NIOHTTP1
 import NIOHTTP2
@@ -41,7 +43,8 @@ final class ProviderListener: Sendable {
     ///   - flag: what sets the port.
     ///   - allowsHTTP1: offers `http/1.1` beside `h2`.
     static func start(
-        host: String, port: Int, flag: String, group: any EventLoopGroup, certificates: SimulatedCertificates,
+        host: String, port: Int, flag: String, group: any EventLoopGroup, logger: Logger,
+        certificates: SimulatedCertificates,
         allowsHTTP1: Bool,
         responder: any ProviderResponder
     ) async throws -> ProviderListener {
@@ -50,6 +53,11 @@ final class ProviderListener: Sendable {
         let bootstrap = ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 512)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .serverChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try AcceptGuard.add(to: channel, book: nil, logger: logger)
+                }
+            }
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {

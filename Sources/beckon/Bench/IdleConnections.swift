@@ -14,7 +14,10 @@ final class IdleConnections: Sendable {
             for index in 0..<count {
                 if index >= 200, let channel = try await tasks.next() { channels.append(channel) }
                 tasks.addTask {
-                    let channel = try await ClientBootstrap(group: group).connect(host: "127.0.0.1", port: port).get()
+                    // From many addresses: one has its share of a listener only.
+                    let channel = try await ClientBootstrap(group: group)
+                        .bind(to: try SocketAddress(ipAddress: "127.0.0.\(2 + index / 500 % 200)", port: 0))
+                        .connect(host: "127.0.0.1", port: port).get()
                     try await channel.writeAndFlush(request)
                     return channel
                 }

@@ -3,6 +3,7 @@ import ChallengeModel
 import ChallengeStore
 import DispatcherWorker
 import Foundation
+import HTTPEdge
 import Producer
 import PushGateway
 import ServiceSupport
@@ -20,6 +21,8 @@ extension ProducerConfiguration {
         publicURL = try settings.optional(Settings.apiPublicURL)
         outboxLimit = try settings(Settings.outboxLimit)
         maxLongPolls = try settings(Settings.apiMaxLongPolls)
+        http.maxConnections = try settings(Settings.apiMaxConnections)
+        http.maxConnectionsPerAddress = try settings(Settings.apiMaxConnectionsPerAddress)
         tls = try Self.files(settings, Settings.apiCertificate, Settings.apiKey)
         corsOrigins = try (settings.optional(Settings.apiCORSOrigins) ?? "").split(separator: ",").map {
             $0.trimmingCharacters(in: .whitespaces)

@@ -1,4 +1,5 @@
 import Foundation
+import HTTPEdge
 import Hummingbird
 import KafkaClient
 import Logging
@@ -51,7 +52,10 @@ struct BrokerControl: Service {
         quiet.logLevel = max(logger.logLevel, .warning)
         let application = Application(
             router: router, configuration: ApplicationConfiguration(address: .hostname("127.0.0.1", port: 0)),
-            onServerRunning: { [bound] channel in bound.set(channel.localAddress?.port ?? 0) }, logger: quiet)
+            onServerRunning: { [bound, logger] channel in
+                await AcceptGuard.install(on: channel, book: nil, logger: logger)
+                bound.set(channel.localAddress?.port ?? 0)
+            }, logger: quiet)
         try await application.run()
     }
 

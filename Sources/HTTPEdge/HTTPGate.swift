@@ -1,0 +1,252 @@
+import NIOCore
+import NIOHTTP1
+
+/// Between the HTTP/1 codec and the server: takes only what RFC 9112 allows, ends connections as it says, keeps the deadlines
+/// of a connection, answers what is refused, and dates replies.
+final class HTTPGate: ChannelDuplexHandler, RemovableChannelHandler {
+    typealias InboundIn = HTTPServerRequestPart
+    typealias InboundOut = HTTPServerRequestPart
+    typealias OutboundIn = HTTPServerResponsePart
+    typealias OutboundOut = HTTPServerResponsePart
+
+    struct Deadlines: Sendable {
+        var head: TimeAmount
+        var body: TimeAmount
+        var response: TimeAmount
+    }
+
+    private let deadlines: Deadlines
+    private let book: ConnectionBook
+    private let id: ConnectionBook.ID
+    private let refuse: @Sendable (HTTPRefusal) -> HTTPRefusalReply
+    private var state = ConnectionState()
+    private var reading: Scheduled<Void>?
+    private var writing: Scheduled<Void>?
+    private var closing: Scheduled<Void>?
+    /// Bytes read behind the last request, and dropped.
+    private var dropped = 0
+    private var isInputClosed = false
+    private var isLingering = false
+    /// Who wants the connection closed while it is being closed.
+    private var closePromises: [EventLoopPromise<Void>] = []
+
+    /// How long a client may take to read the last reply and close: bytes that come meanwhile are dropped. A socket that is closed
+    /// with bytes unread is reset, and the reset can overtake the reply (RFC 9112, section 9.6).
+    private static let linger = TimeAmount.seconds(2)
+    private static let mostDropped = 1 << 20
+
+    init(
+        deadlines: Deadlines, book: ConnectionBook, id: ConnectionBook.ID,
+        refuse: @escaping @Sendable (HTTPRefusal) -> HTTPRefusalReply
+    ) {
+        self.deadlines = deadlines
+        self.book = book
+        self.id = id
+        self.refuse = refuse
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        reading = schedule(context, deadlines.head) { gate, context in
+            gate.book.note(.silent)
+            context.close(promise: nil)
+        }
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) { cancel() }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        cancel()
+        context.fireChannelInactive()
+    }
+
+    // MARK: - In
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        switch unwrapInboundIn(data) {
+        case .head(let head):
+            reading?.cancel()
+            reading = nil
+            guard state.takesHead else { return }
+            if let why = ConnectionState.refusal(of: head) { return broken(context, why) }
+            guard book.busy(id, forwardedFor: head.headers["X-Forwarded-For"]) else {
+                book.noteRefused(.client)
+                return broken(context, .clientShare)
+            }
+            state.take(head)
+            reading = schedule(context, deadlines.body) { gate, context in gate.broken(context, .bodyDeadline) }
+            context.fireChannelRead(data)
+        case .body(let bytes):
+            if state.body() { return context.fireChannelRead(data) }
+            drop(context, bytes.readableBytes)
+        case .end:
+            guard state.end() else { return }
+            reading?.cancel()
+            reading = nil
+            context.fireChannelRead(data)
+        }
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        context.fireChannelReadComplete()
+        // Nobody behind us asks for more.
+        if state.isClosing { context.read() }
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        guard let error = error as? HTTPParserError else { return context.fireErrorCaught(error) }
+        if state.isClosing { return drop(context, 1) }
+        broken(context, HTTPRefusal(error))
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if event is ChannelShouldQuiesceEvent { state.quiesce() }
+        if let event = event as? ChannelEvent, event == .inputClosed {
+            isInputClosed = true
+            if isLingering { return finish(context) }
+        }
+        context.fireUserInboundEventTriggered(event)
+    }
+
+    private func broken(_ context: ChannelHandlerContext, _ why: HTTPRefusal) {
+        reading?.cancel()
+        reading = nil
+        switch state.broken(why) {
+        case .ignore: break
+        case .tellReader: context.fireErrorCaught(why)
+        case .close:
+            closing = schedule(context, Self.linger) { gate, context in gate.finish(context) }
+            linger(context)
+        case .answer:
+            _ = book.busy(id, forwardedFor: [])
+            answerRefusal(context)
+        }
+    }
+
+    private func drop(_ context: ChannelHandlerContext, _ bytes: Int) {
+        dropped += bytes
+        if state.isClosing, dropped > Self.mostDropped { finish(context) }
+    }
+
+    // MARK: - Out
+
+    func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+        guard !state.isClosing else {
+            promise?.fail(ChannelError.ioOnClosedChannel)
+            return
+        }
+        switch unwrapOutboundIn(data) {
+        case .head(var head):
+            head.headers.replaceOrAdd(name: "Date", value: HTTPDate.now)
+            if state.replyHead(closes: !head.isKeepAlive) {
+                head.headers.replaceOrAdd(name: "Connection", value: "close")
+            }
+            writing?.cancel()
+            writing = schedule(context, deadlines.response) { gate, context in
+                gate.book.note(.reader)
+                context.close(promise: nil)
+            }
+            context.write(wrapOutboundOut(.head(head)), promise: promise)
+        case .body: context.write(data, promise: promise)
+        case .end:
+            let next = state.replyEnd()
+            writeEnd(context, data, promise, closes: next == .close)
+            if next == .becameIdle { book.idle(id) }
+            if next == .goOn { answerRefusal(context) }
+        }
+    }
+
+    func triggerUserOutboundEvent(context: ChannelHandlerContext, event: Any, promise: EventLoopPromise<Void>?) {
+        guard event is BodyIsWanted else { return context.triggerUserOutboundEvent(event, promise: promise) }
+        if state.wantsBody() {
+            let head = HTTPResponseHead(version: .http1_1, status: .continue)
+            context.writeAndFlush(wrapOutboundOut(.head(head)), promise: nil)
+        }
+        promise?.succeed()
+    }
+
+    /// The server closes when its stream of requests has ended: the last reply comes first.
+    func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
+        guard state.isClosing, mode != .input, closing != nil else {
+            return context.close(mode: mode, promise: promise)
+        }
+        if let promise { closePromises.append(promise) }
+    }
+
+    private func answerRefusal(_ context: ChannelHandlerContext) {
+        guard let why = state.nextRefusal() else { return }
+        let reply = refuse(why)
+        var headers = reply.headers
+        headers.replaceOrAdd(name: "Content-Length", value: "\(reply.body.count)")
+        headers.replaceOrAdd(name: "Connection", value: "close")
+        headers.replaceOrAdd(name: "Date", value: HTTPDate.now)
+        let head = HTTPResponseHead(version: .http1_1, status: why.status, headers: headers)
+        context.write(wrapOutboundOut(.head(head)), promise: nil)
+        context.write(wrapOutboundOut(.body(.byteBuffer(ByteBuffer(bytes: reply.body)))), promise: nil)
+        writeEnd(context, wrapOutboundOut(.end(nil)), nil, closes: true)
+        context.flush()
+    }
+
+    private func writeEnd(
+        _ context: ChannelHandlerContext, _ data: NIOAny, _ promise: EventLoopPromise<Void>?, closes: Bool
+    ) {
+        let taken = promise ?? context.eventLoop.makePromise(of: Void.self)
+        let deadline = writing
+        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        taken.futureResult.whenComplete { _ in deadline?.cancel() }
+        if closes {
+            // From now on, so that a close that comes before the reply has left waits for it.
+            closing = schedule(context, deadlines.response + Self.linger) { gate, context in gate.finish(context) }
+            taken.futureResult.whenComplete { _ in
+                let (gate, context) = bound.value
+                gate.linger(context)
+            }
+        }
+        context.write(data, promise: taken)
+        if closes { context.flush() }
+    }
+
+    // MARK: - The end
+
+    /// The last reply has left: no more is sent, and what comes is dropped until the client closes or the time is over.
+    private func linger(_ context: ChannelHandlerContext) {
+        guard closing != nil, !isLingering else { return }
+        isLingering = true
+        if isInputClosed { return finish(context) }
+        closing?.cancel()
+        closing = schedule(context, Self.linger) { gate, context in gate.finish(context) }
+        book.idle(id)
+        context.close(mode: .output, promise: nil)
+        context.read()
+    }
+
+    private func finish(_ context: ChannelHandlerContext) {
+        closing?.cancel()
+        closing = nil
+        let promise = context.eventLoop.makePromise(of: Void.self)
+        for other in closePromises { promise.futureResult.cascade(to: other) }
+        closePromises = []
+        context.close(mode: .all, promise: promise)
+    }
+
+    private func schedule(
+        _ context: ChannelHandlerContext, _ time: TimeAmount,
+        _ body: @escaping @Sendable (HTTPGate, ChannelHandlerContext) -> Void
+    ) -> Scheduled<Void> {
+        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        return context.eventLoop.scheduleTask(in: time) {
+            let (gate, context) = bound.value
+            body(gate, context)
+        }
+    }
+
+    private func cancel() {
+        for task in [reading, writing, closing] { task?.cancel() }
+        (reading, writing, closing) = (nil, nil, nil)
+        let promises = closePromises
+        closePromises = []
+        for promise in promises { promise.succeed() }
+    }
+}
+
+@available(*, unavailable)
+extension HTTPGate: Sendable {}
