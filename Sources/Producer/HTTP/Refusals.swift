@@ -82,7 +82,7 @@ extension RefusalMark.Action {
     init?(_ code: APICode, isDevice: Bool) {
         switch code {
         case .authentication: self = isDevice ? .token : .login
-        case .accessDenied: self = .role
+        case .accessDenied, .forbidden: self = .role
         case .accessTokenMalformed, .factorCreationRefused: self = .accessToken
         case .deviceUnknown, .deviceHeader, .deviceSubject, .deviceClaims, .deviceNotYetValid, .deviceExpired,
             .deviceLifeTooLong, .deviceSignature, .invalidToken:
