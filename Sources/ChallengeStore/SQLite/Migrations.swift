@@ -19,7 +19,9 @@ enum Migrations {
                 """)
         }
         guard !isDone else { return }
-        try file.whileNobodyElseServes { try migrator.migrate(pool) }
+        // A producer of this version that starts beside a tool migrates first, and then serves.
+        let isMigrated = { (try? pool.read { try migrator.hasCompletedMigrations($0) }) ?? false }
+        try file.whileNobodyElseServes(unless: isMigrated) { try migrator.migrate(pool) }
     }
 
     static var migrator: DatabaseMigrator {

@@ -69,11 +69,13 @@ final class StoreFile: Sendable {
         Self.letGo(identity)
     }
 
-    /// Runs `body` when no other process or store serves the file, and lets none begin to meanwhile.
-    /// - Throws: ``StoreError/failed(_:)`` when one does.
-    func whileNobodyElseServes(_ body: () throws -> Void) throws {
+    /// Runs `body` when no other process or store serves the file, and lets none begin to meanwhile. Waits 10 s at most.
+    /// - Parameter isNeedless: true: another has done meanwhile what `body` does; then it is not run.
+    /// - Throws: ``StoreError/failed(_:)`` when another serves the file, and what `body` does is not done.
+    func whileNobodyElseServes(unless isNeedless: () -> Bool, _ body: () throws -> Void) throws {
         guard !isServing else { return try body() }
-        guard try Self.take(LOCK_EX, database, path, until: { Self.isLocked(lockPath) }) else {
+        guard try Self.take(LOCK_EX, database, path, until: isNeedless) else {
+            guard !isNeedless() else { return }
             throw StoreError.failed(
                 """
                 the store \(path) must be migrated for this version of Beckon, and a producer of an earlier one serves it: stop \
@@ -130,7 +132,7 @@ final class StoreFile: Sendable {
     }
 
     /// Locks the database file. Other commands lock it for a moment, or while they migrate it: they are waited for, 10 s at most.
-    /// - Parameter isVain: no more waiting.
+    /// - Parameter isVain: true: waiting any longer is of no use.
     /// - Returns: false when another has it.
     private static func take(
         _ lock: Int32, _ descriptor: Int32, _ path: String, until isVain: () -> Bool
