@@ -89,7 +89,14 @@ final class StoreFile: Sendable {
     private static func lock(_ lockPath: String, of path: String) throws(StoreError) -> Int32 {
         let descriptor = open(lockPath, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw .failed("\(lockPath): \(String(cString: strerror(errno)))") }
-        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+        // A tool that looks whether a producer serves the store holds the lock for a moment, see `isLocked`.
+        let end = ContinuousClock.now + .milliseconds(300)
+        var isOurs = flock(descriptor, LOCK_EX | LOCK_NB) == 0
+        while !isOurs, errno == EWOULDBLOCK, ContinuousClock.now < end {
+            usleep(10_000)
+            isOurs = flock(descriptor, LOCK_EX | LOCK_NB) == 0
+        }
+        guard isOurs else {
             let code = errno
             var holder = [UInt8](repeating: 0, count: 20)
             let count = max(0, read(descriptor, &holder, holder.count))
