@@ -51,7 +51,7 @@ struct APIResponder: HTTPResponder {
             guard route.methods.contains(method) else {
                 throw APIError(
                     .methodNotAllowed, "Method not allowed: expected " + route.methods.joined(separator: " or "),
-                    headers: ["Allow": route.allow])
+                    headers: ["Allow": route.methods.joined(separator: ", ")])
             }
             let callbackID = request.headers[Self.callbackID]
             let isSigned = route == .hmsReceipts && api.hmsCallback?.accepts(callbackID, nowMs: clock()) == true

@@ -120,7 +120,7 @@ enum Route: Equatable, Sendable {
         }
     }
 
-    /// For the header `Allow` (RFC 9110, section 10.2.1): HEAD goes with GET.
+    /// What `OPTIONS` answers (RFC 9110, section 10.2.1): HEAD goes with GET. A 405 names ``methods`` alone, as the original API does.
     var allow: String {
         (methods.flatMap { $0 == "GET" ? ["GET", "HEAD"] : [$0] } + ["OPTIONS"]).joined(separator: ", ")
     }
