@@ -80,7 +80,8 @@ enum SettingNames {
         let lowered = name.lowercased()
         func changes(_ candidate: String) -> Int {
             let parts = candidate.lowercased().split(separator: ".")
-            return (1...max(parts.count, 1)).map { distance(parts.prefix($0).joined(separator: "."), lowered) }.min() ?? .max
+            return (1...max(parts.count, 1)).map { distance(parts.prefix($0).joined(separator: "."), lowered) }.min()
+                ?? .max
         }
         return known.min { changes($0) < changes($1) } ?? ""
     }
