@@ -63,7 +63,7 @@ struct ListenerTests {
                 configuration: configuration, store: producer.store, readiness: Readiness(),
                 logger: ProducerHarness.logger, metrics: MetricCounts())
             let error = await #expect(throws: StartError.self) { try await second.run() }
-            #expect(error?.description.contains("Set \(flag)") == true)
+            #expect(error?.description.contains("set \(flag) to another") == true)
             #expect(error?.description.contains(":\(used) cannot be opened") == true)
         }
     }

@@ -1,7 +1,7 @@
 /// Until when what a lane knows of `receipts` and `resolutions` is whole: Kafka is asked where they end, and once both are
 /// read up to there, everything that was acknowledged before the question is known.
 ///
-/// A later attempt leaves only while that is recent. Reading along is not enough for the promise that no device is pushed to
+/// A later attempt, or a push that a predecessor may have made, leaves only while that is recent. Reading along is not enough for the promise that no device is pushed to
 /// a second after its receipt was acknowledged: on a busy machine readers fall behind without a sign of it.
 struct FactFreshness: Sendable {
     /// Half of the promised second; the other half is for the way from the lane to the socket, see ``leaveByMs(_:)``.

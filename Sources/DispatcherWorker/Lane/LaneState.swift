@@ -51,8 +51,8 @@ extension LaneWrite {
 /// be committed. Decides; sends and writes nothing itself.
 ///
 /// A record is done when every write that follows from it is acknowledged. A push goes: planned → sent → answered →
-/// outcome written → acknowledged; or, once, answered `deferred` → waiting → sent. A later attempt, and a retry,
-/// wait before they are sent while ``FactFreshness`` is not recent.
+/// outcome written → acknowledged; or, once, answered `deferred` → waiting → sent. A later attempt, a retry, and what a
+/// predecessor may have pushed already wait before they are sent while ``FactFreshness`` is not recent.
 struct LaneState: Sendable {
     struct OpenRecord: Sendable {
         /// Pushes and writes outstanding.
@@ -87,6 +87,9 @@ struct LaneState: Sendable {
     private(set) var receipts: Int64
     private(set) var resolutions: Int64
     var freshness = FactFreshness()
+    /// Where `challenges` ended when the partition came to us. A predecessor may have pushed what lies below, and died before it
+    /// could say so: a receipt may be all that is known of it.
+    private(set) var inheritedEnd: Int64 = 0
 
     var open: [Int64: OpenRecord] = [:]
     var units: [UInt64: PushUnit] = [:]
@@ -183,7 +186,10 @@ struct LaneState: Sendable {
     }
 
     /// The end of `challenges` as asked after the assignment: below it may be records that a predecessor has served.
-    mutating func inherit(below challengesEnd: Int64) { floors.inherit(below: challengesEnd) }
+    mutating func inherit(below challengesEnd: Int64) {
+        inheritedEnd = challengesEnd
+        floors.inherit(below: challengesEnd)
+    }
 
     mutating func checkpoint(challengesEnd: Int64, receipts: Int64, resolutions: Int64, now: Moment) {
         positions.checkpoint(
@@ -259,7 +265,8 @@ struct LaneState: Sendable {
                 let fingerprint = Fingerprint.unit(
                     challenge: dispatch.challengeSid, factor: factor.rawValue, dispatch: dispatch.dispatchID,
                     kind: planned.kind)
-                let isHeld = checked.id.isAttempt && !freshness.isRecent(steadyMs: now.steadyMs)
+                let needsFacts = checked.id.isAttempt || record < inheritedEnd && !checked.id.isResend
+                let isHeld = needsFacts && !freshness.isRecent(steadyMs: now.steadyMs)
                 units[id] = PushUnit(
                     record: record, fingerprint: fingerprint, device: device, dispatch: checked, push: push,
                     attempts: isHeld ? 0 : 1, sentAtSteadyMs: isHeld ? nil : now.steadyMs)
@@ -268,7 +275,7 @@ struct LaneState: Sendable {
                     wait(id, device: device, untilSteadyMs: now.steadyMs)
                     steps.append(.held)
                 } else {
-                    if checked.id.isAttempt { push.leaveByMs = freshness.leaveByMs(now) }
+                    if needsFacts { push.leaveByMs = freshness.leaveByMs(now) }
                     steps.append(.send(id, push))
                 }
             }
