@@ -252,12 +252,15 @@ struct LaneStateTests {
         #expect(sends(state.due(now: now, mayPush: true)).map(\.0) == [other.0])
     }
 
-    @Test("what lay on the log when the partition came waits for the facts: a predecessor may have pushed it before it died")
+    @Test(
+        "what lay on the log when the partition came waits for the facts: a predecessor may have pushed it before it died"
+    )
     func inherited() throws {
         var (state, now) = (state(), now)
         state.inherit(below: 2)
         #expect(sends(state.take(record(0), dispatch(1), now: now)).isEmpty)
-        #expect(sends(state.take(record(1), dispatch(2, id: "n:NT0000000000000000000000000000000a"), now: now)).count == 1)
+        #expect(
+            sends(state.take(record(1), dispatch(2, id: "n:NT0000000000000000000000000000000a"), now: now)).count == 1)
         #expect(sends(state.take(record(2), dispatch(3), now: now)).count == 1, "it is new")
         // The receipt is all that the predecessor's push has left.
         state.read(receipt: Samples.receipt(1), nowMs: now.epochMs)

@@ -27,15 +27,16 @@ struct SettingsFuzz {
             var environment: [String: String] = [:]
             for about in Settings.all where generator.chance(3) {
                 let value = Self.value(&generator)
-                switch Int.random(in: 0..<4, using: &generator) {
-                case 0: environment[about.environmentName] = value
-                case 1 where !about.isSecret:
+                // Few flags: one that is refused ends the reading of all.
+                switch Int.random(in: 0..<24, using: &generator) {
+                case 0..<6: environment[about.environmentName] = value
+                case 6 where !about.isSecret:
                     arguments += generator.chance(2) ? [about.flag, value] : ["\(about.flag)=\(value)"]
                 default: break
                 }
             }
-            if generator.chance(4) { arguments.append(generator.pick(["--", "-x", "--no-such", "x", "--=", "="])) }
-            if generator.chance(2) {
+            if generator.chance(8) { arguments.append(generator.pick(["--", "-x", "--no-such", "x", "--=", "="])) }
+            if generator.chance(3) {
                 try Data(Self.file(&generator)).write(to: file)
                 environment["BECKON_CONFIG"] = file.path
             }

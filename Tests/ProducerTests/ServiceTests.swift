@@ -42,7 +42,7 @@ struct ServiceTests {
         try await ProducerHarness.run(ownBroker: [.receipts: 5]) { producer in
             #expect(try await producer.get("/v2/Services", as: producer.backend).status == 200)
             try await becomesTrue("the reason") {
-                producer.readiness.reasons["kafka"]?.contains("beckon.receipts 5") == true
+                producer.readiness.reasons["kafka"]?.contains("\(producer.names[.receipts]): 5") == true
             }
         }
     }

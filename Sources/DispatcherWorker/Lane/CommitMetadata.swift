@@ -10,7 +10,8 @@ struct CommitMetadata: Hashable, Sendable {
     static let maxSpans = 8
     /// What an offset may be that somebody else has written: far more records than a partition ever holds, far from overflow.
     private static let offsets: ClosedRange<Int64> = 0...(1 << 56)
-    private static let expirySeconds: ClosedRange<Int64> = 0...(Timestamp.range.upperBound / 1000)
+    /// Rounded up when it is written.
+    private static let expirySeconds: ClosedRange<Int64> = 0...(Timestamp.range.upperBound / 1000 + 1)
 
     init(outcomes: Int64, spans: [FactPositions.Span]) {
         self.outcomes = outcomes

@@ -1,3 +1,5 @@
+import ChallengeModel
+
 /// The numbers of the errors that we answer with. `docs/errors.md` lists them; a test compares the two.
 enum APICode: Int, CaseIterable, Sendable {
     case authentication = 20003
@@ -86,7 +88,13 @@ struct APIError: Error, Equatable {
 
     init(_ code: APICode, _ message: String, headers: [String: String] = [:]) {
         self.code = code
-        self.message = message
+        // It may quote a name that a caller wrote.
+        self.message =
+            PlainText.refused(in: message, .line) == nil
+            ? message
+            : String(
+                String.UnicodeScalarView(
+                    message.unicodeScalars.map { $0.properties.generalCategory == .control ? "\u{FFFD}" : $0 }))
         self.headers = headers
     }
 
