@@ -528,6 +528,8 @@ struct LaneStateTests {
         // It comes back: what is done stays done, what was left is pushed again. Whoever has it next has to read as much.
         state.resume(committed: nil)
         state.inherit(below: 4)
+        state.freshness.ask(atMs: now.steadyMs, receipts: 0, resolutions: 0)
+        state.freshness.reach(receipts: 0, resolutions: 0)
         #expect(state.commit() == commit)
         #expect(state.ledger.next == 1)
         #expect(outcomes(state.take(record(1), dispatch(1), now: now)).first?.1.dropReason == .alreadyDone)

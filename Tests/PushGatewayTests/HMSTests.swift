@@ -165,11 +165,16 @@ struct HMSTests {
         }
         try await ScriptedServer.run(script) { server in
             try await Rig.run(server.url, configure: { $0.deadline = .milliseconds(300) }) { rig in
-                #expect(
-                    await rig.volley(20, inFlight: 20) { _ in Rig.push(.hms) }.summary == ["deferred withdrawn": 20])
+                // No push waits for the token past its own deadline; on a busy machine the token comes in the same moment.
+                let late = await rig.volley(20, inFlight: 20) { _ in Rig.push(.hms) }.summary
+                #expect(Set(late.keys).isSubset(of: ["deferred access-token", "deferred withdrawn"]), "\(late)")
                 #expect(server.seen.requests.allSatisfy { $0.path == "/token" })
                 #expect(rig.gateway.statistics.openCircuits == 0)
-                #expect(await rig.volley(20, inFlight: 20) { _ in Rig.push(.hms) }.summary == ["accepted": 20])
+                // The fetch goes on for the pushes that come next.
+                while await rig.send(Rig.push(.hms)).disposition != .accepted {
+                    try await Task.sleep(for: .milliseconds(20))
+                }
+                #expect(server.seen.requests.count { $0.path == "/token" } == 1)
             }
         }
     }
