@@ -20,7 +20,7 @@ struct SealingTests {
 
     private func refusal(_ path: String, _ keys: [KeyRing.Key]) async -> String? {
         do {
-            await try open(path, keys).close()
+            try await open(path, keys).close()
             return nil
         } catch StoreError.failed(let text) {
             return text
@@ -36,7 +36,7 @@ struct SealingTests {
         try await withTemporaryFolder { folder in
             let path = folder.appending(path: "store.db").path
             // Also of a store that holds nothing yet.
-            await try open(path, [one]).close()
+            try await open(path, [one]).close()
             let store = try open(path, [one])
             let world = try await World(store)
             await store.close()

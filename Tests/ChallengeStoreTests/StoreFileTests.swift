@@ -28,7 +28,7 @@ struct StoreFileTests {
     func laterVersion() async throws {
         try await withTemporaryFolder { folder in
             let path = folder.appending(path: "store.db").path
-            await try open(path).close()
+            try await open(path).close()
             let later = try DatabaseQueue(path: path)
             try await later.write {
                 try $0.execute(sql: "INSERT INTO grdb_migrations VALUES ('99 of a later version')")
@@ -87,7 +87,7 @@ struct StoreFileTests {
     func otherName() async throws {
         try await withTemporaryFolder { folder in
             let path = folder.appending(path: "store.db").path
-            await try open(path).close()
+            try await open(path).close()
             // What a producer elsewhere holds: the lock of the file itself, and one beside a path that is not ours.
             let file = Glibc.open(path, O_RDWR)
             #expect(flock(file, LOCK_EX | LOCK_NB) == 0)
