@@ -85,7 +85,9 @@ extension LaneState {
         unit.sentAtSteadyMs = now.steadyMs
         units[id] = unit
         var push = unit.push
-        if !checked.id.isResend, freshness.isRecent(steadyMs: now.steadyMs) {
+        // A first push that only waited for the facts has no time to leave by: with a backlog it would be put off again and again.
+        if checked.id.isAttempt || unit.attempts > 1 && !checked.id.isResend, freshness.isRecent(steadyMs: now.steadyMs)
+        {
             push.leaveByMs = freshness.leaveByMs(now)
         }
         steps.append(.send(id, push))

@@ -275,7 +275,7 @@ struct LaneState: Sendable {
                     wait(id, device: device, untilSteadyMs: now.steadyMs)
                     steps.append(.held)
                 } else {
-                    if needsFacts { push.leaveByMs = freshness.leaveByMs(now) }
+                    if checked.id.isAttempt { push.leaveByMs = freshness.leaveByMs(now) }
                     steps.append(.send(id, push))
                 }
             }
