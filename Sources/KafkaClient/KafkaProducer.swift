@@ -110,8 +110,13 @@ public final class KafkaProducer: Sendable {
     public func flush(deadline: Duration) async -> Bool {
         let until = ContinuousClock.now + deadline
         var isFlushed = true
-        // The last of them takes what the others' refused batches held.
-        for session in state.withLock({ $0.retired + [$0.session] + [$0.single] }).compactMap(\.self) {
+        var done: Set<ObjectIdentifier> = []
+        // The last of them takes what the others' refused batches held, and is made when the first is refused.
+        while let session = state.withLock({ state in
+            (state.retired + [state.session] + [state.single]).compactMap(\.self)
+                .first { !done.contains(ObjectIdentifier($0)) }
+        }) {
+            done.insert(ObjectIdentifier(session))
             isFlushed = await session.flush(deadline: max(.zero, until - .now)) && isFlushed
         }
         return isFlushed
