@@ -272,6 +272,18 @@ struct LaneStateTests {
         #expect(outcomes(steps).map(\.1.dropReason) == [.confirmedBeforePush])
     }
 
+    @Test("an inherited first push without a receipt leaves once the facts are recent, and has no time to leave by")
+    func inheritedUnconfirmed() throws {
+        var (state, now) = (state(), now)
+        state.inherit(below: 1)
+        #expect(sends(state.take(record(0), dispatch(1), now: now)).isEmpty)
+        state.freshness.ask(atMs: now.steadyMs, receipts: 0, resolutions: 0)
+        state.freshness.reach(receipts: 0, resolutions: 0)
+        now.steadyMs += 1
+        let sent = try #require(sends(state.due(now: now, mayPush: true)).first)
+        #expect(sent.1.dispatchID == "c" && sent.1.leaveByMs == .max)
+    }
+
     @Test("an attempt whose facts stay unknown leaves after five seconds, counted from when it might leave")
     func unsure() throws {
         var (state, now) = (state(), now)
