@@ -119,6 +119,19 @@ struct DiagnosisTests {
         #expect(diagnosis.cause == nil)
     }
 
+    @Test("two causes that a client meets in turn are logged once each, however often they take turns")
+    func inTurn() {
+        let lines = Lines()
+        let diagnosis = KafkaDiagnosis()
+        let client = diagnosis.enter()
+        for _ in 0..<20 {
+            for text in ["refused", "timed out"] {
+                diagnosis.note(.init(subject: .refusal, text: text), client: client, logger: lines.logger)
+            }
+        }
+        #expect(lines.all.withLock { $0 } == ["refused", "timed out"])
+    }
+
     @Test("a broker out of reach counts only for a client that no broker has answered yet")
     func reach() {
         let lines = Lines()
@@ -178,7 +191,9 @@ struct DiagnosisTests {
         let cutOff = try KafkaProducer(configuration: kafka, logger: lines.logger)
         while kafka.diagnosis.cause == nil { try await Task.sleep(for: .milliseconds(10)) }
         #expect(kafka.diagnosis.cause?.contains("cannot be reached") == true)
-        #expect(lines.all.withLock { $0.count } == 1)
+        // On a busy machine librdkafka may name a second cause by now; it names none twice.
+        let named = lines.all.withLock { $0 }
+        #expect(!named.isEmpty && Set(named).count == named.count, "\(named)")
         await cutOff.close(deadline: .zero)
 
         let topic = "t-\(UUID().uuidString)"

@@ -187,10 +187,11 @@ struct ConnectionRuleTests {
             try await other.reads("HTTP/1.1 401 ")
             var flood: [RawConnection] = []
             for _ in 0..<30 { flood.append(try await RawConnection(port: port, from: "127.0.0.3")) }
-            try await becomesTrue("the oldest of the flood are closed") { [flood] in
-                flood.prefix(20).allSatisfy(\.isEnded)
+            // Which of them: they are taken by several event loops, in no order.
+            try await becomesTrue("all but ten of the flood are closed") { [flood] in
+                flood.count { $0.isEnded } == 20
             }
-            #expect(flood.suffix(10).allSatisfy { !$0.isEnded } && !other.isEnded)
+            #expect(!other.isEnded)
             for index in 4..<8 {
                 for _ in 0..<10 { flood.append(try await RawConnection(port: port, from: "127.0.0.\(index)")) }
             }

@@ -29,7 +29,6 @@ public final class KafkaDiagnosis: Sendable {
         var cause: Cause
         var client: Int
         var seen: ContinuousClock.Instant
-        var saidAt: ContinuousClock.Instant?
     }
 
     private struct State {
@@ -37,10 +36,14 @@ public final class KafkaDiagnosis: Sendable {
         var clients = 0
         /// Clients that a broker has answered.
         var answered: Set<Int> = []
+        /// When each cause was logged. Beside the entries: a client may meet two causes of one subject in turn.
+        var logged: [Cause: ContinuousClock.Instant] = [:]
     }
 
     /// librdkafka repeats a line that stays the same after 30 s.
     private static let memory: Duration = .seconds(75)
+    /// From one log line of a cause to the next.
+    private static let silence: Duration = .seconds(60)
     private static let mostEntries = 64
 
     private let state = Mutex(State())
@@ -83,20 +86,19 @@ public final class KafkaDiagnosis: Sendable {
             forget(&state, now: now)
             let index = state.entries.firstIndex { $0.client == client && $0.cause.subject == cause.subject }
             var entry = index.map { state.entries[$0] } ?? Entry(cause: cause, client: client, seen: now)
-            if entry.cause != cause { entry.saidAt = nil }
             entry.cause = cause
             entry.seen = now
+            state.logged = state.logged.filter { now - $0.value < Self.silence }
             // Several clients meet the same obstacle: one line tells it.
-            let last = state.entries.filter { $0.cause == cause }.compactMap(\.saidAt).max()
-            let isDue = last.map { now - $0 >= .seconds(60) } ?? true
-            let isSaid = isDue && Self.counts(entry, state)
-            if isSaid { entry.saidAt = now }
+            let isDue =
+                state.logged[cause] == nil && state.logged.count < Self.mostEntries && Self.counts(entry, state)
+            if isDue { state.logged[cause] = now }
             if let index {
                 state.entries[index] = entry
             } else if state.entries.count < Self.mostEntries {
                 state.entries.append(entry)
             }
-            return isSaid
+            return isDue
         }
         if isNew { logger.error("Kafka does not serve us", metadata: ["cause": "\(cause.text)"]) }
     }
