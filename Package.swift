@@ -96,8 +96,12 @@ let package = Package(
             exclude: ["beckon.proto"],
             swiftSettings: swiftSettings),
         .target(
-            name: "ChallengeStore",
-            dependencies: ["ChallengeModel", .grdb, .grdbSQLite, .crypto, .logging],
+            name: "Challenges",
+            dependencies: ["ChallengeModel", .crypto],
+            swiftSettings: swiftSettings),
+        .target(
+            name: "Storage",
+            dependencies: ["ChallengeModel", "Challenges", .grdb, .grdbSQLite, .logging],
             swiftSettings: swiftSettings),
         .target(
             name: "PushGateway",
@@ -128,7 +132,8 @@ let package = Package(
         .target(
             name: "Producer",
             dependencies: [
-                "ChallengeModel", "ChallengeStore", "HTTPEdge", "KafkaClient", "KafkaGroup", "ServiceSupport", .crypto,
+                "ChallengeModel", "Challenges", "Storage", "HTTPEdge", "KafkaClient", "KafkaGroup", "ServiceSupport",
+                .crypto,
                 .httpTypes, .hummingbird, .logging, .metrics, .nioCore, .nioHTTP1, .nioSSL, .serviceLifecycle,
             ],
             swiftSettings: swiftSettings),
@@ -162,7 +167,7 @@ let package = Package(
         .executableTarget(
             name: "beckon",
             dependencies: [
-                "AckTracker", "CAllocator", "ChallengeModel", "ChallengeStore", "DeviceKit", "DispatcherWorker",
+                "AckTracker", "CAllocator", "ChallengeModel", "Challenges", "Storage", "DeviceKit", "DispatcherWorker",
                 "HTTPEdge", "KafkaClient",
                 "Producer", "PushGateway", "ServiceSupport", "Simulators", .argumentParser, .asyncHTTPClient,
                 .configuration, .crypto, .hummingbird, .logging, .metrics, .nioCore, .nioHTTP1, .nioSSL,
@@ -179,7 +184,7 @@ let package = Package(
             swiftSettings: swiftSettings),
         tests(of: "KafkaClient"),
         tests(of: "ChallengeModel", [.crypto, .protobuf]),
-        tests(of: "ChallengeStore", ["ChallengeModel", .crypto, .grdb, .grdbSQLite]),
+        tests(of: "Storage", ["ChallengeModel", "Challenges", .crypto, .grdb, .grdbSQLite]),
         tests(
             of: "PushGateway",
             [
@@ -197,7 +202,7 @@ let package = Package(
         tests(
             of: "Producer",
             [
-                "ChallengeModel", "ChallengeStore", "DeviceKit", "HTTPEdge", "KafkaClient", "KafkaGroup",
+                "ChallengeModel", "Challenges", "Storage", "DeviceKit", "HTTPEdge", "KafkaClient", "KafkaGroup",
                 "ServiceSupport",
                 .asyncHTTPClient, .coreMetrics, .crypto, .hummingbird, .nioCore, .nioHTTP1, .nioPosix, .nioSSL,
                 .serviceLifecycle,
@@ -220,7 +225,7 @@ let package = Package(
         .testTarget(
             name: "Fuzz",
             dependencies: [
-                "AckTracker", "ChallengeModel", "ChallengeStore", "DispatcherWorker", "KafkaClient", "Producer",
+                "AckTracker", "ChallengeModel", "Challenges", "Storage", "DispatcherWorker", "KafkaClient", "Producer",
                 "PushGateway", "ServiceSupport", "TestSupport", .nioCore, .protobuf,
             ],
             swiftSettings: swiftSettings),

@@ -34,6 +34,13 @@ public struct SID<Kind: SIDKind>: Hashable, Sendable, Comparable, CustomStringCo
     ///   - nowMs: epoch milliseconds.
     public static func generate(variant: UInt8? = nil, nowMs: Int64) -> SID {
         var generator = SystemRandomNumberGenerator()
+        return generate(variant: variant, nowMs: nowMs, using: &generator)
+    }
+
+    /// The same with random numbers of the caller's.
+    public static func generate(
+        variant: UInt8? = nil, nowMs: Int64, using generator: inout some RandomNumberGenerator
+    ) -> SID {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(24)
         if let variant { bytes.append(variant) }

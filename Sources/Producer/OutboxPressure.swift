@@ -1,4 +1,4 @@
-import ChallengeStore
+import Challenges
 import Logging
 import ServiceSupport
 import Synchronization
@@ -24,7 +24,7 @@ final class OutboxPressure: Sendable {
 
     /// Samples until cancelled, and counts the store's commits.
     func watch(
-        store: any ChallengeStore, limit: Int, every interval: Duration, readiness: Readiness,
+        store: ChallengeStore, limit: Int, every interval: Duration, readiness: Readiness,
         metrics: ProducerMetrics, logger: Logger
     ) async {
         let log = StoreLog(logger)
@@ -34,7 +34,7 @@ final class OutboxPressure: Sendable {
                 let counted = store.commits
                 metrics.committed(counted - commits)
                 commits = counted
-                let rows = try await store.outboxState().rows
+                let rows = try await store.outbox.outboxState().rows
                 if update(rows: rows, limit: limit) {
                     logger.warning(
                         isOver ? "the outbox is over its limit: creations answer 503" : "the outbox has drained",

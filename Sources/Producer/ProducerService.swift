@@ -1,5 +1,5 @@
 public import ChallengeModel
-public import ChallengeStore
+public import Challenges
 public import CoreMetrics
 import HTTPEdge
 import Hummingbird
@@ -18,7 +18,7 @@ import Synchronization
 /// the relay, and last the Kafka producer. The store stays open: it is its owner's to close.
 public final class ProducerService: ServiceLifecycle.Service {
     private let configuration: ProducerConfiguration
-    private let store: any ChallengeStore
+    private let store: ChallengeStore
     private let readiness: Readiness
     private let logger: Logger
     private let factory: any MetricsFactory
@@ -31,7 +31,7 @@ public final class ProducerService: ServiceLifecycle.Service {
     ///   - readiness: checks `http`, `http-devices`, `kafka`, `store`, `outbox-limit` and the relay's `outbox` are kept in it.
     ///   - clock: epoch milliseconds.
     public init(
-        configuration: ProducerConfiguration, store: any ChallengeStore, readiness: Readiness, logger: Logger,
+        configuration: ProducerConfiguration, store: ChallengeStore, readiness: Readiness, logger: Logger,
         metrics: any MetricsFactory, clock: @escaping @Sendable () -> Int64 = { Timestamp.nowMs() }
     ) {
         self.configuration = configuration
@@ -91,7 +91,7 @@ public final class ProducerService: ServiceLifecycle.Service {
                 var options = OutboxRelay.Options()
                 options.isHeld = { !topics.isSafe }
                 await OutboxRelay(
-                    store: store, producer: producer, signer: signer, readiness: readiness, logger: logger,
+                    store: store.outbox, producer: producer, signer: signer, readiness: readiness, logger: logger,
                     metrics: factory, options: options, nowMs: clock
                 ).run()
             },

@@ -1,4 +1,4 @@
-import ChallengeStore
+import Challenges
 import CoreMetrics
 import Logging
 import Metrics
@@ -8,13 +8,13 @@ import ServiceSupport
 struct StoreWatch: Sendable {
     static let readinessCheck = "store"
 
-    let store: any ChallengeStore
+    let store: ChallengeStore
     let readiness: Readiness
     let log: LimitedLog
     let logger: Logger
     private let gauges: [(cause: StoreFault.Cause, gauge: Gauge)]
 
-    init(store: any ChallengeStore, readiness: Readiness, logger: Logger, metrics: any MetricsFactory) {
+    init(store: ChallengeStore, readiness: Readiness, logger: Logger, metrics: any MetricsFactory) {
         self.store = store
         self.readiness = readiness
         self.logger = logger

@@ -1,8 +1,9 @@
 import ArgumentParser
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import Foundation
 import ServiceSupport
+import Storage
 
 struct AccountCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -164,7 +165,7 @@ enum OfflineStore {
         "Takes the producer's --store-path and its keys from the environment; works while a producer runs."
 
     static func with<Value: Sendable>(
-        _ arguments: [String], _ body: @Sendable (SQLiteChallengeStore) async throws -> Value
+        _ arguments: [String], _ body: @Sendable (ChallengeStore) async throws -> Value
     ) async throws -> Value {
         let settings = try await Settings(role: .producer, arguments: arguments)
         let path = try settings(Settings.storePath)
@@ -176,7 +177,7 @@ enum OfflineStore {
     }
 
     /// Opens a store, or ends the command with what is to be done.
-    static func advising(_ path: String, _ open: () throws -> SQLiteChallengeStore) throws -> SQLiteChallengeStore {
+    static func advising(_ path: String, _ open: () throws -> ChallengeStore) throws -> ChallengeStore {
         do { return try open() } catch let error as StoreError { throw CommandFailure(advice(error, path: path)) }
     }
 
@@ -195,9 +196,9 @@ enum OfflineStore {
     }
 
     private static func with<Value: Sendable>(
-        _ settings: Settings, path: String, _ body: @Sendable (SQLiteChallengeStore) async throws -> Value
+        _ settings: Settings, path: String, _ body: @Sendable (ChallengeStore) async throws -> Value
     ) async throws -> Value {
-        let store = try SQLiteChallengeStore(
+        let store = try ChallengeStore.sqlite(
             path: path,
             keys: StoreKeys(
                 store: try settings(Settings.storeKeys), configuration: try settings(Settings.configurationKeys)),

@@ -1,5 +1,5 @@
 import ArgumentParser
-import ChallengeStore
+import Challenges
 import ServiceSupport
 
 struct SecretsCommand: AsyncParsableCommand {

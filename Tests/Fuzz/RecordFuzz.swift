@@ -1,5 +1,5 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import Foundation
 import KafkaClient
 import NIOCore
@@ -8,10 +8,11 @@ import TestSupport
 import Testing
 
 @testable import AckTracker
-@testable import ChallengeStore
+@testable import Challenges
 @testable import DispatcherWorker
 @testable import Producer
 @testable import PushGateway
+@testable import Storage
 
 /// Records with every number out of its range, signed with the right keys, read by every role: none of them may die, and what a role
 /// goes on with is inside the documented ranges.

@@ -1,6 +1,6 @@
 import AsyncHTTPClient
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import Crypto
 import Foundation
 import TestSupport

@@ -1,6 +1,7 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import Foundation
+import Storage
 import Testing
 
 @testable import Producer
@@ -10,7 +11,7 @@ struct KeyTests {
     @Test("a key revoked and a token rotated by another process count within seconds")
     func otherProcess() async throws {
         try await ProducerHarness.run { producer in
-            let tool = try SQLiteChallengeStore(
+            let tool = try ChallengeStore.sqlite(
                 path: producer.storePath, keys: producer.storeKeys, logger: ProducerHarness.logger)
             let account = producer.account.sid
             let (key, secret) = try await tool.createKey(

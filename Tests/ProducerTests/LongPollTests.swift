@@ -1,7 +1,8 @@
 import AsyncHTTPClient
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import Foundation
+import Storage
 import Synchronization
 import TestSupport
 import Testing
@@ -187,7 +188,7 @@ struct LongPollTests {
             let device = try scene.phone.token(nowMs: producer.clock.nowMs)
             let own = try await scene.tag(as: device)
             let tag = try await scene.tag()
-            let other = try SQLiteChallengeStore(
+            let other = try ChallengeStore.sqlite(
                 path: producer.storePath, keys: producer.storeKeys, logger: ProducerHarness.logger)
             async let byBackend = scene.get("?Wait=30", tag)
             async let byDevice = scene.get("?Wait=30", own, as: device)

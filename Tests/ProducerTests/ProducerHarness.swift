@@ -1,6 +1,6 @@
 import AsyncHTTPClient
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import CoreMetrics
 import Foundation
 import KafkaClient
@@ -9,6 +9,7 @@ import NIOCore
 import NIOHTTP1
 import ServiceLifecycle
 import ServiceSupport
+import Storage
 import Synchronization
 import TestSupport
 import Testing
@@ -20,7 +21,7 @@ final class ProducerHarness: Sendable {
     let broker: TestBroker
     let kafka: KafkaConfiguration
     let names: TopicNames
-    let store: any ChallengeStore
+    let store: ChallengeStore
     let keys: KeyRing
     let account: AccountCredentials
     let readiness: Readiness
@@ -35,7 +36,7 @@ final class ProducerHarness: Sendable {
     var backend: Authorization { .basic(account.sid.rawValue, account.authToken) }
 
     private init(
-        broker: TestBroker, kafka: KafkaConfiguration, names: TopicNames, store: any ChallengeStore, keys: KeyRing,
+        broker: TestBroker, kafka: KafkaConfiguration, names: TopicNames, store: ChallengeStore, keys: KeyRing,
         account: AccountCredentials, readiness: Readiness, metrics: MetricCounts, clock: TestClock, base: String,
         deviceBase: String?,
         storePath: String, storeKeys: StoreKeys
@@ -79,7 +80,7 @@ final class ProducerHarness: Sendable {
         let clock = TestClock()
         let storePath = folder.appending(path: "store.sqlite").path
         let storeKeys = StoreKeys(store: .random(), configuration: .random())
-        let store = try SQLiteChallengeStore(
+        let store = try ChallengeStore.sqlite(
             path: storePath, keys: storeKeys, limits: limits, entityCreationsPerSecond: entitiesPerSecond,
             isServing: true, logger: logger)
         let account = try await store.createAccount(nowMs: clock.nowMs)

@@ -1,5 +1,5 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import Foundation
 import Synchronization
 import Testing
@@ -61,7 +61,7 @@ struct RacingTests {
         var resolutions: [String: Int] = [:]
         var events: [String: [String]] = [:]
         while true {
-            let rows = try await producer.store.claimOutbox(
+            let rows = try await producer.store.outbox.claimOutbox(
                 owner: "race", limit: 500, leaseMs: 60_000, nowMs: producer.clock.nowMs)
             if rows.isEmpty { return (resolutions, events) }
             for row in rows {
@@ -72,7 +72,7 @@ struct RacingTests {
                     if isFinal { events[row.key, default: []].append(type) }
                 }
             }
-            try await producer.store.deleteOutbox(rows.map(\.id), owner: "race")
+            try await producer.store.outbox.deleteOutbox(rows.map(\.id), owner: "race")
         }
     }
 

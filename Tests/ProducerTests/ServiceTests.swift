@@ -1,6 +1,6 @@
 import AsyncHTTPClient
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import Foundation
 import KafkaClient
 import Logging

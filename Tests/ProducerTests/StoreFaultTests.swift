@@ -5,17 +5,19 @@ import ServiceSupport
 import Synchronization
 import Testing
 
-@testable import ChallengeStore
+@testable import Challenges
 @testable import Producer
+@testable import Storage
 
 @Suite("A store that cannot write", .timeLimit(.minutes(3)))
 struct StoreFaultTests {
     /// Another process's write transaction: a store of its own on the same file, whose writer stands still.
     private func whileLocked(_ path: String, keys: StoreKeys, _ body: () async throws -> Void) async throws {
-        let other = try SQLiteChallengeStore(path: path, keys: keys, logger: ProducerHarness.logger)
+        let other = try ChallengeStore.sqlite(path: path, keys: keys, logger: ProducerHarness.logger)
+        let sqlite = try #require(other.engine as? SQLiteEngine)
         let gate = DispatchSemaphore(value: 0)
         let (holds, held) = AsyncStream<Void>.makeStream()
-        async let holder: Void = other.write { _ in
+        async let holder: Void = sqlite.writeRows { _ in
             held.finish()
             gate.wait()
         }
@@ -81,10 +83,10 @@ struct StoreFaultTests {
             let service = try await producer.makeService()
             let phone = try await producer.enroll("user-0001", service: service)
             try await becomesTrue("ready") { producer.readiness.isReady }
-            let store = try #require(producer.store as? SQLiteChallengeStore)
+            let sqlite = try #require(producer.store.engine as? SQLiteEngine)
             // SQLite's own bound on the file stands in for the disk's: the same error from the same place.
             func bound(pages: String) async throws {
-                try await store.write { database in
+                try await sqlite.writeRows { database in
                     let used = try database.integer("PRAGMA page_count")
                     _ = try database.integer("PRAGMA max_page_count = \(pages == "used" ? String(used) : pages)")
                 }

@@ -1,5 +1,5 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import Logging
 import Metrics
 import Synchronization
@@ -78,7 +78,7 @@ final class ChallengeWatch: Sendable {
     /// Read in one go; a read holds one of the store's connections.
     private static let chunk = 500
 
-    private let store: any ChallengeStore
+    private let store: ChallengeStore
     private let bound: Int
     private let interval: Duration
     private let log: StoreLog
@@ -96,7 +96,7 @@ final class ChallengeWatch: Sendable {
     ///   - bound: requests that wait at once; one more is answered at once.
     ///   - interval: between two looks; a change is seen by then at the latest. Default 40 ms.
     init(
-        store: any ChallengeStore, bound: Int, interval: Duration = .milliseconds(40), logger: Logger,
+        store: ChallengeStore, bound: Int, interval: Duration = .milliseconds(40), logger: Logger,
         metrics: any MetricsFactory, nowMs: @escaping @Sendable () -> Int64
     ) {
         self.store = store

@@ -1,5 +1,5 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import KafkaClient
 import Logging
 import ServiceSupport
@@ -12,7 +12,7 @@ import ServiceSupport
 struct DeliveryRecords: Sendable {
     static let name = "delivery"
 
-    let store: any ChallengeStore
+    let store: ChallengeStore
     let signer: RecordSigner
     let clock: @Sendable () -> Int64
     let metrics: ProducerMetrics

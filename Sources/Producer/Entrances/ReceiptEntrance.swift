@@ -1,5 +1,5 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import KafkaClient
 import Logging
 import ServiceSupport
@@ -52,7 +52,7 @@ enum ReceiptReading: Sendable, Equatable {
 struct ReceiptEntrance: Sendable {
     static let name = "receipt-requests"
 
-    let store: any ChallengeStore
+    let store: ChallengeStore
     let deadLetters: DeadLetters
     let account: AccountSID
     let keys: KeyRing

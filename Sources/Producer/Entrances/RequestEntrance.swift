@@ -1,5 +1,5 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import KafkaClient
 import Logging
 import ServiceSupport
@@ -8,7 +8,7 @@ import ServiceSupport
 struct RequestEntrance: Sendable {
     static let name = "requests"
 
-    let store: any ChallengeStore
+    let store: ChallengeStore
     let deadLetters: DeadLetters
     let account: AccountSID
     let pressure: OutboxPressure

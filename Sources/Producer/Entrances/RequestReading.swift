@@ -1,5 +1,5 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import Crypto
 
 /// What a record of `requests` asks for. Pure.

@@ -1,5 +1,5 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import Logging
 
 /// Who may call a route by a method, before anything else is looked at. `docs/api.md` has the same as a table; a test

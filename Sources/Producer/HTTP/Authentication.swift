@@ -1,5 +1,5 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 
 /// What the header `Authorization` brought.
 enum PresentedCredentials: Equatable, Sendable {
@@ -71,7 +71,7 @@ enum Caller: Sendable {
 }
 
 struct Authenticator: Sendable {
-    let store: any ChallengeStore
+    let store: ChallengeStore
     let metrics: ProducerMetrics
 
     /// - Throws: 20003 (401).

@@ -1,5 +1,5 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import Logging
 import Metrics
 import ServiceSupport
@@ -7,13 +7,13 @@ import Synchronization
 
 /// What was refused to somebody: counted, logged a line a minute per kind and address, and written to the audit trail once a minute.
 final class Refusals: Sendable {
-    private let store: any ChallengeStore
+    private let store: ChallengeStore
     private let tally = Mutex(RefusalTally())
     private let log: LimitedLog
     private let storeLog: StoreLog
     private let nowMs: @Sendable () -> Int64
 
-    init(store: any ChallengeStore, logger: Logger, nowMs: @escaping @Sendable () -> Int64) {
+    init(store: ChallengeStore, logger: Logger, nowMs: @escaping @Sendable () -> Int64) {
         self.store = store
         self.nowMs = nowMs
         log = LimitedLog(logger, every: .seconds(60))

@@ -1,4 +1,4 @@
-import ChallengeStore
+import Challenges
 
 extension APIError {
     /// What the store's refusal means to a caller.

@@ -1,12 +1,12 @@
 public import ChallengeModel
-public import ChallengeStore
+public import Challenges
 public import Logging
 public import Metrics
 
 /// Writes the expiry of challenges that nobody answered: reads compute it, the sweep makes it known, with its `Resolution`
 /// and event.
 public struct ExpirySweep: Sendable {
-    private let store: any ChallengeStore
+    private let store: ChallengeStore
     private let log: StoreLog
     private let interval: Duration
     private let limit: Int
@@ -22,7 +22,7 @@ public struct ExpirySweep: Sendable {
     ///     outbox rows each, and must not refuse creations for it. Readers compute the expiry meanwhile.
     ///   - nowMs: epoch milliseconds.
     public init(
-        store: any ChallengeStore, logger: Logger, metrics: any MetricsFactory, interval: Duration = .milliseconds(500),
+        store: ChallengeStore, logger: Logger, metrics: any MetricsFactory, interval: Duration = .milliseconds(500),
         limit: Int = 500, isHeld: @escaping @Sendable () -> Bool = { false },
         nowMs: @escaping @Sendable () -> Int64 = { Timestamp.nowMs() }
     ) {

@@ -1,5 +1,5 @@
 public import ChallengeModel
-public import ChallengeStore
+public import Challenges
 import Foundation
 public import KafkaClient
 public import Logging

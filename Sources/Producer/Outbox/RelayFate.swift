@@ -1,4 +1,4 @@
-import ChallengeStore
+import Challenges
 import KafkaClient
 
 /// What became of a row that was sent.

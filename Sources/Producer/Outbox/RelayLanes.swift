@@ -1,5 +1,5 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 
 /// How the lanes of the outbox share the relay's window, as a machine without I/O: what a claim may take of each, and from
 /// where on.

@@ -1,5 +1,5 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import Dispatch
 import KafkaClient
 import Logging

@@ -1,5 +1,5 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 
 /// The rows that a relay holds under lease, as a machine without I/O: what to send now, what to delete, what to give back.
 ///

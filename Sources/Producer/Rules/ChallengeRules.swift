@@ -1,5 +1,5 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 
 /// What a challenge is made of, by its names in a form and in a record.
 enum ChallengeField: String, CaseIterable {

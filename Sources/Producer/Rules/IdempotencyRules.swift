@@ -1,5 +1,5 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import Crypto
 
 /// The header `Idempotency-Key`: what the store knows a request by.

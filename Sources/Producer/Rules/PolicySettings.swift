@@ -1,4 +1,4 @@
-import ChallengeStore
+import Challenges
 
 /// The parameters of a service that set the defaults of the extensions. An empty value sets ours again.
 enum PolicySettings {

@@ -1,10 +1,11 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import Crypto
 import DeviceKit
 import Foundation
 import Logging
 import NIOCore
+import Storage
 
 /// A filled store, and whoever calls the Producer over it: one account, and a device for each identity, all with one key.
 struct BenchWorld: Sendable {
@@ -65,7 +66,7 @@ struct BenchWorld: Sendable {
 
     private static func fill(_ path: String, _ people: Int, _ closed: Int, _ logger: Logger) async throws -> Deed {
         let (storeKeys, configurationKeys) = (KeyRing.random(), KeyRing.random())
-        let store = try SQLiteChallengeStore(
+        let store = try ChallengeStore.sqlite(
             path: path, keys: StoreKeys(store: storeKeys, configuration: configurationKeys), logger: logger)
         let nowMs = Timestamp.nowMs()
         let account = try await store.createAccount(nowMs: nowMs)
@@ -85,7 +86,7 @@ struct BenchWorld: Sendable {
 
     /// Expires what an earlier run left pending and drops what it left for Kafka: neither is part of the measurement.
     private static func settle(_ path: String, _ deed: Deed, _ logger: Logger) async throws {
-        let store = try SQLiteChallengeStore(
+        let store = try ChallengeStore.sqlite(
             path: path,
             keys: StoreKeys(
                 store: try KeyRing(parsing: deed.storeKeys), configuration: try KeyRing(parsing: deed.configurationKeys)
@@ -94,9 +95,9 @@ struct BenchWorld: Sendable {
         let nowMs = Timestamp.nowMs()
         while try await store.expireDue(limit: 10_000, nowMs: nowMs + 3_600_000) > 0 {}
         while true {
-            let rows = try await store.claimOutbox(owner: "bench", limit: 10_000, leaseMs: 60_000, nowMs: nowMs)
+            let rows = try await store.outbox.claimOutbox(owner: "bench", limit: 10_000, leaseMs: 60_000, nowMs: nowMs)
             if rows.isEmpty { break }
-            try await store.deleteOutbox(rows.map(\.id), owner: "bench")
+            try await store.outbox.deleteOutbox(rows.map(\.id), owner: "bench")
         }
         await store.close()
     }

@@ -1,8 +1,9 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import DeviceKit
 import Foundation
 import NIOCore
+import Storage
 
 /// The life of a challenge as backend and device call for it, person after person, and an enrolment each time.
 struct MixedScript: LoadScript {

@@ -1,7 +1,7 @@
 import AckTracker
 import AsyncHTTPClient
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import DeviceKit
 import DispatcherWorker
 import Foundation
@@ -12,6 +12,7 @@ import PushGateway
 import ServiceLifecycle
 import ServiceSupport
 import Simulators
+import Storage
 import UnixSignals
 
 /// All of Beckon in one process: the stand-in broker, SQLite in a temporary folder, the roles, the provider look-alikes.
@@ -96,7 +97,7 @@ struct DevCluster: Sendable {
         let recordKeys = KeyRing.random()
         let configurationKeys = KeyRing.random()
 
-        let store = try SQLiteChallengeStore(
+        let store = try ChallengeStore.sqlite(
             path: folder.appending(path: "beckon.sqlite").path,
             keys: StoreKeys(store: .random(), configuration: configurationKeys),
             // A hundred phones enrol at once here.

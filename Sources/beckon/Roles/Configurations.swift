@@ -1,6 +1,6 @@
 import AckTracker
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import DispatcherWorker
 import Foundation
 import HTTPEdge

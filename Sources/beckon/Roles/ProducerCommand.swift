@@ -1,9 +1,10 @@
 import ArgumentParser
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import Producer
 import ServiceLifecycle
 import ServiceSupport
+import Storage
 
 struct ProducerCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -17,7 +18,7 @@ struct ProducerCommand: AsyncParsableCommand {
         let settings = context.settings
         let path = try settings(Settings.storePath)
         let store = try OfflineStore.advising(path) {
-            try SQLiteChallengeStore(
+            try ChallengeStore.sqlite(
                 path: path,
                 keys: StoreKeys(
                     store: try settings(Settings.storeKeys), configuration: try settings(Settings.configurationKeys)),
@@ -45,7 +46,7 @@ struct ProducerCommand: AsyncParsableCommand {
 
 /// Closes the store after everything that uses it.
 struct StoreService: ServiceLifecycle.Service {
-    let store: any ChallengeStore
+    let store: ChallengeStore
 
     func run() async throws {
         try? await gracefulShutdown()

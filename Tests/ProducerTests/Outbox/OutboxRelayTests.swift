@@ -1,5 +1,5 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import Foundation
 import KafkaClient
 import ServiceSupport
@@ -117,7 +117,7 @@ struct OutboxRelayTests {
             try await TopicTail.following([topic], kafka: world.kafka, logger: world.logger) { tail in
                 try await world.event("s", 1)
                 // What a relay that dies after the acknowledgement leaves behind.
-                let rows = try await world.store.claimOutbox(
+                let rows = try await world.store.outbox.claimOutbox(
                     owner: "dead", limit: 10, leaseMs: 1, nowMs: Timestamp.nowMs() - 10)
                 _ = try await world.producer.send(
                     world.signer.record(.events, key: rows[0].key, value: rows[0].value, contentType: .cloudEvent))
@@ -139,7 +139,8 @@ struct OutboxRelayTests {
         try await OutboxWorld.with { world in
             try await world.event("s", 1)
             let claimedAt = Timestamp.nowMs()
-            let held = try await world.store.claimOutbox(owner: "dead", limit: 10, leaseMs: 1500, nowMs: claimedAt)
+            let held = try await world.store.outbox.claimOutbox(
+                owner: "dead", limit: 10, leaseMs: 1500, nowMs: claimedAt)
             #expect(held.count == 1)
             try await world.relaying({ $0.look = .milliseconds(20) }) {
                 try await world.event("other", 2)
@@ -160,7 +161,8 @@ struct OutboxRelayTests {
             let nowMs: @Sendable () -> Int64 = { Timestamp.nowMs() + aheadMs.withLock { $0 } }
             /// A look from aside with a lease that ends at once: nothing is free while the relay holds the row.
             let isHeld: @Sendable () async throws -> Bool = {
-                try await world.store.claimOutbox(owner: "probe", limit: 1, leaseMs: 1, nowMs: nowMs() - 10).isEmpty
+                try await world.store.outbox.claimOutbox(owner: "probe", limit: 1, leaseMs: 1, nowMs: nowMs() - 10)
+                    .isEmpty
             }
             try await TopicTail.following([topic], kafka: world.kafka, logger: world.logger) { tail in
                 try await world.relaying({ $0.look = .milliseconds(20) }, nowMs: nowMs) {
@@ -279,10 +281,10 @@ struct OutboxRelayTests {
             }
             let relayed = Int(world.metrics.count(OutboxMetric.relayed.rawValue))
             #expect(try await world.rows() == 500 - relayed)
-            let left = try await world.store.claimOutbox(
+            let left = try await world.store.outbox.claimOutbox(
                 owner: "next", limit: 1000, leaseMs: 1000, nowMs: Timestamp.nowMs())
             #expect(left.count == 500 - relayed, "nothing is still under a lease")
-            try await world.store.releaseOutbox(left.map(\.id), owner: "next")
+            try await world.store.outbox.releaseOutbox(left.map(\.id), owner: "next")
             try await world.relaying {
                 try await eventually("the rest") { try await world.rows() == 0 }
             }
@@ -301,7 +303,7 @@ struct OutboxRelayTests {
                 $0.messageTimeout = .seconds(3600)
             }) {
                 try await eventually("claimed") {
-                    try await world.store.claimOutbox(
+                    try await world.store.outbox.claimOutbox(
                         owner: "probe", limit: 1, leaseMs: 1, nowMs: Timestamp.nowMs() - 10
                     ).isEmpty
                 }

@@ -1,11 +1,12 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import Foundation
 import KafkaClient
 import Logging
 import Metrics
 import Producer
 import ServiceSupport
+import Storage
 import Synchronization
 import TestSupport
 import Testing
@@ -15,7 +16,7 @@ struct OutboxWorld: Sendable {
     let broker: TestBroker
     let kafka: KafkaConfiguration
     let producer: KafkaProducer
-    let store: SQLiteChallengeStore
+    let store: ChallengeStore
     let names: TopicNames
     let signer: RecordSigner
     let account: AccountSID
@@ -40,7 +41,7 @@ struct OutboxWorld: Sendable {
         writing.properties = properties
         let producer = try KafkaProducer(configuration: writing, logger: logger)
         _ = try await producer.partitionCounts(of: topics.map { names[$0] }, deadline: .seconds(10))
-        let store = try SQLiteChallengeStore(
+        let store = try ChallengeStore.sqlite(
             path: folder.appending(path: "store.db").path,
             keys: StoreKeys(store: .random(), configuration: .random()), limits: .none, logger: logger)
         let nowMs = Timestamp.nowMs()
@@ -51,8 +52,8 @@ struct OutboxWorld: Sendable {
                 account: account, service: service, identity: "person-0001", friendlyName: "p", publicKey: [1],
                 platform: .fcm, pushToken: "token", appID: "app"), accessToken: nil, nowMs: nowMs)
         _ = try await store.verifyFactor(factor.sid, nowMs: nowMs)
-        let rows = try await store.claimOutbox(owner: "setup", limit: 100, leaseMs: 1000, nowMs: nowMs)
-        try await store.deleteOutbox(rows.map(\.id), owner: "setup")
+        let rows = try await store.outbox.claimOutbox(owner: "setup", limit: 100, leaseMs: 1000, nowMs: nowMs)
+        try await store.outbox.deleteOutbox(rows.map(\.id), owner: "setup")
         let world = OutboxWorld(
             broker: broker, kafka: kafka, producer: producer, store: store, names: names,
             signer: RecordSigner(names: names, authenticator: RecordAuthenticator(keys: .random())), account: account,
@@ -71,7 +72,8 @@ struct OutboxWorld: Sendable {
         var options = OutboxRelay.Options()
         change(&options)
         return OutboxRelay(
-            store: store, producer: producer, signer: signer, readiness: readiness, logger: logger, metrics: metrics,
+            store: store.outbox, producer: producer, signer: signer, readiness: readiness, logger: logger,
+            metrics: metrics,
             options: options, nowMs: nowMs)
     }
 
@@ -106,7 +108,7 @@ struct OutboxWorld: Sendable {
             data: ["padding": .string(String(repeating: "x", count: padding))], nowMs: Timestamp.nowMs())
     }
 
-    func rows() async throws -> Int { try await store.outboxState().rows }
+    func rows() async throws -> Int { try await store.outbox.outboxState().rows }
 }
 
 extension Result where Failure == any Error {

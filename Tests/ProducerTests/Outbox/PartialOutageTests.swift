@@ -1,5 +1,5 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import KafkaClient
 import ServiceSupport
 import TestSupport
@@ -140,7 +140,7 @@ struct PartialOutageTests {
                     #expect(world.readiness.reasons[OutboxRelay.readinessCheck] == nil)
                     try await Task.sleep(for: .milliseconds(50))
                 }
-                let oldest = try await world.store.outboxState().oldestDispatchMs
+                let oldest = try await world.store.outbox.outboxState().oldestDispatchMs
                 #expect(Timestamp.nowMs() - (try #require(oldest)) > 6000, "no dispatch of partition 2 waits")
                 try world.broker.inject(.brokerDown(1))
                 try await eventually("it is unready") {

@@ -2,8 +2,9 @@ import ChallengeModel
 import TestSupport
 import Testing
 
-@testable import ChallengeStore
+@testable import Challenges
 @testable import Producer
+@testable import Storage
 
 @Suite("Relay lanes", .timeLimit(.minutes(5)))
 struct RelayLanesTests {

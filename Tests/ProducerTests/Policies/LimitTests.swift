@@ -1,6 +1,7 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import Foundation
+import Storage
 import Testing
 
 @testable import Producer
@@ -96,12 +97,12 @@ struct LimitTests {
         let kept = limits
         try await ProducerHarness.run(ownBroker: [.receipts: 5], limits: kept) { producer in
             let scene = try await PolicyScene(producer)
-            let second = try SQLiteChallengeStore(
+            let second = try ChallengeStore.sqlite(
                 path: producer.storePath, keys: producer.storeKeys, limits: kept, logger: ProducerHarness.logger)
             let (service, now) = (try scene.serviceSID, producer.clock.nowMs)
             let taken = try await withThrowingTaskGroup(of: Bool.self) { group in
                 for index in 0..<40 {
-                    let store: any ChallengeStore = index % 2 == 0 ? producer.store : second
+                    let store: ChallengeStore = index % 2 == 0 ? producer.store : second
                     group.addTask {
                         do {
                             _ = try await store.create(

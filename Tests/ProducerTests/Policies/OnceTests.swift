@@ -1,8 +1,9 @@
 import AsyncHTTPClient
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import Foundation
 import NIOCore
+import Storage
 import Testing
 
 @testable import Producer
@@ -201,7 +202,7 @@ struct OnceTests {
     func twoStores() async throws {
         try await ProducerHarness.run(ownBroker: [.receipts: 5], limits: .none) { producer in
             let scene = try await PolicyScene(producer)
-            let second = try SQLiteChallengeStore(
+            let second = try ChallengeStore.sqlite(
                 path: producer.storePath, keys: producer.storeKeys, limits: .none, logger: ProducerHarness.logger)
             let (service, now) = (try scene.serviceSID, producer.clock.nowMs)
             var byAction = NewChallenge(
@@ -214,7 +215,7 @@ struct OnceTests {
                 _ = try await producer.drainOutbox()
                 let made = try await withThrowingTaskGroup(of: ChallengeCreation.self) { group in
                     for index in 0..<40 {
-                        let store: any ChallengeStore = index % 2 == 0 ? producer.store : second
+                        let store: ChallengeStore = index % 2 == 0 ? producer.store : second
                         group.addTask { try await store.create(new, nowMs: now) }
                     }
                     return try await group.reduce(into: []) { $0.append($1) }

@@ -1,6 +1,6 @@
 import AsyncHTTPClient
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import Foundation
 import Testing
 
@@ -73,10 +73,11 @@ extension ProducerHarness {
     func drainOutbox() async throws -> [OutboxRow] {
         var rows: [OutboxRow] = []
         while true {
-            let claimed = try await store.claimOutbox(owner: "test", limit: 500, leaseMs: 60_000, nowMs: clock.nowMs)
+            let claimed = try await store.outbox.claimOutbox(
+                owner: "test", limit: 500, leaseMs: 60_000, nowMs: clock.nowMs)
             if claimed.isEmpty { return rows }
             rows += claimed
-            try await store.deleteOutbox(claimed.map(\.id), owner: "test")
+            try await store.outbox.deleteOutbox(claimed.map(\.id), owner: "test")
         }
     }
 

@@ -1,10 +1,10 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import Logging
 
 /// What the resources stand on, and which handler answers which call.
 struct API: Sendable {
-    let store: any ChallengeStore
+    let store: ChallengeStore
     let authenticator: Authenticator
     let recordKeys: KeyRing
     let pressure: OutboxPressure

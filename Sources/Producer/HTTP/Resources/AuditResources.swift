@@ -1,5 +1,5 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 
 extension API {
     /// Who changed what and when, the newest first.

@@ -1,5 +1,5 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 
 /// The member `beckon`: what no client of the original API knows, in one place, and only when it is in effect.
 enum BeckonObject {

@@ -1,5 +1,5 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 import Crypto
 
 /// Factors of type `totp` and their challenges: for backends only, a device has no part in them.

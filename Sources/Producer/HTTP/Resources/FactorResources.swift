@@ -1,5 +1,5 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 
 extension API {
     /// By a device with an access token, or by a backend for a device.

@@ -1,5 +1,5 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 
 /// Creating, canceling and approving under the extensions.
 extension API {

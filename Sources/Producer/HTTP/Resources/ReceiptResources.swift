@@ -1,5 +1,5 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 
 extension API {
     /// `POST …/Challenges/{sid}/Receipts`, by a device with its own token. It may say beside it whether the app shows notifications.

@@ -1,5 +1,5 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 
 extension API {
     func createService(_ call: APICall) async throws -> APIReply {

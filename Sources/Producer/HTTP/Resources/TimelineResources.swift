@@ -1,4 +1,4 @@
-import ChallengeStore
+import Challenges
 
 extension API {
     /// `GET …/Challenges/{sid}/Timeline`, for backends: what became of the challenge so far, in the order of time.

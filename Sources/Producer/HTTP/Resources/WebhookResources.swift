@@ -1,5 +1,5 @@
 import ChallengeModel
-import ChallengeStore
+import Challenges
 
 extension API {
     func createWebhook(_ call: APICall, _ service: String) async throws -> APIReply {

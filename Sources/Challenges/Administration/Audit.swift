@@ -1,0 +1,51 @@
+import ChallengeModel
+
+extension ChallengeStore {
+    /// Who changed what and when, and what was refused to whom, the newest first.
+    public func auditEvents(_ filter: AuditFilter, page: PageRequest) async throws -> Page<AuditEvent> {
+        try await engine.read { try $0.auditEvents(filter, page: page) }
+    }
+
+    /// Writes marks of what was refused, each for as many as it stands.
+    public func recordRefusals(_ refusals: [(mark: RefusalMark, count: Int)], nowMs: Int64) async throws {
+        for start in stride(from: 0, to: refusals.count, by: 500) {
+            let part = Array(refusals[start..<min(start + 500, refusals.count)])
+            try await write(nowMs) { decision in
+                for (mark, count) in part {
+                    try decision.on(behalfOf: ChangeContext(actor: mark.actor, address: mark.address)) {
+                        try decision.audit(
+                            mark.action.rawValue, account: mark.account, subject: mark.subject, isTraffic: true,
+                            count: count)
+                    }
+                }
+            }
+        }
+    }
+}
+
+extension Decision {
+    /// A change, on behalf of ``caller``, in the transaction of the change.
+    /// - Parameter isTraffic: it belongs to one challenge or token, and is kept for the shorter time.
+    func audit(
+        _ action: String, account: AccountSID, subject: String, isTraffic: Bool = false, count: Int = 1,
+        detail: String? = nil
+    ) throws {
+        try rows.insert(
+            AuditEvent(
+                sid: newSID(), account: account, atMs: nowMs, actor: String(caller.actor.prefix(64)), action: action,
+                subject: String(subject.prefix(64)), requestID: caller.requestID,
+                address: caller.address.map { String($0.prefix(64)) }, count: count, detail: detail),
+            isTraffic: isTraffic)
+    }
+
+    /// What an event tells of is a change too. Those that nobody asked for (expiry, what providers say) are none.
+    func audit(_ type: EventType, account: AccountSID, subject: String) throws {
+        switch type {
+        case .factorCreated, .factorVerified, .factorUpdated, .factorDeleted:
+            try audit(type.rawValue, account: account, subject: subject)
+        case .challengeCreated, .challengeApproved, .challengeDenied, .challengeCanceled, .challengeSuperseded:
+            try audit(type.rawValue, account: account, subject: subject, isTraffic: true)
+        default: break
+        }
+    }
+}

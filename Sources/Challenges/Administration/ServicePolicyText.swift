@@ -1,0 +1,58 @@
+import ChallengeModel
+import Foundation
+import Synchronization
+
+/// A policy as a row holds it.
+extension ServicePolicy {
+    /// JSON text; nil for the defaults, so that reading them costs nothing.
+    package var stored: String? {
+        get throws {
+            guard self != ServicePolicy() else { return nil }
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = .sortedKeys
+            return String(decoding: try encoder.encode(self), as: UTF8.self)
+        }
+    }
+
+    /// - Throws: ``StoreError/failed(_:)``: a policy that cannot be read is not a lax one.
+    package init(stored: String?) throws {
+        guard let stored else {
+            self.init()
+            return
+        }
+        self = try Self.known.value(of: stored)
+    }
+
+    private static let known = KnownPolicies()
+
+    /// The last policies read: a service's is read with each of its challenges.
+    private final class KnownPolicies: Sendable {
+        /// Texts kept; past it all are forgotten and read again.
+        private static let most = 256
+        private let policies = Mutex<[String: ServicePolicy]>([:])
+
+        func value(of text: String) throws -> ServicePolicy {
+            if let known = policies.withLock({ $0[text] }) { return known }
+            guard let read = try? JSONDecoder().decode(ServicePolicy.self, from: Data(text.utf8)) else {
+                throw StoreError.failed("a service's policy cannot be read")
+            }
+            policies.withLock {
+                if $0.count >= Self.most { $0.removeAll() }
+                $0[text] = read
+            }
+            return read
+        }
+    }
+
+    /// What a challenge asked for, completed by the service's settings and then by ours.
+    func redelivery(over asked: Redelivery) -> Redelivery {
+        var completed = asked
+        if completed.maxAttempts == 0 { completed.maxAttempts = UInt32(maxAttempts ?? 0) }
+        if completed.expectedLatencyMs == 0, !completed.adaptive {
+            completed.expectedLatencyMs = UInt32(expectedLatencyMs ?? 0)
+            completed.adaptive = isLatencyAdaptive
+        }
+        if completed.confirm == .unspecified, confirmsByAny { completed.confirm = .any }
+        return StorePolicy.completed(completed)
+    }
+}

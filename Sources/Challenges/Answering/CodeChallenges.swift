@@ -1,0 +1,97 @@
+public import ChallengeModel
+
+extension ChallengeStore {
+    /// - Parameter code: when given, it is tried at once; a wrong one leaves the challenge pending and counts as a try.
+    /// - Throws: `notFound(.factor)`, `factorUnverified`, `limit(.challengeCreations)`, `idempotencyConflict`; `repeated` when its
+    ///   idempotency key made one before.
+    public func createCodeChallenge(_ new: NewChallenge, code: String?, nowMs: Int64) async throws -> Challenge {
+        let sid = ChallengeSID.generate(variant: 0x03, nowMs: nowMs)
+        return try await write(nowMs) { try $0.createCodeChallenge(new, as: sid, code: code) }
+    }
+
+    /// - Throws: `codeRefused`, `limit(.challengeAttempts)` after 5 wrong ones, `alreadyResponded`, `alreadyExpired`,
+    ///   `notFound(.challenge)`, `notFound(.factor)` when its factor is gone.
+    public func answerCodeChallenge(
+        _ sid: ChallengeSID, code: String, metadata: String?, nowMs: Int64
+    ) async throws -> Challenge {
+        // A wrong code is counted: its refusal is committed.
+        let result: Result<Challenge, StoreError> = try await write(nowMs) {
+            try $0.answerCodeChallenge(sid, code: code, metadata: metadata)
+        }
+        return try result.get()
+    }
+}
+
+extension Decision {
+    func createCodeChallenge(_ new: NewChallenge, as sid: ChallengeSID, code: String?) throws -> Challenge {
+        let person = try rows.lockedPerson(account: new.account, service: new.service, identity: new.identity)
+        guard let service = try rows.service(new.service, account: new.account) else {
+            throw StoreError.notFound(.service)
+        }
+        guard let entity = person?.entity else { throw StoreError.notFound(.entity) }
+        guard let named = new.factor, let factor = try rows.codeFactor(named), factor.entity == entity.sid else {
+            throw StoreError.notFound(.factor)
+        }
+        guard factor.isVerified else { throw StoreError.factorUnverified }
+        if let key = new.idempotency, try challenge(madeWith: key) != nil { throw StoreError.repeated }
+        try countCodeChallenge(sid, of: factor)
+        let challenge = Challenge(
+            sid: sid, account: new.account, service: new.service, entity: entity.sid, identity: entity.identity,
+            factor: factor.sid, message: new.message, fields: new.fields, hiddenDetails: new.hiddenDetails,
+            includesDate: service.includeDate, expiresAtMs: new.expiresAtMs, createdAtMs: nowMs, updatedAtMs: nowMs,
+            respondedAtMs: nil, status: .pending, responder: nil, signedAnswer: nil, metadata: nil, fallbacks: [],
+            redelivery: StorePolicy.completed(new.redelivery), requestID: nil, notifications: 0)
+        try rows.insert(challenge, traceparent: new.traceparent)
+        if let key = new.idempotency { try rows.remember(key, made: sid, nowMs: nowMs) }
+        // What lists are filtered by. Nothing is pushed to it.
+        try rows.insertTarget(factor.sid, of: sid, backgroundBudget: 0)
+        try emit(
+            .challengeCreated, challenge,
+            [
+                "factor_sids": .list([.string(factor.sid.rawValue)]),
+                "expiration_date": .string(Timestamp.rfc3339Seconds(new.expiresAtMs)),
+            ], traceparent: new.traceparent)
+        guard let code else { return challenge }
+        guard try use(code, of: factor) else {
+            try rows.countCodeAttempt(of: sid)
+            return challenge
+        }
+        return try close(
+            StoredChallenge(challenge: challenge, traceparent: new.traceparent), .approve,
+            by: Answer(challenge: sid, factor: factor.sid, isApproval: true, signedAnswer: ""))
+    }
+
+    func answerCodeChallenge(
+        _ sid: ChallengeSID, code: String, metadata: String?
+    ) throws -> Result<Challenge, StoreError> {
+        _ = try rows.lockedPerson(ofChallenge: sid)
+        guard let stored = try rows.challenge(sid), let named = stored.challenge.factor else {
+            throw StoreError.notFound(.challenge)
+        }
+        try requireOpen(stored.challenge)
+        guard let factor = try rows.codeFactor(named) else { throw StoreError.notFound(.factor) }
+        guard try rows.codeAttempts(of: sid) < StorePolicy.codeAttempts else {
+            return .failure(.limit(.challengeAttempts))
+        }
+        guard try use(code, of: factor) else {
+            try rows.countCodeAttempt(of: sid)
+            return .failure(.codeRefused)
+        }
+        return .success(
+            try close(
+                stored, .approve,
+                by: Answer(
+                    challenge: sid, factor: factor.sid, isApproval: true, signedAnswer: "", metadata: metadata)))
+    }
+
+    /// Every challenge is five guesses: so many may be made in an hour and in a day.
+    /// - Throws: `limit(.challengeCreations)`.
+    private func countCodeChallenge(_ sid: ChallengeSID, of factor: CodeFactor) throws {
+        for (spanMs, limit) in StorePolicy.codeChallengeLimits(codeLength: factor.code.codeLength) {
+            guard try rows.countCodeChallenges(of: factor.sid, sinceMs: nowMs - spanMs) < limit else {
+                throw StoreError.limit(.challengeCreations)
+            }
+        }
+        try rows.insertCodeChallenge(sid, of: factor.sid, sinceMs: nowMs - StorePolicy.dayMs, nowMs: nowMs)
+    }
+}

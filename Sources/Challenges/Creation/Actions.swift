@@ -1,0 +1,36 @@
+import ChallengeModel
+
+/// One live challenge per action of a person.
+extension Decision {
+    /// Pushes a challenge again because its action was asked for again: within the limit of resends, not while the last push may
+    /// still be confirmed, and not while the person is quiet.
+    func pushAgain(_ stored: StoredChallenge, of person: inout Person, service: Service) throws -> Challenge {
+        var challenge = stored.challenge
+        if let untilMs = try quietUntilMs(of: &person) {
+            // The reply says so, as for one that is made meanwhile.
+            try tellLimit(
+                .quiet, of: &person, challenge: challenge.sid, fallbacks: challenge.fallbacks, untilMs: untilMs)
+            challenge.quietUntilMs = untilMs
+            return challenge
+        }
+        let latencyMs = challenge.redelivery.expectedLatencyMs
+        guard challenge.notifications < StorePolicy.notificationsPerChallenge,
+            nowMs - challenge.updatedAtMs >= Int64(latencyMs == 0 ? 8000 : latencyMs)
+        else { return challenge }
+        try resend(stored, as: newSID(), pushExpiresAtMs: nil, service: service)
+        challenge.notifications += 1
+        challenge.updatedAtMs = nowMs
+        challenge.quietUntilMs = nil
+        return challenge
+    }
+}
+
+extension Challenge {
+    /// Whether it can stand for a new challenge of its action: it asks the same under the same rules, and enough of its life is left
+    /// for the person to answer.
+    func stands(for new: NewChallenge, under rules: ApprovalRules, nowMs: Int64) -> Bool {
+        message == new.message && fields == new.fields && hiddenDetails == new.hiddenDetails && factor == new.factor
+            && numberDigits == rules.numberDigits && requiresSession == rules.requiresSession
+            && expiresAtMs - nowMs >= max(StorePolicy.leastLifeMs, (expiresAtMs - createdAtMs) / 4)
+    }
+}

@@ -1,0 +1,179 @@
+import ChallengeModel
+
+extension ChallengeStore {
+    /// Makes a challenge, or finds the one that the request stands for: resolves the targets, stores, and writes dispatch `c` and
+    /// `challenge.created`, all in one transaction with the limits it counts against and the keys it is found by.
+    /// - Throws: `notFound(.factor)`, `factorUnverified`, `noVerifiedFactor`, `factorRequired`; `loosened` when it asks for less than
+    ///   the service demands; `limited`; `idempotencyConflict`; `alreadyExpired` when it has a request id that made nothing
+    ///   before, and its expiry has come; `requestClosed` when its request id was rejected, or made a challenge that is gone.
+    public func create(_ new: NewChallenge, nowMs: Int64) async throws -> ChallengeCreation {
+        let sid = ChallengeSID.generate(variant: 0x03, nowMs: nowMs)
+        // A limit's refusal is counted and told: it is committed.
+        let result: Result<ChallengeCreation, StoreError> = try await write(nowMs) { try $0.create(new, as: sid) }
+        return try result.get()
+    }
+
+    /// ``create(_:nowMs:)`` for who does not ask how it came about.
+    public func createChallenge(_ new: NewChallenge, nowMs: Int64) async throws -> (Challenge, isNew: Bool) {
+        let creation = try await create(new, nowMs: nowMs)
+        return (creation.challenge, creation.outcome == .created)
+    }
+
+    /// What an idempotency key made within its life.
+    /// - Throws: `idempotencyConflict` when that was another request.
+    public func challenge(madeWith key: IdempotencyKey, nowMs: Int64) async throws -> Challenge? {
+        try await read(nowMs) { try $0.challenge(madeWith: key) }
+    }
+}
+
+extension Decision {
+    /// The rules of a creation, in the order of their refusals.
+    func create(_ new: NewChallenge, as sid: ChallengeSID) throws -> Result<ChallengeCreation, StoreError> {
+        rows.prefetch(
+            [
+                .lockedPerson(account: new.account, service: new.service, identity: new.identity),
+                .service(new.service, account: new.account),
+            ] + (new.requestID.map { [.requestResult($0, account: new.account, service: new.service.rawValue)] } ?? [])
+                + (new.idempotency.map { [.idempotentRequest($0.key)] } ?? []))
+        // First of all: two requests of one person, id or key are judged one after the other.
+        let locked = try rows.lockedPerson(account: new.account, service: new.service, identity: new.identity)
+        guard let service = try rows.service(new.service, account: new.account) else {
+            throw StoreError.notFound(.service)
+        }
+        if let known = try challenge(madeFor: new) {
+            return .success(ChallengeCreation(challenge: known, outcome: .repeated))
+        }
+        if let key = new.idempotency, let known = try challenge(madeWith: key) {
+            return .success(ChallengeCreation(challenge: known, outcome: .replayed))
+        }
+        guard new.requestID == nil || new.expiresAtMs > nowMs else { throw StoreError.alreadyExpired }
+        guard var person = locked else { throw StoreError.notFound(.entity) }
+        let entity = person.entity
+        let policy = service.policy
+        guard new.factor != nil || policy.isFanOutAllowed else { throw StoreError.factorRequired }
+        let approval = try ApprovalRules(new, under: policy)
+        let fallbacks = new.fallbacks.isEmpty ? policy.fallbacks : new.fallbacks
+        rows.prefetch(
+            [
+                new.factor.map { .factor($0, entity: entity.sid) } ?? .verifiedFactors(entity.sid),
+                .pendingExpiries(entity.sid),
+            ] + (new.actionKey.map { [.pendingChallenge(action: $0, entity: entity.sid)] } ?? []))
+        let factors = try targets(of: entity.sid, named: new.factor, fallbacks: fallbacks)
+        let former = try new.actionKey.flatMap { try rows.pendingChallenge(ofAction: $0, entity: entity.sid) }
+        // One that a device of now was not asked by, because it came or was replaced since, stands for nothing.
+        if let former, former.challenge.stands(for: new, under: approval, nowMs: nowMs),
+            try factors.allSatisfy({ try rows.isTarget($0.sid, of: former.challenge.sid) })
+        {
+            return .success(try reuse(former, for: new, of: &person, service: service))
+        }
+        let isFormerLive = former.map { $0.challenge.expiresAtMs > nowMs } ?? false
+        let admission = try admit(&person, isReplacing: isFormerLive, fallbacks: fallbacks)
+        guard case .admitted(let allowance, let quietUntilMs) = admission else {
+            guard case .refused(let refusal) = admission else { throw StoreError.failed("no admission") }
+            return .failure(.limited(refusal))
+        }
+        if let former { try close(former, isFormerLive ? .supersede : .expire) }
+        var challenge = Challenge(
+            sid: sid, account: new.account, service: new.service, entity: entity.sid, identity: entity.identity,
+            factor: new.factor, message: new.message, fields: new.fields, hiddenDetails: new.hiddenDetails,
+            includesDate: service.includeDate, expiresAtMs: new.expiresAtMs, createdAtMs: nowMs, updatedAtMs: nowMs,
+            respondedAtMs: nil, status: .pending, responder: nil, signedAnswer: nil, metadata: nil,
+            fallbacks: fallbacks, redelivery: policy.redelivery(over: new.redelivery), requestID: new.requestID,
+            notifications: 0, numberDigits: approval.numberDigits, requiresSession: approval.requiresSession,
+            quietUntilMs: quietUntilMs)
+        if let actionKey = new.actionKey {
+            challenge.actionKey = actionKey
+            challenge.actionID = isFormerLive ? former?.challenge.actionID : Base64URL.encode(draws.bytes(16))
+        }
+        if approval.numberDigits > 0 {
+            challenge.sealedNumber = try newNumber(digits: approval.numberDigits, account: new.account, challenge: sid)
+        }
+        try rows.insert(challenge, traceparent: new.traceparent)
+        if let key = new.idempotency { try rows.remember(key, made: sid, nowMs: nowMs) }
+        try address(challenge, to: factors, of: service, entity: entity, traceparent: new.traceparent)
+        return .success(ChallengeCreation(challenge: challenge, outcome: .created, allowance: allowance))
+    }
+
+    /// The live challenge of an action stands for a new one.
+    private func reuse(
+        _ former: StoredChallenge, for new: NewChallenge, of person: inout Person, service: Service
+    ) throws -> ChallengeCreation {
+        let challenge = try pushAgain(former, of: &person, service: service)
+        if let key = new.idempotency { try rows.remember(key, made: challenge.sid, nowMs: nowMs) }
+        if let requestID = new.requestID {
+            try rows.remember(
+                requestID, account: new.account, service: new.service.rawValue, .challenge(challenge.sid), nowMs: nowMs)
+            // Over Kafka nothing else tells the backend which challenge stands for its request.
+            try emit(
+                .challengeCreated, challenge, ["request_id": .string(requestID)].merging(challenge.quiet(nowMs)) { $1 },
+                id: "\(new.account)/\(new.service)/\(requestID)/\(EventType.challengeCreated.rawValue)",
+                traceparent: new.traceparent)
+        }
+        return ChallengeCreation(challenge: challenge, outcome: .reused)
+    }
+
+    /// Writes a new challenge's targets, dispatch and event.
+    private func address(
+        _ challenge: Challenge, to factors: [Factor], of service: Service, entity: Entity, traceparent: String?
+    ) throws {
+        let isPushed = challenge.quietUntilMs == nil
+        var targets: [DispatchTarget] = []
+        for factor in factors {
+            let budget = isPushed ? try grantBackgroundPushes(to: factor, challenge: challenge.sid) : 0
+            try rows.insertTarget(factor.sid, of: challenge.sid, backgroundBudget: budget)
+            targets.append(factor.dispatchTarget(of: service, backgroundBudget: budget))
+        }
+        if let requestID = challenge.requestID {
+            try rows.remember(
+                requestID, account: challenge.account, service: challenge.service.rawValue, .challenge(challenge.sid),
+                nowMs: nowMs)
+        }
+        if isPushed { try dispatch(challenge, .creation, to: targets, traceparent: traceparent) }
+        try emit(
+            .challengeCreated, challenge,
+            [
+                "factor_sids": .list(factors.map { .string($0.sid.rawValue) }),
+                "expiration_date": .string(Timestamp.rfc3339Seconds(challenge.expiresAtMs)),
+            ].merging(challenge.quiet(nowMs)) { $1 }, traceparent: traceparent)
+        if let quietUntilMs = challenge.quietUntilMs {
+            try emitLimit(
+                .quiet, of: entity, id: challenge.sid.rawValue, challenge: challenge.sid,
+                fallbacks: challenge.fallbacks, untilMs: quietUntilMs)
+        }
+    }
+
+    /// What the request id made within its life; nil: it is free, or there is none.
+    /// - Throws: `requestClosed`.
+    private func challenge(madeFor new: NewChallenge) throws -> Challenge? {
+        guard let requestID = new.requestID else { return nil }
+        switch try requestResult(requestID, account: new.account, service: new.service.rawValue) {
+        case nil: return nil
+        case .challenge(let sid):
+            guard let stored = try rows.challenge(sid) else { throw StoreError.requestClosed }
+            return stored.challenge
+        case .rejected: throw StoreError.requestClosed
+        }
+    }
+
+    /// What a key made within its life; nil: it is free.
+    /// - Throws: `idempotencyConflict`.
+    func challenge(madeWith key: IdempotencyKey) throws -> Challenge? {
+        let sinceMs = nowMs - StorePolicy.idempotencyKeyLifeMs
+        guard let made = try rows.idempotentRequest(key.key, sinceMs: sinceMs) else { return nil }
+        guard made.request == key.request else { throw StoreError.idempotencyConflict }
+        return try rows.challenge(made.challenge)?.challenge
+    }
+
+    func requestResult(_ requestID: String, account: AccountSID, service: String) throws -> RequestResult? {
+        try rows.requestResult(
+            requestID, account: account, service: service, sinceMs: nowMs - StorePolicy.requestIDLifeMs)
+    }
+}
+
+extension Challenge {
+    /// What its event says when nothing rings. Over Kafka nothing else tells.
+    fileprivate func quiet(_ nowMs: Int64) -> [String: EventValue] {
+        guard let quietUntilMs, quietUntilMs > nowMs else { return [:] }
+        return ["quiet_until": .string(Timestamp.rfc3339Seconds(quietUntilMs))]
+    }
+}

@@ -1,0 +1,77 @@
+public import ChallengeModel
+
+extension ChallengeStore {
+    /// A device has seen these pending challenges: a receipt of channel `poll`, once per (challenge, factor).
+    public func recordPoll(_ challenges: [ChallengeSID], factor: FactorSID, nowMs: Int64) async throws {
+        guard !challenges.isEmpty else { return }
+        // A read first: a phone polls many times and is new to a challenge once.
+        let unseen = try await read(nowMs) { try $0.rows.unpolled(challenges, by: factor, nowMs: nowMs) }
+        guard !unseen.isEmpty else { return }
+        try requireWritable()
+        try await write(nowMs) { try $0.recordPoll(unseen, by: factor) }
+    }
+
+    /// Writes a checked receipt to topic `receipts`.
+    public func recordReceipt(_ receipt: Receipt) async throws {
+        let checked = try CheckedReceipt(receipt)
+        try await write(receipt.receivedAtMs) { try $0.enqueue(checked) }
+    }
+
+    /// Likewise, with what its device says of itself beside it, in one transaction. A request that was done before does nothing more.
+    public func recordReceipt(_ receipt: Receipt, with change: FactorChange, nowMs: Int64) async throws {
+        let checked = try CheckedReceipt(receipt)
+        try await write(nowMs) { decision in
+            guard !decision.caller.isRepeated else { return }
+            let person = try decision.rows.lockedPerson(ofFactor: checked.factor)
+            try decision.enqueue(checked)
+            guard let factor = try decision.rows.factor(checked.factor) else { throw StoreError.notFound(.factor) }
+            _ = try decision.apply(change, to: factor, of: person)
+        }
+    }
+}
+
+extension Decision {
+    fileprivate func recordPoll(_ challenges: [ChallengeSID], by factor: FactorSID) throws {
+        for sid in try rows.unpolled(challenges, by: factor, nowMs: nowMs) {
+            guard let stored = try rows.challenge(sid) else { continue }
+            try rows.markPolled(sid, by: factor)
+            var receipt = Receipt()
+            receipt.accountSid = stored.challenge.account.rawValue
+            receipt.serviceSid = stored.challenge.service.rawValue
+            receipt.challengeSid = sid.rawValue
+            receipt.factorSid = factor.rawValue
+            receipt.channel = .poll
+            receipt.shown = .unknown
+            receipt.receivedAtMs = nowMs
+            try rows.enqueue(
+                OutboxRecord(
+                    .receipts, key: sid.rawValue, value: receipt.protobufBytes(), traceparent: stored.traceparent),
+                nowMs: nowMs)
+        }
+    }
+
+    fileprivate func enqueue(_ receipt: CheckedReceipt) throws {
+        try rows.enqueue(
+            OutboxRecord(.receipts, key: receipt.challenge.rawValue, value: receipt.value), nowMs: receipt.receivedAtMs)
+    }
+}
+
+/// A receipt as it leaves: of a challenge and a factor, without the token that it came with.
+private struct CheckedReceipt: Sendable {
+    let challenge: ChallengeSID
+    let factor: FactorSID
+    let value: [UInt8]
+    let receivedAtMs: Int64
+
+    /// - Throws: `notFound(.challenge)` for SIDs that are none.
+    init(_ receipt: Receipt) throws(StoreError) {
+        guard let challenge = ChallengeSID(receipt.challengeSid), let factor = FactorSID(receipt.factorSid) else {
+            throw .notFound(.challenge)
+        }
+        (self.challenge, self.factor) = (challenge, factor)
+        var receipt = receipt
+        receipt.receiptToken = ""
+        value = receipt.protobufBytes()
+        receivedAtMs = receipt.receivedAtMs
+    }
+}

@@ -1,0 +1,84 @@
+import ChallengeModel
+
+extension ChallengeStore {
+    /// Expires up to `limit` challenges whose time has come. - Returns: how many.
+    ///
+    /// Beside the expiry this is where everything else goes whose time has come, a bounded number at a time: request ids,
+    /// access tokens, factors never verified, old challenges, and what deleted services and entities left.
+    public func expireDue(limit: Int, nowMs: Int64) async throws -> Int {
+        let limit = min(max(limit, 1), 10_000)
+        // A read first: an idle sweep costs no commit.
+        let (isDue, hasMore) = try await read(nowMs) { decision in
+            (
+                try !decision.rows.expiredChallenges(nowMs: nowMs, limit: 1).isEmpty,
+                try decision.hasHousekeeping()
+            )
+        }
+        if hasMore { try await write(nowMs) { try $0.keepHouse(limit: limit) } }
+        guard isDue else { return 0 }
+        return try await write(nowMs) { decision in
+            let due = try decision.rows.expiredChallenges(nowMs: nowMs, limit: limit)
+            for sid in due {
+                guard let stored = try decision.rows.challenge(sid) else { continue }
+                try decision.close(stored, .expire)
+            }
+            return due.count
+        }
+    }
+}
+
+extension AgedRows {
+    /// For how long a row is kept behind its end, or behind its creation when it has none.
+    fileprivate var keptMs: Int64 {
+        switch self {
+        case .requestIDs: StorePolicy.requestIDLifeMs
+        case .accessTokens: StorePolicy.accessTokenKeptMs
+        case .codeCreations, .factorCreations: StorePolicy.dayMs
+        case .deviceRequests, .sessionTokens: 0
+        case .idempotencyKeys: StorePolicy.idempotencyKeyLifeMs
+        case .auditOfTraffic: StorePolicy.auditTrafficKeptMs
+        case .audit: StorePolicy.auditKeptMs
+        }
+    }
+}
+
+extension Decision {
+    private var unverifiedUntilMs: Int64 { nowMs - StorePolicy.unverifiedLifeMs }
+
+    fileprivate func hasHousekeeping() throws -> Bool {
+        for kind in AgedRows.allCases where try rows.hasAged(kind, untilMs: nowMs - kind.keptMs) { return true }
+        if try !rows.unverifiedFactors(of: nil, createdUntilMs: unverifiedUntilMs, limit: 1).isEmpty { return true }
+        if try !rows.unverifiedCodeFactors(of: nil, createdUntilMs: unverifiedUntilMs, limit: 1).isEmpty { return true }
+        if try !rows.factorsToPurge(untilMs: nowMs, limit: 1).isEmpty { return true }
+        if try rows.deletedService() != nil { return true }
+        if try rows.entityToPurge() != nil { return true }
+        return try !rows.closedChallenges(createdUntilMs: nowMs - rules.retentionMs, limit: 1).isEmpty
+    }
+
+    fileprivate func keepHouse(limit: Int) throws {
+        for kind in AgedRows.allCases { try rows.deleteAged(kind, untilMs: nowMs - kind.keptMs, limit: limit) }
+        try pruneUnverified(of: nil, limit: limit)
+        try pruneUnverifiedCodes(of: nil, limit: limit)
+        try rows.delete(rows.closedChallenges(createdUntilMs: nowMs - rules.retentionMs, limit: limit))
+        try purgeServices(limit: max(1, limit / 10))
+        try purgeEntities(limit: limit)
+        try purgeUnreachable(limit: limit)
+    }
+
+    private func purgeServices(limit: Int) throws {
+        guard let service = try rows.deletedService() else { return }
+        let entities = try rows.someEntities(ofService: service, limit: limit)
+        for entity in entities {
+            _ = try rows.lockedPerson(entity.sid)
+            try delete(entity)
+        }
+        if entities.count < limit { try rows.delete(service) }
+    }
+
+    private func purgeEntities(limit: Int) throws {
+        guard let entity = try rows.entityToPurge() else { return }
+        let challenges = try rows.someChallenges(of: entity, limit: limit)
+        try rows.delete(challenges)
+        if challenges.count < limit { try rows.endPurge(of: entity) }
+    }
+}

@@ -1,0 +1,150 @@
+import ChallengeModel
+
+/// What outcomes say about push tokens and credentials. All of it counts in the store: several Producers read the outcomes of one
+/// credential, and each may be restarted.
+extension Decision {
+    private var brake: TokenBrake { rules.brake }
+
+    /// The provider's words for a token that it does not know here: of one token its own fault, of all of them the credential's.
+    private static let unknownToken: Set<String> = [
+        "BadDeviceToken", "DeviceTokenNotForTopic", "SENDER_ID_MISMATCH", "80300007",
+    ]
+
+    /// - Parameter outcome: one that was not learned from before.
+    func learn(_ outcome: PushOutcome) throws {
+        guard let credential = CredentialSID(outcome.credentialSid) else { return }
+        switch outcome.disposition {
+        case .accepted where outcome.kind == .visible:
+            try count(PushCounts(accepted: 1), of: credential)
+            // Once a second at most.
+            try rows.noteAccepted(.failed, of: credential, unlessSinceMs: nowMs - 1000, nowMs: nowMs)
+        case .rejected where Self.unknownToken.contains(outcome.reason):
+            try count(PushCounts(unknown: 1), of: credential)
+            let sum = try pushes(of: credential, withinMs: StorePolicy.failureWindowMs)
+            if sum.accepted == 0, sum.unknown >= brake.minimum { try credentialFailed(credential, outcome) }
+        case .credentialFault: try credentialFailed(credential, outcome)
+        case .tokenDead: try tokenDied(credential, outcome)
+        default: break
+        }
+    }
+
+    // MARK: - Dead tokens
+
+    private func tokenDied(_ credential: CredentialSID, _ outcome: PushOutcome) throws {
+        if try isDying(credential) {
+            // Where pushes are taken again a single death is a usual one, and there is always one: it does not hold the brake.
+            let accepted = try pushes(of: credential, withinMs: StorePolicy.failureWindowMs).accepted
+            if accepted < brake.minimum { try extend(.dying, credential) }
+            return
+        }
+        guard let sid = FactorSID(outcome.factorSid), let factor = try rows.factor(sid) else { return }
+        // Another registration than the one that was pushed to, or one that the provider's word does not reach.
+        guard factor.account.rawValue == outcome.accountSid, factor.unreachableAtMs == nil,
+            factor.registeredAtMs == outcome.registeredAtMs,
+            outcome.tokenDiedAtMs == 0 || outcome.tokenDiedAtMs >= factor.registeredAtMs
+        else { return }
+        try rows.markUnreachable(
+            sid, atMs: nowMs, credential: credential, purgeAtMs: try purgeTime(of: factor, deadSinceMs: nowMs))
+        let dead = try rows.countUnreachable(under: credential, sinceMs: nowMs - brake.windowMs)
+        let accepted = try pushes(of: credential, withinMs: brake.windowMs).accepted
+        guard dead < brake.minimum || dead * 100 < brake.sharePercent * (dead + accepted) else {
+            // Not believed, nor are those that led here.
+            try rows.markReachable(under: credential, sinceMs: nowMs - brake.windowMs)
+            return try open(
+                .dying, credential, outcome,
+                [
+                    "dead_tokens": .integer(dead), "accepted_pushes": .integer(accepted),
+                    "window_seconds": .integer(brake.windowMs / 1000),
+                ])
+        }
+        try emit(
+            .factorUnreachable, .push(factor),
+            ["reason": .string(String(outcome.reason.prefix(64))), "credential_sid": .string(credential.rawValue)],
+            revision: factor.registeredAtMs)
+    }
+
+    /// When an unreachable factor is to be looked at again.
+    private func purgeTime(of factor: Factor, deadSinceMs: Int64) throws -> Int64 {
+        switch try unreachablePolicy(of: factor) {
+        // Not before it is clear whether the brake holds.
+        case .atOnce: deadSinceMs + brake.windowMs
+        case .after30Days, .never: max(deadSinceMs, factor.signedAtMs) + StorePolicy.unreachableKeptMs
+        }
+    }
+
+    private func unreachablePolicy(of factor: Factor) throws -> ServicePolicy.UnreachableFactors {
+        try rows.serviceOrDeleted(factor.service)?.policy.unreachableFactors ?? .after30Days
+    }
+
+    /// Deletes factors whose push token has been dead for as long as their service says, by its policy as it is now. A token of
+    /// a credential whose tokens are dying waits.
+    func purgeUnreachable(limit: Int) throws {
+        for (factor, credential) in try rows.factorsToPurge(untilMs: nowMs, limit: limit) {
+            _ = try rows.lockedPerson(factor.entity)
+            if let next = try nextPurge(of: factor, under: credential) {
+                try rows.setPurge(factor.sid, atMs: next)
+            } else {
+                try delete(factor, reason: .unreachable)
+            }
+        }
+    }
+
+    /// Nil: it goes now.
+    private func nextPurge(of factor: Factor, under credential: CredentialSID?) throws -> Int64? {
+        if let credential, try isDying(credential) { return nowMs + brake.windowMs }
+        guard let deadSince = factor.unreachableAtMs else { return nil }
+        if try unreachablePolicy(of: factor) == .never { return nowMs + StorePolicy.unreachableKeptMs }
+        let time = try purgeTime(of: factor, deadSinceMs: deadSince)
+        return time > nowMs ? time : nil
+    }
+
+    // MARK: - Credentials
+
+    private func credentialFailed(_ credential: CredentialSID, _ outcome: PushOutcome) throws {
+        if let known = try rows.incident(.failed, of: credential) {
+            // Over when a push was accepted since and some time has passed: workers learn of a mended credential one by one.
+            guard known.acceptedMs > known.lastMs, known.lastMs <= nowMs - StorePolicy.failureWindowMs else {
+                return try extend(.failed, credential)
+            }
+        }
+        try open(.failed, credential, outcome, ["reason": .string(String(outcome.reason.prefix(64)))])
+    }
+
+    private func isDying(_ credential: CredentialSID) throws -> Bool {
+        guard let incident = try rows.incident(.dying, of: credential) else { return false }
+        return incident.lastMs > nowMs - brake.windowMs
+    }
+
+    private func extend(_ kind: IncidentKind, _ credential: CredentialSID) throws {
+        // Once a second: an incident may have thousands of these.
+        try rows.extendIncident(kind, of: credential, unlessSinceMs: nowMs - 1000, nowMs: nowMs)
+    }
+
+    /// One event for all that follows until the incident is over. Of a credential that was deleted nobody wants to know.
+    private func open(
+        _ kind: IncidentKind, _ credential: CredentialSID, _ outcome: PushOutcome, _ more: [String: EventValue]
+    ) throws {
+        try rows.openIncident(kind, of: credential, nowMs: nowMs)
+        guard let account = AccountSID(outcome.accountSid),
+            let known = try rows.credential(credential, account: account)
+        else { return }
+        let type: EventType = kind == .dying ? .tokensDying : .credentialFailed
+        let data: [String: EventValue] = [
+            "account_sid": .string(account.rawValue), "service_sid": .string(outcome.serviceSid),
+            "credential_sid": .string(credential.rawValue), "credential_type": .string(known.type),
+        ]
+        try emit(
+            type, account: account, service: outcome.serviceSid, subject: credential.rawValue,
+            id: "\(credential)/\(type.rawValue)/\(nowMs)", data: data.merging(more) { $1 })
+    }
+
+    private func pushes(of credential: CredentialSID, withinMs: Int64) throws -> PushCounts {
+        try rows.pushCounts(of: credential, afterMinute: (nowMs - withinMs) / 60_000)
+    }
+
+    private func count(_ counts: PushCounts, of credential: CredentialSID) throws {
+        if try rows.add(counts, to: nowMs / 60_000, of: credential) {
+            try rows.deletePushCounts(of: credential, beforeMinute: (nowMs - brake.windowMs) / 60_000)
+        }
+    }
+}

@@ -1,0 +1,112 @@
+public import ChallengeModel
+
+/// Rows on their way to Kafka. A relay claims them under a lease, so that nothing is held open while Kafka is asked.
+public protocol OutboxStore: Sendable {
+    /// Claims what `scan` takes for `owner`, until the lease ends.
+    /// - Returns: the rows, oldest first, and the scan as it ended.
+    func claimOutbox(
+        _ scan: OutboxScan, owner: String, leaseMs: Int64, nowMs: Int64
+    ) async throws -> (rows: [OutboxRow], scan: OutboxScan)
+    /// Deletes rows that are published, also when the lease of `owner` has ended; not those that another holds by now.
+    func deleteOutbox(_ ids: [Int64], owner: String) async throws
+    /// Gives rows back before their lease ends.
+    func releaseOutbox(_ ids: [Int64], owner: String) async throws
+    /// Rows waiting, and when the oldest dispatch among them was written (epoch ms; nil: none).
+    func outboxState() async throws -> (rows: Int, oldestDispatchMs: Int64?)
+    /// Fires after a commit that added outbox rows; at least one signal is kept. One reader: each access makes a new stream,
+    /// which starts with a signal, and ends the one before.
+    var outboxSignal: AsyncStream<Void> { get }
+}
+
+extension OutboxStore {
+    /// Claims up to `limit` rows, whatever they are, oldest first.
+    public func claimOutbox(owner: String, limit: Int, leaseMs: Int64, nowMs: Int64) async throws -> [OutboxRow] {
+        try await claimOutbox(OutboxScan(limit: limit), owner: owner, leaseMs: leaseMs, nowMs: nowMs).rows
+    }
+}
+
+/// Rows that one fault of Kafka's touches together: those of a topic's partition. A key is in one lane only.
+public struct OutboxLane: Sendable, Hashable {
+    public let topic: Topic
+    public let partition: Int32
+
+    public init(_ topic: Topic, _ partition: Int32) {
+        self.topic = topic
+        self.partition = partition
+    }
+}
+
+/// One claim's way through the outbox: the rows that it looks at, and how many it takes of each lane. What it leaves it names,
+/// for the next.
+public struct OutboxScan: Sendable {
+    /// Ids to look at; and below, where a lease has ended.
+    public let ids: ClosedRange<Int64>
+    /// Rows to take at most, 1 to 10,000.
+    public let limit: Int
+    private let lane: @Sendable (Topic, String) -> OutboxLane
+    private var room: [OutboxLane: Int]
+    private let roomElse: Int
+    private var taken = 0
+    /// The lowest row left of each lane.
+    public private(set) var left: [OutboxLane: Int64] = [:]
+    /// The last row looked at; nil: there was none.
+    public private(set) var last: Int64?
+
+    /// - Parameters:
+    ///   - lane: of a topic and key.
+    ///   - room: how many rows it takes of each lane that is named.
+    ///   - roomElse: and of each that is not.
+    public init(
+        ids: ClosedRange<Int64> = 1...Int64.max, limit: Int, room: [OutboxLane: Int] = [:], roomElse: Int = .max,
+        lane: @escaping @Sendable (Topic, String) -> OutboxLane = { topic, _ in OutboxLane(topic, 0) }
+    ) {
+        self.ids = ids
+        self.limit = min(max(limit, 1), 10_000)
+        self.room = room
+        self.roomElse = roomElse
+        self.lane = lane
+    }
+
+    /// It took as many as it may, and looked no further.
+    public var isFull: Bool { taken == limit }
+
+    /// Whether it takes a row. Ids ascend from call to call.
+    /// - Parameter isFree: false: somebody else holds an earlier row of its key, which it would overtake.
+    package mutating func takes(_ id: Int64, _ topic: Topic, key: String, isFree: Bool) -> Bool {
+        last = id
+        let lane = lane(topic, key)
+        guard isFree, room[lane, default: roomElse] > 0 else {
+            if left[lane] == nil { left[lane] = id }
+            return false
+        }
+        room[lane, default: roomElse] -= 1
+        taken += 1
+        return true
+    }
+}
+
+/// A row on its way to Kafka.
+public struct OutboxRow: Sendable, Hashable {
+    public let id: Int64
+    public let topic: Topic
+    public let key: String
+    /// Empty: a tombstone.
+    public let value: [UInt8]
+    public let contentType: ContentType
+    /// A dispatch at or after this is deleted, not sent. Epoch milliseconds.
+    public let expiresAtMs: Int64?
+    public let traceparent: String?
+
+    public init(
+        id: Int64, topic: Topic, key: String, value: [UInt8], contentType: ContentType, expiresAtMs: Int64?,
+        traceparent: String?
+    ) {
+        self.id = id
+        self.topic = topic
+        self.key = key
+        self.value = value
+        self.contentType = contentType
+        self.expiresAtMs = expiresAtMs
+        self.traceparent = traceparent
+    }
+}

@@ -1,0 +1,151 @@
+package import ChallengeModel
+
+/// `accounts` and `api_keys`.
+package protocol AccountRows {
+    func insertAccount(_ sid: AccountSID, authToken: SealedValue, nowMs: Int64) throws
+    func hasAccount(_ sid: AccountSID) throws -> Bool
+    /// Nil: there is no such account.
+    func authTokens(of account: AccountSID) throws -> AuthTokens?
+    /// The present token becomes the former one.
+    /// - Returns: false when there is no such account.
+    func replaceAuthToken(of account: AccountSID, with token: SealedValue, formerUntilMs: Int64) throws -> Bool
+
+    func insert(_ key: APIKey, secretHash: [UInt8]) throws
+    /// By SID, revoked ones too.
+    func keys(account: AccountSID, page: PageRequest) throws -> Page<APIKey>
+    /// Those that are not revoked.
+    func countKeys(account: AccountSID) throws -> Int
+    func countKeys(role: AccountRole) throws -> Int
+    /// Nil: there is none, or it is revoked.
+    func keyInUse(_ sid: APIKeySID) throws -> (key: APIKey, secretHash: [UInt8])?
+    func account(ofKey sid: APIKeySID) throws -> AccountSID?
+    /// - Returns: false when the account has no such key, or it was revoked before.
+    func revokeKey(_ sid: APIKeySID, account: AccountSID, nowMs: Int64) throws -> Bool
+}
+
+/// The auth tokens of an account.
+package struct AuthTokens: Sendable, Hashable {
+    package let present: SealedValue
+    /// Nil: there is none.
+    package let former: SealedValue?
+    /// Epoch milliseconds.
+    package let formerUntilMs: Int64
+
+    package init(present: SealedValue, former: SealedValue?, formerUntilMs: Int64) {
+        self.present = present
+        self.former = former
+        self.formerUntilMs = formerUntilMs
+    }
+}
+
+/// `services`. One that is marked as deleted is none any more for all verbs but those that say so.
+package protocol ServiceRows {
+    func insert(_ service: Service) throws
+    func service(_ sid: ServiceSID, account: AccountSID) throws -> Service?
+    /// Also one that is marked as deleted.
+    func serviceOrDeleted(_ sid: ServiceSID) throws -> Service?
+    /// By SID.
+    func services(account: AccountSID, page: PageRequest) throws -> Page<Service>
+    func update(_ service: Service) throws
+    /// - Returns: false when there is no such service, or it was marked before.
+    func markDeleted(_ sid: ServiceSID, account: AccountSID) throws -> Bool
+    /// Any one that is marked as deleted.
+    func deletedService() throws -> ServiceSID?
+    /// With its webhooks.
+    func delete(_ service: ServiceSID) throws
+}
+
+/// `credentials` and `deleted_credentials`.
+package protocol CredentialRows {
+    /// As version 1.
+    func insert(_ credential: Credential, sealed: SealedValue) throws
+    func credential(_ sid: CredentialSID, account: AccountSID) throws -> Credential?
+    /// By SID.
+    func credentials(account: AccountSID, page: PageRequest) throws -> Page<Credential>
+    func credentialVersion(_ sid: CredentialSID, account: AccountSID) throws -> Int64?
+    /// With the places of services that name it. What is left is that it was there.
+    func deleteCredential(_ sid: CredentialSID, account: AccountSID, deletedVersion: Int64, nowMs: Int64) throws
+    /// By SID, those behind `sid`.
+    func sealedCredentials(after sid: String, limit: Int) throws -> [SealedCredential]
+    /// By SID, those behind `sid`.
+    func deletedCredentials(after sid: String, limit: Int) throws -> [DeletedCredential]
+}
+
+package struct SealedCredential: Sendable, Hashable {
+    package let sid: CredentialSID
+    package let account: AccountSID
+    package let sealed: SealedValue
+    package let version: Int64
+
+    package init(sid: CredentialSID, account: AccountSID, sealed: SealedValue, version: Int64) {
+        self.sid = sid
+        self.account = account
+        self.sealed = sealed
+        self.version = version
+    }
+}
+
+package struct DeletedCredential: Sendable, Hashable {
+    package let sid: CredentialSID
+    package let account: AccountSID
+    package let version: Int64
+
+    package init(sid: CredentialSID, account: AccountSID, version: Int64) {
+        self.sid = sid
+        self.account = account
+        self.version = version
+    }
+}
+
+/// `webhooks`.
+package protocol WebhookRows {
+    func insert(_ webhook: Webhook) throws
+    func webhook(_ sid: WebhookSID, service: ServiceSID) throws -> Webhook?
+    /// By SID.
+    func webhooks(service: ServiceSID, page: PageRequest) throws -> Page<Webhook>
+    func countWebhooks(service: ServiceSID) throws -> Int
+    func update(_ webhook: Webhook) throws
+    func deleteWebhook(_ sid: WebhookSID) throws
+}
+
+/// `audit_events`.
+package protocol AuditRows {
+    /// - Parameter isTraffic: it is kept for the shorter time.
+    func insert(_ event: AuditEvent, isTraffic: Bool) throws
+    /// The newest first.
+    func auditEvents(_ filter: AuditFilter, page: PageRequest) throws -> Page<AuditEvent>
+}
+
+/// The keys that something is sealed under, and everything that is sealed.
+package protocol SealingRows {
+    /// Keeps the first proof of a key.
+    func noteSealing(_ keyID: String, proof: [UInt8]) throws
+    /// By id. Proof: nil for a key of before there were proofs.
+    func sealingKeys() throws -> [(keyID: String, proof: [UInt8]?)]
+    func setProof(_ proof: [UInt8], ofKey keyID: String) throws
+    func deleteSealingKey(_ keyID: String) throws
+    /// By SID, those behind `sid`.
+    func sealedRows(_ place: SealedPlace, under keyID: String, after sid: String, limit: Int) throws -> [SealedRow]
+    func replace(_ place: SealedPlace, of sid: String, with value: SealedValue) throws
+}
+
+/// Where values are kept sealed.
+package enum SealedPlace: String, Sendable, CaseIterable {
+    case authTokens = "auth-tokens"
+    case formerAuthTokens = "former-auth-tokens"
+    case credentials
+    case codeSecrets = "totp-secrets"
+    case numbers
+}
+
+package struct SealedRow: Sendable, Hashable {
+    package let sid: String
+    package let account: String
+    package let sealed: [UInt8]
+
+    package init(sid: String, account: String, sealed: [UInt8]) {
+        self.sid = sid
+        self.account = account
+        self.sealed = sealed
+    }
+}

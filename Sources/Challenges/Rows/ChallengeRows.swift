@@ -1,0 +1,140 @@
+package import ChallengeModel
+
+/// `challenges`.
+package protocol ChallengeRows {
+    func challenge(_ sid: ChallengeSID) throws -> StoredChallenge?
+    /// Of one entity, by SID.
+    func challenges(_ filter: ChallengeFilter, entity: EntitySID, page: PageRequest, nowMs: Int64) throws -> Page<
+        Challenge
+    >
+    /// The challenge of an action that is stored as pending; there is one at most.
+    func pendingChallenge(ofAction key: String, entity: EntitySID) throws -> StoredChallenge?
+    /// All of an entity that are stored as pending, by SID.
+    func pendingChallenges(of entity: EntitySID) throws -> [StoredChallenge]
+    /// When pushed challenges of an entity expire that are pending at `nowMs`; at most `limit`, in no order.
+    func pendingExpiries(of entity: EntitySID, nowMs: Int64, limit: Int) throws -> [Int64]
+    func insert(_ challenge: Challenge, traceparent: String?) throws
+    /// The compare-and-set: writes status, times and answer of a challenge that is stored as pending.
+    /// - Parameter isExpired: it must have expired at `nowMs`; else it must not have.
+    /// - Returns: false when it is not pending any more, or not so.
+    func close(_ challenge: Challenge, isExpired: Bool, nowMs: Int64) throws -> Bool
+    /// One more resend; it is not quiet any more.
+    func countResend(of sid: ChallengeSID, nowMs: Int64) throws
+    /// - Returns: wrong numbers, this one included.
+    func countWrongNumber(of sid: ChallengeSID) throws -> Int
+    /// Of all pushed challenges of an entity that are pending at `nowMs`.
+    func setQuiet(of entity: EntitySID, untilMs: Int64, nowMs: Int64) throws
+    /// Stored as pending and expired, the first expired first. Another transaction's are left out.
+    func expiredChallenges(nowMs: Int64, limit: Int) throws -> [ChallengeSID]
+    /// A text that changes with every change of the challenge and its facts; nil for one that is gone. In the given order.
+    func challengeVersions(_ challenges: [ChallengeSID]) throws -> [String?]
+    /// The oldest challenges, if they were created until then and are closed.
+    func closedChallenges(createdUntilMs: Int64, limit: Int) throws -> [ChallengeSID]
+    func someChallenges(of entity: EntitySID, limit: Int) throws -> [ChallengeSID]
+    /// With targets, attempts and facts.
+    func delete(_ challenges: [ChallengeSID]) throws
+}
+
+/// A challenge as its row has it.
+package struct StoredChallenge: Sendable, Hashable {
+    package var challenge: Challenge
+    package let traceparent: String?
+
+    package init(challenge: Challenge, traceparent: String?) {
+        self.challenge = challenge
+        self.traceparent = traceparent
+    }
+}
+
+/// `challenge_targets`: the factors that a challenge is addressed to.
+package protocol TargetRows {
+    /// - Parameter backgroundBudget: background pushes that the challenge may use on the device.
+    func insertTarget(_ factor: FactorSID, of challenge: ChallengeSID, backgroundBudget: Int) throws
+    func isTarget(_ factor: FactorSID, of challenge: ChallengeSID) throws -> Bool
+    /// By factor.
+    func targets(of challenge: ChallengeSID) throws -> [(factor: FactorSID, backgroundBudget: Int)]
+    /// Of those challenges that are addressed to the factor, pending at `nowMs`, and not polled by it before.
+    func unpolled(_ challenges: [ChallengeSID], by factor: FactorSID, nowMs: Int64) throws -> [ChallengeSID]
+    func markPolled(_ challenge: ChallengeSID, by factor: FactorSID) throws
+    /// Of challenges that are pending at `nowMs`, by challenge.
+    func liveTargets(ofFactor factor: FactorSID, entity: EntitySID, nowMs: Int64) throws -> [LiveTarget]
+    /// Of pushed challenges that are pending at `nowMs`, by challenge and factor.
+    func liveTargets(of entity: EntitySID, nowMs: Int64) throws -> [LiveTarget]
+}
+
+/// A device that a live challenge is addressed to.
+package struct LiveTarget: Sendable, Hashable {
+    package let challenge: ChallengeSID
+    package let expiresAtMs: Int64
+    package let traceparent: String?
+    package let factor: FactorSID
+    package let backgroundBudget: Int
+
+    package init(
+        challenge: ChallengeSID, expiresAtMs: Int64, traceparent: String?, factor: FactorSID, backgroundBudget: Int
+    ) {
+        self.challenge = challenge
+        self.expiresAtMs = expiresAtMs
+        self.traceparent = traceparent
+        self.factor = factor
+        self.backgroundBudget = backgroundBudget
+    }
+}
+
+/// `request_ids`, `idempotency_keys`, `session_tokens` and `device_requests`: what makes something happen once.
+package protocol OnceRows {
+    /// The one result of a request id since then; nil: it is free.
+    func requestResult(
+        _ requestID: String, account: AccountSID, service: String, sinceMs: Int64
+    ) throws -> RequestResult?
+    /// Takes the place of an older result.
+    func remember(
+        _ requestID: String, account: AccountSID, service: String, _ result: RequestResult, nowMs: Int64
+    ) throws
+    /// What an idempotency key made since then; nil: it is free.
+    func idempotentRequest(_ key: [UInt8], sinceMs: Int64) throws -> (request: [UInt8], challenge: ChallengeSID)?
+    /// Takes the place of an older one.
+    func remember(_ key: IdempotencyKey, made challenge: ChallengeSID, nowMs: Int64) throws
+
+    func insertSessionToken(_ secretHash: [UInt8], _ token: SessionToken) throws
+    func sessionToken(_ secretHash: [UInt8]) throws -> SessionToken?
+    /// - Returns: false when it is bound to another challenge.
+    func bindSessionToken(_ secretHash: [UInt8], to challenge: ChallengeSID) throws -> Bool
+
+    /// Keeps the first request under a device's token.
+    /// - Returns: the request that was kept before; nil: this is the first.
+    func claim(_ request: DeviceRequest) throws -> [UInt8]?
+    /// The request under a device's token that has not ended by then.
+    func deviceRequest(_ fingerprint: [UInt8], nowMs: Int64) throws -> [UInt8]?
+}
+
+/// What became of a request id.
+package enum RequestResult: Sendable, Hashable {
+    /// It made this challenge, or this live one stands for it.
+    case challenge(ChallengeSID)
+    case rejected
+}
+
+/// What a session token is good for.
+package struct SessionToken: Sendable, Hashable {
+    package let account: AccountSID
+    package let service: ServiceSID
+    package let entity: EntitySID
+    /// Nil: any factor of the entity.
+    package let factor: FactorSID?
+    /// The one challenge that it was used for; nil: none yet.
+    package let challenge: ChallengeSID?
+    package let expiresAtMs: Int64
+
+    package init(
+        account: AccountSID, service: ServiceSID, entity: EntitySID, factor: FactorSID?, challenge: ChallengeSID?,
+        expiresAtMs: Int64
+    ) {
+        self.account = account
+        self.service = service
+        self.entity = entity
+        self.factor = factor
+        self.challenge = challenge
+        self.expiresAtMs = expiresAtMs
+    }
+}

@@ -1,0 +1,105 @@
+package import ChallengeModel
+
+/// `delivery_facts`.
+package protocol DeliveryRows {
+    /// Whether a challenge is there and of that account.
+    func hasChallenge(_ sid: ChallengeSID, account: String) throws -> Bool
+    func countFacts(of challenge: ChallengeSID) throws -> Int
+    /// - Returns: false when a fact of that id is there already.
+    func insertFact(_ fact: [UInt8], id: String, of challenge: ChallengeSID) throws -> Bool
+    /// In no order.
+    func facts(of challenge: ChallengeSID, limit: Int) throws -> [(id: String, fact: [UInt8])]
+}
+
+/// `credential_minutes` and `credential_incidents`: how the pushes of a credential fare.
+package protocol CredentialHealthRows {
+    /// The sums of the minutes after `minute`. A minute is epoch milliseconds / 60,000.
+    func pushCounts(of credential: CredentialSID, afterMinute minute: Int64) throws -> PushCounts
+    /// - Returns: whether nothing was counted in that minute before.
+    func add(_ counts: PushCounts, to minute: Int64, of credential: CredentialSID) throws -> Bool
+    func deletePushCounts(of credential: CredentialSID, beforeMinute minute: Int64) throws
+    func incident(_ kind: IncidentKind, of credential: CredentialSID) throws -> Incident?
+    /// Takes the place of an older one; nothing was accepted since.
+    func openIncident(_ kind: IncidentKind, of credential: CredentialSID, nowMs: Int64) throws
+    /// Unless it was extended after `sinceMs`.
+    func extendIncident(_ kind: IncidentKind, of credential: CredentialSID, unlessSinceMs sinceMs: Int64, nowMs: Int64)
+        throws
+    /// A push was accepted; unless that was noted after `sinceMs`.
+    func noteAccepted(
+        _ kind: IncidentKind, of credential: CredentialSID, unlessSinceMs sinceMs: Int64, nowMs: Int64) throws
+}
+
+/// Visible pushes that a provider accepted, and pushes whose token it did not know.
+package struct PushCounts: Sendable, Hashable {
+    package var accepted: Int64
+    package var unknown: Int64
+
+    package init(accepted: Int64 = 0, unknown: Int64 = 0) {
+        self.accepted = accepted
+        self.unknown = unknown
+    }
+}
+
+package enum IncidentKind: String, Sendable {
+    /// Too many tokens die at once.
+    case dying
+    /// The provider refuses the credential.
+    case failed
+}
+
+package struct Incident: Sendable, Hashable {
+    /// The last fault. Epoch milliseconds.
+    package let lastMs: Int64
+    /// The last push that was accepted since it began. Epoch milliseconds; 0: none.
+    package let acceptedMs: Int64
+
+    package init(lastMs: Int64, acceptedMs: Int64) {
+        self.lastMs = lastMs
+        self.acceptedMs = acceptedMs
+    }
+}
+
+/// The outbox as a decision sees it.
+package protocol OutboxRows {
+    /// One record on its way to Kafka, in the transaction of what it follows from.
+    func enqueue(_ record: OutboxRecord, nowMs: Int64) throws
+    /// Ascends from event to event of one writer.
+    func nextEventSequence() throws -> UInt64
+}
+
+/// A record before it has a place in the outbox.
+package struct OutboxRecord: Sendable, Hashable {
+    package let topic: Topic
+    package let key: String
+    /// Empty: a tombstone.
+    package let value: [UInt8]
+    package var contentType: ContentType
+    /// A dispatch at or after this is deleted, not sent. Epoch milliseconds.
+    package var expiresAtMs: Int64?
+    package var traceparent: String?
+
+    package init(
+        _ topic: Topic, key: String, value: [UInt8], contentType: ContentType = .protobuf, expiresAtMs: Int64? = nil,
+        traceparent: String? = nil
+    ) {
+        self.topic = topic
+        self.key = key
+        self.value = value
+        self.contentType = contentType
+        self.expiresAtMs = expiresAtMs
+        self.traceparent = traceparent
+    }
+}
+
+/// What goes by its age alone.
+package enum AgedRows: Sendable, CaseIterable {
+    case requestIDs, accessTokens, codeCreations, factorCreations, deviceRequests, sessionTokens, idempotencyKeys
+    case auditOfTraffic, audit
+}
+
+package protocol SweptRows {
+    /// Whether there is a row of that time or before: of its end, where it has one, else of its creation.
+    func hasAged(_ rows: AgedRows, untilMs: Int64) throws -> Bool
+    /// The oldest first.
+    func deleteAged(_ rows: AgedRows, untilMs: Int64, limit: Int) throws
+}

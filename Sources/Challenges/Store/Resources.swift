@@ -1,0 +1,433 @@
+public import ChallengeModel
+
+public struct AccountCredentials: Sendable, Hashable {
+    public let sid: AccountSID
+    /// 64 hexadecimal digits. Shown once; sealed at rest, because it will sign webhooks.
+    public let authToken: String
+}
+
+public struct NewService: Sendable, Hashable {
+    public var account: AccountSID
+    public var friendlyName: String
+    public var includeDate = false
+    public var apnCredential: CredentialSID?
+    public var fcmCredential: CredentialSID?
+    public var hmsCredential: CredentialSID?
+    public var webPushCredential: CredentialSID?
+    /// The other settings of the resource as one JSON object.
+    public var settings = "{}"
+    public var policy = ServicePolicy()
+
+    public init(account: AccountSID, friendlyName: String) {
+        self.account = account
+        self.friendlyName = friendlyName
+    }
+}
+
+/// What is nil stays. A credential that is `.some(nil)` goes.
+public struct ServiceChange: Sendable, Hashable {
+    public var friendlyName: String?
+    public var includeDate: Bool?
+    public var apnCredential: CredentialSID??
+    public var fcmCredential: CredentialSID??
+    public var hmsCredential: CredentialSID??
+    public var webPushCredential: CredentialSID??
+    public var settings: String?
+    public var policy: [ServicePolicy.Change] = []
+    public init() {}
+}
+
+public struct Service: Sendable, Hashable {
+    public let sid: ServiceSID
+    public let account: AccountSID
+    public var friendlyName: String
+    public var includeDate: Bool
+    public var apnCredential: CredentialSID?
+    public var fcmCredential: CredentialSID?
+    public var settings: String
+    public let createdAtMs: Int64
+    public var updatedAtMs: Int64
+    public var hmsCredential: CredentialSID?
+    public var webPushCredential: CredentialSID?
+    public var policy = ServicePolicy()
+
+    package init(
+        sid: ServiceSID, account: AccountSID, friendlyName: String, includeDate: Bool, apnCredential: CredentialSID?,
+        fcmCredential: CredentialSID?, settings: String, createdAtMs: Int64, updatedAtMs: Int64,
+        hmsCredential: CredentialSID? = nil, webPushCredential: CredentialSID? = nil,
+        policy: ServicePolicy = ServicePolicy()
+    ) {
+        self.sid = sid
+        self.account = account
+        self.friendlyName = friendlyName
+        self.includeDate = includeDate
+        self.apnCredential = apnCredential
+        self.fcmCredential = fcmCredential
+        self.settings = settings
+        self.createdAtMs = createdAtMs
+        self.updatedAtMs = updatedAtMs
+        self.hmsCredential = hmsCredential
+        self.webPushCredential = webPushCredential
+        self.policy = policy
+    }
+}
+
+/// A provider credential without its secret.
+public struct Credential: Sendable, Hashable {
+    public let sid: CredentialSID
+    public let account: AccountSID
+    /// `apn`, `fcm` or `hms`.
+    public let type: String
+    public let friendlyName: String
+    public let sandbox: Bool
+    public let createdAtMs: Int64
+    public let updatedAtMs: Int64
+
+    package init(
+        sid: CredentialSID, account: AccountSID, type: String, friendlyName: String, sandbox: Bool, createdAtMs: Int64,
+        updatedAtMs: Int64
+    ) {
+        self.sid = sid
+        self.account = account
+        self.type = type
+        self.friendlyName = friendlyName
+        self.sandbox = sandbox
+        self.createdAtMs = createdAtMs
+        self.updatedAtMs = updatedAtMs
+    }
+}
+
+public struct Entity: Sendable, Hashable {
+    public let sid: EntitySID
+    public let account: AccountSID
+    public let service: ServiceSID
+    public let identity: String
+    public let createdAtMs: Int64
+    public let updatedAtMs: Int64
+
+    package init(
+        sid: EntitySID, account: AccountSID, service: ServiceSID, identity: String, createdAtMs: Int64,
+        updatedAtMs: Int64
+    ) {
+        self.sid = sid
+        self.account = account
+        self.service = service
+        self.identity = identity
+        self.createdAtMs = createdAtMs
+        self.updatedAtMs = updatedAtMs
+    }
+}
+
+public struct NewAccessToken: Sendable, Hashable {
+    public var account: AccountSID
+    public var service: ServiceSID
+    public var identity: String
+    public var factorFriendlyName: String?
+    /// 60 to 300.
+    public var ttlSeconds: Int
+
+    public init(
+        account: AccountSID, service: ServiceSID, identity: String, factorFriendlyName: String? = nil,
+        ttlSeconds: Int = 60
+    ) {
+        self.account = account
+        self.service = service
+        self.identity = identity
+        self.factorFriendlyName = factorFriendlyName
+        self.ttlSeconds = ttlSeconds
+    }
+}
+
+public struct AccessToken: Sendable, Hashable {
+    public let sid: AccessTokenSID
+    public let account: AccountSID
+    public let service: ServiceSID
+    public let identity: String
+    public let factorFriendlyName: String?
+    public let ttlSeconds: Int
+    public let createdAtMs: Int64
+
+    package init(
+        sid: AccessTokenSID, account: AccountSID, service: ServiceSID, identity: String, factorFriendlyName: String?,
+        ttlSeconds: Int, createdAtMs: Int64
+    ) {
+        self.sid = sid
+        self.account = account
+        self.service = service
+        self.identity = identity
+        self.factorFriendlyName = factorFriendlyName
+        self.ttlSeconds = ttlSeconds
+        self.createdAtMs = createdAtMs
+    }
+}
+
+public struct NewFactor: Sendable, Hashable {
+    public var account: AccountSID
+    public var service: ServiceSID
+    public var identity: String
+    public var friendlyName: String
+    /// SubjectPublicKeyInfo, DER, P-256.
+    public var publicKey: [UInt8]
+    public var platform: Platform
+    public var pushToken: String?
+    public var appID: String
+    public var environment: ProviderEnvironment = .environmentUnspecified
+    public var sdkVersion: String?
+    public var notificationsEnabled: Bool?
+    /// JSON text of an object of strings.
+    public var metadata: String?
+
+    public init(
+        account: AccountSID, service: ServiceSID, identity: String, friendlyName: String, publicKey: [UInt8],
+        platform: Platform, pushToken: String?, appID: String
+    ) {
+        self.account = account
+        self.service = service
+        self.identity = identity
+        self.friendlyName = friendlyName
+        self.publicKey = publicKey
+        self.platform = platform
+        self.pushToken = pushToken
+        self.appID = appID
+    }
+}
+
+/// What is nil stays.
+public struct FactorChange: Sendable, Hashable {
+    public var friendlyName: String?
+    public var platform: Platform?
+    /// With platform `noPush` the token goes.
+    public var pushToken: String?
+    public var appID: String?
+    public var environment: ProviderEnvironment?
+    public var sdkVersion: String?
+    public var notificationsEnabled: Bool?
+    public init() {}
+}
+
+public struct Factor: Sendable, Hashable {
+    public let sid: FactorSID
+    public let account: AccountSID
+    public let service: ServiceSID
+    public let entity: EntitySID
+    public let identity: String
+    public var friendlyName: String
+    public var isVerified: Bool
+    public let publicKey: [UInt8]
+    /// `config.credential_sid`, the `kid` of the device's JWTs; unique per factor.
+    public let keyID: CredentialSID
+    public var platform: Platform
+    public var pushToken: String?
+    public var appID: String
+    public var environment: ProviderEnvironment
+    public var sdkVersion: String?
+    public var notificationsEnabled: Bool?
+    public var metadata: String?
+    /// When the push token was last set.
+    public var registeredAtMs: Int64
+    public let createdAtMs: Int64
+    public var updatedAtMs: Int64
+    /// Since when its push token is known to be dead: it is not pushed to, and polls. Nil: it is pushed to.
+    public var unreachableAtMs: Int64?
+    /// The last request that the device signed, to twelve hours.
+    public var signedAtMs: Int64 = 0
+
+    package init(
+        sid: FactorSID, account: AccountSID, service: ServiceSID, entity: EntitySID, identity: String,
+        friendlyName: String, isVerified: Bool, publicKey: [UInt8], keyID: CredentialSID, platform: Platform,
+        pushToken: String?, appID: String, environment: ProviderEnvironment, sdkVersion: String?,
+        notificationsEnabled: Bool?, metadata: String?, registeredAtMs: Int64, createdAtMs: Int64, updatedAtMs: Int64,
+        unreachableAtMs: Int64? = nil, signedAtMs: Int64 = 0
+    ) {
+        self.sid = sid
+        self.account = account
+        self.service = service
+        self.entity = entity
+        self.identity = identity
+        self.friendlyName = friendlyName
+        self.isVerified = isVerified
+        self.publicKey = publicKey
+        self.keyID = keyID
+        self.platform = platform
+        self.pushToken = pushToken
+        self.appID = appID
+        self.environment = environment
+        self.sdkVersion = sdkVersion
+        self.notificationsEnabled = notificationsEnabled
+        self.metadata = metadata
+        self.registeredAtMs = registeredAtMs
+        self.createdAtMs = createdAtMs
+        self.updatedAtMs = updatedAtMs
+        self.unreachableAtMs = unreachableAtMs
+        self.signedAtMs = signedAtMs
+    }
+}
+
+public struct NewChallenge: Sendable, Hashable {
+    public var account: AccountSID
+    public var service: ServiceSID
+    public var identity: String
+    /// Nil: all push factors of the identity that are verified now.
+    public var factor: FactorSID?
+    public var message: String
+    /// JSON text: `[{"label":…,"value":…}]`.
+    public var fields = "[]"
+    /// JSON text of an object of strings.
+    public var hiddenDetails: String?
+    public var expiresAtMs: Int64
+    public var fallbacks: [String] = []
+    /// Zeros: the defaults.
+    public var redelivery = Redelivery()
+    public var requestID: String?
+    public var traceparent: String?
+    /// Names one attempt of a person, 1 to 128 characters. Nil: the challenge stands for itself.
+    public var actionKey: String?
+    /// Nil: as the service says.
+    public var requiresNumber: Bool?
+    /// 2 to 6; nil: as the service says.
+    public var numberDigits: Int?
+    /// Nil: as the service says.
+    public var requiresSession: Bool?
+    public var idempotency: IdempotencyKey?
+
+    public init(
+        account: AccountSID, service: ServiceSID, identity: String, factor: FactorSID?, message: String,
+        expiresAtMs: Int64
+    ) {
+        self.account = account
+        self.service = service
+        self.identity = identity
+        self.factor = factor
+        self.message = message
+        self.expiresAtMs = expiresAtMs
+    }
+}
+
+public struct Challenge: Sendable, Hashable {
+    public let sid: ChallengeSID
+    public let account: AccountSID
+    public let service: ServiceSID
+    public let entity: EntitySID
+    public let identity: String
+    /// The one factor it was made for; nil for a fan-out.
+    public let factor: FactorSID?
+    public let message: String
+    public let fields: String
+    public let hiddenDetails: String?
+    /// `details.date` is shown.
+    public let includesDate: Bool
+    public let expiresAtMs: Int64
+    public let createdAtMs: Int64
+    public var updatedAtMs: Int64
+    public var respondedAtMs: Int64?
+    /// As stored: a pending one past its expiry still says pending, see `ChallengeLifecycle.status`.
+    public var status: ChallengeStatus
+    public var responder: FactorSID?
+    /// The JWT that answered it.
+    public var signedAnswer: String?
+    public var metadata: String?
+    public let fallbacks: [String]
+    public let redelivery: Redelivery
+    public let requestID: String?
+    public var notifications: Int
+    public var actionKey: String?
+    /// What a device knows the action by: random, the same for the challenges that follow each other in it. Nil: no action.
+    public var actionID: String?
+    /// Digits of the number that an approval needs; 0: it needs none.
+    public var numberDigits = 0
+    /// Nil when it needs none, and once it is closed.
+    public var sealedNumber: SealedValue?
+    /// An approval needs a session token.
+    public var requiresSession = false
+    /// It was made or pending while the identity was quiet, which ends then: nothing of it is pushed until a resend. Epoch
+    /// milliseconds.
+    public var quietUntilMs: Int64?
+    /// SubjectPublicKeyInfo, DER: what ``signedAnswer`` is good under. The factor may be gone.
+    public var responderKey: [UInt8]?
+    /// Approvals that were signed by the device and had another number.
+    public var wrongNumbers = 0
+
+    /// Denied by wrong numbers: whoever held the device said yes.
+    public var isDeniedByNumber: Bool { status == .denied && wrongNumbers >= StorePolicy.numberTries }
+
+    package init(
+        sid: ChallengeSID, account: AccountSID, service: ServiceSID, entity: EntitySID, identity: String,
+        factor: FactorSID?, message: String, fields: String, hiddenDetails: String?, includesDate: Bool,
+        expiresAtMs: Int64, createdAtMs: Int64, updatedAtMs: Int64, respondedAtMs: Int64?, status: ChallengeStatus,
+        responder: FactorSID?, signedAnswer: String?, metadata: String?, fallbacks: [String], redelivery: Redelivery,
+        requestID: String?, notifications: Int, actionKey: String? = nil, actionID: String? = nil,
+        numberDigits: Int = 0, sealedNumber: SealedValue? = nil, requiresSession: Bool = false,
+        quietUntilMs: Int64? = nil, responderKey: [UInt8]? = nil, wrongNumbers: Int = 0
+    ) {
+        self.sid = sid
+        self.account = account
+        self.service = service
+        self.entity = entity
+        self.identity = identity
+        self.factor = factor
+        self.message = message
+        self.fields = fields
+        self.hiddenDetails = hiddenDetails
+        self.includesDate = includesDate
+        self.expiresAtMs = expiresAtMs
+        self.createdAtMs = createdAtMs
+        self.updatedAtMs = updatedAtMs
+        self.respondedAtMs = respondedAtMs
+        self.status = status
+        self.responder = responder
+        self.signedAnswer = signedAnswer
+        self.metadata = metadata
+        self.fallbacks = fallbacks
+        self.redelivery = redelivery
+        self.requestID = requestID
+        self.notifications = notifications
+        self.actionKey = actionKey
+        self.actionID = actionID
+        self.numberDigits = numberDigits
+        self.sealedNumber = sealedNumber
+        self.requiresSession = requiresSession
+        self.quietUntilMs = quietUntilMs
+        self.responderKey = responderKey
+        self.wrongNumbers = wrongNumbers
+    }
+}
+
+public struct ChallengeFilter: Sendable, Hashable {
+    public var account: AccountSID
+    public var service: ServiceSID
+    public var identity: String
+    /// Only those addressed to this factor.
+    public var factor: FactorSID?
+    /// As it reads by the clock.
+    public var status: ChallengeStatus?
+    public var descending = false
+
+    public init(account: AccountSID, service: ServiceSID, identity: String) {
+        self.account = account
+        self.service = service
+        self.identity = identity
+    }
+}
+
+public struct Answer: Sendable, Hashable {
+    public var challenge: ChallengeSID
+    /// Who signed it.
+    public var factor: FactorSID
+    public var isApproval: Bool
+    public var signedAnswer: String
+    /// JSON text, at most 1,024 bytes.
+    public var metadata: String?
+    /// As the person typed it.
+    public var number: String?
+    public var sessionToken: String?
+
+    public init(
+        challenge: ChallengeSID, factor: FactorSID, isApproval: Bool, signedAnswer: String, metadata: String? = nil
+    ) {
+        self.challenge = challenge
+        self.factor = factor
+        self.isApproval = isApproval
+        self.signedAnswer = signedAnswer
+        self.metadata = metadata
+    }
+}

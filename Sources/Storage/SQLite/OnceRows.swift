@@ -1,0 +1,111 @@
+import ChallengeModel
+import Challenges
+import GRDB
+
+extension SQLiteTransaction: OnceRows {
+    func requestResult(
+        _ requestID: String, account: AccountSID, service: String, sinceMs: Int64
+    ) throws -> RequestResult? {
+        try database.row(
+            """
+            SELECT challenge_sid FROM request_ids WHERE account_sid = ? AND service_sid = ? AND request_id = ? \
+            AND created_ms > ?
+            """, [account.rawValue, service, requestID, sinceMs]
+        ).map { row in
+            // A request that was rejected made none.
+            guard !(row[0] as String).isEmpty else { return .rejected }
+            var columns = Columns(row)
+            return .challenge(try columns.sid())
+        }
+    }
+
+    func remember(
+        _ requestID: String, account: AccountSID, service: String, _ result: RequestResult, nowMs: Int64
+    ) throws {
+        let challenge =
+            switch result {
+            case .challenge(let sid): sid.rawValue
+            case .rejected: ""
+            }
+        try database.run(
+            """
+            INSERT OR REPLACE INTO request_ids (account_sid, service_sid, request_id, challenge_sid, created_ms) \
+            VALUES (?, ?, ?, ?, ?)
+            """, [account.rawValue, service, requestID, challenge, nowMs])
+    }
+
+    func idempotentRequest(_ key: [UInt8], sinceMs: Int64) throws -> (request: [UInt8], challenge: ChallengeSID)? {
+        try database.row(
+            "SELECT request_hash, challenge_sid FROM idempotency_keys WHERE key_hash = ? AND created_ms > ?",
+            [blob(key), sinceMs]
+        ).map { row in
+            var columns = Columns(row)
+            return (columns.bytes(), try columns.sid())
+        }
+    }
+
+    func remember(_ key: IdempotencyKey, made challenge: ChallengeSID, nowMs: Int64) throws {
+        try database.run(
+            """
+            INSERT OR REPLACE INTO idempotency_keys (key_hash, request_hash, challenge_sid, created_ms) \
+            VALUES (?, ?, ?, ?)
+            """, [blob(key.key), blob(key.request), challenge.rawValue, nowMs])
+    }
+
+    func insertSessionToken(_ secretHash: [UInt8], _ token: SessionToken) throws {
+        try database.run(
+            """
+            INSERT INTO session_tokens (secret_hash, account_sid, service_sid, entity_sid, factor_sid, challenge_sid, \
+            expires_ms) VALUES (?, ?, ?, ?, ?, ?, ?)
+            """,
+            [
+                blob(secretHash), token.account.rawValue, token.service.rawValue, token.entity.rawValue,
+                token.factor?.rawValue, token.challenge?.rawValue, token.expiresAtMs,
+            ])
+    }
+
+    func sessionToken(_ secretHash: [UInt8]) throws -> SessionToken? {
+        try database.row(
+            """
+            SELECT account_sid, service_sid, entity_sid, factor_sid, challenge_sid, expires_ms FROM session_tokens \
+            WHERE secret_hash = ?
+            """, [blob(secretHash)]
+        ).map { row in
+            var columns = Columns(row)
+            return SessionToken(
+                account: try columns.sid(), service: try columns.sid(), entity: try columns.sid(),
+                factor: try columns.optionalSID(), challenge: try columns.optionalSID(), expiresAtMs: columns.int64())
+        }
+    }
+
+    func bindSessionToken(_ secretHash: [UInt8], to challenge: ChallengeSID) throws -> Bool {
+        try database.changes(
+            """
+            UPDATE session_tokens SET challenge_sid = ? WHERE secret_hash = ? \
+            AND (challenge_sid IS NULL OR challenge_sid = ?)
+            """, [challenge.rawValue, blob(secretHash), challenge.rawValue])
+    }
+
+    func claim(_ request: DeviceRequest) throws -> [UInt8]? {
+        let fingerprint = blob(request.fingerprint)
+        if try database.changes(
+            "INSERT OR IGNORE INTO device_requests (fingerprint, request, expires_ms) VALUES (?, ?, ?)",
+            [fingerprint, blob(request.request), request.expiresAtMs])
+        {
+            return nil
+        }
+        return try database.row("SELECT request FROM device_requests WHERE fingerprint = ?", [fingerprint]).map { row in
+            var columns = Columns(row)
+            return columns.bytes()
+        }
+    }
+
+    func deviceRequest(_ fingerprint: [UInt8], nowMs: Int64) throws -> [UInt8]? {
+        try database.row(
+            "SELECT request FROM device_requests WHERE fingerprint = ? AND expires_ms > ?", [blob(fingerprint), nowMs]
+        ).map { row in
+            var columns = Columns(row)
+            return columns.bytes()
+        }
+    }
+}

@@ -1,0 +1,56 @@
+import Challenges
+import Foundation
+import GRDB
+
+extension SQLiteTransaction: SealingRows {
+    func noteSealing(_ keyID: String, proof: [UInt8]) throws {
+        try database.run("INSERT OR IGNORE INTO sealing_keys (key_id, proof) VALUES (?, ?)", [keyID, blob(proof)])
+    }
+
+    func sealingKeys() throws -> [(keyID: String, proof: [UInt8]?)] {
+        try database.rows("SELECT key_id, proof FROM sealing_keys ORDER BY key_id").map { row in
+            var columns = Columns(row)
+            return (columns.text(), columns.optionalBytes())
+        }
+    }
+
+    func setProof(_ proof: [UInt8], ofKey keyID: String) throws {
+        try database.run("UPDATE sealing_keys SET proof = ? WHERE key_id = ?", [blob(proof), keyID])
+    }
+
+    func deleteSealingKey(_ keyID: String) throws {
+        try database.run("DELETE FROM sealing_keys WHERE key_id = ?", [keyID])
+    }
+
+    func sealedRows(_ place: SealedPlace, under keyID: String, after sid: String, limit: Int) throws -> [SealedRow] {
+        let columns = place.columns
+        return try database.rows(
+            """
+            SELECT sid, \(columns.account), \(columns.sealed) FROM \(columns.table) WHERE \(columns.key) = ? AND sid > ? \
+            ORDER BY sid LIMIT ?
+            """, [keyID, sid, limit]
+        ).map { row in
+            var columns = Columns(row)
+            return SealedRow(sid: columns.text(), account: columns.text(), sealed: columns.bytes())
+        }
+    }
+
+    func replace(_ place: SealedPlace, of sid: String, with value: SealedValue) throws {
+        let columns = place.columns
+        try database.run(
+            "UPDATE \(columns.table) SET \(columns.key) = ?, \(columns.sealed) = ? WHERE sid = ?",
+            [value.keyID, blob(value.bytes), sid])
+    }
+}
+
+extension SealedPlace {
+    fileprivate var columns: (table: String, account: String, key: String, sealed: String) {
+        switch self {
+        case .authTokens: ("accounts", "sid", "token_key_id", "token_sealed")
+        case .formerAuthTokens: ("accounts", "sid", "former_key_id", "former_sealed")
+        case .credentials: ("credentials", "account_sid", "key_id", "sealed")
+        case .codeSecrets: ("code_factors", "account_sid", "key_id", "sealed")
+        case .numbers: ("challenges", "account_sid", "number_key_id", "number_sealed")
+        }
+    }
+}

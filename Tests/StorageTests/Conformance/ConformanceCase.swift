@@ -1,0 +1,32 @@
+import ChallengeModel
+import Challenges
+import Testing
+
+/// One promise of ``ChallengeStore``, checked on a fresh store: the same list for every implementation.
+struct ConformanceCase: Sendable, CustomTestStringConvertible {
+    let sentence: String
+    /// Of the store: none, but for what is promised about them.
+    let limits: ChallengeLimits
+    let check: @Sendable (World) async throws -> Void
+
+    init(
+        _ sentence: String, limits: ChallengeLimits = .none, _ check: @escaping @Sendable (World) async throws -> Void
+    ) {
+        self.sentence = sentence
+        self.limits = limits
+        self.check = check
+    }
+
+    var testDescription: String { sentence }
+
+    static let all =
+        accounts + keys + people + challenges + answers + sweeps + races + codes + limits + actions + approvals
+        + outbox + delivery
+}
+
+/// Keys that every store under test gets, so that what it seals can be opened.
+enum TestKeys {
+    static let store = KeyRing.random(id: "store")
+    static let configuration = KeyRing.random(id: "configuration")
+    static let both = StoreKeys(store: store, configuration: configuration)
+}
