@@ -220,8 +220,8 @@ let package = Package(
         .testTarget(
             name: "Fuzz",
             dependencies: [
-                "AckTracker", "ChallengeModel", "ChallengeStore", "DispatcherWorker", "KafkaClient", "Producer",
-                "PushGateway", "ServiceSupport", "TestSupport", .nioCore, .protobuf,
+                "AckTracker", "ChallengeModel", "ChallengeStore", "DispatcherWorker", "KafkaClient", "KafkaGroup",
+                "Producer", "PushGateway", "ServiceSupport", "TestSupport", .nioCore, .protobuf,
             ],
             swiftSettings: swiftSettings),
         .testTarget(

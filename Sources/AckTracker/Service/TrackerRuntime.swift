@@ -28,6 +28,8 @@ final class TrackerRuntime: Sendable {
     }
 
     let configuration: TrackerConfiguration
+    /// Of each of the four topics.
+    let partitions: Int
     let reader: RecordReader
     let consumer: KafkaConsumer
     let producer: KafkaProducer
@@ -56,6 +58,7 @@ final class TrackerRuntime: Sendable {
         logger: Logger, metrics: TrackerMetrics
     ) throws {
         self.configuration = configuration
+        self.partitions = partitions
         fence = configuration.kafka.ownershipFence
         self.producer = producer
         self.topics = topics
@@ -65,7 +68,7 @@ final class TrackerRuntime: Sendable {
         self.metrics = metrics
         let signer = RecordSigner(
             names: configuration.topics, authenticator: RecordAuthenticator(keys: configuration.recordKeys))
-        reader = RecordReader(signer: signer, partitions: partitions)
+        reader = RecordReader(intake: RecordIntake(signer: signer, partitions: partitions))
         holds = KeyHolds(
             signer: signer, readiness: readiness, logger: logger, nowMs: { [clock] in clock.now().wallMs }
         ) { metrics.heldPartitions.record($0) }

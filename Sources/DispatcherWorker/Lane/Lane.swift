@@ -18,7 +18,7 @@ struct LaneReaders: Sendable {
 struct LaneEnvironment: Sendable {
     let sender: any PushSending
     let producer: KafkaProducer
-    let intake: RecordIntake
+    let intake: ChallengeIntake
     let holds: KeyHolds
     let topics: TopicWatch
     let clock: ClockWatch

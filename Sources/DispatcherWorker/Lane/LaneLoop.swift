@@ -201,7 +201,7 @@ final class LaneLoop {
     private func check(_ items: [PartitionItem], now: Moment) {
         compareClocks(items, now: now)
         for case .record(let record) in items where record.offset >= state.ledger.next {
-            let intake = environment.intake.challenge(record)
+            let intake = environment.intake.read(record)
             switch intake {
             case .misplaced: environment.metrics.count(.misplaced, [("topic", Topic.challenges.rawValue)])
             case .bad(let reason, let detail):
@@ -267,7 +267,7 @@ final class LaneLoop {
         return isMore
     }
 
-    private func read<Value: TopicValue>(
+    private func read<Value: RecordValue>(
         _ reader: PartitionReader, _ topic: Topic, _ type: Value.Type, apply: (inout LaneState, Value) -> Void,
         reach: (inout LaneState, Int64) -> Void
     ) -> Bool {
@@ -278,15 +278,22 @@ final class LaneLoop {
             case .record(let record):
                 reach(&state, record.offset + 1)
                 if topic == .outcomes, record.headers.value(of: Lane.writerHeader) == writer { continue }
-                switch environment.intake.fact(record, as: type) {
-                case .success(let value): apply(&state, value)
-                case .failure(.misplaced): environment.metrics.count(.misplaced, [("topic", topic.rawValue)])
-                case .failure(.bad(let error)):
-                    environment.metrics.count(.deadLetters, [("topic", topic.rawValue), ("reason", error.reason)])
+                do throws(RecordFault) {
+                    apply(&state, try environment.intake.records.open(record, as: type))
+                } catch {
+                    count(error, in: topic)
                 }
             }
         }
         return items.count == Self.factsPerTurn
+    }
+
+    /// The dead letters of these topics are the tracker's to write.
+    private func count(_ fault: RecordFault, in topic: Topic) {
+        guard let letter = fault.deadLetter else {
+            return environment.metrics.count(.misplaced, [("topic", topic.rawValue)])
+        }
+        environment.metrics.count(.deadLetters, [("topic", topic.rawValue), ("reason", letter.reason)])
     }
 
     // MARK: - Drain
@@ -361,16 +368,13 @@ final class LaneLoop {
         case .outcome(let outcome, let traceparent):
             var value = OutcomeRecord()
             value.push = outcome
-            var record = environment.intake.signer.record(
+            var record = environment.intake.records.signer.record(
                 .outcomes, key: outcome.challengeSid, value: value.protobufBytes(), traceparent: traceparent)
             record.headers.append(RecordHeader(Lane.writerHeader, lane.writer))
             return record
         case .deadLetter(let record, let reason, let detail):
-            return environment.intake.signer.deadLetter(record, reason: reason, detail: detail)
-        case .repost(let record):
-            let signer = environment.intake.signer
-            let tooOften = RecordSigner.movedTooOften
-            return signer.moved(record) ?? signer.deadLetter(record, reason: tooOften.reason, detail: tooOften.detail)
+            return environment.intake.records.signer.deadLetter(record, reason: reason, detail: detail)
+        case .repost(let record): return environment.intake.records.moved(record)
         }
     }
 

@@ -1,6 +1,7 @@
 import ChallengeModel
 import ChallengeStore
 import KafkaClient
+import KafkaGroup
 import Logging
 import ServiceSupport
 
