@@ -1,6 +1,7 @@
 import ChallengeModel
 import CoreMetrics
 import KafkaClient
+import KafkaGroup
 import Logging
 import ServiceSupport
 import Synchronization
@@ -20,7 +21,7 @@ extension TrackerRuntime {
                 }
                 last = now
                 let waiting = collect()
-                if !waiting.isEmpty, isFenceOpen {
+                if !waiting.isEmpty, mayFire {
                     for question in asking.withLock({ $0.questions(for: waiting.map(\.number)) }) {
                         let asked = waiting.filter { question.contains($0.number) }
                         // Only now, so that the ends are asked for after everything in the barrier came due.
@@ -54,7 +55,7 @@ extension TrackerRuntime {
     /// One batched query; when it fails one per partition, so that a partition without a leader holds up no other.
     private func askEnds(of partitions: [TrackedPartition]) async {
         // The deadline keeps an answer from being older than the fence allows.
-        let longest = min(configuration.requestDeadline, fence)
+        let longest = min(configuration.requestDeadline, fence.freshFor)
         guard partitions.count > 1 else {
             if let partition = partitions.first { await ask(partition, deadline: longest) }
             return
@@ -94,7 +95,7 @@ extension TrackerRuntime {
 
     private func fire() {
         for partition in owned {
-            guard isFenceOpen else {
+            guard mayFire else {
                 partition.liftBarrier()
                 continue
             }

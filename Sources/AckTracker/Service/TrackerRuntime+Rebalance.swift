@@ -1,6 +1,7 @@
 import ChallengeModel
 import CoreMetrics
 import KafkaClient
+import KafkaGroup
 import Logging
 import ServiceSupport
 import Synchronization
@@ -45,10 +46,9 @@ extension TrackerRuntime {
             // What another member owns now comes back from the log if it ever comes back.
             let given = state.partitions.values.filter { !wanted.contains($0.number) }
             state.partitions = state.partitions.filter { wanted.contains($0.key) }
-            state.committedAt = nil
-            state.refusal = nil
             return (state.partitions, given)
         }
+        fence.shut()
         writer.dropRetries(of: given)
         let fresh = wanted.filter { kept[$0] == nil }.sorted()
         let committed = try await committedPositions(fresh)
@@ -142,7 +142,7 @@ extension TrackerRuntime {
         if !(await producer.flush(deadline: configuration.kafka.drainBound)) {
             logger.warning("not everything was written before the partitions were handed over")
         }
-        await commit(partitions, deadline: configuration.kafka.drainBound)
+        await commit(partitions, term: fence.term, deadline: configuration.kafka.drainBound)
         end()
         await revocation.accept()
         logger.info("revoked", metadata: ["partitions": "\(partitions.map(\.number))"])
@@ -160,11 +160,8 @@ extension TrackerRuntime {
     }
 
     private func end() {
-        state.withLock {
-            $0.isAssigned = false
-            $0.committedAt = nil
-            $0.refusal = nil
-        }
+        state.withLock { $0.isAssigned = false }
+        fence.shut()
         showReadiness()
     }
 }

@@ -11,12 +11,8 @@ import Synchronization
 final class TrackerRuntime: Sendable {
     struct State {
         var partitions: [Int32: TrackedPartition] = [:]
-        /// When the last acknowledged commit was asked for; nil: none in this assignment.
-        var committedAt: ContinuousClock.Instant?
         /// The partitions may be looked at: between an assignment and its end.
         var isAssigned = false
-        /// Why the last commit was refused; nil: it was not.
-        var refusal: KafkaError?
         var latencies: LatencyModel
         var latenciesChanged = false
     }
@@ -42,8 +38,7 @@ final class TrackerRuntime: Sendable {
     let holds: KeyHolds
     let topics: TopicWatch
     let clock = TrackerClock()
-    /// How long an acknowledged commit is good for.
-    let fence: Duration
+    let fence: CommitFence
     /// Which partitions' ends are being asked for.
     let asking = Mutex(Asking())
     let state: Mutex<State>
@@ -59,7 +54,7 @@ final class TrackerRuntime: Sendable {
     ) throws {
         self.configuration = configuration
         self.partitions = partitions
-        fence = configuration.kafka.ownershipFence
+        fence = CommitFence(freshFor: configuration.kafka.ownershipFence) { [clock] in clock.now().localMs }
         self.producer = producer
         self.topics = topics
         self.readiness = readiness
@@ -132,12 +127,8 @@ final class TrackerRuntime: Sendable {
         return false
     }
 
-    /// Nothing may fire when the last acknowledged commit was sent so long ago that someone else may own the partitions. Nor while
-    /// the topics have another number of partitions than at the start.
-    var isFenceOpen: Bool {
-        guard topics.isSafe, let committedAt = state.withLock({ $0.committedAt }) else { return false }
-        return ContinuousClock.now - committedAt < fence
-    }
+    /// Nothing fires while the fence is closed, nor while the topics have another number of partitions than at the start.
+    var mayFire: Bool { topics.isSafe && fence.isOpen(atMs: clock.now().localMs) }
 
     /// The partitions owned, in order.
     var owned: [TrackedPartition] {

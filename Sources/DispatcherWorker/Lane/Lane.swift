@@ -25,7 +25,7 @@ struct LaneEnvironment: Sendable {
     let names: TopicNames
     let metrics: DispatcherMetrics
     let window: ProcessWindow
-    let gate: CommitGate
+    let fence: CommitFence
     let permit: any PushPermit
     let beat: Beat
     let logger: Logger

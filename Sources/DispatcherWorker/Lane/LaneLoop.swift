@@ -149,7 +149,7 @@ final class LaneLoop {
     }
 
     private func mayWork(now: Moment) -> Bool {
-        environment.gate.isOpen(steadyMs: now.steadyMs) && areFactsWhole && environment.topics.isSafe
+        environment.fence.isOpen(atMs: now.steadyMs) && areFactsWhole && environment.topics.isSafe
             && environment.clock.isRight(now: now)
     }
 

@@ -1,5 +1,6 @@
 import ChallengeModel
 import KafkaClient
+import KafkaGroup
 import Logging
 import ServiceSupport
 import Synchronization
@@ -11,6 +12,7 @@ extension DispatcherService {
     func commitIfDue(_ consumer: KafkaConsumer, _ control: inout Control, _ tasks: inout Tasks) {
         let now = Moment.now().steadyMs
         guard now >= control.nextCommitMs, !mailbox.withLock({ $0.isCommitting }) else { return }
+        let term = fence.term
         let lanes = lanes.withLock { Array($0.values) }
         var commits: [TopicPartition: CommittedOffset] = [:]
         for lane in lanes {
@@ -22,7 +24,7 @@ extension DispatcherService {
         mailbox.withLock { $0.isCommitting = true }
         let due = commits
         tasks.addTask {
-            let isAcknowledged = await self.commit(due, consumer, deadline: self.configuration.commitFreshness)
+            let isAcknowledged = await self.commit(due, consumer, term: term, deadline: self.fence.freshFor)
             // A refusal is asked again sooner: without a commit nothing is pushed.
             if !isAcknowledged { try? await Task.sleep(for: .milliseconds(200)) }
             self.mailbox.withLock { mailbox in
@@ -33,28 +35,23 @@ extension DispatcherService {
         }
     }
 
-    /// - Parameter deadline: for the wait; an answer that comes later counts no more.
+    /// - Parameters:
+    ///   - term: of the assignment that the offsets are of.
+    ///   - deadline: for the wait; an answer that comes later does not count.
     @discardableResult
     func commit(
-        _ commits: [TopicPartition: CommittedOffset], _ consumer: KafkaConsumer, deadline: Duration
+        _ commits: [TopicPartition: CommittedOffset], _ consumer: KafkaConsumer, term: Int, deadline: Duration
     ) async -> Bool {
         guard !commits.isEmpty else { return true }
-        let term = gate.term
-        let sentAt = Moment.now().steadyMs
-        do {
-            try await consumer.commit(commits, deadline: deadline)
-            let isOpening = gate.acknowledge(
-                sentAtSteadyMs: sentAt, term: term, steadyMs: Moment.now().steadyMs)
+        switch await fence.commit(commits, by: consumer, term: term, deadline: deadline) {
+        case .acknowledged(let isOpening):
             metrics.count(.commits, [("result", "acknowledged")])
-            refusedCommit.withLock { $0 = nil }
             if isOpening { for lane in lanes.withLock({ Array($0.values) }) { lane.signal.fire() } }
             return true
-        } catch {
-            // Inside a rebalance it is normal; what it leaves open is found again in `outcomes`.
+        case .refused(let error):
+            // What it leaves open is found again in `outcomes`.
             metrics.count(.commits, [("result", "refused")])
             logger.debug("a commit was not acknowledged", metadata: ["error": "\(error)"])
-            refusedCommit.withLock { $0 = error }
-            if error.isEviction { gate.evict(term: term) }
             return false
         }
     }

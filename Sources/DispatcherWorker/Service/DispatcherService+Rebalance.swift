@@ -1,5 +1,6 @@
 import ChallengeModel
 import KafkaClient
+import KafkaGroup
 import Logging
 import ServiceSupport
 import Synchronization
@@ -40,7 +41,7 @@ extension DispatcherService {
     private func begin(
         _ assignment: Assignment, _ consumer: KafkaConsumer, _ control: inout Control, _ tasks: inout Tasks
     ) async throws {
-        gate.shut()
+        fence.shut()
         let owned = Set(assignment.partitions)
         let numbers = Set(assignment.partitions.map(\.partition)).sorted()
         let complete = numbers.filter { number in
@@ -92,7 +93,7 @@ extension DispatcherService {
         let environment = LaneEnvironment(
             sender: sender, producer: producer, intake: control.intake, holds: holds, topics: topics, clock: clock,
             names: configuration.topics, metrics: metrics,
-            window: window, gate: gate, permit: gate.permit(), beat: beat, logger: logger,
+            window: window, fence: fence, permit: CommitPermit(fence: fence), beat: beat, logger: logger,
             maxPushes: configuration.maxPushesPerLane,
             maxBytes: configuration.maxBytesPerLane)
         for (state, writer) in states {
@@ -159,7 +160,7 @@ extension DispatcherService {
         control.isAssigned = false
         guard !lanes.isEmpty else { return }
         // Of partitions that are another's by now nothing leaves any more.
-        if isLost { gate.shut() }
+        if isLost { fence.shut() }
         let now = Moment.now().steadyMs
         let pushesUntil = now + configuration.drainBound.milliseconds
         for lane in lanes {
@@ -176,8 +177,8 @@ extension DispatcherService {
         self.lanes.withLock { $0 = [:] }
         guard !isLost else { return }
         // What had no answer at the bound, and has not left, stays here.
-        gate.shut()
-        await commit(commits, consumer, deadline: .seconds(1))
-        gate.shut()
+        fence.shut()
+        await commit(commits, consumer, term: fence.term, deadline: .seconds(1))
+        fence.shut()
     }
 }
