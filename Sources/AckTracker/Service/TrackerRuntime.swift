@@ -39,8 +39,7 @@ final class TrackerRuntime: Sendable {
     let topics: TopicWatch
     let clock = TrackerClock()
     let fence: CommitFence
-    /// Which partitions' ends are being asked for.
-    let asking = Mutex(Asking())
+    let ends: EndOffsets
     let state: Mutex<State>
     /// What silent partitions did not tell can be told: the next run does.
     private let recoveries: AsyncStream<Void>
@@ -76,6 +75,7 @@ final class TrackerRuntime: Sendable {
         consumer = try KafkaConsumer(
             configuration: configuration.kafka, groupID: configuration.groupID,
             topics: Topic.copartitioned.map { configuration.topics[$0] }, logger: logger)
+        ends = EndOffsets(consumer: consumer, logger: logger) { [clock] in clock.now().localMs }
     }
 
     /// - Returns: true when another run is to follow at once.
