@@ -104,7 +104,7 @@ extension DispatcherService {
 
     private func stop(_ consumer: KafkaConsumer, _ control: inout Control, _ tasks: inout Tasks) async throws {
         readiness.fail(Check.partitions, "stopping")
-        await handOver(consumer, &control, isLost: false)
+        await handOver(.revoked, consumer, &control)
         _ = await producer.flush(deadline: configuration.flushBound)
         tasks.addTask { await consumer.close(deadline: .seconds(5)) }
         // The group is left with a last revocation, which must be answered.
