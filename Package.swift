@@ -225,8 +225,8 @@ let package = Package(
         .testTarget(
             name: "Fuzz",
             dependencies: [
-                "AckTracker", "ChallengeModel", "Challenges", "Storage", "DispatcherWorker", "KafkaClient", "Producer",
-                "PushGateway", "ServiceSupport", "TestSupport", .nioCore, .protobuf,
+                "AckTracker", "ChallengeModel", "Challenges", "Storage", "DispatcherWorker", "KafkaClient", "KafkaGroup",
+                "Producer", "PushGateway", "ServiceSupport", "TestSupport", .nioCore, .protobuf,
             ],
             swiftSettings: swiftSettings),
         .testTarget(

@@ -1,4 +1,5 @@
 import CoreMetrics
+import KafkaGroup
 import Metrics
 import Synchronization
 
@@ -96,9 +97,12 @@ final class ProducerMetrics: Sendable {
 
     func entranceRetry(_ entrance: String) { count(.entranceRetries, [("entrance", entrance)]) }
 
-    func deadLetter(topic: String, reason: String) { count(.deadLetters, [("topic", topic), ("reason", reason)]) }
-
-    func deadLetterRefused(topic: String) { count(.deadLettersRefused, [("topic", topic)]) }
+    func deadLetter(_ fate: DeadLetters.Fate, topic: String, reason: String) {
+        switch fate {
+        case .written: count(.deadLetters, [("topic", topic), ("reason", reason)])
+        case .refused: count(.deadLettersRefused, [("topic", topic)])
+        }
+    }
 
     func inFlightGauge(entrance: String) -> Gauge { gauge(.entranceInFlight, entrance) }
     func lagGauge(entrance: String) -> Gauge { gauge(.entranceLag, entrance) }

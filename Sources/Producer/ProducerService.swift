@@ -118,7 +118,8 @@ public final class ProducerService: ServiceLifecycle.Service {
                 await Latch().wait()
             },
         ]
-        let deadLetters = DeadLetters(producer: producer, signer: signer, metrics: metrics, log: LimitedLog(logger))
+        let deadLetters = DeadLetters(
+            producer: producer, signer: signer, log: LimitedLog(logger), count: metrics.deadLetter)
         services += entrances(
             metrics: metrics, pressure: pressure, signer: signer, deadLetters: deadLetters, after: kafkaReady)
         services += listeners
@@ -235,7 +236,8 @@ public final class ProducerService: ServiceLifecycle.Service {
         }
         let log = StoreLog(logger)
         let deliveries = DeliveryRecords(
-            store: store, signer: signer, clock: clock, metrics: metrics, log: log)
+            store: store, intake: RecordIntake(signer: signer, partitions: nil), clock: clock, metrics: metrics,
+            log: log)
         let holds = KeyHolds(signer: signer, readiness: readiness, logger: logger, nowMs: clock) {
             metrics.heldPartitions($0)
         }

@@ -1,5 +1,6 @@
 import ChallengeModel
 import KafkaClient
+import KafkaGroup
 import ServiceSupport
 import Testing
 
@@ -89,7 +90,7 @@ struct BadFactTests {
     @Test("implausible and malformed ones", arguments: cases)
     func spoilt(_ bad: Spoilt) throws {
         let story = FoldStory()
-        let reader = RecordReader(signer: Self.signer, partitions: 1)
+        let reader = RecordReader(intake: RecordIntake(signer: Self.signer, partitions: 1))
         let made = Self.signer.record(bad.topic, key: story.challenge.rawValue, value: bad.value(story))
         let record = ConsumedRecord(
             topicPartition: TopicPartition(topic: made.topic, partition: 0), offset: 7, timestampMs: Self.recordedMs,
@@ -113,7 +114,7 @@ struct BadFactTests {
     @Test("the same records unspoilt are taken")
     func unspoilt() {
         let story = FoldStory()
-        let reader = RecordReader(signer: Self.signer, partitions: 1)
+        let reader = RecordReader(intake: RecordIntake(signer: Self.signer, partitions: 1))
         let whole: [Spoilt] = [
             .receipt("") { _ in }, .outcome("") { _ in }, .dispatch("") { _ in },
             .outcome("") { $0.atMs = Self.recordedMs + 200_000 },
@@ -150,7 +151,8 @@ struct BadFactTests {
                 let record = ConsumedRecord(
                     topicPartition: TopicPartition(topic: made.topic, partition: 0), offset: 7,
                     timestampMs: timestampMs, key: made.key, value: made.value, headers: made.headers)
-                let (item, refusal) = RecordReader(signer: Self.signer, partitions: 1).read(record, topic: 0)
+                let (item, refusal) = RecordReader(intake: RecordIntake(signer: Self.signer, partitions: 1)).read(
+                    record, topic: 0)
                 #expect(refusal == .implausible)
                 guard case .refused(nil, offset: 7) = item else {
                     Issue.record("expected no dead letter of ours")
@@ -163,7 +165,7 @@ struct BadFactTests {
     @Test("a record stamped with a time that cannot be is read without it", arguments: [Int64.max, .min, -2])
     func stamped(timestampMs: Int64) {
         let story = FoldStory()
-        let reader = RecordReader(signer: Self.signer, partitions: 1)
+        let reader = RecordReader(intake: RecordIntake(signer: Self.signer, partitions: 1))
         for good in [Spoilt.receipt("") { _ in }, .outcome("") { _ in }, .dispatch("") { _ in }] {
             let made = Self.signer.record(good.topic, key: story.challenge.rawValue, value: good.value(story))
             let record = ConsumedRecord(
@@ -196,7 +198,7 @@ struct BadFactTests {
             let record = ConsumedRecord(
                 topicPartition: TopicPartition(topic: made.topic, partition: 0), offset: 7,
                 timestampMs: Self.recordedMs, key: made.key, value: made.value, headers: made.headers)
-            let reader = RecordReader(signer: Self.signer, partitions: 1)
+            let reader = RecordReader(intake: RecordIntake(signer: Self.signer, partitions: 1))
             #expect(reader.read(record, topic: index).1 == expected)
         }
     }

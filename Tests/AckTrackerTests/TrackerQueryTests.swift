@@ -72,22 +72,6 @@ struct TrackerQueryTests {
             #expect(await page.answer(challenge.sid.rawValue).status == 503)
         }
     }
-
-    @Test("a partition that does not answer is asked alone until it does; nobody is asked twice at once")
-    func asking() {
-        var asking = Asking()
-        #expect(asking.questions(for: [1, 2, 3]) == [[1, 2, 3]])
-        #expect(asking.questions(for: [1, 2, 3, 4]) == [[4]])
-        asking.note(2, isAnswering: false)
-        asking.answered([1, 2, 3])
-        #expect(asking.questions(for: [1, 2, 3]) == [[1, 3], [2]])
-        asking.answered([1, 3])
-        #expect(asking.questions(for: [1, 2, 3]) == [[1, 3]], "while 2 is still being asked for")
-        asking.note(2, isAnswering: true)
-        asking.answered([2])
-        asking.answered([1, 3])
-        #expect(asking.questions(for: [1, 2, 3]) == [[1, 2, 3]])
-    }
 }
 
 @Suite("Adaptive latency, simulated", .timeLimit(.minutes(5)))

@@ -1,6 +1,7 @@
 import ChallengeModel
 import Foundation
 import KafkaClient
+import KafkaGroup
 import PushGateway
 import ServiceSupport
 import Synchronization
@@ -132,13 +133,13 @@ struct HandOverTests {
             try await running.ready()
             let closed = Mutex(0)
             sender.set { _ in
-                if !running.service.gate.isOpen(steadyMs: Moment.now().steadyMs) { closed.withLock { $0 += 1 } }
+                if !running.service.fence.isOpen(atMs: Moment.now().steadyMs) { closed.withLock { $0 += 1 } }
                 return .answer(ScriptedSender.accepted())
             }
             // OffsetCommit: GROUP_AUTHORIZATION_FAILED, which librdkafka hands on at once. About four seconds of it.
             try rig.broker.inject(.requestErrors(apiKey: 8, codes: Array(repeating: 30, count: 20)))
             try await eventually("the last commit is too old") {
-                !running.service.gate.isOpen(steadyMs: Moment.now().steadyMs)
+                !running.service.fence.isOpen(atMs: Moment.now().steadyMs)
             }
             try await rig.write((1...50).map { Samples.dispatch($0) })
             try await eventually("the pushes are held") { rig.counters.count("beckon_dispatcher_holds_total") > 0 }
@@ -162,7 +163,7 @@ struct HandOverTests {
             try await eventually("the window is full") { sender.inFlight == 10 }
             try rig.broker.inject(.brokerDown(1))
             try await eventually("the last commit is too old") {
-                !running.service.gate.isOpen(steadyMs: Moment.now().steadyMs)
+                !running.service.fence.isOpen(atMs: Moment.now().steadyMs)
             }
             sender.set { _ in .answer(ScriptedSender.accepted()) }
             sender.release()

@@ -4,6 +4,7 @@ import PushGateway
 import Testing
 
 @testable import DispatcherWorker
+@testable import KafkaGroup
 
 @Suite("What a commit says, and what a lane remembers")
 struct LanePositionsTests {
@@ -161,47 +162,18 @@ struct LanePositionsTests {
         #expect(watchdog.verdict(sight(sent: 30_001))?.contains("partition 3") == true)
     }
 
-    @Test("the gate is shut before the first commit, and when the last was sent too long ago")
-    func gate() {
-        let gate = CommitGate(freshnessMs: 1500)
-        #expect(!gate.isOpen(steadyMs: 0))
-        #expect(gate.acknowledge(sentAtSteadyMs: 1000, term: gate.term, steadyMs: 1100))
-        #expect(gate.isOpen(steadyMs: 2500))
-        #expect(!gate.isOpen(steadyMs: 2501))
-        #expect(gate.acknowledge(sentAtSteadyMs: 2600, term: gate.term, steadyMs: 2700))
-        gate.shut()
-        #expect(!gate.isOpen(steadyMs: 2600))
-    }
-
-    @Test(
-        "a late answer counts from when its commit was sent, one of a former assignment does not, and a later one stays"
-    )
-    func lateAnswers() {
-        let gate = CommitGate(freshnessMs: 1500)
-        let former = gate.term
-        gate.shut()
-        #expect(!gate.acknowledge(sentAtSteadyMs: 1000, term: former, steadyMs: 1100))
-        #expect(!gate.isOpen(steadyMs: 1100))
-        #expect(gate.acknowledge(sentAtSteadyMs: 2000, term: gate.term, steadyMs: 3400))
-        #expect(gate.isOpen(steadyMs: 3500))
-        #expect(!gate.acknowledge(sentAtSteadyMs: 1500, term: gate.term, steadyMs: 3500))
-        #expect(gate.isOpen(steadyMs: 3500))
-        #expect(!gate.isOpen(steadyMs: 3501))
-    }
-
-    @Test("counted out of the group, nothing leaves until the next assignment, whatever is acknowledged late")
-    func eviction() {
-        let gate = CommitGate(freshnessMs: 1500)
-        gate.acknowledge(sentAtSteadyMs: 1000, term: gate.term, steadyMs: 1000)
-        let permit = gate.permit()
-        gate.evict(term: gate.term)
-        #expect(!gate.isOpen(steadyMs: 1000))
+    @Test("a push of an assignment leaves only while the fence is open, and not after the assignment's end")
+    func permit() {
+        let fence = CommitFence(freshFor: .seconds(3600)) { Moment.now().steadyMs }
+        let permit = CommitPermit(fence: fence)
         #expect(!permit.isValid)
-        #expect(!gate.acknowledge(sentAtSteadyMs: 1100, term: gate.term, steadyMs: 1100))
-        #expect(!gate.isOpen(steadyMs: 1100))
-        gate.shut()
-        gate.evict(term: gate.term - 1)
-        #expect(gate.acknowledge(sentAtSteadyMs: 1200, term: gate.term, steadyMs: 1200))
-        #expect(gate.isOpen(steadyMs: 1200))
+        let now = Moment.now().steadyMs
+        fence.acknowledge(sentAtMs: now, term: fence.term, nowMs: now)
+        #expect(permit.isValid)
+        fence.shut()
+        fence.acknowledge(sentAtMs: now, term: fence.term, nowMs: now)
+        #expect(!permit.isValid && CommitPermit(fence: fence).isValid)
+        fence.refuse(KafkaError(code: "UNKNOWN_MEMBER_ID", reason: ""), term: fence.term)
+        #expect(!CommitPermit(fence: fence).isValid)
     }
 }

@@ -2,6 +2,7 @@ import ChallengeModel
 import Challenges
 import Foundation
 import KafkaClient
+import KafkaGroup
 import NIOCore
 import ServiceSupport
 import TestSupport
@@ -95,7 +96,7 @@ struct RecordFuzz {
 
 /// The tracker: reader, fold, decisions, events.
 private struct TrackerReader {
-    private let reader = RecordReader(signer: RecordSource.signer, partitions: 1)
+    private let reader = RecordReader(intake: RecordIntake(signer: RecordSource.signer, partitions: 1))
     private let partition: TrackedPartition
     private var time: FoldTime
 
@@ -140,7 +141,7 @@ private struct TrackerReader {
 
 /// The dispatcher: intake, lane, requests to providers.
 private struct DispatcherReader {
-    private let intake = RecordIntake(signer: RecordSource.signer, partitions: 1)
+    private let intake = ChallengeIntake(records: RecordIntake(signer: RecordSource.signer, partitions: 1))
     private var state: LaneState
     private var now: Moment
 
@@ -156,23 +157,23 @@ private struct DispatcherReader {
     mutating func read(_ record: ConsumedRecord, _ topic: Topic, _ generator: inout SeededGenerator) {
         switch topic {
         case .challenges:
-            let taken = intake.challenge(record)
+            let taken = intake.read(record)
             state.look(ahead: [(record.offset, taken)], nowMs: now.epochMs)
             perform(state.take(record, taken, now: now), &generator)
         case .outcomes:
-            if case .success(let value) = intake.fact(record, as: OutcomeRecord.self),
+            if let value = try? intake.records.open(record, as: OutcomeRecord.self),
                 case .push(let outcome) = value.kind
             {
                 state.read(outcome: outcome, nowMs: now.epochMs)
             }
             state.reach(outcomes: record.offset + 1)
         case .receipts:
-            if case .success(let value) = intake.fact(record, as: Receipt.self) {
+            if let value = try? intake.records.open(record, as: Receipt.self) {
                 state.read(receipt: value, nowMs: now.epochMs)
             }
             state.reach(receipts: record.offset + 1)
         case .resolutions:
-            if case .success(let value) = intake.fact(record, as: Resolution.self) {
+            if let value = try? intake.records.open(record, as: Resolution.self) {
                 state.read(resolution: value, nowMs: now.epochMs)
             }
             state.reach(resolutions: record.offset + 1)
@@ -260,7 +261,8 @@ private struct ProducerReader {
             #expect(Timestamp.range.contains(receipt.deviceTimeMs))
             return true
         case .outcomes, .receipts:
-            guard let fact = DeliveryRecords.fact(of: record, topic: topic) else { return false }
+            let intake = RecordIntake(signer: RecordSource.signer, partitions: nil)
+            guard let fact = try? DeliveryRecords.fact(of: record, by: intake) else { return false }
             // As the store gives it back.
             guard let kept = try? DeliveryFact(id: fact.id, kept: fact.kept) else {
                 Issue.record("a fact that was taken cannot be read back")

@@ -1,6 +1,7 @@
 import ChallengeModel
 import Challenges
 import KafkaClient
+import KafkaGroup
 import ServiceSupport
 import Testing
 
@@ -10,8 +11,8 @@ import Testing
 struct DeliveryRecordTests {
     private func records(_ world: OutboxWorld) -> DeliveryRecords {
         DeliveryRecords(
-            store: world.store, signer: world.signer, clock: { Timestamp.nowMs() },
-            metrics: ProducerMetrics(factory: world.metrics), log: StoreLog(world.logger))
+            store: world.store, intake: RecordIntake(signer: world.signer, partitions: nil),
+            clock: { Timestamp.nowMs() }, metrics: ProducerMetrics(factory: world.metrics), log: StoreLog(world.logger))
     }
 
     /// An outcome and a receipt of a challenge, as they come from the topics.

@@ -2,6 +2,7 @@ import ChallengeModel
 import Challenges
 import Foundation
 import KafkaClient
+import KafkaGroup
 import Synchronization
 import TestSupport
 import Testing

@@ -398,7 +398,7 @@ struct EntranceTests {
             let letters = DeadLetters(
                 producer: writer,
                 signer: RecordSigner(names: producer.names, authenticator: RecordAuthenticator(keys: producer.keys)),
-                metrics: ProducerMetrics(factory: metrics), log: LimitedLog(ProducerHarness.logger))
+                log: LimitedLog(ProducerHarness.logger), count: ProducerMetrics(factory: metrics).deadLetter)
             let record = ConsumedRecord(
                 topicPartition: TopicPartition(topic: producer.names[.requests], partition: 0), offset: 0,
                 timestampMs: 1,

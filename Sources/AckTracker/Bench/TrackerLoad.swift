@@ -1,6 +1,7 @@
 import ChallengeModel
 import Foundation
 import KafkaClient
+import KafkaGroup
 import ServiceSupport
 import Synchronization
 
@@ -53,7 +54,7 @@ public enum TrackerLoad {
     @concurrent
     static func run(open: Int, latencyMs: UInt32, watching: Duration, factsPerSecond: Int) async -> Result {
         let load = TrackerLoadRecords()
-        let reader = RecordReader(signer: load.signer, partitions: partitions)
+        let reader = RecordReader(intake: RecordIntake(signer: load.signer, partitions: partitions))
         let clock = TrackerClock()
         let owners = (0..<partitions).map { number in
             let owner = TrackedPartition(

@@ -51,8 +51,6 @@ struct Fold: Sendable {
     /// Challenges held, closed and early ones included.
     var count: Int { table.count }
     func holds(_ sid: PackedSID) -> Bool { table.find(sid) != nil }
-    /// Timers that are set.
-    var timerCount: Int { wheel.count }
     /// The oldest checkpoint at which a challenge still held was read; nil when none is held.
     var oldestReadCheckpoint: UInt32? { heldAt.keys.min() }
 

@@ -1,6 +1,6 @@
 import ChallengeModel
 import KafkaClient
-import ServiceSupport
+import KafkaGroup
 
 /// From bytes to facts: MAC, place, form. Pure but for the keys.
 struct RecordReader: Sendable {
@@ -17,52 +17,41 @@ struct RecordReader: Sendable {
         case foreign
     }
 
-    let signer: RecordSigner
-    /// Of each of the four topics.
-    let partitions: Int
-
-    /// Its key belongs to another partition.
-    func isMisplaced(_ record: ConsumedRecord) -> Bool {
-        Murmur2.partition(key: record.key, partitions: partitions) != record.topicPartition.partition
-    }
+    let intake: RecordIntake
 
     /// - Parameter topic: index in `Topic.copartitioned`.
     /// - Returns: the item, and why it was refused, for the metric.
     func read(_ record: ConsumedRecord, topic: Int) -> (TrackedPartition.Item, Refusal?) {
         let kind = Topic.copartitioned[topic]
-        // Of `challenges` the dispatcher writes the dead letters and puts right what is misplaced: one of the two roles that
-        // read every topic has to, see docs/decisions/0004.
-        let isOurs = kind != .challenges
-        func refused(_ replacement: @autoclosure () -> ProducerRecord, _ refusal: Refusal) -> (
-            TrackedPartition.Item, Refusal?
-        ) {
-            (.refused(isOurs ? replacement() : nil, offset: record.offset), refusal)
-        }
-        guard signer.isAuthentic(record) else {
-            let refusal = signer.refusal(of: record)
-            return refused(signer.deadLetter(record, reason: refusal.reason, detail: refusal.detail), .forged)
-        }
-        if isMisplaced(record) {
-            let tooOften = RecordSigner.movedTooOften
-            return refused(
-                signer.moved(record)
-                    ?? signer.deadLetter(record, reason: tooOften.reason, detail: tooOften.detail), .misplaced)
-        }
-        let fact: Fact
-        do throws(RecordFormatError) {
-            fact = try Fact(kind, record)
+        do throws(RecordFault) {
+            try intake.admit(record)
+            let fact = try Self.fact(kind, record)
+            do throws(RecordFormatError) {
+                try Plausibility.check(fact.kind, recordedMs: record.timestampMs)
+            } catch {
+                // The dispatcher does not look at this, so the dead letter is ours on every topic.
+                return (.refused(intake.deadLetter(record, error), offset: record.offset), .implausible)
+            }
+            return (.fact(fact, record), nil)
         } catch {
-            return refused(
-                signer.deadLetter(record, reason: error.reason, detail: error.description),
-                error.reason == "range" ? .implausible : .poison)
+            // Of `challenges` the dispatcher writes the dead letters and puts right what is misplaced: one of the two roles that
+            // read every topic has to, see docs/decisions/0004.
+            let replacement = kind == .challenges ? nil : intake.replacement(of: record, for: error)
+            return (.refused(replacement, offset: record.offset), Refusal(error))
         }
-        do throws(RecordFormatError) {
-            try Plausibility.check(fact.kind, recordedMs: record.timestampMs)
-        } catch {
-            // The dispatcher does not look at this, so the dead letter is ours on every topic.
-            let letter = signer.deadLetter(record, reason: error.reason, detail: error.description)
-            return (.refused(letter, offset: record.offset), .implausible)
+    }
+
+    private static func fact(_ topic: Topic, _ record: ConsumedRecord) throws(RecordFault) -> Fact {
+        do throws(RecordFormatError) { return try Fact(topic, record) } catch { throw .unreadable(error) }
+    }
+}
+
+extension RecordReader.Refusal {
+    fileprivate init(_ fault: RecordFault) {
+        switch fault {
+        case .forged: self = .forged
+        case .misplaced, .movedTooOften: self = .misplaced
+        case .unreadable(let error): self = error.reason == "range" ? .implausible : .poison
         }
-        return (.fact(fact, record), nil)
     }
 }

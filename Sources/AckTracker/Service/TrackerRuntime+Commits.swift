@@ -1,6 +1,7 @@
 import ChallengeModel
 import CoreMetrics
 import KafkaClient
+import KafkaGroup
 import Logging
 import ServiceSupport
 import Synchronization
@@ -14,14 +15,16 @@ extension TrackerRuntime {
             try? await Task.sleep(for: interval)
             guard !Task.isCancelled else { return }
             // A broker that is away holds an answer back for many seconds, and however late it comes it counts.
-            await commit(owned, deadline: max(configuration.requestDeadline, fence))
+            let term = fence.term
+            await commit(owned, term: term, deadline: max(configuration.requestDeadline, fence.freshFor))
             rounds += 1
             await measure(includingLag: rounds % 5 == 0)
         }
     }
 
     /// Commits the checkpoints of what has caught up. Also when nothing moved: the acknowledgement says that we still own it.
-    func commit(_ partitions: [TrackedPartition], deadline: Duration) async {
+    /// - Parameter term: of the assignment, read before the partitions were.
+    func commit(_ partitions: [TrackedPartition], term: Int, deadline: Duration) async {
         let now = clock.now()
         var offsets: [TopicPartition: CommittedOffset] = [:]
         for partition in partitions {
@@ -32,42 +35,19 @@ extension TrackerRuntime {
             }
         }
         guard !offsets.isEmpty else { return }
-        let askedAt = ContinuousClock.now
-        do {
-            try await consumer.commit(offsets, deadline: deadline)
-            state.withLock { state in
-                // Not when the assignment ended meanwhile: the next one needs an acknowledgement of its own.
-                guard state.isAssigned, partitions.contains(where: { state.partitions[$0.number] === $0 }) else {
-                    return
-                }
-                state.committedAt = max(state.committedAt ?? askedAt, askedAt)
-                state.refusal = nil
-            }
-            readiness.pass(TrackerService.Check.commits)
-        } catch {
+        switch await fence.commit(offsets, by: consumer, term: term, deadline: deadline) {
+        case .acknowledged: readiness.pass(TrackerService.Check.commits)
+        case .refused(let error):
             metrics.commitFailures.increment()
-            // Inside a rebalance a refusal is normal.
             logger.debug("a commit was refused", metadata: ["error": "\(error)"])
-            state.withLock { state in
-                state.refusal = error
-                // Counted out: someone else has the partitions, or will.
-                if error.isEviction { state.committedAt = nil }
-            }
         }
     }
 
     /// Beside the commits, whose answers may be long in coming.
     func showCommits() {
-        let (committedAt, refusal, isAssigned) = state.withLock { ($0.committedAt, $0.refusal, $0.isAssigned) }
-        guard isAssigned, !isFenceOpen, committedAt != nil || refusal != nil else { return }
-        let what =
-            if let committedAt {
-                "the group's coordinator has acknowledged no commit for \((ContinuousClock.now - committedAt).components.seconds) s"
-            } else if refusal?.isEviction == true { "the group has counted us out" } else {
-                "no commit is acknowledged"
-            }
-        readiness.fail(
-            TrackerService.Check.commits, "\(what); nothing is pushed again\(refusal.map { " (\($0))" } ?? "")")
+        let complaint = fence.complaint(atMs: clock.now().localMs, consequence: "nothing is pushed again")
+        guard let complaint, state.withLock({ $0.isAssigned }) else { return }
+        readiness.fail(TrackerService.Check.commits, complaint)
     }
 
     private func measure(includingLag: Bool) async {
@@ -83,10 +63,7 @@ extension TrackerRuntime {
         metrics.due.record(sum.due)
         metrics.early.record(sum.early)
         metrics.partitions.record(partitions.filter(\.isLive).count)
-        if let committedAt = state.withLock({ $0.committedAt }) {
-            let age = ContinuousClock.now - committedAt
-            metrics.commitAge.record(Double(age.milliseconds) / 1000)
-        }
+        if let ageMs = fence.ageMs(atMs: now.localMs) { metrics.commitAge.record(Double(ageMs) / 1000) }
         for (key, milliseconds) in state.withLock({ $0.latencies.expected }) {
             metrics.expectedLatency(
                 platform: "\(Platform(rawValue: Int(key.platform)) ?? .unspecified)", app: key.app,

@@ -1,6 +1,7 @@
 import ChallengeModel
 import CoreMetrics
 import KafkaClient
+import KafkaGroup
 import Logging
 import ServiceSupport
 import Synchronization
@@ -20,15 +21,13 @@ extension TrackerRuntime {
                 }
                 last = now
                 let waiting = collect()
-                if !waiting.isEmpty, isFenceOpen {
-                    for question in asking.withLock({ $0.questions(for: waiting.map(\.number)) }) {
-                        let asked = waiting.filter { question.contains($0.number) }
-                        // Only now, so that the ends are asked for after everything in the barrier came due.
-                        let raised = asked.filter { $0.raiseBarrier() }
-                        group.addTask {
-                            await self.askEnds(of: raised)
-                            self.asking.withLock { $0.answered(question) }
-                        }
+                if !waiting.isEmpty, mayFire {
+                    let partitions = Dictionary(uniqueKeysWithValues: waiting.map { ($0.number, $0) })
+                    for question in ends.questions(for: waiting.map(\.number)) {
+                        // Only now, so that the ends are asked for after everything in the barrier came due. One that has none,
+                        // because it is being handed over, heeds no answer.
+                        for number in question { _ = partitions[number]?.raiseBarrier() }
+                        group.addTask { await self.askEnds(question, of: partitions) }
                     }
                 }
                 fire()
@@ -51,50 +50,29 @@ extension TrackerRuntime {
         return owned.filter { $0.collect(at: now, latencies: latencies) }
     }
 
-    /// One batched query; when it fails one per partition, so that a partition without a leader holds up no other.
-    private func askEnds(of partitions: [TrackedPartition]) async {
+    private func askEnds(_ question: [Int32], of partitions: [Int32: TrackedPartition]) async {
         // The deadline keeps an answer from being older than the fence allows.
-        let longest = min(configuration.requestDeadline, fence)
-        guard partitions.count > 1 else {
-            if let partition = partitions.first { await ask(partition, deadline: longest) }
-            return
-        }
-        if await ends(of: partitions, deadline: min(longest, .seconds(1))) { return }
-        await withDiscardingTaskGroup { group in
-            for partition in partitions { group.addTask { await self.ask(partition, deadline: longest) } }
+        let longest = min(configuration.requestDeadline, fence.freshFor)
+        await ends.ask(question, together: min(longest, .seconds(1)), alone: longest) { number in
+            partitions[number].map { self.topicPartitions(of: $0, topics: Positions.facts) } ?? []
+        } answered: { answer in
+            guard let partition = partitions[answer.number] else { return }
+            partition.setEnds(answer.ends.flatMap { self.positions(of: partition, at: $0) })
         }
     }
 
-    private func ask(_ partition: TrackedPartition, deadline: Duration) async {
-        let isKnown = await ends(of: [partition], deadline: deadline)
-        if !isKnown { partition.setEnds(nil) }
-        asking.withLock { $0.note(partition.number, isAnswering: isKnown) }
-    }
-
-    private func ends(of partitions: [TrackedPartition], deadline: Duration) async -> Bool {
-        let wanted = partitions.flatMap { topicPartitions(of: $0, topics: Positions.facts) }
-        do {
-            let found = try await consumer.endOffsets(wanted, deadline: deadline)
-            var known: [(TrackedPartition, Positions)] = []
-            for partition in partitions {
-                var ends = Positions()
-                for (topic, key) in zip(Positions.facts, topicPartitions(of: partition, topics: Positions.facts)) {
-                    guard let end = found[key] else { return false }
-                    ends[topic] = end
-                }
-                known.append((partition, ends))
-            }
-            for (partition, ends) in known { partition.setEnds(ends) }
-            return true
-        } catch {
-            logger.debug("the ends of the topics are not known", metadata: ["error": "\(error)"])
-            return false
+    private func positions(of partition: TrackedPartition, at found: [TopicPartition: Int64]) -> Positions? {
+        var ends = Positions()
+        for (topic, key) in zip(Positions.facts, topicPartitions(of: partition, topics: Positions.facts)) {
+            guard let end = found[key] else { return nil }
+            ends[topic] = end
         }
+        return ends
     }
 
     private func fire() {
         for partition in owned {
-            guard isFenceOpen else {
+            guard mayFire else {
                 partition.liftBarrier()
                 continue
             }

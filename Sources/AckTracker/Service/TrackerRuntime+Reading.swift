@@ -48,7 +48,7 @@ extension TrackerRuntime {
                     guard await isReleased(record, reader) else { return false }
                 }
                 // The numbers of partitions must not be older than the record: else what is moved may come back for ever.
-                if self.reader.isMisplaced(record) {
+                if self.reader.intake.isMisplaced(record) {
                     guard await isConfirmed(since: .now, reader) else { return false }
                 }
                 let (item, refusal) = self.reader.read(record, topic: topic)

@@ -1,6 +1,7 @@
 import ChallengeModel
 import CoreMetrics
 import KafkaClient
+import KafkaGroup
 import Logging
 import ServiceSupport
 import Synchronization
@@ -10,22 +11,16 @@ extension TrackerRuntime {
     func followRebalances() async throws {
         try await withThrowingDiscardingTaskGroup { group in
             for await event in consumer.events {
-                switch event {
-                case .assigned(let assignment):
+                try await event.answer(logger: logger) { assignment in
                     for (partition, readers) in try await assigned(assignment) {
                         group.addTask { await self.read(partition, readers) }
                     }
-                case .revoked(let revocation):
-                    await revoked(revocation)
-                case .lost(let revocation):
-                    await lost(revocation)
-                case .rewritten(let assignment):
-                    guard assignment.isCurrent else { break }
-                    for (partition, readers) in try await rewritten(assignment) {
-                        group.addTask { await self.read(partition, readers) }
+                } end: { reason in
+                    switch reason {
+                    case .revoked: await handOver()
+                    case .lost: drop()
+                    case .rewritten(let partitions): startOver(partitions)
                     }
-                case .fault(let error):
-                    guard !error.isFatal else { throw error }
                 }
             }
         }
@@ -45,13 +40,17 @@ extension TrackerRuntime {
             // What another member owns now comes back from the log if it ever comes back.
             let given = state.partitions.values.filter { !wanted.contains($0.number) }
             state.partitions = state.partitions.filter { wanted.contains($0.key) }
-            state.committedAt = nil
-            state.refusal = nil
             return (state.partitions, given)
         }
+        fence.shut()
         writer.dropRetries(of: given)
         let fresh = wanted.filter { kept[$0] == nil }.sorted()
-        let committed = try await committedPositions(fresh)
+        let positions = fresh.flatMap { number in
+            Topic.copartitioned.map { TopicPartition(topic: configuration.topics[$0], partition: number) }
+        }
+        let committed = try await consumer.committed(
+            positions, deadline: configuration.requestDeadline, logger: logger
+        ) { failures in failures < 10 }
         var partitions = kept
         for number in fresh {
             var start = Positions()
@@ -98,73 +97,41 @@ extension TrackerRuntime {
         }
     }
 
-    /// Topics were deleted and made anew, or their logs were cut. What is held stays held; these partitions are read from their start.
-    private func rewritten(
-        _ assignment: Assignment
-    ) async throws -> [(TrackedPartition, [PartitionReader])] {
-        metrics.logsCut.increment(by: assignment.rewritten.count)
-        logger.error(
-            "topics were made anew, or cut: these partitions are read from their start",
-            metadata: ["partitions": "\(assignment.rewritten.sorted())"])
+    /// What is held stays held; these partitions are read from their start.
+    private func startOver(_ rewritten: Set<TopicPartition>) {
+        metrics.logsCut.increment(by: rewritten.count)
         let now = clock.now()
         for partition in owned {
             partition.suspend()
             for (topic, key) in topicPartitions(of: partition, topics: Positions.indices).enumerated()
-            where assignment.rewritten.contains(key) { partition.startOver(topic, at: now) }
+            where rewritten.contains(key) { partition.startOver(topic, at: now) }
         }
         end()
-        return try await assigned(assignment)
     }
 
-    /// The group's positions, asked for again while the coordinator is not there.
-    private func committedPositions(_ numbers: [Int32]) async throws -> [TopicPartition: CommittedOffset?] {
-        guard !numbers.isEmpty else { return [:] }
-        let partitions = numbers.flatMap { number in
-            Topic.copartitioned.map { TopicPartition(topic: configuration.topics[$0], partition: number) }
-        }
-        var failures = 0
-        while true {
-            do {
-                return try await consumer.committed(partitions, deadline: configuration.requestDeadline)
-            } catch {
-                failures += 1
-                guard failures < 10 else { throw error }
-                logger.warning("positions cannot be read yet", metadata: ["error": "\(error)"])
-                try? await Task.sleep(for: .milliseconds(300))
-            }
-        }
-    }
-
-    private func revoked(_ revocation: Revocation) async {
+    private func handOver() async {
         let partitions = owned
         for partition in partitions { partition.suspend() }
         // What was decided is still ours: the next owner has to find it in the log.
         if !(await producer.flush(deadline: configuration.kafka.drainBound)) {
             logger.warning("not everything was written before the partitions were handed over")
         }
-        await commit(partitions, deadline: configuration.kafka.drainBound)
+        await commit(partitions, term: fence.term, deadline: configuration.kafka.drainBound)
         end()
-        await revocation.accept()
-        logger.info("revoked", metadata: ["partitions": "\(partitions.map(\.number))"])
     }
 
-    private func lost(_ revocation: Revocation) async {
+    private func drop() {
         let partitions = owned
         for partition in partitions { partition.suspend() }
         end()
         writer.dropRetries(of: partitions)
         // Others have read on and written meanwhile: what we hold is worth nothing.
         state.withLock { $0.partitions = [:] }
-        await revocation.accept()
-        logger.warning("lost", metadata: ["partitions": "\(partitions.map(\.number))"])
     }
 
     private func end() {
-        state.withLock {
-            $0.isAssigned = false
-            $0.committedAt = nil
-            $0.refusal = nil
-        }
+        state.withLock { $0.isAssigned = false }
+        fence.shut()
         showReadiness()
     }
 }

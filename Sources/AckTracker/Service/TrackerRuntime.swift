@@ -11,12 +11,8 @@ import Synchronization
 final class TrackerRuntime: Sendable {
     struct State {
         var partitions: [Int32: TrackedPartition] = [:]
-        /// When the last acknowledged commit was asked for; nil: none in this assignment.
-        var committedAt: ContinuousClock.Instant?
         /// The partitions may be looked at: between an assignment and its end.
         var isAssigned = false
-        /// Why the last commit was refused; nil: it was not.
-        var refusal: KafkaError?
         var latencies: LatencyModel
         var latenciesChanged = false
     }
@@ -28,6 +24,8 @@ final class TrackerRuntime: Sendable {
     }
 
     let configuration: TrackerConfiguration
+    /// Of each of the four topics.
+    let partitions: Int
     let reader: RecordReader
     let consumer: KafkaConsumer
     let producer: KafkaProducer
@@ -40,10 +38,8 @@ final class TrackerRuntime: Sendable {
     let holds: KeyHolds
     let topics: TopicWatch
     let clock = TrackerClock()
-    /// How long an acknowledged commit is good for.
-    let fence: Duration
-    /// Which partitions' ends are being asked for.
-    let asking = Mutex(Asking())
+    let fence: CommitFence
+    let ends: EndOffsets
     let state: Mutex<State>
     /// What silent partitions did not tell can be told: the next run does.
     private let recoveries: AsyncStream<Void>
@@ -56,7 +52,8 @@ final class TrackerRuntime: Sendable {
         logger: Logger, metrics: TrackerMetrics
     ) throws {
         self.configuration = configuration
-        fence = configuration.kafka.ownershipFence
+        self.partitions = partitions
+        fence = CommitFence(freshFor: configuration.kafka.ownershipFence) { [clock] in clock.now().localMs }
         self.producer = producer
         self.topics = topics
         self.readiness = readiness
@@ -65,7 +62,7 @@ final class TrackerRuntime: Sendable {
         self.metrics = metrics
         let signer = RecordSigner(
             names: configuration.topics, authenticator: RecordAuthenticator(keys: configuration.recordKeys))
-        reader = RecordReader(signer: signer, partitions: partitions)
+        reader = RecordReader(intake: RecordIntake(signer: signer, partitions: partitions))
         holds = KeyHolds(
             signer: signer, readiness: readiness, logger: logger, nowMs: { [clock] in clock.now().wallMs }
         ) { metrics.heldPartitions.record($0) }
@@ -78,6 +75,7 @@ final class TrackerRuntime: Sendable {
         consumer = try KafkaConsumer(
             configuration: configuration.kafka, groupID: configuration.groupID,
             topics: Topic.copartitioned.map { configuration.topics[$0] }, logger: logger)
+        ends = EndOffsets(consumer: consumer, logger: logger) { [clock] in clock.now().localMs }
     }
 
     /// - Returns: true when another run is to follow at once.
@@ -129,12 +127,8 @@ final class TrackerRuntime: Sendable {
         return false
     }
 
-    /// Nothing may fire when the last acknowledged commit was sent so long ago that someone else may own the partitions. Nor while
-    /// the topics have another number of partitions than at the start.
-    var isFenceOpen: Bool {
-        guard topics.isSafe, let committedAt = state.withLock({ $0.committedAt }) else { return false }
-        return ContinuousClock.now - committedAt < fence
-    }
+    /// Nothing fires while the fence is closed, nor while the topics have another number of partitions than at the start.
+    var mayFire: Bool { topics.isSafe && fence.isOpen(atMs: clock.now().localMs) }
 
     /// The partitions owned, in order.
     var owned: [TrackedPartition] {

@@ -22,7 +22,7 @@ extension TrackerService {
         guard let runtime = current, let sid = PackedSID(challenge.rawValue, prefix: ChallengeKind.prefix) else {
             return .idle
         }
-        let number = Murmur2.partition(key: Array(challenge.rawValue.utf8), partitions: runtime.reader.partitions)
+        let number = Murmur2.partition(key: Array(challenge.rawValue.utf8), partitions: runtime.partitions)
         let owned = runtime.owned
         guard let partition = owned.first(where: { $0.number == number }) else {
             return owned.isEmpty ? .idle : .elsewhere(partition: number, owned: owned.map(\.number))

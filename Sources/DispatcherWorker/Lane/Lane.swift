@@ -18,14 +18,14 @@ struct LaneReaders: Sendable {
 struct LaneEnvironment: Sendable {
     let sender: any PushSending
     let producer: KafkaProducer
-    let intake: RecordIntake
+    let intake: ChallengeIntake
     let holds: KeyHolds
     let topics: TopicWatch
     let clock: ClockWatch
     let names: TopicNames
     let metrics: DispatcherMetrics
     let window: ProcessWindow
-    let gate: CommitGate
+    let fence: CommitFence
     let permit: any PushPermit
     let beat: Beat
     let logger: Logger

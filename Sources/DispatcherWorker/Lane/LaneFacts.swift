@@ -35,7 +35,6 @@ struct LaneFacts: Sendable {
     }
 
     var bytes: Int { done.bytes + resolved.bytes + confirmed.bytes + overtaken.bytes + background.bytes }
-    var doneCount: Int { done.count }
 
     mutating func limit(doneBytes: Int, factBytes: Int) {
         done.limit(toBytes: doneBytes)

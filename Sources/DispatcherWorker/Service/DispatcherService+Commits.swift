@@ -1,5 +1,6 @@
 import ChallengeModel
 import KafkaClient
+import KafkaGroup
 import Logging
 import ServiceSupport
 import Synchronization
@@ -11,6 +12,7 @@ extension DispatcherService {
     func commitIfDue(_ consumer: KafkaConsumer, _ control: inout Control, _ tasks: inout Tasks) {
         let now = Moment.now().steadyMs
         guard now >= control.nextCommitMs, !mailbox.withLock({ $0.isCommitting }) else { return }
+        let term = fence.term
         let lanes = lanes.withLock { Array($0.values) }
         var commits: [TopicPartition: CommittedOffset] = [:]
         for lane in lanes {
@@ -22,7 +24,7 @@ extension DispatcherService {
         mailbox.withLock { $0.isCommitting = true }
         let due = commits
         tasks.addTask {
-            let isAcknowledged = await self.commit(due, consumer, deadline: self.configuration.commitFreshness)
+            let isAcknowledged = await self.commit(due, consumer, term: term, deadline: self.fence.freshFor)
             // A refusal is asked again sooner: without a commit nothing is pushed.
             if !isAcknowledged { try? await Task.sleep(for: .milliseconds(200)) }
             self.mailbox.withLock { mailbox in
@@ -33,28 +35,23 @@ extension DispatcherService {
         }
     }
 
-    /// - Parameter deadline: for the wait; an answer that comes later counts no more.
+    /// - Parameters:
+    ///   - term: of the assignment that the offsets are of.
+    ///   - deadline: for the wait; an answer that comes later does not count.
     @discardableResult
     func commit(
-        _ commits: [TopicPartition: CommittedOffset], _ consumer: KafkaConsumer, deadline: Duration
+        _ commits: [TopicPartition: CommittedOffset], _ consumer: KafkaConsumer, term: Int, deadline: Duration
     ) async -> Bool {
         guard !commits.isEmpty else { return true }
-        let term = gate.term
-        let sentAt = Moment.now().steadyMs
-        do {
-            try await consumer.commit(commits, deadline: deadline)
-            let isOpening = gate.acknowledge(
-                sentAtSteadyMs: sentAt, term: term, steadyMs: Moment.now().steadyMs)
+        switch await fence.commit(commits, by: consumer, term: term, deadline: deadline) {
+        case .acknowledged(let isOpening):
             metrics.count(.commits, [("result", "acknowledged")])
-            refusedCommit.withLock { $0 = nil }
             if isOpening { for lane in lanes.withLock({ Array($0.values) }) { lane.signal.fire() } }
             return true
-        } catch {
-            // Inside a rebalance it is normal; what it leaves open is found again in `outcomes`.
+        case .refused(let error):
+            // What it leaves open is found again in `outcomes`.
             metrics.count(.commits, [("result", "refused")])
             logger.debug("a commit was not acknowledged", metadata: ["error": "\(error)"])
-            refusedCommit.withLock { $0 = error }
-            if error.isEviction { gate.evict(term: term) }
             return false
         }
     }
@@ -64,52 +61,43 @@ extension DispatcherService {
     /// Once a second, and at once for lanes that have to catch up or hold an attempt back, asks where the topics end; for
     /// checkpoints and the lag as well.
     func askForEnds(_ consumer: KafkaConsumer) async {
-        var nextMs: Int64 = 0
-        while !Task.isCancelled {
-            let now = Moment.now().steadyMs
-            let lanes = lanes.withLock { $0.values.map { ($0, $0.status) } }
-            if lanes.contains(where: { $0.1.needsEnds }) || now >= nextMs, !lanes.isEmpty {
-                if now >= nextMs { nextMs = now + 1000 }
-                await ask(consumer, lanes)
-            }
-            try? await Task.sleep(for: .milliseconds(50))
-        }
-    }
-
-    /// One batched query; when it fails one per lane, so that a partition without a leader holds up no other.
-    private func ask(_ consumer: KafkaConsumer, _ lanes: [(Lane, LaneStatus)]) async {
-        guard lanes.count > 1 else { return _ = await areEndsKnown(consumer, lanes, deadline: .seconds(3)) }
-        if await areEndsKnown(consumer, lanes, deadline: .seconds(1)) { return }
+        let ends = EndOffsets(consumer: consumer, logger: logger) { Moment.now().steadyMs }
+        // Bounded by the partitions: each is asked about once at a time.
         await withDiscardingTaskGroup { group in
-            for lane in lanes {
-                group.addTask { _ = await self.areEndsKnown(consumer, [lane], deadline: .seconds(3)) }
+            var nextMs: Int64 = 0
+            while !Task.isCancelled {
+                let now = Moment.now().steadyMs
+                let lanes = lanes.withLock { $0.mapValues { ($0, $0.status) } }
+                if lanes.values.contains(where: { $0.1.needsEnds }) || now >= nextMs, !lanes.isEmpty {
+                    if now >= nextMs { nextMs = now + 1000 }
+                    for question in ends.questions(for: lanes.keys.sorted()) {
+                        group.addTask { await self.ask(ends, question, of: lanes) }
+                    }
+                }
+                try? await Task.sleep(for: .milliseconds(50))
             }
+            group.cancelAll()
         }
     }
 
-    private func areEndsKnown(
-        _ consumer: KafkaConsumer, _ lanes: [(Lane, LaneStatus)], deadline: Duration
-    ) async -> Bool {
-        let partitions = lanes.flatMap { lane, status in
-            (status.needsEnds ? Topic.copartitioned : [.challenges]).map { partition($0, lane.partition) }
-        }
-        let askedAt = Moment.now().steadyMs
-        do {
-            let ends = try await consumer.endOffsets(partitions, deadline: deadline)
-            for (lane, status) in lanes {
-                guard let end = ends[partition(.challenges, lane.partition)] else { continue }
-                lane.post(
-                    ends: LaneEnds(
-                        askedAtSteadyMs: askedAt, challenges: end, outcomes: ends[partition(.outcomes, lane.partition)],
-                        receipts: ends[partition(.receipts, lane.partition)],
-                        resolutions: ends[partition(.resolutions, lane.partition)],
-                        receiptsRead: status.receiptsRead, resolutionsRead: status.resolutionsRead))
-                metrics.set(.lag, Double(max(0, end - lane.status.next)), [("partition", String(lane.partition))])
-            }
-            return true
-        } catch {
-            logger.debug("asking for the ends of the topics", metadata: ["error": "\(error)"])
-            return false
+    private func ask(_ ends: EndOffsets, _ question: [Int32], of lanes: [Int32: (Lane, LaneStatus)]) async {
+        await ends.ask(question, together: .seconds(1), alone: .seconds(3)) { number in
+            let topics = lanes[number]?.1.needsEnds == true ? Topic.copartitioned : [.challenges]
+            return topics.map { self.partition($0, number) }
+        } answered: { answer in
+            guard let (lane, status) = lanes[answer.number],
+                let end = answer.ends?[self.partition(.challenges, answer.number)]
+            else { return }
+            let found = status.needsEnds ? answer.ends : nil
+            lane.post(
+                ends: LaneEnds(
+                    askedAtSteadyMs: answer.askedAtMs, challenges: end,
+                    outcomes: found?[self.partition(.outcomes, lane.partition)],
+                    receipts: found?[self.partition(.receipts, lane.partition)],
+                    resolutions: found?[self.partition(.resolutions, lane.partition)],
+                    receiptsRead: status.receiptsRead, resolutionsRead: status.resolutionsRead))
+            self.metrics.set(
+                .lag, Double(max(0, end - lane.status.next)), [("partition", String(lane.partition))])
         }
     }
 }

@@ -12,7 +12,7 @@ extension DispatcherService {
     /// What the loop remembers. Local to its task.
     struct Control {
         var partitions = 0
-        var intake: RecordIntake
+        let intake: ChallengeIntake
         var nextCommitMs: Int64 = 0
         /// Lanes of partitions that were handed over, in case they come back.
         var parked: [Int32: (state: LaneState, writer: String)] = [:]
@@ -46,7 +46,8 @@ extension DispatcherService {
         tasks.addTask { await consumer.watchLogs() }
 
         var control = Control(
-            partitions: partitions, intake: RecordIntake(signer: signer, partitions: partitions))
+            partitions: partitions,
+            intake: ChallengeIntake(records: RecordIntake(signer: signer, partitions: partitions)))
         while await signal.wait() {
             touch()
             let (events, hasEnded, isStopping) = mailbox.withLock { mailbox in
@@ -103,7 +104,7 @@ extension DispatcherService {
 
     private func stop(_ consumer: KafkaConsumer, _ control: inout Control, _ tasks: inout Tasks) async throws {
         readiness.fail(Check.partitions, "stopping")
-        await handOver(consumer, &control, isLost: false)
+        await handOver(.revoked, consumer, &control)
         _ = await producer.flush(deadline: configuration.flushBound)
         tasks.addTask { await consumer.close(deadline: .seconds(5)) }
         // The group is left with a last revocation, which must be answered.

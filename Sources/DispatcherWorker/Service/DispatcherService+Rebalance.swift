@@ -1,5 +1,6 @@
 import ChallengeModel
 import KafkaClient
+import KafkaGroup
 import Logging
 import ServiceSupport
 import Synchronization
@@ -9,47 +10,35 @@ extension DispatcherService {
     func answer(
         _ event: ConsumerEvent, _ consumer: KafkaConsumer, _ control: inout Control, _ tasks: inout Tasks
     ) async throws {
-        switch event {
-        case .assigned(let assignment):
-            metrics.count(.rebalances, [("kind", "assigned")])
-            try await begin(assignment, consumer, &control, &tasks)
-        case .revoked(let revocation):
-            metrics.count(.rebalances, [("kind", "revoked")])
-            await handOver(consumer, &control, isLost: false)
-            await revocation.accept()
-            logger.info("partitions handed over", metadata: ["partitions": "\(revocation.partitions.count)"])
-        case .lost(let revocation):
-            metrics.count(.rebalances, [("kind", "lost")])
-            await handOver(consumer, &control, isLost: true)
-            await revocation.accept()
-            logger.warning("partitions lost", metadata: ["partitions": "\(revocation.partitions.count)"])
-        case .rewritten(let assignment):
-            guard assignment.isCurrent else { break }
-            metrics.count(.logsCut, by: assignment.rewritten.count)
-            logger.error(
-                "topics were made anew, or cut: these partitions are read from their start",
-                metadata: ["partitions": "\(assignment.rewritten.sorted())"])
-            await handOver(consumer, &control, isLost: false, rewritten: assignment.rewritten)
-            try await begin(assignment, consumer, &control, &tasks)
-        case .fault(let error):
-            logger.debug("kafka", metadata: ["error": "\(error)"])
-            if error.isFatal { throw DispatcherError.kafka(error) }
+        if let change = event.membershipChange { metrics.count(.rebalances, [("kind", change)]) }
+        do {
+            try await event.answer(logger: logger) { assignment in
+                try await begin(assignment, consumer, &control, &tasks)
+            } end: { reason in
+                if case .rewritten(let partitions) = reason { metrics.count(.logsCut, by: partitions.count) }
+                await handOver(reason, consumer, &control)
+            }
+        } catch let error as KafkaError {
+            throw DispatcherError.kafka(error)
         }
     }
 
     private func begin(
         _ assignment: Assignment, _ consumer: KafkaConsumer, _ control: inout Control, _ tasks: inout Tasks
     ) async throws {
-        gate.shut()
+        fence.shut()
         let owned = Set(assignment.partitions)
         let numbers = Set(assignment.partitions.map(\.partition)).sorted()
         let complete = numbers.filter { number in
             Topic.copartitioned.allSatisfy { owned.contains(partition($0, number)) }
         }
         control.incomplete = numbers.filter { !complete.contains($0) }
-        guard let committed = await readCommitted(complete.map { partition(.challenges, $0) }, consumer) else {
-            return await assignment.refuse()
+        let positions = complete.map { partition(.challenges, $0) }
+        let committed = try? await consumer.committed(positions, deadline: .seconds(5), logger: logger) { _ in
+            touch()
+            return !isStopping && !Task.isCancelled
         }
+        guard let committed else { return await assignment.refuse() }
 
         var states: [(state: LaneState, writer: String)] = []
         let doneBytes = configuration.doneSetBytes / max(1, complete.count)
@@ -92,7 +81,7 @@ extension DispatcherService {
         let environment = LaneEnvironment(
             sender: sender, producer: producer, intake: control.intake, holds: holds, topics: topics, clock: clock,
             names: configuration.topics, metrics: metrics,
-            window: window, gate: gate, permit: gate.permit(), beat: beat, logger: logger,
+            window: window, fence: fence, permit: CommitPermit(fence: fence), beat: beat, logger: logger,
             maxPushes: configuration.maxPushesPerLane,
             maxBytes: configuration.maxBytesPerLane)
         for (state, writer) in states {
@@ -119,21 +108,6 @@ extension DispatcherService {
         TopicPartition(topic: configuration.topics[topic], partition: number)
     }
 
-    /// Asks until there is an answer: without it nobody knows where to begin.
-    private func readCommitted(
-        _ partitions: [TopicPartition], _ consumer: KafkaConsumer
-    ) async -> [TopicPartition: CommittedOffset?]? {
-        guard !partitions.isEmpty else { return [:] }
-        while !isStopping, !Task.isCancelled {
-            touch()
-            do { return try await consumer.committed(partitions, deadline: .seconds(5)) } catch {
-                logger.warning("the committed offsets cannot be read", metadata: ["error": "\(error)"])
-                try? await Task.sleep(for: .milliseconds(200))
-            }
-        }
-        return nil
-    }
-
     /// Tries a few times: an assignment that is never answered would leave us a member that serves nothing.
     private func accept(
         _ assignment: Assignment, from starts: [TopicPartition: StartOffset]
@@ -149,17 +123,15 @@ extension DispatcherService {
         }
     }
 
-    /// Ends all lanes: waits for what is in flight, records the rest as unknown, commits unless the partitions are lost
-    /// already. Lanes are parked for a return, unless lost.
-    /// - Parameter rewritten: their positions say nothing any more, and are not committed.
-    func handOver(
-        _ consumer: KafkaConsumer, _ control: inout Control, isLost: Bool, rewritten: Set<TopicPartition> = []
-    ) async {
+    /// Ends all lanes: waits for what is in flight, records the rest as unknown, commits unless the partitions are lost already.
+    /// Lanes are parked for a return, unless lost.
+    func handOver(_ reason: HandOver, _ consumer: KafkaConsumer, _ control: inout Control) async {
+        let isLost = if case .lost = reason { true } else { false }
         let lanes = lanes.withLock { Array($0.values) }
         control.isAssigned = false
         guard !lanes.isEmpty else { return }
         // Of partitions that are another's by now nothing leaves any more.
-        if isLost { gate.shut() }
+        if isLost { fence.shut() }
         let now = Moment.now().steadyMs
         let pushesUntil = now + configuration.drainBound.milliseconds
         for lane in lanes {
@@ -169,15 +141,15 @@ extension DispatcherService {
         for lane in lanes {
             guard let state = await lane.drained() else { continue }
             let challenges = partition(.challenges, lane.partition)
-            if !rewritten.contains(challenges) { commits[challenges] = lane.status.commit }
+            if !reason.rewritten.contains(challenges) { commits[challenges] = lane.status.commit }
             if !isLost { control.parked[lane.partition] = (state, lane.writer) }
             touch()
         }
         self.lanes.withLock { $0 = [:] }
         guard !isLost else { return }
         // What had no answer at the bound, and has not left, stays here.
-        gate.shut()
-        await commit(commits, consumer, deadline: .seconds(1))
-        gate.shut()
+        fence.shut()
+        await commit(commits, consumer, term: fence.term, deadline: .seconds(1))
+        fence.shut()
     }
 }

@@ -23,7 +23,7 @@ public final class DispatcherService: Service {
     let signer: RecordSigner
     let producer: KafkaProducer
     let window: ProcessWindow
-    let gate: CommitGate
+    let fence: CommitFence
     let holds: KeyHolds
     let topics: TopicWatch
     /// Fired when `configuration` has another number of partitions, or is there again.
@@ -39,8 +39,6 @@ public final class DispatcherService: Service {
     let mailbox = Mutex(Mailbox())
     let lanes = Mutex<[Int32: Lane]>([:])
     let consumer = Mutex<KafkaConsumer?>(nil)
-    /// Why the last commit was not acknowledged; nil: it was.
-    let refusedCommit = Mutex<KafkaError?>(nil)
     private let lastTurnMs = Atomic(Int64(0))
 
     /// What has come in for the control loop. The events are bounded by the consumer: it tells of no second rebalance
@@ -97,7 +95,7 @@ public final class DispatcherService: Service {
         producer = try KafkaProducer(configuration: configuration.producerKafka, logger: logger)
         window = ProcessWindow(
             maxPushes: configuration.maxPushesPerProcess, maxBytes: configuration.maxBytesPerProcess)
-        gate = CommitGate(freshnessMs: configuration.commitFreshness.milliseconds)
+        fence = CommitFence(freshFor: configuration.commitFreshness) { Moment.now().steadyMs }
         holds = KeyHolds(
             signer: signer, readiness: readiness, logger: logger, nowMs: { Moment.now().epochMs }
         ) { own.set(.heldPartitions, Double($0)) }
@@ -171,17 +169,9 @@ public final class DispatcherService: Service {
         metrics.set(.lanes, Double(lanes.count { $0.status.isServing }))
         metrics.set(.inFlight, Double(window.pushes))
         showClock(now)
-        let age = gate.ageMs(steadyMs: now.steadyMs)
-        metrics.set(.commitAge, Double(age ?? 0) / 1000)
-        if !lanes.isEmpty, let age, !gate.isOpen(steadyMs: now.steadyMs) {
-            let refusal = refusedCommit.withLock { $0 }
-            let what =
-                refusal?.isEviction == true
-                ? "the group has counted us out"
-                : "the group's coordinator has acknowledged no commit for \(age / 1000) s"
-            readiness.fail(
-                Check.commits,
-                "\(what); pushes are held\(refusal.map { " (\($0))" } ?? "")")
+        metrics.set(.commitAge, Double(fence.ageMs(atMs: now.steadyMs) ?? 0) / 1000)
+        if !lanes.isEmpty, let complaint = fence.complaint(atMs: now.steadyMs, consequence: "pushes are held") {
+            readiness.fail(Check.commits, complaint)
         } else {
             readiness.pass(Check.commits)
         }

@@ -1,6 +1,7 @@
 import ChallengeModel
 import Challenges
 import KafkaClient
+import KafkaGroup
 import Logging
 import ServiceSupport
 
@@ -13,19 +14,22 @@ struct DeliveryRecords: Sendable {
     static let name = "delivery"
 
     let store: ChallengeStore
-    let signer: RecordSigner
+    let intake: RecordIntake
     let clock: @Sendable () -> Int64
     let metrics: ProducerMetrics
     let log: StoreLog
 
     /// - Returns: true when the fact is committed, or there is none; false when the task was cancelled first.
     func handle(_ record: ConsumedRecord) async -> Bool {
-        guard signer.isAuthentic(record) else {
-            metrics.entrance(Self.name, .forged)
-            return true
-        }
-        guard let fact = Self.fact(of: record, topic: signer.names.topic(named: record.topicPartition.topic)) else {
-            metrics.entrance(Self.name, .unreadable)
+        let fact: DeliveryFact
+        do throws(RecordFault) {
+            fact = try Self.fact(of: record, by: intake)
+        } catch {
+            if case .forged = error {
+                metrics.entrance(Self.name, .forged)
+            } else {
+                metrics.entrance(Self.name, .unreadable)
+            }
             return true
         }
         var backoff = Backoff()
@@ -47,22 +51,26 @@ struct DeliveryRecords: Sendable {
         return false
     }
 
-    /// Nil for what cannot be read, or says another challenge than its key.
-    static func fact(of record: ConsumedRecord, topic: Topic?) -> DeliveryFact? {
-        let contentType = record.headers.text(of: ContentType.headerName)
+    /// - Throws: also for a record that says another challenge than its key.
+    static func fact(of record: ConsumedRecord, by intake: RecordIntake) throws(RecordFault) -> DeliveryFact {
         let fact: DeliveryFact
-        switch topic {
+        switch intake.signer.names.topic(named: record.topicPartition.topic) {
         case .outcomes:
-            switch (try? OutcomeRecord(value: record.value, contentType: contentType))?.kind {
+            switch try intake.open(record, as: OutcomeRecord.self).kind {
             case .push(let outcome): fact = .outcome(outcome)
             case .escalation(let escalation): fact = .escalation(escalation)
-            case nil: return nil
+            case nil: throw unreadable("the record holds none of push, escalation that this version knows")
             }
-        case .receipts:
-            guard let receipt = try? Receipt(value: record.value, contentType: contentType) else { return nil }
-            fact = .receipt(receipt)
-        default: return nil
+        case .receipts: fact = .receipt(try intake.open(record))
+        default: throw unreadable("the record's topic holds no delivery facts")
         }
-        return record.key.elementsEqual(fact.challengeSID.utf8) ? fact : nil
+        guard record.key.elementsEqual(fact.challengeSID.utf8) else {
+            throw unreadable("the key is not the record's challenge_sid")
+        }
+        return fact
+    }
+
+    private static func unreadable(_ detail: String) -> RecordFault {
+        .unreadable(RecordFormatError(reason: "field", detail))
     }
 }

@@ -1,6 +1,7 @@
 import ChallengeModel
 import Challenges
 import KafkaClient
+import KafkaGroup
 import Logging
 import ServiceSupport
 

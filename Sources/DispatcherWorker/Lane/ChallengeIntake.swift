@@ -1,6 +1,6 @@
 import ChallengeModel
 import KafkaClient
-import ServiceSupport
+import KafkaGroup
 
 /// A record of `challenges`, checked.
 enum Intake: Sendable {
@@ -40,19 +40,21 @@ final class CheckedDispatch: Sendable {
     }
 }
 
-/// Checks records: authentic, in the right partition, readable, and what they say they are.
-struct RecordIntake: Sendable {
-    let signer: RecordSigner
-    /// Of each of the four topics.
-    let partitions: Int
+/// Checks records of `challenges`: what every record must be (``RecordIntake``), and whether its fields are what they say.
+struct ChallengeIntake: Sendable {
+    /// For records of the other three topics as well.
+    let records: RecordIntake
 
-    func challenge(_ record: ConsumedRecord) -> Intake {
-        let value: ChallengeRecord
-        switch open(record, as: ChallengeRecord.self) {
-        case .success(let opened): value = opened
-        case .failure(.misplaced): return .misplaced
-        case .failure(.bad(let error)): return .bad(reason: error.reason, detail: error.description)
+    func read(_ record: ConsumedRecord) -> Intake {
+        do throws(RecordFault) {
+            return try read(try records.open(record, as: ChallengeRecord.self), of: record)
+        } catch {
+            guard let letter = error.deadLetter else { return .misplaced }
+            return .bad(reason: letter.reason, detail: letter.description)
         }
+    }
+
+    private func read(_ value: ChallengeRecord, of record: ConsumedRecord) throws(RecordFault) -> Intake {
         do throws(RecordFormatError) {
             switch value.kind {
             case .dispatch(let dispatch): return .dispatch(try check(dispatch, of: record))
@@ -69,41 +71,7 @@ struct RecordIntake: Sendable {
                     "the record holds none of dispatch, device_changed, carried that this version knows")
             }
         } catch {
-            return .bad(reason: error.reason, detail: error.description)
-        }
-    }
-
-    enum Fault: Error {
-        case misplaced
-        case bad(RecordFormatError)
-    }
-
-    /// A record of one of the other topics; its fact, or why it is none.
-    func fact<Value: TopicValue>(_ record: ConsumedRecord, as type: Value.Type) -> Result<Value, Fault> {
-        open(record, as: type)
-    }
-
-    private func open<Value: TopicValue>(_ record: ConsumedRecord, as type: Value.Type) -> Result<Value, Fault> {
-        // Before anything is made of it: a forged record is not even written to its right place.
-        guard signer.isAuthentic(record) else {
-            let refusal = signer.refusal(of: record)
-            return .failure(.bad(RecordFormatError(reason: refusal.reason, refusal.detail)))
-        }
-        guard !record.key.isEmpty else {
-            return .failure(.bad(RecordFormatError(reason: "field", "the key is empty; expected the challenge's SID")))
-        }
-        guard Murmur2.partition(key: record.key, partitions: partitions) == record.topicPartition.partition else {
-            guard signer.moved(record) == nil else { return .failure(.misplaced) }
-            return .failure(
-                .bad(
-                    RecordFormatError(
-                        reason: RecordSigner.movedTooOften.reason, RecordSigner.movedTooOften.detail)))
-        }
-        do throws(RecordFormatError) {
-            return .success(
-                try Value(value: record.value, contentType: record.headers.text(of: ContentType.headerName)))
-        } catch {
-            return .failure(.bad(error))
+            throw .unreadable(error)
         }
     }
 
@@ -153,14 +121,3 @@ struct RecordIntake: Sendable {
         RecordFormatError(reason: "field", "\(field) is not \(prefix) and 32 lower-case hexadecimal digits")
     }
 }
-
-/// What a topic's records hold.
-protocol TopicValue: Sendable {
-    init(value: [UInt8], contentType: String?) throws(RecordFormatError)
-}
-
-extension ChallengeRecord: TopicValue {}
-extension OutcomeRecord: TopicValue {}
-extension Receipt: TopicValue {}
-extension Resolution: TopicValue {}
-extension SealedConfiguration: TopicValue {}

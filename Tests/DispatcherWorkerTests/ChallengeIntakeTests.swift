@@ -1,5 +1,6 @@
 import ChallengeModel
 import KafkaClient
+import KafkaGroup
 import PushGateway
 import ServiceSupport
 import Testing
@@ -7,9 +8,9 @@ import Testing
 @testable import DispatcherWorker
 
 @Suite("What is accepted as a record")
-struct RecordIntakeTests {
+struct ChallengeIntakeTests {
     let signer = RecordSigner(names: TopicNames(), authenticator: RecordAuthenticator(keys: Samples.keys))
-    var intake: RecordIntake { RecordIntake(signer: signer, partitions: 1) }
+    var intake: ChallengeIntake { ChallengeIntake(records: RecordIntake(signer: signer, partitions: 1)) }
 
     func consumed(_ dispatch: ChallengeDispatch, key: String? = nil) -> ConsumedRecord {
         Samples.consumed(
@@ -17,7 +18,7 @@ struct RecordIntakeTests {
     }
 
     func reason(_ record: ConsumedRecord) -> String? {
-        if case .bad(let reason, _) = intake.challenge(record) { return reason }
+        if case .bad(let reason, _) = intake.read(record) { return reason }
         return nil
     }
 
@@ -25,7 +26,7 @@ struct RecordIntakeTests {
     func good() {
         let record = signer.record(
             .challenges, key: Samples.challenge(1), value: Samples.value(Samples.dispatch(1)), traceparent: "00-a")
-        guard case .dispatch(let checked) = intake.challenge(Samples.consumed(record, offset: 0)) else {
+        guard case .dispatch(let checked) = intake.read(Samples.consumed(record, offset: 0)) else {
             Issue.record("expected a dispatch")
             return
         }
@@ -41,7 +42,7 @@ struct RecordIntakeTests {
             """
         let record = signer.record(
             .challenges, key: Samples.challenge(1), value: Array(text.utf8), contentType: .json)
-        guard case .dispatch = intake.challenge(Samples.consumed(record, offset: 0)) else {
+        guard case .dispatch = intake.read(Samples.consumed(record, offset: 0)) else {
             Issue.record("expected a dispatch")
             return
         }
@@ -71,12 +72,14 @@ struct RecordIntakeTests {
         receipt.receivedAtMs = .min
         var resolution = Samples.resolution(1)
         resolution.atMs = .max
-        func reason<Value: TopicValue>(_ topic: Topic, _ bytes: [UInt8], _ type: Value.Type) -> String? {
+        func reason<Value: RecordValue>(_ topic: Topic, _ bytes: [UInt8], _ type: Value.Type) -> String? {
             let record = signer.record(topic, key: Samples.challenge(1), value: bytes)
-            guard case .failure(.bad(let error)) = intake.fact(Samples.consumed(record, offset: 0), as: type) else {
+            do throws(RecordFault) {
+                _ = try intake.records.open(Samples.consumed(record, offset: 0), as: type)
                 return nil
+            } catch {
+                return error.deadLetter?.reason
             }
-            return error.reason
         }
         #expect(reason(.outcomes, Samples.value(outcome), OutcomeRecord.self) == "range")
         outcome.expiresAtMs = 1
@@ -130,10 +133,14 @@ struct RecordIntakeTests {
         arguments: [Topic.outcomes, .receipts, .resolutions])
     func facts(topic: Topic) {
         let other = RecordSigner(names: TopicNames(), authenticator: RecordAuthenticator(keys: .random()))
-        func reason<Value: TopicValue>(_ signer: RecordSigner, _ value: [UInt8], as type: Value.Type) -> String? {
+        func reason<Value: RecordValue>(_ signer: RecordSigner, _ value: [UInt8], as type: Value.Type) -> String? {
             let record = Samples.consumed(signer.record(topic, key: Samples.challenge(1), value: value), offset: 0)
-            guard case .failure(.bad(let error)) = intake.fact(record, as: type) else { return nil }
-            return error.reason
+            do throws(RecordFault) {
+                _ = try intake.records.open(record, as: type)
+                return nil
+            } catch {
+                return error.deadLetter?.reason
+            }
         }
         for (signer, expected) in [(signer, nil), (other, "mac")] {
             switch topic {
@@ -150,17 +157,17 @@ struct RecordIntakeTests {
 
     @Test("a record whose key belongs elsewhere is misplaced, unless it is forged")
     func misplaced() {
-        let intake = RecordIntake(signer: signer, partitions: 4)
+        let intake = ChallengeIntake(records: RecordIntake(signer: signer, partitions: 4))
         let record = signer.record(
             .challenges, key: Samples.challenge(1), value: Samples.value(Samples.dispatch(1)))
         let home = Murmur2.partition(key: record.key, partitions: 4)
         for partition in Int32(0)..<4 {
-            let result = intake.challenge(Samples.consumed(record, partition: partition, offset: 0))
+            let result = intake.read(Samples.consumed(record, partition: partition, offset: 0))
             if case .misplaced = result { #expect(partition != home) } else { #expect(partition == home) }
         }
         var forged = record
         forged.headers = []
-        guard case .bad("mac", _) = intake.challenge(Samples.consumed(forged, partition: (home + 1) % 4, offset: 0))
+        guard case .bad("mac", _) = intake.read(Samples.consumed(forged, partition: (home + 1) % 4, offset: 0))
         else {
             Issue.record("a forged record is not written to its right place")
             return

@@ -1,0 +1,145 @@
+import ChallengeModel
+import KafkaClient
+import KafkaGroup
+import Logging
+import ServiceSupport
+
+/// What is read from the four topics, and held back while a record key is missing.
+extension LaneLoop {
+    /// What the other three topics say is known: none of them is held. Else a push might go to a device that has confirmed.
+    var areFactsWhole: Bool { held.allSatisfy { $0.key == .challenges } }
+
+    /// The next items of one of the topics; none while it is held in front of a record.
+    private func items(_ reader: PartitionReader, _ topic: Topic, max: Int) -> [PartitionItem]? {
+        guard let waiting = held[topic] else { return holdBack(reader.available(max: max), topic) }
+        if case .record(let first) = waiting[0], environment.holds.mustWait(before: first) { return [] }
+        held[topic] = nil
+        return holdBack(waiting, topic)
+    }
+
+    /// Keeps back a record whose key is not known, and what lies behind it.
+    private func holdBack(_ items: [PartitionItem]?, _ topic: Topic) -> [PartitionItem]? {
+        guard let items else { return nil }
+        let index = items.firstIndex { item in
+            if case .record(let record) = item { environment.holds.mustWait(before: record) } else { false }
+        }
+        guard let index else { return items }
+        held[topic] = Array(items[index...])
+        return Array(items[..<index])
+    }
+
+    /// Reads a batch when the last one is used up, also while nothing may be pushed: the age of its head is what an alarm
+    /// looks at.
+    func refill(now: Moment?) {
+        guard cursor == batch.count else { return }
+        batch.removeAll(keepingCapacity: true)
+        cursor = 0
+        while batch.isEmpty {
+            guard let items = items(lane.readers.challenges, .challenges, max: Self.batchSize), !items.isEmpty else {
+                return
+            }
+            batchReadAt = .now
+            check(items, now: now ?? Moment.now())
+        }
+        state.look(ahead: batch.map { ($0.record.offset, $0.intake) }, nowMs: (now ?? Moment.now()).epochMs)
+    }
+
+    private func check(_ items: [PartitionItem], now: Moment) {
+        compareClocks(items, now: now)
+        for case .record(let record) in items where record.offset >= state.ledger.next {
+            let intake = environment.intake.read(record)
+            switch intake {
+            case .misplaced: environment.metrics.count(.misplaced, [("topic", Topic.challenges.rawValue)])
+            case .bad(let reason, let detail):
+                environment.metrics.count(
+                    .deadLetters, [("topic", Topic.challenges.rawValue), ("reason", reason)])
+                warn(
+                    "a record goes to the dead letters",
+                    ["offset": "\(record.offset)", "reason": "\(reason)", "detail": "\(detail)"], now: now)
+            default: break
+            }
+            batch.append((record, intake))
+        }
+    }
+
+    /// One record of a batch says enough.
+    private func compareClocks(_ items: [PartitionItem], now: Moment) {
+        guard case .record(let record)? = items.first(where: { if case .record = $0 { true } else { false } }) else {
+            return
+        }
+        let isNew = knownEnd.map { record.offset >= $0.offset } ?? false
+        environment.clock.read(
+            timestampMs: record.timestampMs, appendedAfterSteadyMs: isNew ? knownEnd?.askedAtSteadyMs : nil, now: now)
+    }
+
+    // MARK: - Facts
+
+    func take(_ ends: LaneEnds, now: Moment) {
+        knownEnd = (ends.challenges, ends.askedAtSteadyMs)
+        if case .catchingUp = stage, ends.outcomes != nil {
+            // Its reader finds that out too and tells the service, which counts it.
+            if case .catchingUp(nil) = stage { _ = state.startOver(ifCutAt: ends.challenges) }
+            stage = .catchingUp(ends)
+            state.inherit(below: ends.challenges)
+        }
+        if let receipts = ends.receipts, let resolutions = ends.resolutions {
+            state.freshness.ask(atMs: ends.askedAtSteadyMs, receipts: receipts, resolutions: resolutions)
+        }
+        state.checkpoint(
+            challengesEnd: ends.challenges, receipts: ends.receiptsRead, resolutions: ends.resolutionsRead, now: now)
+    }
+
+    /// - Returns: true when a reader had as much as was asked for.
+    func readFacts(now: Moment) -> Bool {
+        var isMore = false
+        isMore = read(lane.readers.outcomes, .outcomes, OutcomeRecord.self) { state, value in
+            if case .push(let outcome) = value.kind { state.read(outcome: outcome, nowMs: now.epochMs) }
+        } reach: { state, offset in
+            state.reach(outcomes: offset)
+        }
+        isMore =
+            read(lane.readers.receipts, .receipts, Receipt.self) { state, value in
+                state.read(receipt: value, nowMs: now.epochMs)
+            } reach: { state, offset in
+                state.reach(receipts: offset)
+            } || isMore
+        isMore =
+            read(lane.readers.resolutions, .resolutions, Resolution.self) { state, value in
+                state.read(resolution: value, nowMs: now.epochMs)
+            } reach: { state, offset in
+                state.reach(resolutions: offset)
+            } || isMore
+        state.freshness.reach(receipts: state.receipts, resolutions: state.resolutions)
+        return isMore
+    }
+
+    private func read<Value: RecordValue>(
+        _ reader: PartitionReader, _ topic: Topic, _ type: Value.Type, apply: (inout LaneState, Value) -> Void,
+        reach: (inout LaneState, Int64) -> Void
+    ) -> Bool {
+        guard let items = items(reader, topic, max: Self.factsPerTurn) else { return false }
+        for item in items {
+            switch item {
+            case .endOfPartition(let offset): reach(&state, offset)
+            case .record(let record):
+                reach(&state, record.offset + 1)
+                if topic == .outcomes, record.headers.value(of: Lane.writerHeader) == writer { continue }
+                do throws(RecordFault) {
+                    apply(&state, try environment.intake.records.open(record, as: type))
+                } catch {
+                    count(error, in: topic)
+                }
+            }
+        }
+        return items.count == Self.factsPerTurn
+    }
+
+    /// The dead letters of these topics are the tracker's to write.
+    private func count(_ fault: RecordFault, in topic: Topic) {
+        guard let letter = fault.deadLetter else {
+            return environment.metrics.count(.misplaced, [("topic", topic.rawValue)])
+        }
+        environment.metrics.count(.deadLetters, [("topic", topic.rawValue), ("reason", letter.reason)])
+    }
+
+}

@@ -1,0 +1,78 @@
+import ChallengeModel
+import KafkaClient
+import KafkaGroup
+import Logging
+import PushGateway
+import ServiceSupport
+
+/// What leaves the lane: pushes to the gateway, records to Kafka, lines to the log.
+extension LaneLoop {
+    func perform(_ steps: [LaneStep]) {
+        for step in steps {
+            switch step {
+            case .send(let id, let push):
+                send(id, push)
+            case .write(let id, let write):
+                environment.producer.enqueue(record(of: write)) { [lane] result in
+                    lane.post { $0.reports.append((id, result)) }
+                }
+            case .answered(let platform, let kind, let disposition):
+                environment.metrics.answered(platform, kind, disposition)
+            case .dropped(let reason):
+                environment.metrics.dropped(reason)
+            case .held:
+                environment.metrics.count(.attemptsHeld)
+            case .unsure:
+                environment.metrics.count(.attemptsUnsure)
+                warn("a push leaves although the newest receipts could not be read", [:], now: Moment.now())
+            }
+        }
+    }
+
+    private func send(_ id: UInt64, _ push: Push) {
+        var push = push
+        push.permit = environment.permit
+        environment.sender.send(push) { [lane] answer in lane.post { $0.answers.append((id, answer)) } }
+    }
+
+    func take(_ result: Result<RecordPosition, KafkaError>, of id: UInt64, now: Moment) {
+        switch result {
+        case .success(let position):
+            state.acknowledged(id, at: position, nowMs: now.epochMs)
+        case .failure(let error):
+            environment.metrics.count(.writeRetries)
+            warn("a write was not acknowledged and is tried again", ["error": "\(error)"], now: now)
+            state.writeFailed(id, isTooLarge: error.isTooLarge, now: now)
+        }
+    }
+
+    private func record(of write: LaneWrite) -> ProducerRecord {
+        switch write {
+        case .outcome(let outcome, let traceparent):
+            var value = OutcomeRecord()
+            value.push = outcome
+            var record = environment.intake.records.signer.record(
+                .outcomes, key: outcome.challengeSid, value: value.protobufBytes(), traceparent: traceparent)
+            record.headers.append(RecordHeader(Lane.writerHeader, lane.writer))
+            return record
+        case .deadLetter(let record, let reason, let detail):
+            return environment.intake.records.signer.deadLetter(record, reason: reason, detail: detail)
+        case .repost(let record): return environment.intake.records.moved(record)
+        }
+    }
+
+    /// Once a second and lane: a flood of bad records or an outage is told by the counters, not by as many lines.
+    func warn(_ message: Logger.Message, _ metadata: Logger.Metadata, now: Moment) {
+        guard now.steadyMs >= quietUntilMs else {
+            unsaid += 1
+            return
+        }
+        var metadata = metadata
+        metadata["partition"] = "\(lane.partition)"
+        if unsaid > 0 { metadata["unsaid"] = "\(unsaid)" }
+        environment.logger.warning(message, metadata: metadata)
+        unsaid = 0
+        quietUntilMs = now.steadyMs + 1000
+    }
+
+}

@@ -1,0 +1,67 @@
+import ChallengeModel
+import KafkaClient
+import PushGateway
+
+/// Pushes are answered, writes are acknowledged, records get done.
+extension LaneState {
+    /// The gateway's answer. Unknown ids are of an earlier life and ignored.
+    mutating func answered(_ id: UInt64, _ answer: PushAnswer, now: Moment) -> [LaneStep] {
+        guard var unit = units[id], unit.sentAtSteadyMs != nil else { return [] }
+        var steps = [LaneStep.answered(unit.push.platform, unit.push.kind, answer.disposition)]
+        let delay = quickRetry.delayMs(after: answer, expiresAtMs: unit.push.expiresAtMs, nowMs: now.epochMs)
+        if let delay, unit.attempts == 1, !isDraining {
+            unit.sentAtSteadyMs = nil
+            units[id] = unit
+            wait(id, device: unit.device, untilSteadyMs: now.steadyMs + delay)
+            return steps
+        }
+        units[id] = nil
+        unanswered.remove(unit.fingerprint)
+        let outcome = builder.outcome(answer, of: unit.push, in: unit.dispatch, nowMs: now.epochMs)
+        if outcome.disposition == .dropped { steps.append(.dropped(outcome.dropReason)) }
+        if outcome.usesBackground {
+            facts.useBackground(device: unit.device, expiresAtMs: outcome.expiresAtMs, nowMs: now.epochMs)
+        }
+        steps.append(
+            write(
+                .outcome(outcome, traceparent: unit.dispatch.traceparent), record: unit.record, unit: unit.fingerprint))
+        return steps
+    }
+
+    /// The broker has it.
+    mutating func acknowledged(_ id: UInt64, at position: RecordPosition, nowMs: Int64) {
+        guard let pending = writes.removeValue(forKey: id) else { return }
+        if case .outcome(let outcome, _) = pending.write {
+            floors.reach(position.offset + 1)
+            if let unit = pending.unit { facts.finish(unit, expiresAtMs: outcome.expiresAtMs, nowMs: nowMs) }
+        }
+        finishOne(of: pending.record)
+    }
+
+    /// It was not written, or nobody knows. It is tried again for as long as the partition is ours.
+    /// - Parameter isTooLarge: the same bytes will never be taken: they are cut, for poison must not stop the lane.
+    mutating func writeFailed(_ id: UInt64, isTooLarge: Bool = false, now: Moment) {
+        guard var pending = writes[id] else { return }
+        if isTooLarge { pending.write = pending.write.cut() }
+        pending.attempts += 1
+        writes[id] = pending
+        let delay = min(2000, Int64(50) << Int64(min(pending.attempts, 6)))
+        timers.append((now.steadyMs + delay, .retryWrite(id)))
+    }
+
+    private mutating func finishOne(of record: Int64) {
+        guard var opened = open[record] else { return }
+        opened.outstanding -= 1
+        guard opened.outstanding == 0 else {
+            open[record] = opened
+            return
+        }
+        open[record] = nil
+        pushes -= opened.pushes
+        bytes -= opened.bytes
+        ledger.complete(record)
+    }
+
+    /// When the push that has waited longest for its answer was sent; nil: none is out.
+    var oldestSentSteadyMs: Int64? { units.values.compactMap(\.sentAtSteadyMs).min() }
+}

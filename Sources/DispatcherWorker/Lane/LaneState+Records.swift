@@ -1,0 +1,130 @@
+import ChallengeModel
+import KafkaClient
+import PushGateway
+
+/// Records are taken, and the pushes of each are planned.
+extension LaneState {
+    /// Records have come into the lane's hands and will be taken next, in order; the ones before them were all taken. So
+    /// what one of them overtakes is known before it is sent.
+    mutating func look(ahead batch: [(offset: Int64, intake: Intake)], nowMs: Int64) {
+        ahead.removeAll(keepingCapacity: true)
+        for (offset, intake) in batch {
+            guard case .dispatch(let checked) = intake else { continue }
+            let dispatch = checked.dispatch
+            for target in dispatch.targets {
+                let device = Fingerprint.device(challenge: dispatch.challengeSid, factor: target.factorSid)
+                ahead[device] = offset
+                facts.see(checked.id, device: device, expiresAtMs: dispatch.expiresAtMs, nowMs: nowMs)
+                for id in waiting[device] ?? [] { units[id]?.isOvertaken = true }
+            }
+        }
+    }
+
+    /// Takes one record: everything that follows from it begins.
+    mutating func take(_ record: ConsumedRecord, _ intake: Intake, now: Moment) -> [LaneStep] {
+        guard record.offset >= ledger.next else { return [] }
+        floors.take(record.offset)
+        ledger.take(record.offset)
+        let size = record.value.count + record.key.count
+        var steps: [LaneStep] = []
+        switch intake {
+        case .carried:
+            ledger.complete(record.offset)
+        case .deviceChanged(let changed):
+            facts.change(changed, nowMs: now.epochMs)
+            ledger.complete(record.offset)
+        case .misplaced:
+            begin(record.offset, outstanding: 1, bytes: size)
+            steps.append(write(.repost(record), record: record.offset))
+        case .bad(let reason, let detail):
+            begin(record.offset, outstanding: 1, bytes: size)
+            steps.append(write(.deadLetter(record, reason: reason, detail: detail), record: record.offset))
+        case .dispatch(let checked):
+            positions.note(offset: record.offset, expiresAtMs: checked.dispatch.expiresAtMs)
+            plan(checked, record: record.offset, bytes: size, now: now, into: &steps)
+        }
+        return steps
+    }
+
+    private mutating func plan(
+        _ checked: CheckedDispatch, record: Int64, bytes: Int, now: Moment, into steps: inout [LaneStep]
+    ) {
+        let dispatch = checked.dispatch
+        var outstanding = 0
+        for (target, factor) in zip(dispatch.targets, checked.factors) {
+            let device = Fingerprint.device(challenge: dispatch.challengeSid, factor: factor.rawValue)
+            let known = facts(of: checked, factor: factor.rawValue, device: device, record: record)
+            let plan = PushPlanner.plan(target, of: dispatch, id: checked.id, facts: known, nowMs: now.epochMs)
+            for planned in plan {
+                outstanding += 1
+                guard planned.decision == .push else {
+                    if case .drop(let reason) = planned.decision { steps.append(.dropped(reason)) }
+                    let outcome = builder.outcome(planned, of: checked, nowMs: now.epochMs)
+                    steps.append(
+                        write(
+                            .outcome(outcome, traceparent: checked.traceparent), record: record,
+                            unit: unit(of: checked, factor: factor.rawValue, kind: planned.kind, if: planned.decision)))
+                    continue
+                }
+                let id = takeID()
+                var push = builder.push(planned, of: checked, factor: factor)
+                let fingerprint = Fingerprint.unit(
+                    challenge: dispatch.challengeSid, factor: factor.rawValue, dispatch: dispatch.dispatchID,
+                    kind: planned.kind)
+                let needsFacts = checked.id.isAttempt || record < inheritedEnd && !checked.id.isResend
+                let isHeld = needsFacts && !freshness.isRecent(steadyMs: now.steadyMs)
+                units[id] = PushUnit(
+                    record: record, fingerprint: fingerprint, device: device, dispatch: checked, push: push,
+                    attempts: isHeld ? 0 : 1, sentAtSteadyMs: isHeld ? nil : now.steadyMs)
+                unanswered.insert(fingerprint)
+                if isHeld {
+                    wait(id, device: device, untilSteadyMs: now.steadyMs)
+                    steps.append(.held)
+                } else {
+                    if checked.id.isAttempt { push.leaveByMs = freshness.leaveByMs(now) }
+                    steps.append(.send(id, push))
+                }
+            }
+        }
+        begin(record, outstanding: outstanding, bytes: bytes)
+    }
+
+    private func facts(of checked: CheckedDispatch, factor: String, device: UInt64, record: Int64) -> DeviceFacts {
+        var known = facts.facts(
+            challenge: checked.dispatch.challengeSid, factor: factor, device: device,
+            dispatch: checked.dispatch.dispatchID, id: checked.id,
+            isOvertaken: ahead[device].map { $0 > record } ?? false)
+        if !unanswered.isEmpty {
+            for kind in [PushKind.visible, .background]
+            where unanswered.contains(
+                Fingerprint.unit(
+                    challenge: checked.dispatch.challengeSid, factor: factor, dispatch: checked.dispatch.dispatchID,
+                    kind: kind))
+            {
+                known.done.insert(kind)
+            }
+        }
+        return known
+    }
+
+    /// A drop is final for its push, but for "done already", which says nothing new.
+    private func unit(
+        of checked: CheckedDispatch, factor: String, kind: PushKind, if decision: PlannedPush.Decision
+    ) -> UInt64? {
+        if decision == .drop(.alreadyDone) { return nil }
+        return Fingerprint.unit(
+            challenge: checked.dispatch.challengeSid, factor: factor, dispatch: checked.dispatch.dispatchID, kind: kind)
+    }
+
+    private mutating func begin(_ record: Int64, outstanding: Int, bytes: Int) {
+        open[record] = OpenRecord(outstanding: outstanding, pushes: outstanding, bytes: bytes)
+        pushes += outstanding
+        self.bytes += bytes
+    }
+
+    mutating func wait(_ id: UInt64, device: UInt64, untilSteadyMs: Int64) {
+        waiting[device, default: []].append(id)
+        timers.append((untilSteadyMs, .sendPush(id)))
+    }
+
+}

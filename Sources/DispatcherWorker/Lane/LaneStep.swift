@@ -1,0 +1,47 @@
+import ChallengeModel
+import KafkaClient
+import PushGateway
+
+/// What a lane has to do next.
+enum LaneStep: Sendable {
+    case send(UInt64, Push)
+    case write(UInt64, LaneWrite)
+    /// For the counters: a push was answered.
+    case answered(Platform, PushKind, Disposition)
+    case dropped(DropReason)
+    /// For the counters: a later attempt waits until its lane has read the facts.
+    case held
+    /// For the counters: it has waited too long and goes without.
+    case unsure
+}
+
+/// Something to write, acknowledged, before its record is done.
+enum LaneWrite: Sendable {
+    case outcome(PushOutcome, traceparent: String?)
+    case deadLetter(ConsumedRecord, reason: String, detail: String)
+    /// The same bytes and headers, to where the key belongs.
+    case repost(ConsumedRecord)
+}
+
+extension LaneWrite {
+    private static let cutBytes = 64 * 1024
+
+    /// What is sure to fit into a record: without foreign headers, key and value cut.
+    func cut() -> LaneWrite {
+        switch self {
+        case .outcome: self
+        case .deadLetter(let record, let reason, let detail):
+            .deadLetter(Self.cut(record), reason: reason, detail: detail)
+        case .repost(let record):
+            .deadLetter(
+                Self.cut(record), reason: "size", detail: "misplaced, and too large to be written to its partition")
+        }
+    }
+
+    private static func cut(_ record: ConsumedRecord) -> ConsumedRecord {
+        ConsumedRecord(
+            topicPartition: record.topicPartition, offset: record.offset, timestampMs: record.timestampMs,
+            key: Array(record.key.prefix(1024)), value: Array(record.value.prefix(cutBytes)),
+            headers: record.headers.filter { $0.name == ContentType.headerName && $0.value.count < 100 })
+    }
+}

@@ -1,0 +1,64 @@
+import ChallengeModel
+public import KafkaClient
+import Logging
+public import ServiceSupport
+
+/// Writes records that no role can act on to `dead-letters`, and waits for the acknowledgement.
+///
+/// For readers that hold one record at a time. A reader that writes side by side uses ``RecordIntake/replacement(of:for:)``.
+public struct DeadLetters: Sendable {
+    /// How the writing of a dead letter ended.
+    public enum Fate: Hashable, Sendable {
+        case written
+        /// The broker refuses it for good: it is dropped.
+        case refused
+    }
+
+    private let producer: KafkaProducer
+    private let signer: RecordSigner
+    private let log: LimitedLog
+    private let count: @Sendable (_ fate: Fate, _ topic: String, _ reason: String) -> Void
+
+    /// - Parameter count: for counters; gets the topic's name without the prefix, `other` for a topic that is not ours, and the
+    ///   reason of the dead letter.
+    public init(
+        producer: KafkaProducer, signer: RecordSigner, log: LimitedLog,
+        count: @escaping @Sendable (_ fate: Fate, _ topic: String, _ reason: String) -> Void
+    ) {
+        self.producer = producer
+        self.signer = signer
+        self.log = log
+        self.count = count
+    }
+
+    /// Tries until the broker has acknowledged the dead letter, or has refused it for good. A refused one is logged and counted,
+    /// and holds nothing up.
+    /// - Returns: false when the task was cancelled first.
+    public func send(_ record: ConsumedRecord, reason: String, detail: String) async -> Bool {
+        let letter = signer.deadLetter(record, reason: reason, detail: detail)
+        let topic = signer.names.topic(named: record.topicPartition.topic)?.rawValue ?? "other"
+        let place: Logger.Metadata = [
+            "topic": "\(topic)", "partition": "\(record.topicPartition.partition)", "offset": "\(record.offset)",
+            "reason": "\(reason)",
+        ]
+        var backoff = Backoff()
+        while !Task.isCancelled {
+            do {
+                _ = try await producer.send(letter)
+                count(.written, topic, reason)
+                log.warning("a record went to the dead letters", metadata: place)
+                return true
+            } catch  where error.isRefusal(of: letter) {
+                count(.refused, topic, reason)
+                log.error(
+                    "dead letters refuse a record; it is dropped",
+                    metadata: place.merging(["error": "\(error)"]) { $1 })
+                return true
+            } catch {
+                log.warning("a dead letter waits for Kafka", metadata: ["error": "\(error)"])
+            }
+            guard await backoff.wait() else { return false }
+        }
+        return false
+    }
+}
