@@ -4,7 +4,7 @@ import Logging
 
 extension API {
     func createChallenge(_ call: APICall, _ service: String, _ identity: String) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         let service: ServiceSID = try call.sid(service)
         var parameters = try call.parameters()
         let new = try newChallenge(
@@ -197,7 +197,7 @@ extension API {
     func createNotification(
         _ call: APICall, _ service: String, _ identity: String, _ sid: String
     ) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         try admit()
         let service: ServiceSID = try call.sid(service)
         let found = try await store.challenge(
