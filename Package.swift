@@ -114,15 +114,14 @@ let package = Package(
             name: "HTTPEdge",
             dependencies: [
                 .deque, .hummingbirdCore, .logging, .metrics, .nioCore, .nioHTTP1, .nioHTTPTypes, .nioHTTPTypesHTTP1,
-                .nioSSL,
+                .nioPosix, .nioSSL, .serviceLifecycle,
             ],
             swiftSettings: swiftSettings),
         .target(
             name: "ServiceSupport",
             dependencies: [
                 "ChallengeModel", "HTTPEdge", "KafkaClient", .configuration, .hummingbird, .logging, .metrics,
-                .coreMetrics,
-                .nioCore, .nioPosix, .serviceLifecycle, .unixSignals, .yams,
+                .coreMetrics, .nioCore, .nioPosix, .serviceLifecycle, .unixSignals, .yams,
             ],
             swiftSettings: swiftSettings),
         .target(
@@ -132,9 +131,9 @@ let package = Package(
         .target(
             name: "Producer",
             dependencies: [
-                "ChallengeModel", "Challenges", "Storage", "HTTPEdge", "KafkaClient", "KafkaGroup", "ServiceSupport",
-                .crypto,
-                .httpTypes, .hummingbird, .logging, .metrics, .nioCore, .nioHTTP1, .nioSSL, .serviceLifecycle,
+                "ChallengeModel", "Challenges", "HTTPEdge", "KafkaClient", "KafkaGroup", "ServiceSupport",
+                .coreMetrics,
+                .crypto, .httpTypes, .hummingbirdCore, .logging, .metrics, .nioCore, .nioHTTP1, .serviceLifecycle,
             ],
             swiftSettings: swiftSettings),
         .target(
@@ -195,8 +194,8 @@ let package = Package(
         tests(
             of: "ServiceSupport",
             [
-                "ChallengeModel", "KafkaClient", .asyncHTTPClient, .configuration, .metrics, .coreMetrics, .nioCore,
-                .nioHTTP1,
+                "ChallengeModel", "HTTPEdge", "KafkaClient", .asyncHTTPClient, .configuration, .httpTypes,
+                .hummingbirdCore, .metrics, .coreMetrics, .nioCore, .nioHTTP1, .nioPosix, .nioSSL, .serviceLifecycle,
             ]),
         tests(of: "KafkaGroup", ["ChallengeModel", "KafkaClient", "ServiceSupport"]),
         tests(

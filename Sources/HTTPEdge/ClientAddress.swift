@@ -50,7 +50,7 @@ public struct TrustedProxies: Sendable {
     /// Addresses and networks, `10.0.0.0/8,fd00::/8,192.0.2.7`. Nil when one is none.
     public init?(parsing text: String) {
         for entry in text.split(separator: ",") {
-            let parts = Self.trimmed(entry).split(separator: "/", omittingEmptySubsequences: false)
+            let parts = entry.trimmed.split(separator: "/", omittingEmptySubsequences: false)
             guard parts.count <= 2, let first = parts.first, let address = ClientAddress.bytes(String(first)) else {
                 return nil
             }
@@ -80,15 +80,18 @@ public struct TrustedProxies: Sendable {
     /// - Returns: nil when the header names nobody.
     func client(forwardedFor: [String]) -> ClientAddress? {
         for entry in forwardedFor.joined(separator: ",").split(separator: ",").reversed() {
-            let text = Self.trimmed(entry)
+            let text = entry.trimmed
             guard let address = ClientAddress(text) else { return nil }
             if !contains(text) { return address }
         }
         return nil
     }
+}
 
-    private static func trimmed(_ text: Substring) -> String {
-        var text = text
+extension Substring {
+    /// Without white space at either end.
+    var trimmed: String {
+        var text = self
         while text.first?.isWhitespace == true { text.removeFirst() }
         while text.last?.isWhitespace == true { text.removeLast() }
         return String(text)

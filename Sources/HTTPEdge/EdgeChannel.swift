@@ -1,12 +1,12 @@
-public import HummingbirdCore
-public import Logging
-public import NIOCore
+import HummingbirdCore
+import Logging
+import NIOCore
 import NIOHTTP1
-public import NIOHTTPTypes
+import NIOHTTPTypes
 import NIOHTTPTypesHTTP1
-public import NIOSSL
+import NIOSSL
 
-/// Bounds of one connection.
+/// Bounds of a listener and of each of its connections.
 public struct EdgeLimits: Sendable {
     /// From a connection, its TLS included, to the head of its first request; default 15 s.
     public var headDeadline: Duration = .seconds(15)
@@ -18,15 +18,19 @@ public struct EdgeLimits: Sendable {
     public var idleTimeout: Duration = .seconds(60)
     /// Bytes of all headers; default 32 KB, in 100 fields.
     public var maxHeaders = 32 * 1024
+    /// Connections open at once; default 10,000.
+    public var maxConnections = 10_000
+    /// Of them, of one client address; at most half of ``maxConnections``. Default 2,000, twice the long polls of one key.
+    public var maxConnectionsPerAddress = 2000
 
     public init() {}
 }
 
 /// An HTTP/1.1 connection of a listener whose connections are kept in a ``ConnectionBook``.
-public struct EdgeChannel: ServerChildChannel, HTTPChannelHandler {
-    public typealias Value = NIOAsyncChannel<HTTPRequestPart, HTTPResponsePart>
+struct EdgeChannel: ServerChildChannel, HTTPChannelHandler {
+    typealias Value = NIOAsyncChannel<HTTPRequestPart, HTTPResponsePart>
 
-    public let responder: HTTPChannelHandler.Responder
+    let responder: HTTPChannelHandler.Responder
     private let limits: EdgeLimits
     private let book: ConnectionBook
     private let tls: (@Sendable () -> NIOSSLContext)?
@@ -35,7 +39,7 @@ public struct EdgeChannel: ServerChildChannel, HTTPChannelHandler {
     /// - Parameters:
     ///   - tls: the certificate of the moment; nil: plain HTTP.
     ///   - refuse: what is answered to a request that is not handed on; called on an event loop.
-    public init(
+    init(
         responder: @escaping HTTPChannelHandler.Responder, limits: EdgeLimits, book: ConnectionBook,
         tls: (@Sendable () -> NIOSSLContext)? = nil,
         refuse: @escaping @Sendable (HTTPRefusal) -> HTTPRefusalReply
@@ -47,7 +51,7 @@ public struct EdgeChannel: ServerChildChannel, HTTPChannelHandler {
         self.refuse = refuse
     }
 
-    public func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
+    func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
         guard let id = book.admit(channel) else {
             channel.close(promise: nil)
             return channel.eventLoop.makeFailedFuture(ChannelError.ioOnClosedChannel)
@@ -76,7 +80,7 @@ public struct EdgeChannel: ServerChildChannel, HTTPChannelHandler {
         }
     }
 
-    public func handle(value: Value, logger: Logger) async { await handleHTTP(asyncChannel: value, logger: logger) }
+    func handle(value: Value, logger: Logger) async { await handleHTTP(asyncChannel: value, logger: logger) }
 }
 
 /// Stands in front of TLS, so that a connection that has to go goes at once: no close_notify, and no waiting for the peer's.

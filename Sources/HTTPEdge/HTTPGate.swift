@@ -15,13 +15,21 @@ final class HTTPGate: ChannelDuplexHandler, RemovableChannelHandler {
         var response: TimeAmount
     }
 
+    private enum Part { case head, body }
+
     private let deadlines: Deadlines
     private let book: ConnectionBook
     private let id: ConnectionBook.ID
     private let refuse: @Sendable (HTTPRefusal) -> HTTPRefusalReply
     private var state = ConnectionState()
-    private var reading: Scheduled<Void>?
-    private var writing: Scheduled<Void>?
+    /// What is to be read, and until when.
+    private var reading: (what: Part, until: NIODeadline)?
+    /// The reply that is to be taken, by its number, and until when.
+    private var writing: (reply: Int, until: NIODeadline)?
+    private var replies = 0
+    /// One timer for all deadlines of reading and writing. It comes due at or before the earliest of them, and is set again only
+    /// then: a request that is in time sets and cancels none.
+    private var timer: (task: Scheduled<Void>, at: NIODeadline)?
     private var closing: Scheduled<Void>?
     /// Bytes read behind the last request, and dropped.
     private var dropped = 0
@@ -46,10 +54,7 @@ final class HTTPGate: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
-        reading = schedule(context, deadlines.head) { gate, context in
-            gate.book.note(.silent)
-            context.close(promise: nil)
-        }
+        expect(.head, within: deadlines.head, context)
     }
 
     func handlerRemoved(context: ChannelHandlerContext) { cancel() }
@@ -64,7 +69,6 @@ final class HTTPGate: ChannelDuplexHandler, RemovableChannelHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch unwrapInboundIn(data) {
         case .head(let head):
-            reading?.cancel()
             reading = nil
             guard state.takesHead else { return }
             if let why = ConnectionState.refusal(of: head) { return broken(context, why) }
@@ -73,14 +77,13 @@ final class HTTPGate: ChannelDuplexHandler, RemovableChannelHandler {
                 return broken(context, .clientShare)
             }
             state.take(head)
-            reading = schedule(context, deadlines.body) { gate, context in gate.broken(context, .bodyDeadline) }
+            expect(.body, within: deadlines.body, context)
             context.fireChannelRead(data)
         case .body(let bytes):
             if state.body() { return context.fireChannelRead(data) }
             drop(context, bytes.readableBytes)
         case .end:
             guard state.end() else { return }
-            reading?.cancel()
             reading = nil
             context.fireChannelRead(data)
         }
@@ -108,7 +111,6 @@ final class HTTPGate: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     private func broken(_ context: ChannelHandlerContext, _ why: HTTPRefusal) {
-        reading?.cancel()
         reading = nil
         switch state.broken(why) {
         case .ignore: break
@@ -140,11 +142,9 @@ final class HTTPGate: ChannelDuplexHandler, RemovableChannelHandler {
             if state.replyHead(closes: !head.isKeepAlive) {
                 head.headers.replaceOrAdd(name: "Connection", value: "close")
             }
-            writing?.cancel()
-            writing = schedule(context, deadlines.response) { gate, context in
-                gate.book.note(.reader)
-                context.close(promise: nil)
-            }
+            replies += 1
+            writing = (replies, context.eventLoop.now + deadlines.response)
+            setTimer(context)
             context.write(wrapOutboundOut(.head(head)), promise: promise)
         case .body: context.write(data, promise: promise)
         case .end:
@@ -190,16 +190,15 @@ final class HTTPGate: ChannelDuplexHandler, RemovableChannelHandler {
         _ context: ChannelHandlerContext, _ data: NIOAny, _ promise: EventLoopPromise<Void>?, closes: Bool
     ) {
         let taken = promise ?? context.eventLoop.makePromise(of: Void.self)
-        let deadline = writing
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-        taken.futureResult.whenComplete { _ in deadline?.cancel() }
         if closes {
             // From now on, so that a close that comes before the reply has left waits for it.
             closing = schedule(context, deadlines.response + Self.linger) { gate, context in gate.finish(context) }
-            taken.futureResult.whenComplete { _ in
-                let (gate, context) = bound.value
-                gate.linger(context)
-            }
+        }
+        taken.futureResult.whenComplete { [reply = writing?.reply] _ in
+            let (gate, context) = bound.value
+            if gate.writing?.reply == reply { gate.writing = nil }
+            if closes { gate.linger(context) }
         }
         context.write(data, promise: taken)
         if closes { context.flush() }
@@ -228,6 +227,46 @@ final class HTTPGate: ChannelDuplexHandler, RemovableChannelHandler {
         context.close(mode: .all, promise: promise)
     }
 
+    // MARK: - Deadlines
+
+    private func expect(_ part: Part, within time: TimeAmount, _ context: ChannelHandlerContext) {
+        reading = (part, context.eventLoop.now + time)
+        setTimer(context)
+    }
+
+    private func setTimer(_ context: ChannelHandlerContext) {
+        let until = min(reading?.until ?? .distantFuture, writing?.until ?? .distantFuture)
+        guard until != .distantFuture else { return }
+        if let timer, timer.at <= until { return }
+        timer?.task.cancel()
+        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        let task = context.eventLoop.scheduleTask(deadline: until) {
+            let (gate, context) = bound.value
+            gate.timerCameDue(context)
+        }
+        timer = (task, until)
+    }
+
+    private func timerCameDue(_ context: ChannelHandlerContext) {
+        timer = nil
+        let now = context.eventLoop.now
+        if let late = reading, late.until <= now {
+            reading = nil
+            switch late.what {
+            case .head:
+                book.note(.silent)
+                return context.close(promise: nil)
+            case .body: broken(context, .bodyDeadline)
+            }
+        }
+        if let late = writing, late.until <= now {
+            writing = nil
+            book.note(.reader)
+            return context.close(promise: nil)
+        }
+        setTimer(context)
+    }
+
     private func schedule(
         _ context: ChannelHandlerContext, _ time: TimeAmount,
         _ body: @escaping @Sendable (HTTPGate, ChannelHandlerContext) -> Void
@@ -240,8 +279,9 @@ final class HTTPGate: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     private func cancel() {
-        for task in [reading, writing, closing] { task?.cancel() }
-        (reading, writing, closing) = (nil, nil, nil)
+        timer?.task.cancel()
+        closing?.cancel()
+        (reading, writing, timer, closing) = (nil, nil, nil, nil)
         let promises = closePromises
         closePromises = []
         for promise in promises { promise.succeed() }

@@ -4,18 +4,6 @@ public import KafkaClient
 
 /// What the Producer needs to know. Everything but Kafka, topics and keys has a default.
 public struct ProducerConfiguration: Sendable {
-    /// Files in PEM.
-    public struct TLSFiles: Sendable {
-        /// The certificate and what leads up to the root, in order.
-        public var certificateChain: String
-        public var privateKey: String
-
-        public init(certificateChain: String, privateKey: String) {
-            self.certificateChain = certificateChain
-            self.privateKey = privateKey
-        }
-    }
-
     /// Where devices call, when that is not where backends call.
     public struct DeviceAPI: Sendable {
         public var host = "127.0.0.1"

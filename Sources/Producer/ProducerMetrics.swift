@@ -61,23 +61,29 @@ final class ProducerMetrics: Sendable {
     enum ReceiptSource: String { case device, token, kafka, provider }
     enum EntranceResult: String { case accepted, repeated, rejected, forged, unreadable, deadLetter = "dead-letter" }
 
+    private struct Series: Hashable {
+        let name: ProducerMetricName
+        var first = ""
+        var second = ""
+    }
+
     private let factory: any MetricsFactory
-    private let counters = Mutex<[String: Counter]>([:])
-    private let timers = Mutex<[String: Metrics.Timer]>([:])
+    private let counters = Mutex<[Series: Counter]>([:])
+    private let requests: RequestMetrics
 
     init(factory: any MetricsFactory) {
         self.factory = factory
+        requests = RequestMetrics(factory: factory)
     }
 
-    func answered(route: String, method: String, status: Int, nanoseconds: Int64) {
-        count(.requests, [("route", route), ("method", method), ("class", "\(status / 100)xx")])
-        timer(route: route, method: method).recordNanoseconds(nanoseconds)
+    /// - Parameter route: its position in ``Route/table``; nil: none.
+    func answered(route: Int?, method: RequestMetrics.Method, status: Int, nanoseconds: Int64) {
+        requests.count(route: route, method: method, status: status)
+        requests.took(nanoseconds, route: route, method: method)
     }
 
     /// A request that cannot be read is counted beside those that can.
-    func refused(status: Int) {
-        count(.requests, [("route", "none"), ("method", "other"), ("class", "\(status / 100)xx")])
-    }
+    func refused(status: Int) { requests.count(route: nil, method: .other, status: status) }
 
     func challengeCreated(source: String) { count(.challengesCreated, [("source", source)]) }
     func answer(_ result: AnswerResult) { count(.answers, [("result", result.rawValue)]) }
@@ -115,22 +121,16 @@ final class ProducerMetrics: Sendable {
         Gauge(label: name.rawValue, dimensions: [("entrance", entrance)], factory: factory)
     }
 
+    /// - Parameter dimensions: two at most.
     private func count(_ name: ProducerMetricName, _ dimensions: [(String, String)], by amount: Int = 1) {
-        let key = name.rawValue + dimensions.map { "|\($0.1)" }.joined()
-        let known = counters.withLock { $0[key] }
-        if let known { return known.increment(by: amount) }
-        let made = Counter(label: name.rawValue, dimensions: dimensions, factory: factory)
-        counters.withLock { $0[key] = made }
-        made.increment(by: amount)
-    }
-
-    private func timer(route: String, method: String) -> Metrics.Timer {
-        let key = "\(method) \(route)"
-        if let known = timers.withLock({ $0[key] }) { return known }
-        let made = Metrics.Timer(
-            label: ProducerMetricName.requestDuration.rawValue, dimensions: [("route", route), ("method", method)],
-            factory: factory)
-        timers.withLock { $0[key] = made }
-        return made
+        let series = Series(
+            name: name, first: dimensions.first?.1 ?? "", second: dimensions.count > 1 ? dimensions[1].1 : "")
+        let counter = counters.withLock { counters in
+            if let known = counters[series] { return known }
+            let made = Counter(label: name.rawValue, dimensions: dimensions, factory: factory)
+            counters[series] = made
+            return made
+        }
+        counter.increment(by: amount)
     }
 }

@@ -23,7 +23,7 @@ public final class ProducerService: ServiceLifecycle.Service {
     private let logger: Logger
     private let factory: any MetricsFactory
     private let clock: @Sendable () -> Int64
-    private let certificates = Mutex<[ServerCertificate]>([])
+    private let servers = Mutex<[EdgeServer]>([])
     private let bound = BoundPort()
     private let deviceBound = BoundPort()
 
@@ -43,17 +43,19 @@ public final class ProducerService: ServiceLifecycle.Service {
     }
 
     /// The port that HTTP listens on, once it does; nil when ``run()`` ended before.
-    public var boundPort: Int? { get async { await bound.value } }
+    public var boundPort: Int? { get async { try? await bound.wait() } }
 
     /// The port of the address for devices; nil when there is none, or ``run()`` ended before.
-    public var boundDevicePort: Int? { get async { configuration.deviceAPI == nil ? nil : await deviceBound.value } }
+    public var boundDevicePort: Int? {
+        get async { configuration.deviceAPI == nil ? nil : try? await deviceBound.wait() }
+    }
 
     /// Until shut down gracefully or cancelled.
     /// - Throws: when the port cannot be bound, a TLS file cannot be read, or a librdkafka property is refused.
     public func run() async throws {
         defer {
-            bound.resolve(nil)
-            deviceBound.resolve(nil)
+            bound.fail()
+            deviceBound.fail()
         }
         readiness.fail("http", "starting")
         readiness.fail("kafka", "starting")
@@ -81,7 +83,7 @@ public final class ProducerService: ServiceLifecycle.Service {
             metrics: metrics,
             log: StoreLog(logger))
         api.hmsCallback = configuration.hmsCallback
-        let listeners = try listeners(api, metrics: metrics)
+        let listeners = try listeners(api)
         // Shut down in reverse.
         var services: [any ServiceLifecycle.Service] = [
             closing(producer),
@@ -137,14 +139,14 @@ public final class ProducerService: ServiceLifecycle.Service {
 
     /// Reads the TLS certificates again that have changed, without waiting for the next look at their files.
     public func reloadCertificates() async {
-        for certificate in certificates.withLock({ $0 }) { await certificate.look(logger: logger) }
+        for server in servers.withLock({ $0 }) { await server.reloadCertificate() }
     }
 
-    /// One address or two, and what follows their certificates.
-    private func listeners(_ api: API, metrics: ProducerMetrics) throws -> [any ServiceLifecycle.Service] {
-        var services: [any ServiceLifecycle.Service] = []
-        let wanted = configuration.http.maxConnections
-        let connections = OpenFiles.bound(atMost: wanted, listeners: configuration.deviceAPI == nil ? 1 : 2)
+    /// One address or two; shut down in reverse.
+    private func listeners(_ api: API) throws -> [any ServiceLifecycle.Service] {
+        let addresses = configuration.deviceAPI == nil ? [false] : [true, false]
+        let wanted = configuration.http.edge.maxConnections
+        let connections = OpenFiles.bound(atMost: wanted, listeners: addresses.count)
         if connections < wanted {
             logger.warning(
                 "fewer connections than api.maxConnections: raise the limit of open files",
@@ -152,62 +154,14 @@ public final class ProducerService: ServiceLifecycle.Service {
                     "connections": "\(connections)", "wanted": "\(wanted)", "open-files": "\(OpenFiles.limit)",
                 ])
         }
-        func listen(
-            host: String, port: Int, tls: ProducerConfiguration.TLSFiles?, publicURL: String?, isForDevices: Bool,
-            onBound: @escaping @Sendable (Int) -> Void
-        ) throws {
-            let certificate = try tls.map { try ServerCertificate($0) }
-            let scheme = certificate == nil ? "http" : "https"
-            let view = ClientView(
-                publicURL: publicURL, scheme: scheme, fallbackURL: "\(scheme)://\(host):\(port)",
-                proxies: configuration.trustedProxies)
-            let responder = APIResponder(
-                api: api, limits: configuration.http, view: view, cors: CORS(origins: configuration.corsOrigins),
-                isForDevices: isForDevices, clock: clock, metrics: metrics, logger: logger)
-            if let certificate {
-                certificates.withLock { $0.append(certificate) }
-                services.append(
-                    StoppableWork { [configuration, logger] in
-                        await certificate.follow(every: configuration.certificateInterval, logger: logger)
-                    })
-            }
-            let check = isForDevices ? "http-devices-connections" : "http-connections"
-            let book = ConnectionBook(
-                listener: isForDevices ? "devices" : "api",
-                bounds: .init(connections: connections, perClient: configuration.http.maxConnectionsPerAddress),
-                proxies: configuration.trustedProxies, metrics: factory
-            ) { [readiness] reason in
-                if let reason { readiness.fail(check, reason) } else { readiness.pass(check) }
-            }
-            services.append(
-                HTTPServer.service(
-                    responder: responder,
-                    listener: HTTPListener(
-                        name: isForDevices ? "device API" : "HTTP API",
-                        hostFlag: (isForDevices ? Settings.deviceAPIHost : Settings.apiHost).description.flag,
-                        portFlag: (isForDevices ? Settings.deviceAPIPort.description : Settings.apiPort.description)
-                            .flag,
-                        host: host, port: port,
-                        certificate: certificate),
-                    limits: configuration.http, book: book, logger: logger, onBound: onBound))
+        let listeners = try addresses.map { isForDevices in
+            try APIListener(
+                configuration, isForDevices: isForDevices, connections: connections, api: api, clock: clock,
+                readiness: readiness, metrics: factory, logger: logger
+            ) { [bound, deviceBound] port in (isForDevices ? deviceBound : bound).set(port) }
         }
-        if let device = configuration.deviceAPI {
-            readiness.fail("http-devices", "starting")
-            try listen(
-                host: device.host, port: device.port, tls: device.tls, publicURL: device.publicURL, isForDevices: true
-            ) { [readiness, deviceBound] port in
-                readiness.pass("http-devices")
-                deviceBound.resolve(port)
-            }
-        }
-        try listen(
-            host: configuration.host, port: configuration.port, tls: configuration.tls,
-            publicURL: configuration.publicURL, isForDevices: false
-        ) { [readiness, bound] port in
-            readiness.pass("http")
-            bound.resolve(port)
-        }
-        return services
+        servers.withLock { $0 = listeners.map(\.server) }
+        return listeners
     }
 
     /// The last to be shut down: what others have written on their way out is flushed here.

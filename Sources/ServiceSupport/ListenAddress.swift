@@ -1,4 +1,5 @@
 import Foundation
+public import HTTPEdge
 import NIOCore
 import NIOPosix
 
@@ -35,6 +36,22 @@ public struct ListenAddress: Sendable {
             throw StartError(opening: name, host: host, port: port, error, hostFlag: hostFlag, portFlag: portFlag)
         }
     }
+
+    /// Runs a server that listens on it.
+    /// - Throws: ``StartError`` as ``check()`` does, when the server cannot open it.
+    public func run(_ server: EdgeServer) async throws {
+        do {
+            try await server.run()
+        } catch let error where !(error is CancellationError) {
+            throw StartError(opening: name, host: host, port: port, error, hostFlag: hostFlag, portFlag: portFlag)
+        }
+    }
+}
+
+/// Why a role cannot start, and what to do.
+public struct StartError: Error, CustomStringConvertible, Sendable {
+    public let description: String
+    public init(_ description: String) { self.description = description }
 }
 
 extension StartError {

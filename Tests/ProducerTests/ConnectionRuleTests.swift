@@ -41,7 +41,7 @@ struct ConnectionRuleTests {
         "a body that stands still or trickles is answered 408, and counted",
         arguments: [(19, "Fri"), (19, ""), (30_000, "a=" + String(repeating: "x", count: 19_998))])
     func stalled(length: Int, part: String) async throws {
-        try await ProducerHarness.run(adjust: { $0.http.bodyDeadline = .milliseconds(300) }) { producer in
+        try await ProducerHarness.run(adjust: { $0.http.edge.bodyDeadline = .milliseconds(300) }) { producer in
             let connection = try await RawConnection(port: try Self.port(producer))
             try await connection.send(Self.post(producer, length: length) + part)
             let reply = try await connection.whole()
@@ -176,10 +176,10 @@ struct ConnectionRuleTests {
     @Test("at the bound the longest idle connection goes for a new one, and one address leaves room for others")
     func bounds() async throws {
         try await ProducerHarness.run(adjust: {
-            $0.http.maxConnections = 40
-            $0.http.maxConnectionsPerAddress = 10
-            $0.http.headDeadline = .seconds(110)
-            $0.http.idleTimeout = .seconds(110)
+            $0.http.edge.maxConnections = 40
+            $0.http.edge.maxConnectionsPerAddress = 10
+            $0.http.edge.headDeadline = .seconds(110)
+            $0.http.edge.idleTimeout = .seconds(110)
         }) { producer in
             let port = try Self.port(producer)
             let other = try await RawConnection(port: port, from: "127.0.0.2")
@@ -211,9 +211,9 @@ struct ConnectionRuleTests {
     @Test("when every connection has a request under way new ones are refused, readiness says so, and it passes")
     func saturated() async throws {
         try await ProducerHarness.run(adjust: {
-            $0.http.maxConnections = 16
-            $0.http.maxConnectionsPerAddress = 8
-            $0.http.bodyDeadline = .seconds(110)
+            $0.http.edge.maxConnections = 16
+            $0.http.edge.maxConnectionsPerAddress = 8
+            $0.http.edge.bodyDeadline = .seconds(110)
         }) { producer in
             let port = try Self.port(producer)
             var busy: [RawConnection] = []
@@ -243,7 +243,7 @@ struct ConnectionRuleTests {
         let proxies = try #require(TrustedProxies(parsing: "127.0.0.1"))
         try await ProducerHarness.run(adjust: {
             $0.trustedProxies = proxies
-            $0.http.maxConnectionsPerAddress = 2
+            $0.http.edge.maxConnectionsPerAddress = 2
         }) { producer in
             let port = try Self.port(producer)
             var held: [RawConnection] = []

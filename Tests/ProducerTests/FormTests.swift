@@ -86,26 +86,6 @@ struct FormTests {
         #expect(JSONValue.string("\u{e9}") != .string("e\u{301}"), "composed and decomposed are two texts to sign")
     }
 
-    @Test(
-        "paths lead to resources, or nowhere",
-        arguments: [
-            ("/v2/Services", .services), ("/v2/Services/VA1", .service("VA1")),
-            ("/v2/Services/VA1/AccessTokens/YK1", .accessToken(service: "VA1", "YK1")),
-            ("/v2/Services/VA1/Entities/a%2Db/Factors", .factors(service: "VA1", identity: "a-b")),
-            (
-                "/v2/Services/VA1/Entities/i/Challenges/YC1/Receipts",
-                .challengeReceipts(service: "VA1", identity: "i", challenge: "YC1")
-            ),
-            ("/v2/Receipts", .receipts), ("/v2/HmsReceipts", .hmsReceipts), ("/v1/Credentials/CR1", .credential("CR1")),
-            ("/", nil), ("", nil),
-            ("/v2/services", nil), ("/v2/Services/", nil), ("/v2//Services", nil), ("/v3/Services", nil),
-            ("/v2/Services/VA1/Entities/i/Challenges/YC1/Receipts/x", nil), ("/v2/Services/%zz", nil),
-            ("/v2/Services/VA1/Webhooks", .webhooks(service: "VA1")),
-        ] as [(String, Route?)])
-    func routes(path: String, route: Route?) {
-        #expect(Route(path: path) == route)
-    }
-
     @Test("a trace context of version 00 travels on, anything else does not")
     func traceparent() {
         let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

@@ -88,25 +88,6 @@ struct ListenerTests {
         }
     }
 
-    @Test(
-        "networks hold the addresses of their prefix",
-        arguments: [
-            ("10.0.0.0/8", "10.200.3.4", true), ("10.0.0.0/8", "11.0.0.1", false), ("10.1.2.3", "10.1.2.3", true),
-            ("10.1.2.3", "10.1.2.4", false), ("10.1.2.0/23", "10.1.3.9", true), ("10.1.2.0/23", "10.1.4.0", false),
-            ("fd00::/8", "fd12::1", true), ("fd00::/8", "fe80::1", false), ("0.0.0.0/0", "::1", false),
-            ("127.0.0.1", "::ffff:127.0.0.1", true),
-        ])
-    func networks(network: String, peer: String, isInside: Bool) throws {
-        let proxies = try #require(TrustedProxies(parsing: network))
-        #expect(proxies.contains(try SocketAddress(ipAddress: peer, port: 1)) == isInside)
-        #expect(!TrustedProxies().contains(try SocketAddress(ipAddress: peer, port: 1)))
-    }
-
-    @Test("what is no network is refused", arguments: ["10.0.0.0/33", "10.0.0.0/x", "proxy", "10.0.0.0/8/8", "::/129"])
-    func noNetworks(text: String) {
-        #expect(TrustedProxies(parsing: text) == nil)
-    }
-
     @Test("no header of CORS without an allow-list; with one, for its origins only")
     func cors() async throws {
         let page = ("Origin", "https://app.example.com")
@@ -139,8 +120,8 @@ struct ListenerTests {
     @Test("a connection that says nothing, and one whose body stands still, are closed; others are served meanwhile")
     func slow() async throws {
         try await ProducerHarness.run(adjust: {
-            $0.http.headDeadline = .milliseconds(300)
-            $0.http.bodyDeadline = .milliseconds(300)
+            $0.http.edge.headDeadline = .milliseconds(300)
+            $0.http.edge.bodyDeadline = .milliseconds(300)
         }) { producer in
             let port = try #require(URL(string: producer.base)?.port)
             async let silent: Void = Self.untilClosed(port: port, sending: "")
@@ -157,7 +138,7 @@ struct ListenerTests {
 
     @Test("a thousand idle connections hinder nobody, and more than the limit are not taken")
     func idle() async throws {
-        try await ProducerHarness.run(adjust: { $0.http.headDeadline = .seconds(3) }) { producer in
+        try await ProducerHarness.run(adjust: { $0.http.edge.headDeadline = .seconds(3) }) { producer in
             let port = try #require(URL(string: producer.base)?.port)
             var idle: [any Channel] = []
             for _ in 0..<1000 {
@@ -170,17 +151,20 @@ struct ListenerTests {
         }
     }
 
-    @Test("a renewed certificate is used without a restart; a pair that does not fit changes nothing")
-    func certificate() async throws {
+    @Test(
+        "a renewed certificate is used without a restart; a pair that does not fit changes nothing",
+        arguments: [Duration.milliseconds(50), nil])
+    func certificate(interval: Duration?) async throws {
         let folder = FileManager.default.temporaryDirectory.appending(path: "beckon-tls-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: folder) }
         let (certificate, key) = (folder.appending(path: "cert.pem").path, folder.appending(path: "key.pem").path)
         try Self.makeCertificate(certificate, key)
-        let files = ProducerConfiguration.TLSFiles(certificateChain: certificate, privateKey: key)
+        let files = TLSFiles(certificateChain: certificate, privateKey: key)
         try await ProducerHarness.run(adjust: {
             $0.tls = files
-            $0.certificateInterval = .milliseconds(50)
+            // Without an interval, as at SIGHUP.
+            $0.certificateInterval = interval ?? .seconds(3600)
         }) { producer in
             #expect(try await Self.status(producer, trusting: certificate) == 200)
             let former = folder.appending(path: "former.pem").path
@@ -191,8 +175,10 @@ struct ListenerTests {
             try Self.makeCertificate(newCertificate, newKey)
             // Half of a renewal: the new chain beside the old key.
             try Data(contentsOf: URL(filePath: newCertificate)).write(to: URL(filePath: certificate))
+            if interval == nil { await producer.service.reloadCertificates() }
             #expect(try await Self.status(producer, trusting: former) == 200)
             try Data(contentsOf: URL(filePath: newKey)).write(to: URL(filePath: key))
+            if interval == nil { await producer.service.reloadCertificates() }
             try await becomesTrue("the new certificate") {
                 (try? await Self.status(producer, trusting: newCertificate)) == 200
             }

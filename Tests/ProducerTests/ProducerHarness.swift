@@ -32,6 +32,7 @@ final class ProducerHarness: Sendable {
     let deviceBase: String?
     let storePath: String
     let storeKeys: StoreKeys
+    let service: ProducerService
 
     var backend: Authorization { .basic(account.sid.rawValue, account.authToken) }
 
@@ -39,7 +40,7 @@ final class ProducerHarness: Sendable {
         broker: TestBroker, kafka: KafkaConfiguration, names: TopicNames, store: ChallengeStore, keys: KeyRing,
         account: AccountCredentials, readiness: Readiness, metrics: MetricCounts, clock: TestClock, base: String,
         deviceBase: String?,
-        storePath: String, storeKeys: StoreKeys
+        storePath: String, storeKeys: StoreKeys, service: ProducerService
     ) {
         self.broker = broker
         self.kafka = kafka
@@ -54,6 +55,7 @@ final class ProducerHarness: Sendable {
         self.deviceBase = deviceBase
         self.storePath = storePath
         self.storeKeys = storeKeys
+        self.service = service
     }
 
     static let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
@@ -109,7 +111,7 @@ final class ProducerHarness: Sendable {
                     broker: broker, kafka: kafka, names: names, store: store, keys: keys, account: account,
                     readiness: readiness, metrics: metrics, clock: clock, base: "\(scheme)://localhost:\(port)",
                     deviceBase: devicePort.map { "\(deviceScheme)://localhost:\($0)" }, storePath: storePath,
-                    storeKeys: storeKeys)
+                    storeKeys: storeKeys, service: service)
                 do {
                     try await body(harness)
                 } catch {

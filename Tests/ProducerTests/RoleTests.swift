@@ -2,7 +2,6 @@ import ChallengeModel
 import Challenges
 import Foundation
 import HTTPEdge
-import NIOCore
 import Testing
 
 @testable import Producer
@@ -173,18 +172,5 @@ struct RoleTests {
                     account: other, actor: other.rawValue, action: .login, subject: other.rawValue, address: "::1"))
         }
         #expect(tally.take().count <= 2000 && tally.dropped > 0)
-    }
-
-    @Test("behind a trusted proxy the client is the last address that is none; what stands before it proves nothing")
-    func addresses() throws {
-        let proxies = try #require(TrustedProxies(parsing: "10.0.0.0/8"))
-        let view = ClientView(publicURL: nil, scheme: "http", fallbackURL: "", proxies: proxies)
-        let proxy = try SocketAddress(ipAddress: "10.0.0.1", port: 1)
-        let stranger = try SocketAddress(ipAddress: "192.0.2.9", port: 1)
-        #expect(view.address(forwardedFor: ["198.51.100.1"], peer: stranger) == "192.0.2.9")
-        #expect(view.address(forwardedFor: [], peer: proxy) == "10.0.0.1")
-        #expect(view.address(forwardedFor: ["203.0.113.1, 198.51.100.1", "10.2.3.4"], peer: proxy) == "198.51.100.1")
-        #expect(view.address(forwardedFor: ["203.0.113.1, rubbish\n"], peer: proxy) == "10.0.0.1")
-        #expect(view.address(forwardedFor: ["1.1.1.1"], peer: nil) == "unknown")
     }
 }

@@ -2,6 +2,7 @@ import AsyncHTTPClient
 import ChallengeModel
 import Challenges
 import Foundation
+import HTTPEdge
 import KafkaClient
 import Logging
 import NIOSSL
@@ -99,7 +100,7 @@ struct ServiceTests {
         var tls = TLSConfiguration.makeClientConfiguration()
         tls.trustRoots = .file(certificate)
         let client = HTTPClient(configuration: .init(tlsConfiguration: tls))
-        let files = ProducerConfiguration.TLSFiles(certificateChain: certificate, privateKey: key)
+        let files = TLSFiles(certificateChain: certificate, privateKey: key)
         do {
             try await ProducerHarness.run(adjust: { $0.tls = files }) { producer in
                 let answer = try await producer.send(

@@ -14,10 +14,10 @@ struct WireFuzz {
         try await ProducerHarness.run(
             limits: .none,
             adjust: {
-                $0.http.headDeadline = .milliseconds(300)
-                $0.http.bodyDeadline = .milliseconds(300)
-                $0.http.idleTimeout = .milliseconds(300)
-                $0.http.maxConnections = 64
+                $0.http.edge.headDeadline = .milliseconds(300)
+                $0.http.edge.bodyDeadline = .milliseconds(300)
+                $0.http.edge.idleTimeout = .milliseconds(300)
+                $0.http.edge.maxConnections = 64
             }
         ) { producer in
             let port = try #require(URL(string: producer.base)?.port)

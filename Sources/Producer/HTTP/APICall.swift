@@ -3,9 +3,9 @@ import Crypto
 
 /// A request, read: what handlers work on.
 struct APICall: Sendable {
-    let route: Route
-    /// `GET` for HEAD.
-    let method: String
+    let match: RouteMatch
+    /// That of GET for HEAD.
+    let operation: Operation
     /// The reply's content is not sent.
     var isHead = false
     /// The path as it was sent, still escaped.
@@ -33,29 +33,49 @@ struct APICall: Sendable {
     /// Who calls, once it is proven; nil: nobody said, or an access token or receipt token says it.
     var caller: Caller?
 
-    /// The reply may take until something happens.
-    var mayWait: Bool {
-        guard case .challenge = route, method == "GET" else { return false }
-        return !query.isEmpty
+    /// `GET` for HEAD.
+    var method: String { operation.method.rawValue }
+
+    // What stands in the path, by the places of ``Route/table``: a service is always the first value, an identity the second.
+
+    var service: String { match.values[0] }
+    var identity: String { match.values[1] }
+    /// The last value: of the resource itself, or of the challenge that it belongs to.
+    var item: String { match.values[match.values.count - 1] }
+
+    /// The SID that a refusal is about, when the path names one of a challenge or factor; else nil.
+    var subject: String? {
+        switch match.route.subject {
+        case .challenge: ChallengeSID(item)?.rawValue
+        case .factor: FactorSID(item)?.rawValue
+        case .caller: nil
+        }
     }
 
-    /// A key is for creations of challenges: whoever tries another call again for its sake does it twice, and is told.
+    /// The reply may take until something happens.
+    var mayWait: Bool { operation.traits.contains(.waits) && !query.isEmpty }
+
     var ignoresIdempotencyKey: Bool {
-        guard idempotencyKey != nil, method == "POST" else { return false }
-        if case .challenges = route { return false }
-        return true
+        idempotencyKey != nil && operation.method == .post && !operation.traits.contains(.takesIdempotencyKey)
     }
 
     /// The parameters: of the query for a GET, of the body for a POST.
     /// - Throws: 20415 for a body of another type, or the first broken parameter.
     func parameters() throws -> ParameterReader {
-        if method == "GET" { return ParameterReader(try Form(query.utf8), isOfList: route.isList) }
+        if operation.method == .get {
+            return ParameterReader(try Form(query.utf8), isOfList: operation.traits.contains(.list))
+        }
         guard !body.isEmpty else { return ParameterReader(Form()) }
-        let bare = contentType?.split(separator: ";").first?.trimmingWhitespace().lowercased()
-        guard bare == "application/x-www-form-urlencoded" else {
+        guard contentType == Self.formType || bareContentType == Self.formType else {
             throw APIError(.mediaType, "Content-Type: expected application/x-www-form-urlencoded")
         }
         return ParameterReader(try Form(body))
+    }
+
+    private static let formType = "application/x-www-form-urlencoded"
+
+    private var bareContentType: String? {
+        contentType?.split(separator: ";").first?.trimmingWhitespace().lowercased()
     }
 
     /// SHA-256 over everything that a request asks for.

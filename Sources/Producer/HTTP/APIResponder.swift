@@ -1,15 +1,15 @@
 import ChallengeModel
 import Challenges
-import HTTPEdge
+public import HTTPEdge
 import HTTPTypes
-import Hummingbird
+import HummingbirdCore
 import Logging
 import NIOCore
+import Synchronization
 
-/// Between Hummingbird and the resources: reads the request within its bounds, answers errors as the API words them, counts.
-struct APIResponder: HTTPResponder {
-    typealias Context = APIContext
-
+/// Between a listener and the resources: reads the request within its bounds, finds its route, answers errors as the API words
+/// them, counts.
+struct APIResponder: Sendable {
     let api: API
     let limits: HTTPLimits
     let view: ClientView
@@ -20,95 +20,123 @@ struct APIResponder: HTTPResponder {
     let metrics: ProducerMetrics
     let logger: Logger
 
-    func respond(to request: Request, context: APIContext) async -> Response {
+    /// What a request is known by until it is answered.
+    private struct Exchange {
         let start = ContinuousClock.now
-        let target = request.head.path ?? "/"
-        let mark = target.firstIndex(of: "?") ?? target.endIndex
-        let path = String(target[..<mark])
-        let query = mark == target.endIndex ? "" : String(target[target.index(after: mark)...])
-        let route = Route(path: path)
         let requestID = RequestIdentifier.make()
-        let origin = request.headers[Self.origin]
-        let corsHeaders = cors.headers(origin: origin, isPreflight: request.method == .options)
-        // HEAD is GET without the content (RFC 9110, section 9.3.2).
-        let isHead = request.method == .head
-        let method = isHead ? "GET" : request.method.rawValue
+        let method: RequestMetrics.Method
+        var match: RouteMatch?
+    }
+
+    func respond(to request: Request, on channel: any Channel) async -> (HTTPResponse, ResponseBody) {
+        let target = request.head.path ?? "/"
+        let mark = target.utf8.firstIndex(of: UInt8(ascii: "?")) ?? target.endIndex
+        let path = target[..<mark]
+        let match = RouteMatch(path: path)
+        let exchange = Exchange(method: RequestMetrics.Method(request.method), match: match)
         var reply: APIReply
         var mayWait = false
         do {
-            if request.method == .options, path == "*" || path == "/*" {
-                let reply = APIReply(status: 204, headers: ["Allow": Route.everyMethod])
-                return respond(reply, to: request, from: start, route: nil, requestID: requestID, more: corsHeaders)
-            }
-            guard let route else { throw APIError.notFound }
-            guard !isForDevices || route.methods.contains(where: { route.access($0).device != .none }) else {
-                throw APIError.notFound
-            }
             if request.method == .options {
-                let reply = APIReply(status: 204, headers: ["Allow": route.allow])
-                return respond(reply, to: request, from: start, route: route, requestID: requestID, more: corsHeaders)
+                reply = try options(path, match)
+            } else {
+                let (match, operation) = try operation(request, match)
+                let call = try await call(
+                    request, match, operation, path: String(path),
+                    query: mark == target.endIndex ? "" : String(target[target.utf8.index(after: mark)...]),
+                    requestID: exchange.requestID, on: channel)
+                // A client that hangs up ends its waiting.
+                mayWait = call.mayWait
+                reply =
+                    mayWait
+                    ? try await request.body.consumeWithCancellationOnInboundClose { _ in try await api.answer(call) }
+                    : try await api.answer(call)
             }
-            guard route.methods.contains(method) else {
-                throw APIError(
-                    .methodNotAllowed, "Method not allowed: expected " + route.methods.joined(separator: " or "),
-                    headers: ["Allow": route.methods.joined(separator: ", ")])
-            }
-            let callbackID = request.headers[Self.callbackID]
-            let isSigned = route == .hmsReceipts && api.hmsCallback?.accepts(callbackID, nowMs: clock()) == true
-            let body = try await body(
-                of: request, atMost: isSigned ? limits.maxSignedBody : limits.maxBody, on: context.channel)
-            let credentials = PresentedCredentials(authorization: request.headers[.authorization])
-            if isForDevices {
-                guard route.access(method).device != .none else { throw APIError.notFound }
-                // Right or wrong: nothing is learned here about an account's secrets.
-                if case .backend = credentials {
-                    throw APIError(.authentication, "Authenticate: this address serves devices only")
-                }
-            }
-            let call = APICall(
-                route: route, method: method, isHead: isHead, path: path, query: query, body: body,
-                contentType: request.headers[.contentType],
-                credentials: credentials,
-                baseURL: view.baseURL(
-                    host: request.head.authority, forwardedHost: request.headers[Self.forwardedHost],
-                    forwardedProto: request.headers[Self.forwardedProto], peer: context.peer),
-                address: view.address(forwardedFor: request.headers[values: Self.forwardedFor], peer: context.peer),
-                traceparent: TraceParent.valid(request.headers[Self.traceparent]),
-                idempotencyKey: request.headers[Self.idempotencyKey], callbackID: callbackID, requestID: requestID,
-                nowMs: clock(), ifNoneMatch: request.headers[.ifNoneMatch])
-            // A client that hangs up ends its waiting.
-            mayWait = call.mayWait
-            reply =
-                mayWait
-                ? try await request.body.consumeWithCancellationOnInboundClose { _ in try await api.answer(call) }
-                : try await api.answer(call)
         } catch {
-            reply = Self.reply(to: error, logger: logger, requestID: requestID)
+            reply = Self.reply(to: error, logger: logger, requestID: exchange.requestID)
         }
         // Hummingbird has looked for what comes behind the request, and ends the connection.
         if mayWait { reply.headers["Connection"] = "close" }
-        return respond(reply, to: request, from: start, route: route, requestID: requestID, more: corsHeaders)
+        return finish(reply, request, exchange)
     }
 
-    private func respond(
-        _ reply: APIReply, to request: Request, from start: ContinuousClock.Instant, route: Route?, requestID: String,
-        more: [(name: String, value: String)]
-    ) -> Response {
-        let elapsed = ContinuousClock.now - start
+    private func finish(_ reply: APIReply, _ request: Request, _ exchange: Exchange) -> (HTTPResponse, ResponseBody) {
+        let elapsed = (ContinuousClock.now - exchange.start).components
         metrics.answered(
-            route: route?.template ?? "none", method: Self.knownMethod(request.method.rawValue), status: reply.status,
-            nanoseconds: elapsed.components.seconds * 1_000_000_000 + elapsed.components.attoseconds / 1_000_000_000)
+            route: exchange.match?.index, method: exchange.method, status: reply.status,
+            nanoseconds: elapsed.seconds * 1_000_000_000 + elapsed.attoseconds / 1_000_000_000)
         logger.debug(
             "answered",
             metadata: [
-                "route": "\(route?.template ?? "none")", "status": "\(reply.status)", "request-id": "\(requestID)",
+                "route": "\(exchange.match?.route.template ?? "none")", "status": "\(reply.status)",
+                "request-id": "\(exchange.requestID)",
             ])
-        let response = Self.response(reply, requestID: requestID, more: more)
+        let more = cors.headers(origin: request.headers[Self.origin], isPreflight: request.method == .options)
+        let content = reply.body.map { ByteBuffer(bytes: $0.bytes) }
+        let head = Self.head(reply, length: content?.readableBytes ?? 0, requestID: exchange.requestID, more: more)
         // A body would be read as the start of the next reply.
-        return request.method == .head ? response.createHeadResponse() : response
+        guard let content, exchange.method != .head else { return (head, ResponseBody()) }
+        return (head, ResponseBody(byteBuffer: content))
     }
 
     // MARK: - In
+
+    /// What there is, without credentials and without CORS.
+    private func options(_ path: Substring, _ match: RouteMatch?) throws(APIError) -> APIReply {
+        if path == "*" || path == "/*" { return APIReply(status: 204, headers: ["Allow": Route.everyMethod]) }
+        return APIReply(status: 204, headers: ["Allow": try served(match).route.allow])
+    }
+
+    /// - Throws: 20404 for what this address does not have.
+    private func served(_ match: RouteMatch?) throws(APIError) -> RouteMatch {
+        guard let match, !isForDevices || match.route.isForDevices else { throw .notFound }
+        return match
+    }
+
+    /// - Throws: 20404, or 20004 for another method than the route's.
+    private func operation(
+        _ request: Request, _ match: RouteMatch?
+    ) throws(APIError) -> (RouteMatch, Operation) {
+        let match = try served(match)
+        let route = match.route
+        // HEAD is GET without the content (RFC 9110, section 9.3.2).
+        guard let operation = route.operation(request.method == .head ? "GET" : request.method.rawValue) else {
+            throw APIError(
+                .methodNotAllowed, "Method not allowed: expected " + route.expected, headers: ["Allow": route.methods])
+        }
+        return (match, operation)
+    }
+
+    private func call(
+        _ request: Request, _ match: RouteMatch, _ operation: Operation, path: String, query: String, requestID: String,
+        on channel: any Channel
+    ) async throws -> APICall {
+        let headers = request.headers
+        let callbackID = headers[Self.callbackID]
+        let isSigned =
+            operation.device == .signature && api.hmsCallback?.accepts(callbackID, nowMs: clock()) == true
+        let body = try await body(
+            of: request, atMost: isSigned ? limits.maxSignedBody : limits.maxBody, on: channel)
+        let credentials = PresentedCredentials(authorization: headers[.authorization])
+        if isForDevices {
+            guard operation.device != .none else { throw APIError.notFound }
+            // Right or wrong: nothing is learned here about an account's secrets.
+            if case .backend = credentials {
+                throw APIError(.authentication, "Authenticate: this address serves devices only")
+            }
+        }
+        let peer = channel.remoteAddress
+        return APICall(
+            match: match, operation: operation, isHead: request.method == .head, path: path, query: query, body: body,
+            contentType: headers[.contentType], credentials: credentials,
+            baseURL: view.baseURL(
+                host: request.head.authority, forwardedHost: headers[Self.forwardedHost],
+                forwardedProto: headers[Self.forwardedProto], peer: peer),
+            address: view.address(forwardedFor: headers[values: Self.forwardedFor], peer: peer),
+            traceparent: TraceParent.valid(headers[Self.traceparent]),
+            idempotencyKey: headers[Self.idempotencyKey], callbackID: callbackID, requestID: requestID,
+            nowMs: clock(), ifNoneMatch: headers[.ifNoneMatch])
+    }
 
     /// The body of a POST. Others' bodies are left alone: Hummingbird reads past them.
     /// - Throws: 20413 over the limit, 20415 for a body that is packed, ``HTTPRefusal`` when it does not arrive whole or in time.
@@ -121,22 +149,18 @@ struct APIResponder: HTTPResponder {
                 .mediaType, "Content-Encoding: expected none, the body as it is",
                 headers: ["Accept-Encoding": "identity"])
         }
-        let tooLarge = APIError(
-            .tooLarge, "The body is too large: at most \(most) bytes", headers: ["Connection": "close"])
-        if let declared = request.headers[.contentLength].flatMap({ Int($0) }), declared > most {
-            throw tooLarge
+        func tooLarge() -> APIError {
+            APIError(.tooLarge, "The body is too large: at most \(most) bytes", headers: ["Connection": "close"])
         }
+        let declared = request.headers[.contentLength].flatMap { Int($0) }
+        if let declared, declared > most { throw tooLarge() }
         if request.headers[.expect] != nil { channel.triggerUserOutboundEvent(BodyIsWanted(), promise: nil) }
         var bytes: [UInt8] = []
         for try await chunk in request.body {
-            guard bytes.count + chunk.readableBytes <= most else { throw tooLarge }
+            guard bytes.count + chunk.readableBytes <= most else { throw tooLarge() }
             bytes.append(contentsOf: chunk.readableBytesView)
         }
         return bytes
-    }
-
-    private static func knownMethod(_ method: String) -> String {
-        ["GET", "HEAD", "POST", "DELETE", "OPTIONS"].contains(method) ? method : "other"
     }
 
     // MARK: - Out
@@ -164,26 +188,28 @@ struct APIResponder: HTTPResponder {
         return APIReply(status: told.code.httpStatus, body: told.body, headers: told.headers)
     }
 
-    static func response(
-        _ reply: APIReply, requestID: String, more: [(name: String, value: String)] = []
-    ) -> Response {
+    /// - Parameter length: of the content, whether it is sent or not.
+    static func head(
+        _ reply: APIReply, length: Int, requestID: String, more: CORS.Headers = []
+    ) -> HTTPResponse {
         var headers = HTTPFields()
-        headers[requestIDName] = requestID
+        headers.reserveCapacity(more.count + reply.headers.count + 6)
+        headers.append(HTTPField(name: requestIDName, value: requestID))
         for (name, value) in more {
-            if let name = HTTPField.Name(name) { headers[name] = value }
+            if let name = HTTPField.Name(name) { headers.append(HTTPField(name: name, value: value)) }
         }
         for (name, value) in reply.headers {
-            if let name = HTTPField.Name(name) { headers[name] = value }
+            if let name = HTTPField.Name(name) { headers.append(HTTPField(name: name, value: value)) }
         }
-        if reply.status == 401 { headers[.wwwAuthenticate] = "Basic realm=\"Beckon\"" }
-        let ignored = IgnoredParameters.header(reply.ignored)
-        if !ignored.isEmpty { headers[ignoredName] = ignored }
-        guard let body = reply.body else {
-            return Response(status: .init(code: reply.status), headers: headers)
+        if reply.status == 401 {
+            headers.append(HTTPField(name: .wwwAuthenticate, value: "Basic realm=\"Beckon\""))
         }
-        headers[.contentType] = "application/json"
-        return Response(
-            status: .init(code: reply.status), headers: headers, body: .init(byteBuffer: ByteBuffer(bytes: body.bytes)))
+        if !reply.ignored.isEmpty {
+            headers.append(HTTPField(name: ignoredName, value: IgnoredParameters.header(reply.ignored)))
+        }
+        if reply.body != nil { headers.append(HTTPField(name: .contentType, value: "application/json")) }
+        headers.append(HTTPField(name: .contentLength, value: String(length)))
+        return HTTPResponse(status: .init(code: reply.status), headerFields: headers)
     }
 
     // Tokens of the HTTP grammar, so that these cannot be nil; a constant must still say what it does if they were.
@@ -198,62 +224,43 @@ struct APIResponder: HTTPResponder {
     private static let idempotencyKey = HTTPField.Name(IdempotencyRules.header) ?? .via
 }
 
-/// A request's context: who is at the other end of the connection.
-struct APIContext: RequestContext {
-    var coreContext: CoreRequestContextStorage
-    let channel: any Channel
-
-    var peer: SocketAddress? { channel.remoteAddress }
-
-    init(source: ApplicationRequestContextSource) {
-        coreContext = .init(source: source)
-        channel = source.channel
-    }
-}
-
-/// Bounds of one request and one connection.
+/// Bounds of the API's requests and listeners.
 public struct HTTPLimits: Sendable {
     /// Bytes; default 64 KB.
     public var maxBody = 64 * 1024
     /// Of HMS's delivery receipts, once their header is proved; default 512 KB, for a thousand.
     public var maxSignedBody = 512 * 1024
-    /// From the head to the end of the body; default 10 s.
-    public var bodyDeadline: Duration = .seconds(10)
-    /// From a connection, its TLS included, to the head of its first request; default 15 s.
-    public var headDeadline: Duration = .seconds(15)
-    /// From a reply's first byte to its last, taken by the socket; default 30 s.
-    public var responseDeadline: Duration = .seconds(30)
-    /// A connection without a request, or in the middle of one, is closed after this; default 60 s.
-    public var idleTimeout: Duration = .seconds(60)
-    /// Bytes of all headers; default 32 KB.
-    public var maxHeaders = 32 * 1024
-    /// Connections open at once, of each listener; fewer where the process may not open as many files. Default 10,000.
-    public var maxConnections = 10_000
-    /// Of them, of one client address; at most half of ``maxConnections``. Default 2,000, twice the long polls of one key.
-    public var maxConnectionsPerAddress = 2000
+    /// Of each listener and its connections. ``EdgeLimits/maxConnections`` is lower in effect where the process may not open as
+    /// many files.
+    public var edge = EdgeLimits()
 
     public init() {}
-
-    var edge: EdgeLimits {
-        var edge = EdgeLimits()
-        edge.headDeadline = headDeadline
-        edge.bodyDeadline = bodyDeadline
-        edge.responseDeadline = responseDeadline
-        edge.idleTimeout = idleTimeout
-        edge.maxHeaders = maxHeaders
-        return edge
-    }
 }
 
 enum RequestIdentifier {
-    /// `RQ` and 32 hexadecimal digits.
+    /// Of this process.
+    private static let process = UInt64.random(in: 0...UInt64.max)
+    private static let last = Atomic(UInt64.random(in: 0...UInt64.max))
+
+    /// `RQ` and 32 hexadecimal digits: 16 of this process and 16 of the request. No two are the same, and none costs a call of the
+    /// system's random numbers.
     static func make() -> String {
-        var text = "RQ"
-        for _ in 0..<2 {
-            let digits = String(UInt64.random(in: 0...UInt64.max), radix: 16)
-            text += String(repeating: "0", count: 16 - digits.utf8.count) + digits
+        // SplitMix64: a bijection of the counter.
+        var number = last.wrappingAdd(0x9E37_79B9_7F4A_7C15, ordering: .relaxed).newValue
+        number = (number ^ number >> 30) &* 0xBF58_476D_1CE4_E5B9
+        number = (number ^ number >> 27) &* 0x94D0_49BB_1331_11EB
+        number ^= number >> 31
+        return String(unsafeUninitializedCapacity: 34) { text in
+            text[0] = UInt8(ascii: "R")
+            text[1] = UInt8(ascii: "Q")
+            for (half, start) in [(process, 2), (number, 18)] {
+                for digit in 0..<16 {
+                    let value = UInt8(truncatingIfNeeded: half >> UInt64(60 - 4 * digit)) & 15
+                    text[start + digit] = value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") + value - 10
+                }
+            }
+            return 34
         }
-        return text
     }
 }
 

@@ -2,10 +2,10 @@ import ChallengeModel
 import Challenges
 
 /// What the header `Authorization` brought.
-enum PresentedCredentials: Equatable, Sendable {
+enum PresentedCredentials: Sendable {
     case backend(Login)
-    /// The user is the literal `token`: a device's JWT or an access token, by the route.
-    case device(token: String)
+    /// The user is the literal `token`.
+    case device(PresentedToken)
 
     /// Nil when there is no header, another scheme, no base64, or a user that is neither an account or key SID nor `token`.
     init?(authorization header: String?) {
@@ -19,7 +19,7 @@ enum PresentedCredentials: Equatable, Sendable {
         let password = String(text[text.index(after: colon)...])
         guard !password.isEmpty else { return nil }
         if user == "token" {
-            self = .device(token: password)
+            self = .device(PresentedToken(password))
         } else if let account = AccountSID(user) {
             self = .backend(.account(account, authToken: password))
         } else if let key = APIKeySID(user) {
@@ -27,6 +27,18 @@ enum PresentedCredentials: Equatable, Sendable {
         } else {
             return nil
         }
+    }
+}
+
+/// What a device sent as its password: a JWT of its own or an access token, by the operation.
+struct PresentedToken: Sendable {
+    let text: String
+    /// As a JWT, parsed here once for all who look at it; not checked yet. An error where it is none, as for an access token.
+    let token: Result<DeviceToken, APIError>
+
+    init(_ text: String) {
+        self.text = text
+        token = Result { () throws(APIError) in try DeviceToken(text) }
     }
 }
 
@@ -88,7 +100,7 @@ struct Authenticator: Sendable {
 
     /// The account, when a backend calls.
     /// - Throws: 20003 (401).
-    func backend(_ call: APICall) async throws -> AccountSID {
+    func backend(_ call: APICall) throws -> AccountSID {
         guard case .backend(let principal) = call.caller else { throw unidentified() }
         return principal.account
     }
@@ -103,16 +115,19 @@ struct Authenticator: Sendable {
     /// - Parameters:
     ///   - service, identity: of the path; the factor must belong there.
     ///   - factor: of the path, when it names one; it must be the token's own.
+    ///   - known: the factor whose key has proved this token before, while the same request waits: its signature is not checked
+    ///     again.
     /// - Throws: one of 20151 to 20160 (401).
     func device(
-        _ token: String, service: ServiceSID, identity: String, factor path: FactorSID? = nil, nowMs: Int64
+        _ presented: PresentedToken, service: ServiceSID, identity: String, factor path: FactorSID? = nil,
+        known: Factor? = nil, nowMs: Int64
     ) async throws -> Factor {
         do {
-            let token = try DeviceToken(token)
+            let token = try presented.token.get()
             guard let factor = try await store.factor(keyID: token.keyID) else {
                 throw APIError(.deviceUnknown, "Authentication failed: no factor has this kid")
             }
-            try token.check(factor: factor, nowMs: nowMs)
+            try token.check(factor: factor, isSignatureKnown: known?.publicKey == factor.publicKey, nowMs: nowMs)
             let isOwn =
                 factor.service == service && (path == nil || path == factor.sid)
                 && (factor.identity.lowercased() == identity.lowercased() || factor.entity.rawValue == identity)

@@ -28,11 +28,11 @@ final class Refusals: Sendable {
             .info, "refused",
             metadata: [
                 "action": "\(action.rawValue)", "code": "\(code.rawValue)", "address": "\(call.address)",
-                "actor": "\(actor)", "route": "\(call.route.template)", "request-id": "\(call.requestID)",
+                "actor": "\(actor)", "route": "\(call.match.route.template)", "request-id": "\(call.requestID)",
             ], cause: "\(action.rawValue) \(call.address)")
         guard let claim else { return }
         let mark = RefusalMark(
-            account: claim.account, actor: actor, action: action, subject: call.route.subject ?? actor,
+            account: claim.account, actor: actor, action: action, subject: call.subject ?? actor,
             address: call.address)
         tally.withLock { $0.add(mark) }
     }
@@ -47,12 +47,13 @@ final class Refusals: Sendable {
                 case .key(let sid, _): sid.rawValue
                 }
             return (try? await store.account(of: login)).flatMap { $0 }.map { ($0, actor) }
-        case .device(let text):
-            if let (account, _) = AccessTokenText.split(text) {
+        case .device(let presented):
+            if let (account, _) = AccessTokenText.split(presented.text) {
                 let login = Login.account(account, authToken: "")
                 return (try? await store.account(of: login)).flatMap { $0 }.map { ($0, "anonymous") }
             }
-            guard let token = try? DeviceToken(text), let factor = try? await store.factor(keyID: token.keyID) else {
+            guard let token = try? presented.token.get(), let factor = try? await store.factor(keyID: token.keyID)
+            else {
                 return nil
             }
             return (factor.account, factor.sid.rawValue)
@@ -90,17 +91,6 @@ extension RefusalMark.Action {
         case .answerRefused: self = .answer
         case .factorVerificationFailed: self = .factorProof
         default: return nil
-        }
-    }
-}
-
-extension Route {
-    /// The SID that a refusal is about, when the path names one of a challenge or factor; else nil.
-    var subject: String? {
-        switch self {
-        case .challenge(_, _, let sid), .challengeReceipts(_, _, let sid): ChallengeSID(sid)?.rawValue
-        case .factor(_, _, let sid): FactorSID(sid)?.rawValue
-        default: nil
         }
     }
 }

@@ -1,4 +1,3 @@
-import Foundation
 import HTTPEdge
 import Hummingbird
 import HummingbirdCore
@@ -66,82 +65,26 @@ public final class AdminServer: Service {
         // Hummingbird logs each start at info; an admin port is not worth a line.
         var quiet = logger
         quiet.logLevel = max(logger.logLevel, .warning)
-        let book = ConnectionBook(
-            listener: "admin", bounds: .init(connections: Self.maxConnections, perClient: Self.maxConnections),
-            metrics: metrics)
-        let application = Application(
-            router: router,
-            server: HTTPServerBuilder { responder in
-                EdgeChannel(responder: responder, limits: EdgeLimits(), book: book, refuse: HTTPRefusalReply.text)
-            },
-            configuration: ApplicationConfiguration(address: .hostname(host, port: port), serverName: nil),
-            onServerRunning: { [bound, logger] channel in
-                await AcceptGuard.install(on: channel, book: book, logger: logger)
-                bound.set(channel.localAddress?.port ?? 0)
-            }, logger: quiet)
-        do {
-            try await application.run()
-        } catch {
-            bound.fail()
-            throw StartError(
-                opening: "admin port", host: host, port: port, error, hostFlag: Settings.adminHost.description.flag,
-                portFlag: Settings.adminPort.description.flag)
-        }
-    }
-}
-
-/// Why a role cannot start, and what to do.
-public struct StartError: Error, CustomStringConvertible, Sendable {
-    public let description: String
-    public init(_ description: String) { self.description = description }
-}
-
-/// A port that is known once a server has opened it.
-public final class BoundPort: Sendable {
-    private struct State {
-        var result: Result<Int, CancellationError>?
-        /// Bounded by who waits: the role's start and its tests.
-        var waiters: [Int: CheckedContinuation<Int, any Error>] = [:]
-        var next = 0
-    }
-
-    private let state = Mutex(State())
-
-    public init() {}
-
-    public func set(_ port: Int) { settle(.success(port)) }
-
-    /// There will be none: whoever waits is told so.
-    public func fail() { settle(.failure(CancellationError())) }
-
-    private func settle(_ result: Result<Int, CancellationError>) {
-        let waiters = state.withLock { state in
-            state.result = result
-            defer { state.waiters = [:] }
-            return state.waiters
-        }
-        for waiter in waiters.values { waiter.resume(with: result) }
-    }
-
-    /// - Throws: `CancellationError` after ``fail()``, or when the waiting task is cancelled.
-    public func wait() async throws -> Int {
-        let number = state.withLock { state in
-            state.next += 1
-            return state.next
-        }
-        return try await withTaskCancellationHandler {
-            try await withCheckedThrowingContinuation { continuation in
-                let result = state.withLock { state -> Result<Int, CancellationError>? in
-                    if let result = state.result { return result }
-                    if Task.isCancelled { return .failure(CancellationError()) }
-                    state.waiters[number] = continuation
-                    return nil
-                }
-                if let result { continuation.resume(with: result) }
+        var configuration = EdgeConfiguration(name: "admin", host: host, port: port)
+        configuration.limits.maxConnections = Self.maxConnections
+        configuration.limits.maxConnectionsPerAddress = Self.maxConnections
+        var events = EdgeServer.Events()
+        events.onBound = { [bound] in bound.set($0) }
+        let responder = router.buildResponder()
+        let server = try EdgeServer(configuration, metrics: metrics, logger: quiet, events: events) {
+            [quiet] (request, writer: consuming ResponseWriter, channel) in
+            let context = BasicRequestContext(source: .init(channel: channel, logger: quiet))
+            let response: Response
+            do { response = try await responder.respond(to: request, context: context) } catch {
+                response = Response(status: .internalServerError)
             }
-        } onCancel: {
-            state.withLock { $0.waiters.removeValue(forKey: number) }?.resume(throwing: CancellationError())
+            try await writer.write(response: response.head, body: response.body)
         }
+        let address = ListenAddress(
+            "admin port", host: host, port: port, hostFlag: Settings.adminHost.description.flag,
+            portFlag: Settings.adminPort.description.flag)
+        defer { bound.fail() }
+        try await address.run(server)
     }
 }
 

@@ -21,8 +21,8 @@ extension ProducerConfiguration {
         publicURL = try settings.optional(Settings.apiPublicURL)
         outboxLimit = try settings(Settings.outboxLimit)
         maxLongPolls = try settings(Settings.apiMaxLongPolls)
-        http.maxConnections = try settings(Settings.apiMaxConnections)
-        http.maxConnectionsPerAddress = try settings(Settings.apiMaxConnectionsPerAddress)
+        http.edge.maxConnections = try settings(Settings.apiMaxConnections)
+        http.edge.maxConnectionsPerAddress = try settings(Settings.apiMaxConnectionsPerAddress)
         tls = try Self.files(settings, Settings.apiCertificate, Settings.apiKey)
         corsOrigins = try (settings.optional(Settings.apiCORSOrigins) ?? "").split(separator: ",").map {
             $0.trimmingCharacters(in: .whitespaces)

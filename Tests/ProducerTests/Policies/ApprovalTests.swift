@@ -220,7 +220,9 @@ struct ApprovalTests {
         try await ProducerHarness.run { producer in
             let scene = try await PolicyScene(producer)
             let sid = try await scene.create([("FactorSid", scene.phone.factor)]).text("sid")
-            #expect(try await scene.read(sid, query: "?Evidence=true").json()["beckon"] == nil, "nothing is signed yet")
+            let unsigned = try await scene.read(sid, query: "?Evidence=true&Tpyo=1")
+            #expect(try unsigned.json()["beckon"] == nil, "nothing is signed yet")
+            #expect(unsigned.header("Beckon-Ignored") == "Tpyo", "what is read is not named")
             #expect(try await scene.answer(sid, "denied").status == 200)
             #expect(try await producer.delete(scene.phone.factorPath, as: producer.backend).status == 204)
             #expect(try await scene.read(sid).json()["beckon"] == nil, "a client that does not ask sees nothing new")

@@ -4,7 +4,7 @@ import Challenges
 extension API {
     /// Who changed what and when, the newest first.
     func listAuditEvents(_ call: APICall) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         var parameters = try call.parameters()
         var filter = AuditFilter(account: account)
         filter.actor = try parameters.text("Actor", length: 1...64)

@@ -10,9 +10,7 @@ extension API {
         var parameters = try call.parameters()
         let seconds = try parameters.integer("Wait", in: 0...30)
         guard seconds != nil || call.ifNoneMatch != nil else {
-            var reply = try await fetchChallenge(call, service, identity, sid)
-            reply.ignored = parameters.unread
-            return reply
+            return try await fetchChallenge(call, parameters, service, identity, sid)
         }
         let challenge: ChallengeSID = try call.sid(sid)
         let deadline = ContinuousClock.now + .seconds(seconds ?? 0)
@@ -21,9 +19,8 @@ extension API {
         var version = seconds == nil ? nil : try await store.challengeVersions([challenge])[0]
         var isWoken = false
         while true {
-            let reading: @Sendable () async throws -> (APIReply, EntityTag) = { [call, ignored = parameters.unread] in
-                var reply = try await fetchChallenge(call, service, identity, sid)
-                reply.ignored = ignored
+            let reading: @Sendable () async throws -> (APIReply, EntityTag) = { [call, parameters] in
+                var reply = try await fetchChallenge(call, parameters, service, identity, sid)
                 let tag = EntityTag(of: reply)
                 reply.headers["ETag"] = tag.text
                 return (reply, tag)
@@ -38,7 +35,7 @@ extension API {
                     for: challenge, from: version, by: .init(try authenticator.caller(call)),
                     until: min(deadline, expiry(of: reply, call) ?? deadline))
             if isOver || end == .refused {
-                return APIReply(status: 304, headers: ["ETag": tag.text], ignored: parameters.unread)
+                return APIReply(status: 304, headers: ["ETag": tag.text], ignored: reply.ignored)
             }
             if case .changed(let next) = end { version = next }
             try Task.checkCancellation()

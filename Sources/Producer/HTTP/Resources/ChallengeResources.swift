@@ -4,7 +4,7 @@ import Logging
 
 extension API {
     func createChallenge(_ call: APICall, _ service: String, _ identity: String) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         let service: ServiceSID = try call.sid(service)
         var parameters = try call.parameters()
         let new = try newChallenge(
@@ -127,11 +127,12 @@ extension API {
         return .ok(body, ignoring: parameters.unread)
     }
 
+    /// - Parameter parameters: those of the request that are not read yet are named as ignored.
     func fetchChallenge(
-        _ call: APICall, _ service: String, _ identity: String, _ sid: String
+        _ call: APICall, _ parameters: ParameterReader, _ service: String, _ identity: String, _ sid: String
     ) async throws -> APIReply {
         let (challenge, caller) = try await challenge(call, service, identity, sid)
-        var parameters = try call.parameters()
+        var parameters = parameters
         let evidence = try parameters.boolean("Evidence")
         var reply = APIReply.ok(
             show(call).challenge(
@@ -196,7 +197,7 @@ extension API {
     func createNotification(
         _ call: APICall, _ service: String, _ identity: String, _ sid: String
     ) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         try admit()
         let service: ServiceSID = try call.sid(service)
         let found = try await store.challenge(

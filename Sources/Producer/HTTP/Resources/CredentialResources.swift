@@ -3,7 +3,7 @@ import Challenges
 
 extension API {
     func createCredential(_ call: APICall) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         var parameters = try call.parameters()
         let friendlyName = try parameters.text("FriendlyName", length: 0...64) ?? ""
         _ = try parameters.required("Type")
@@ -41,7 +41,7 @@ extension API {
     }
 
     func listCredentials(_ call: APICall) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         var parameters = try call.parameters()
         let paging = try Paging(&parameters, call: call, keys: recordKeys)
         let page = try await store.credentials(account: account, page: paging.request)
@@ -49,7 +49,7 @@ extension API {
     }
 
     func fetchCredential(_ call: APICall, _ sid: String) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         guard let credential = try await store.credential(call.sid(sid), account: account) else {
             throw APIError.notFound
         }
@@ -57,7 +57,7 @@ extension API {
     }
 
     func deleteCredential(_ call: APICall, _ sid: String) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         guard try await store.deleteCredential(call.sid(sid), account: account, nowMs: call.nowMs) else {
             throw APIError.notFound
         }

@@ -5,7 +5,7 @@ extension API {
     // MARK: - Access tokens
 
     func createAccessToken(_ call: APICall, _ service: String) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         let service = try await self.service(service, account: account, call: call)
         var parameters = try call.parameters()
         let new: NewAccessToken
@@ -26,7 +26,7 @@ extension API {
     }
 
     func fetchAccessToken(_ call: APICall, _ service: String, _ sid: String) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         let found = try await store.accessToken(
             call.sid(sid), account: account, service: call.sid(service))
         guard let found else { throw APIError.notFound }
@@ -36,7 +36,7 @@ extension API {
     // MARK: - Entities
 
     func createEntity(_ call: APICall, _ service: String) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         var parameters = try call.parameters()
         let identity = try TextRules.identity(try parameters.required("Identity"))
         let entity = try await store.createEntity(
@@ -45,7 +45,7 @@ extension API {
     }
 
     func listEntities(_ call: APICall, _ service: String) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         let service = try await self.service(service, account: account, call: call)
         var parameters = try call.parameters()
         let paging = try Paging(&parameters, call: call, keys: recordKeys)
@@ -54,12 +54,12 @@ extension API {
     }
 
     func fetchEntity(_ call: APICall, _ service: String, _ identity: String) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         return .ok(show(call).entity(try await entity(identity, service: call.sid(service), account: account)))
     }
 
     func deleteEntity(_ call: APICall, _ service: String, _ identity: String) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         let isDeleted = try await store.deleteEntity(
             account: account, service: call.sid(service), identity: identity, nowMs: call.nowMs)
         guard isDeleted else { throw APIError.notFound }

@@ -7,15 +7,15 @@ extension API {
         let service: ServiceSID = try call.sid(service)
         let account: AccountSID
         var accessToken: String?
-        if case .device(let token) = call.credentials {
-            guard let parts = AccessTokenText.split(token) else {
+        if case .device(let presented) = call.credentials {
+            guard let parts = AccessTokenText.split(presented.text) else {
                 metrics.authenticationFailed(.accessToken)
                 throw APIError(.accessTokenMalformed, "Invalid access token: expected one from AccessTokens")
             }
             account = parts.account
             accessToken = parts.secret
         } else {
-            account = try await authenticator.backend(call)
+            account = try authenticator.backend(call)
         }
         var parameters = try call.parameters()
         // A SID names an entity that exists; the store refuses one that does not.
@@ -64,7 +64,7 @@ extension API {
     }
 
     func listFactors(_ call: APICall, _ service: String, _ identity: String) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         let service: ServiceSID = try call.sid(service)
         var parameters = try call.parameters()
         let paging = try Paging(&parameters, call: call, keys: recordKeys)

@@ -61,7 +61,7 @@ extension API {
     // MARK: - Session tokens
 
     func createSessionToken(_ call: APICall, _ service: String) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         let service = try await self.service(service, account: account, call: call)
         var parameters = try call.parameters()
         var new = NewSessionToken(

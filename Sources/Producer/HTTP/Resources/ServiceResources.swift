@@ -3,7 +3,7 @@ import Challenges
 
 extension API {
     func createService(_ call: APICall) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         var parameters = try call.parameters()
         var new = NewService(
             account: account, friendlyName: try parameters.required("FriendlyName", length: 1...32))
@@ -21,7 +21,7 @@ extension API {
     }
 
     func listServices(_ call: APICall) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         var parameters = try call.parameters()
         let paging = try Paging(&parameters, call: call, keys: recordKeys)
         let page = try await store.services(account: account, page: paging.request)
@@ -29,12 +29,12 @@ extension API {
     }
 
     func fetchService(_ call: APICall, _ sid: String) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         return .ok(show(call).service(try await service(sid, account: account, call: call)))
     }
 
     func updateService(_ call: APICall, _ sid: String) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         let current = try await service(sid, account: account, call: call)
         var parameters = try call.parameters()
         var change = ServiceChange()
@@ -52,7 +52,7 @@ extension API {
     }
 
     func deleteService(_ call: APICall, _ sid: String) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         guard try await store.deleteService(call.sid(sid), account: account, nowMs: call.nowMs) else {
             throw APIError.notFound
         }

@@ -3,7 +3,7 @@ import Challenges
 
 extension API {
     func createWebhook(_ call: APICall, _ service: String) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         let service = try await self.service(service, account: account, call: call)
         var parameters = try call.parameters()
         var new = NewWebhook(
@@ -18,7 +18,7 @@ extension API {
     }
 
     func listWebhooks(_ call: APICall, _ service: String) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         let service = try await self.service(service, account: account, call: call)
         var parameters = try call.parameters()
         let paging = try Paging(&parameters, call: call, keys: recordKeys)
@@ -27,14 +27,14 @@ extension API {
     }
 
     func fetchWebhook(_ call: APICall, _ service: String, _ sid: String) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         let found = try await store.webhook(call.sid(sid), account: account, service: call.sid(service))
         guard let webhook = found else { throw APIError.notFound }
         return .ok(show(call).webhook(webhook))
     }
 
     func updateWebhook(_ call: APICall, _ service: String, _ sid: String) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         var parameters = try call.parameters()
         var change = WebhookChange()
         change.friendlyName = try parameters.text("FriendlyName", length: 1...64)
@@ -49,7 +49,7 @@ extension API {
     }
 
     func deleteWebhook(_ call: APICall, _ service: String, _ sid: String) async throws -> APIReply {
-        let account = try await authenticator.backend(call)
+        let account = try authenticator.backend(call)
         guard
             try await store.deleteWebhook(
                 call.sid(sid), account: account, service: call.sid(service), nowMs: call.nowMs)

@@ -4,18 +4,22 @@ import ChallengeModel
 struct ParameterReader {
     private let form: Form
     private let isOfList: Bool
-    private var asked: Set<String> = []
+    /// Of each pair, whether somebody asked for its name.
+    private var isRead: [Bool]
 
     /// - Parameter isOfList: of a GET of a list: an empty filter stands for none.
     init(_ form: Form, isOfList: Bool = false) {
         self.form = form
         self.isOfList = isOfList
+        isRead = Array(repeating: false, count: form.pairs.count)
     }
 
     /// Names that nobody asked for, each once, in the order sent: for the header `Beckon-Ignored`.
     var unread: [String] {
-        var seen = asked
-        return form.pairs.map(\.name).filter { seen.insert($0).inserted }
+        guard isRead.contains(false) else { return [] }
+        var seen: Set<String> = []
+        return zip(form.pairs, isRead).filter { pair, isRead in !isRead && seen.insert(pair.name).inserted }.map(
+            \.0.name)
     }
 
     /// Everything that was sent, in order.
@@ -23,8 +27,11 @@ struct ParameterReader {
 
     /// All values that were sent under this name, in order.
     private mutating func values(_ name: String, _ shape: PlainText.Shape) throws(RuleViolation) -> [String] {
-        asked.insert(name)
-        let values = form.pairs.filter { $0.name == name }.map(\.value)
+        var values: [String] = []
+        for index in isRead.indices where form.pairs[index].name == name {
+            isRead[index] = true
+            values.append(form.pairs[index].value)
+        }
         for value in values {
             if let expectation = PlainText.expectation(brokenBy: value, shape) {
                 throw RuleViolation(name, expectation)

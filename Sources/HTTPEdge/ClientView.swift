@@ -1,17 +1,26 @@
-import HTTPEdge
-import NIOCore
+public import NIOCore
 
-/// How the caller reached us, for the URLs in replies.
-struct ClientView: Sendable {
-    /// As configured; nothing else counts then.
-    let publicURL: String?
-    let scheme: String
-    /// For a request without a usable `Host`.
-    let fallbackURL: String
-    let proxies: TrustedProxies
+/// How a client reached a listener, and from where: for the URLs in replies, for the audit trail and for logs.
+public struct ClientView: Sendable {
+    private let publicURL: String?
+    private let scheme: String
+    private let fallbackURL: String
+    private let proxies: TrustedProxies
+
+    /// - Parameters:
+    ///   - publicURL: as configured, without a slash at its end; nothing else counts then. Nil: as the request says.
+    ///   - scheme: `http` or `https`.
+    ///   - fallbackURL: for a request without a usable `Host`.
+    public init(publicURL: String?, scheme: String, fallbackURL: String, proxies: TrustedProxies) {
+        self.publicURL = publicURL
+        self.scheme = scheme
+        self.fallbackURL = fallbackURL
+        self.proxies = proxies
+    }
 
     /// `scheme://host:port`.
-    func baseURL(host: String?, forwardedHost: String?, forwardedProto: String?, peer: SocketAddress?) -> String {
+    public func baseURL(host: String?, forwardedHost: String?, forwardedProto: String?, peer: SocketAddress?) -> String
+    {
         if let publicURL { return publicURL }
         var (scheme, host) = (scheme, host)
         if forwardedHost != nil || forwardedProto != nil, proxies.contains(peer) {
@@ -28,23 +37,21 @@ struct ClientView: Sendable {
     /// The client's address, without a port: the peer's, or the last in `X-Forwarded-For` that is no trusted proxy when the peer is
     /// one. What stands before that came from the client and proves nothing.
     /// - Returns: at most 64 characters; `unknown` for a peer without an address.
-    func address(forwardedFor: [String], peer: SocketAddress?) -> String {
-        let own = String((peer?.ipAddress ?? "unknown").prefix(64))
-        guard proxies.contains(peer) else { return own }
+    public func address(forwardedFor: @autoclosure () -> [String], peer: SocketAddress?) -> String {
+        let own = Self.short(peer?.ipAddress ?? "unknown")
+        guard proxies.contains(own) else { return own }
         var nearest = own
-        for entry in forwardedFor.flatMap({ $0.split(separator: ",") }).reversed() {
-            guard let address = try? SocketAddress(ipAddress: String(entry.trimmingWhitespace()), port: 0) else {
-                break
-            }
-            nearest = String((address.ipAddress ?? nearest).prefix(64))
+        for entry in forwardedFor().flatMap({ $0.split(separator: ",") }).reversed() {
+            guard let address = try? SocketAddress(ipAddress: entry.trimmed, port: 0) else { break }
+            nearest = Self.short(address.ipAddress ?? nearest)
             if !proxies.contains(address) { break }
         }
         return nearest
     }
 
-    private static func last(_ list: String?) -> String? {
-        list?.split(separator: ",").last.map { $0.trimmingWhitespace() }
-    }
+    private static func short(_ text: String) -> String { text.utf8.count <= 64 ? text : String(text.prefix(64)) }
+
+    private static func last(_ list: String?) -> String? { list?.split(separator: ",").last?.trimmed }
 
     static func isHost(_ text: String) -> Bool {
         !text.isEmpty && text.utf8.count <= 255 && text.utf8.allSatisfy { isHostByte($0) }

@@ -4,7 +4,20 @@ import Logging
 import NIOSSL
 import Synchronization
 
-/// The certificate that new connections get: read anew when its files change, so that a renewal needs no restart.
+/// A server's certificate and its key: files in PEM.
+public struct TLSFiles: Sendable, Hashable {
+    /// The certificate and what leads up to the root, in order.
+    public var certificateChain: String
+    public var privateKey: String
+
+    public init(certificateChain: String, privateKey: String) {
+        self.certificateChain = certificateChain
+        self.privateKey = privateKey
+    }
+}
+
+/// The certificate that new connections get: read anew when its files change, so that a renewal needs no restart. Connections that
+/// are open keep the certificate that they began with.
 final class ServerCertificate: Sendable {
     private struct Version: Equatable {
         let modified: [Date?]
@@ -16,12 +29,12 @@ final class ServerCertificate: Sendable {
         var version: Version
     }
 
-    private let files: ProducerConfiguration.TLSFiles
+    private let files: TLSFiles
     private let state: Mutex<State>
 
     /// Reads the files; blocks for as long as that takes.
     /// - Throws: an error that names what cannot be read.
-    init(_ files: ProducerConfiguration.TLSFiles) throws {
+    init(_ files: TLSFiles) throws {
         self.files = files
         let version = Self.version(of: files)
         state = Mutex(State(context: try Self.context(files), version: version))
@@ -68,7 +81,7 @@ final class ServerCertificate: Sendable {
         }
     }
 
-    private static func version(of files: ProducerConfiguration.TLSFiles) -> Version {
+    private static func version(of files: TLSFiles) -> Version {
         let attributes = [files.certificateChain, files.privateKey].map {
             try? FileManager.default.attributesOfItem(atPath: $0)
         }
@@ -78,7 +91,7 @@ final class ServerCertificate: Sendable {
     }
 
     /// TLS 1.2 and later.
-    private static func context(_ files: ProducerConfiguration.TLSFiles) throws -> NIOSSLContext {
+    private static func context(_ files: TLSFiles) throws -> NIOSSLContext {
         var tls = TLSConfiguration.makeServerConfiguration(
             certificateChain: try NIOSSLCertificate.fromPEMFile(files.certificateChain).map { .certificate($0) },
             privateKey: .privateKey(try NIOSSLPrivateKey(file: files.privateKey, format: .pem)))
