@@ -100,10 +100,14 @@ let package = Package(
             dependencies: ["ChallengeModel", .grdb, .grdbSQLite, .crypto, .logging],
             swiftSettings: swiftSettings),
         .target(
+            name: "PushProviders",
+            dependencies: ["ChallengeModel", .crypto, .cryptoExtras, .nioSSL],
+            swiftSettings: swiftSettings),
+        .target(
             name: "PushGateway",
             dependencies: [
-                "CNghttp2", "ChallengeModel", .asyncHTTPClient, .crypto, .cryptoExtras, .deque, .logging,
-                .nioCore, .nioHTTP1, .nioPosix, .nioSSL, .nioTLS,
+                "CNghttp2", "ChallengeModel", "PushProviders", .asyncHTTPClient, .deque, .logging, .nioCore, .nioHTTP1,
+                .nioPosix, .nioSSL, .nioTLS,
             ],
             swiftSettings: swiftSettings),
         .target(
@@ -116,8 +120,8 @@ let package = Package(
         .target(
             name: "ServiceSupport",
             dependencies: [
-                "ChallengeModel", "HTTPEdge", "KafkaClient", .configuration, .hummingbird, .logging, .metrics,
-                .coreMetrics,
+                "ChallengeModel", "HTTPEdge", "KafkaClient", "PushProviders", .configuration, .hummingbird, .logging,
+                .metrics, .coreMetrics,
                 .nioCore, .nioPosix, .serviceLifecycle, .unixSignals, .yams,
             ],
             swiftSettings: swiftSettings),
@@ -128,22 +132,23 @@ let package = Package(
         .target(
             name: "Producer",
             dependencies: [
-                "ChallengeModel", "ChallengeStore", "HTTPEdge", "KafkaClient", "KafkaGroup", "ServiceSupport", .crypto,
-                .httpTypes, .hummingbird, .logging, .metrics, .nioCore, .nioHTTP1, .nioSSL, .serviceLifecycle,
+                "ChallengeModel", "ChallengeStore", "HTTPEdge", "KafkaClient", "KafkaGroup", "PushProviders",
+                "ServiceSupport", .crypto, .httpTypes, .hummingbird, .logging, .metrics, .nioCore, .nioHTTP1, .nioSSL,
+                .serviceLifecycle,
             ],
             swiftSettings: swiftSettings),
         .target(
             name: "DispatcherWorker",
             dependencies: [
-                "ChallengeModel", "KafkaClient", "KafkaGroup", "PushGateway", "ServiceSupport", .crypto, .deque,
-                .logging,
-                .metrics, .serviceLifecycle,
+                "ChallengeModel", "KafkaClient", "KafkaGroup", "PushGateway", "PushProviders", "ServiceSupport",
+                .crypto, .deque, .logging, .metrics, .serviceLifecycle,
             ],
             swiftSettings: swiftSettings),
         .target(
             name: "AckTracker",
             dependencies: [
-                "ChallengeModel", "KafkaClient", "KafkaGroup", "ServiceSupport", .deque, .logging, .metrics,
+                "ChallengeModel", "KafkaClient", "KafkaGroup", "PushProviders", "ServiceSupport", .deque, .logging,
+                .metrics,
                 .serviceLifecycle,
             ],
             swiftSettings: swiftSettings),
@@ -164,7 +169,8 @@ let package = Package(
             dependencies: [
                 "AckTracker", "CAllocator", "ChallengeModel", "ChallengeStore", "DeviceKit", "DispatcherWorker",
                 "HTTPEdge", "KafkaClient",
-                "Producer", "PushGateway", "ServiceSupport", "Simulators", .argumentParser, .asyncHTTPClient,
+                "Producer", "PushGateway", "PushProviders", "ServiceSupport", "Simulators", .argumentParser,
+                .asyncHTTPClient,
                 .configuration, .crypto, .hummingbird, .logging, .metrics, .nioCore, .nioHTTP1, .nioSSL,
                 .serviceLifecycle, .unixSignals,
             ],
@@ -180,10 +186,12 @@ let package = Package(
         tests(of: "KafkaClient"),
         tests(of: "ChallengeModel", [.crypto, .protobuf]),
         tests(of: "ChallengeStore", ["ChallengeModel", .crypto, .grdb, .grdbSQLite]),
+        tests(of: "PushProviders", ["ChallengeModel", .crypto, .nioSSL]),
         tests(
             of: "PushGateway",
             [
-                "ChallengeModel", "Simulators", .asn1, .asyncHTTPClient, .crypto, .cryptoExtras, .nioCore, .nioHPACK,
+                "ChallengeModel", "PushProviders", "Simulators", .asn1, .asyncHTTPClient, .crypto, .cryptoExtras,
+                .nioCore, .nioHPACK,
                 .nioHTTP2, .nioPosix, .nioSSL, .nioTLS, .nioEmbedded, .x509,
             ]),
         tests(of: "HTTPEdge", [.coreMetrics, .metrics, .nioCore, .nioEmbedded, .nioHTTP1, .nioPosix]),
@@ -205,9 +213,8 @@ let package = Package(
         tests(
             of: "DispatcherWorker",
             [
-                "ChallengeModel", "KafkaClient", "KafkaGroup", "PushGateway", "ServiceSupport", .crypto, .metrics,
-                .nioCore,
-                .serviceLifecycle,
+                "ChallengeModel", "KafkaClient", "KafkaGroup", "PushGateway", "PushProviders", "ServiceSupport",
+                .crypto, .metrics, .nioCore, .serviceLifecycle,
             ]),
         tests(of: "AckTracker", ["ChallengeModel", "KafkaClient", "KafkaGroup", "ServiceSupport"]),
         tests(of: "DeviceKit", [.asyncHTTPClient, .crypto, .hummingbird, .httpTypes, .nioCore]),
@@ -221,7 +228,7 @@ let package = Package(
             name: "Fuzz",
             dependencies: [
                 "AckTracker", "ChallengeModel", "ChallengeStore", "DispatcherWorker", "KafkaClient", "Producer",
-                "PushGateway", "ServiceSupport", "TestSupport", .nioCore, .protobuf,
+                "PushGateway", "PushProviders", "ServiceSupport", "TestSupport", .nioCore, .protobuf,
             ],
             swiftSettings: swiftSettings),
         .testTarget(

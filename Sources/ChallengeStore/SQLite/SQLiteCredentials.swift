@@ -16,6 +16,7 @@ extension SQLiteChallengeStore {
         case .apnsCertificate(let certificate): (type, sandbox) = ("apn", certificate.sandbox)
         case .fcm: (type, sandbox) = ("fcm", false)
         case .hms: (type, sandbox) = ("hms", false)
+        case .other(let secret): (type, sandbox) = (secret.type, secret.sandbox)
         case nil:
             throw StoreError.failed(
                 "the credential holds no secret; expected an APNs key or certificate, an FCM service account or an HMS secret"

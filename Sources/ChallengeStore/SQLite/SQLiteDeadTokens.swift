@@ -11,18 +11,13 @@ extension Database {
         case failed
     }
 
-    /// The provider's words for a token that it does not know here: of one token its own fault, of all of them the credential's.
-    private static let unknownToken: Set<String> = [
-        "BadDeviceToken", "DeviceTokenNotForTopic", "SENDER_ID_MISMATCH", "80300007",
-    ]
-
     /// - Parameter outcome: one that was not learned from before.
     func learn(_ outcome: PushOutcome, brake: TokenBrake, nowMs: Int64) throws {
         guard let credential = CredentialSID(outcome.credentialSid) else { return }
         switch outcome.disposition {
         case .accepted where outcome.kind == .visible:
             try count("accepted", of: credential, brake: brake, nowMs: nowMs)
-        case .rejected where Self.unknownToken.contains(outcome.reason):
+        case .rejected where outcome.cause == .tokenUnknown:
             try count("unknown", of: credential, brake: brake, nowMs: nowMs)
             let sum = try pushes(of: credential, sinceMs: nowMs - StorePolicy.failureWindowMs)
             if sum.accepted == 0, sum.unknown >= brake.minimum {

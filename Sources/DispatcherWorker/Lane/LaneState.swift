@@ -2,6 +2,7 @@ import ChallengeModel
 import DequeModule
 import KafkaClient
 import PushGateway
+import PushProviders
 
 /// What a lane has to do next.
 enum LaneStep: Sendable {

@@ -1,4 +1,4 @@
-import PushGateway
+import PushProviders
 import Synchronization
 
 /// Whether pushes may start: only while a commit that the broker has acknowledged was sent lately enough that nobody else can

@@ -2,6 +2,7 @@ import ChallengeModel
 import ChallengeStore
 import KafkaClient
 import Logging
+import PushProviders
 import ServiceSupport
 
 /// Topics `outcomes` and `receipts`: what they say becomes facts in the store, for timelines and long polls, and moves what follows
@@ -54,7 +55,9 @@ struct DeliveryRecords: Sendable {
         switch topic {
         case .outcomes:
             switch (try? OutcomeRecord(value: record.value, contentType: contentType))?.kind {
-            case .push(let outcome): fact = .outcome(outcome)
+            case .push(var outcome):
+                outcome.explain()
+                fact = .outcome(outcome)
             case .escalation(let escalation): fact = .escalation(escalation)
             case nil: return nil
             }
