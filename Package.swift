@@ -104,10 +104,14 @@ let package = Package(
             dependencies: ["ChallengeModel", "Challenges", .grdb, .grdbSQLite, .logging],
             swiftSettings: swiftSettings),
         .target(
+            name: "PushProviders",
+            dependencies: ["ChallengeModel", .crypto, .cryptoExtras, .nioSSL],
+            swiftSettings: swiftSettings),
+        .target(
             name: "PushGateway",
             dependencies: [
-                "CNghttp2", "ChallengeModel", .asyncHTTPClient, .crypto, .cryptoExtras, .deque, .logging,
-                .nioCore, .nioHTTP1, .nioPosix, .nioSSL, .nioTLS,
+                "CNghttp2", "ChallengeModel", "PushProviders", .asyncHTTPClient, .deque, .logging, .nioCore, .nioHTTP1,
+                .nioPosix, .nioSSL, .nioTLS,
             ],
             swiftSettings: swiftSettings),
         .target(
@@ -120,8 +124,8 @@ let package = Package(
         .target(
             name: "ServiceSupport",
             dependencies: [
-                "ChallengeModel", "HTTPEdge", "KafkaClient", .configuration, .hummingbird, .logging, .metrics,
-                .coreMetrics, .nioCore, .nioPosix, .serviceLifecycle, .unixSignals, .yams,
+                "ChallengeModel", "HTTPEdge", "KafkaClient", "PushProviders", .configuration, .hummingbird, .logging,
+                .metrics, .coreMetrics, .nioCore, .nioPosix, .serviceLifecycle, .unixSignals, .yams,
             ],
             swiftSettings: swiftSettings),
         .target(
@@ -131,23 +135,23 @@ let package = Package(
         .target(
             name: "Producer",
             dependencies: [
-                "ChallengeModel", "Challenges", "HTTPEdge", "KafkaClient", "KafkaGroup", "ServiceSupport",
-                .coreMetrics,
-                .crypto, .httpTypes, .hummingbirdCore, .logging, .metrics, .nioCore, .nioHTTP1, .serviceLifecycle,
+                "ChallengeModel", "Challenges", "HTTPEdge", "KafkaClient", "KafkaGroup", "PushProviders",
+                "ServiceSupport", .coreMetrics, .crypto, .httpTypes, .hummingbirdCore, .logging, .metrics, .nioCore,
+                .nioHTTP1, .serviceLifecycle,
             ],
             swiftSettings: swiftSettings),
         .target(
             name: "DispatcherWorker",
             dependencies: [
-                "ChallengeModel", "KafkaClient", "KafkaGroup", "PushGateway", "ServiceSupport", .crypto, .deque,
-                .logging,
-                .metrics, .serviceLifecycle,
+                "ChallengeModel", "KafkaClient", "KafkaGroup", "PushGateway", "PushProviders", "ServiceSupport",
+                .crypto, .deque, .logging, .metrics, .serviceLifecycle,
             ],
             swiftSettings: swiftSettings),
         .target(
             name: "AckTracker",
             dependencies: [
-                "ChallengeModel", "KafkaClient", "KafkaGroup", "ServiceSupport", .deque, .logging, .metrics,
+                "ChallengeModel", "KafkaClient", "KafkaGroup", "PushProviders", "ServiceSupport", .deque, .logging,
+                .metrics,
                 .serviceLifecycle,
             ],
             swiftSettings: swiftSettings),
@@ -168,7 +172,8 @@ let package = Package(
             dependencies: [
                 "AckTracker", "CAllocator", "ChallengeModel", "Challenges", "Storage", "DeviceKit", "DispatcherWorker",
                 "HTTPEdge", "KafkaClient",
-                "Producer", "PushGateway", "ServiceSupport", "Simulators", .argumentParser, .asyncHTTPClient,
+                "Producer", "PushGateway", "PushProviders", "ServiceSupport", "Simulators", .argumentParser,
+                .asyncHTTPClient,
                 .configuration, .crypto, .hummingbird, .logging, .metrics, .nioCore, .nioHTTP1, .nioSSL,
                 .serviceLifecycle, .unixSignals,
             ],
@@ -184,10 +189,12 @@ let package = Package(
         tests(of: "KafkaClient"),
         tests(of: "ChallengeModel", [.crypto, .protobuf]),
         tests(of: "Storage", ["ChallengeModel", "Challenges", .crypto, .grdb, .grdbSQLite]),
+        tests(of: "PushProviders", ["ChallengeModel", .crypto, .nioSSL]),
         tests(
             of: "PushGateway",
             [
-                "ChallengeModel", "Simulators", .asn1, .asyncHTTPClient, .crypto, .cryptoExtras, .nioCore, .nioHPACK,
+                "ChallengeModel", "PushProviders", "Simulators", .asn1, .asyncHTTPClient, .crypto, .cryptoExtras,
+                .nioCore, .nioHPACK,
                 .nioHTTP2, .nioPosix, .nioSSL, .nioTLS, .nioEmbedded, .x509,
             ]),
         tests(of: "HTTPEdge", [.coreMetrics, .metrics, .nioCore, .nioEmbedded, .nioHTTP1, .nioPosix]),
@@ -209,9 +216,8 @@ let package = Package(
         tests(
             of: "DispatcherWorker",
             [
-                "ChallengeModel", "KafkaClient", "KafkaGroup", "PushGateway", "ServiceSupport", .crypto, .metrics,
-                .nioCore,
-                .serviceLifecycle,
+                "ChallengeModel", "KafkaClient", "KafkaGroup", "PushGateway", "PushProviders", "ServiceSupport",
+                .crypto, .metrics, .nioCore, .serviceLifecycle,
             ]),
         tests(of: "AckTracker", ["ChallengeModel", "KafkaClient", "KafkaGroup", "ServiceSupport"]),
         tests(of: "DeviceKit", [.asyncHTTPClient, .crypto, .hummingbird, .httpTypes, .nioCore]),
@@ -224,8 +230,8 @@ let package = Package(
         .testTarget(
             name: "Fuzz",
             dependencies: [
-                "AckTracker", "ChallengeModel", "Challenges", "Storage", "DispatcherWorker", "KafkaClient", "KafkaGroup",
-                "Producer", "PushGateway", "ServiceSupport", "TestSupport", .nioCore, .protobuf,
+                "AckTracker", "ChallengeModel", "Challenges", "DispatcherWorker", "KafkaClient", "KafkaGroup", "Producer",
+                "PushGateway", "PushProviders", "ServiceSupport", "Storage", "TestSupport", .nioCore, .protobuf,
             ],
             swiftSettings: swiftSettings),
         .testTarget(

@@ -335,6 +335,63 @@ public nonisolated enum DropReason: SwiftProtobuf.Enum, Swift.CaseIterable {
 
 }
 
+/// Why a provider did not take a push, whichever the provider.
+public nonisolated enum PushCause: SwiftProtobuf.Enum, Swift.CaseIterable {
+  public typealias RawValue = Int
+
+  /// It took the push or gave no answer, or the record is of a version that wrote no causes.
+  case unspecified // = 0
+
+  /// The push token is dead.
+  case tokenDead // = 1
+
+  /// The push token belongs to another app, project or environment: of one token its own fault, of all of them the credential's.
+  case tokenUnknown // = 2
+
+  /// The credential was refused, or cannot be used.
+  case credentialRefused // = 3
+
+  /// Anything else in the push.
+  case pushRefused // = 4
+  case UNRECOGNIZED(Int)
+
+  public init() {
+    self = .unspecified
+  }
+
+  public init?(rawValue: Int) {
+    switch rawValue {
+    case 0: self = .unspecified
+    case 1: self = .tokenDead
+    case 2: self = .tokenUnknown
+    case 3: self = .credentialRefused
+    case 4: self = .pushRefused
+    default: self = .UNRECOGNIZED(rawValue)
+    }
+  }
+
+  public var rawValue: Int {
+    switch self {
+    case .unspecified: return 0
+    case .tokenDead: return 1
+    case .tokenUnknown: return 2
+    case .credentialRefused: return 3
+    case .pushRefused: return 4
+    case .UNRECOGNIZED(let i): return i
+    }
+  }
+
+  // The compiler won't synthesize support with the UNRECOGNIZED case.
+  public static let allCases: [PushCause] = [
+    .unspecified,
+    .tokenDead,
+    .tokenUnknown,
+    .credentialRefused,
+    .pushRefused,
+  ]
+
+}
+
 public nonisolated enum ReceiptChannel: SwiftProtobuf.Enum, Swift.CaseIterable {
   public typealias RawValue = Int
   case unspecified // = 0
@@ -1009,6 +1066,17 @@ public nonisolated struct PushOutcome: @unchecked Sendable {
     set {_uniqueStorage()._atMs = newValue}
   }
 
+  /// Of a push that was refused: why, and the code that the event `push.failed` gives for it.
+  public var cause: PushCause {
+    get {_storage._cause}
+    set {_uniqueStorage()._cause = newValue}
+  }
+
+  public var errorCode: UInt32 {
+    get {_storage._errorCode}
+    set {_uniqueStorage()._errorCode = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -1202,15 +1270,42 @@ public nonisolated struct ProviderCredential: Sendable {
     set {secret = .hms(newValue)}
   }
 
+  public var other: ProviderSecret {
+    get {
+      if case .other(let v)? = secret {return v}
+      return ProviderSecret()
+    }
+    set {secret = .other(newValue)}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public nonisolated enum OneOf_Secret: Equatable, Sendable {
     case apnsToken(ApnsTokenKey)
     case fcm(FcmServiceAccount)
-      case apnsCertificate(ApnsCertificate)
+    case apnsCertificate(ApnsCertificate)
     case hms(HmsAppSecret)
+    case other(ProviderSecret)
 
   }
+
+  public init() {}
+}
+
+/// The secret of a provider without a message of its own here. What the values mean only the provider's folder knows.
+public nonisolated struct ProviderSecret: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The type of the credential, as parameter `Type` has it.
+  public var type: String = String()
+
+  public var sandbox: Bool = false
+
+  public var values: Dictionary<String,String> = [:]
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 }
@@ -1310,6 +1405,10 @@ nonisolated extension Disposition: SwiftProtobuf._ProtoNameProviding {
 
 nonisolated extension DropReason: SwiftProtobuf._ProtoNameProviding {
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0DROP_REASON_UNSPECIFIED\0\u{1}EXPIRED_BEFORE_PUSH\0\u{1}RESOLVED_BEFORE_PUSH\0\u{1}CONFIRMED_BEFORE_PUSH\0\u{1}OVERTAKEN\0\u{1}ALREADY_DONE\0\u{1}NO_PUSH_CHANNEL\0\u{1}DEVICE_GONE\0")
+}
+
+nonisolated extension PushCause: SwiftProtobuf._ProtoNameProviding {
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0PUSH_CAUSE_UNSPECIFIED\0\u{1}PUSH_CAUSE_TOKEN_DEAD\0\u{1}PUSH_CAUSE_TOKEN_UNKNOWN\0\u{1}PUSH_CAUSE_CREDENTIAL_REFUSED\0\u{1}PUSH_CAUSE_PUSH_REFUSED\0")
 }
 
 nonisolated extension ReceiptChannel: SwiftProtobuf._ProtoNameProviding {
@@ -2124,7 +2223,7 @@ nonisolated extension OutcomeRecord: SwiftProtobuf.Message, SwiftProtobuf._Messa
 
 nonisolated extension PushOutcome: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PushOutcome"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}account_sid\0\u{3}service_sid\0\u{3}challenge_sid\0\u{3}factor_sid\0\u{3}dispatch_id\0\u{1}kind\0\u{1}disposition\0\u{3}drop_reason\0\u{1}reason\0\u{3}provider_status\0\u{3}retry_at_ms\0\u{3}provider_message_id\0\u{1}platform\0\u{3}app_id\0\u{3}credential_sid\0\u{3}registered_at_ms\0\u{3}token_died_at_ms\0\u{3}expires_at_ms\0\u{3}sent_at_ms\0\u{3}at_ms\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}account_sid\0\u{3}service_sid\0\u{3}challenge_sid\0\u{3}factor_sid\0\u{3}dispatch_id\0\u{1}kind\0\u{1}disposition\0\u{3}drop_reason\0\u{1}reason\0\u{3}provider_status\0\u{3}retry_at_ms\0\u{3}provider_message_id\0\u{1}platform\0\u{3}app_id\0\u{3}credential_sid\0\u{3}registered_at_ms\0\u{3}token_died_at_ms\0\u{3}expires_at_ms\0\u{3}sent_at_ms\0\u{3}at_ms\0\u{1}cause\0\u{3}error_code\0")
 
   fileprivate class _StorageClass {
     var _accountSid: String = String()
@@ -2147,6 +2246,8 @@ nonisolated extension PushOutcome: SwiftProtobuf.Message, SwiftProtobuf._Message
     var _expiresAtMs: Int64 = 0
     var _sentAtMs: Int64 = 0
     var _atMs: Int64 = 0
+    var _cause: PushCause = .unspecified
+    var _errorCode: UInt32 = 0
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -2177,6 +2278,8 @@ nonisolated extension PushOutcome: SwiftProtobuf.Message, SwiftProtobuf._Message
       _expiresAtMs = source._expiresAtMs
       _sentAtMs = source._sentAtMs
       _atMs = source._atMs
+      _cause = source._cause
+      _errorCode = source._errorCode
     }
   }
 
@@ -2215,6 +2318,8 @@ nonisolated extension PushOutcome: SwiftProtobuf.Message, SwiftProtobuf._Message
         case 18: try { try decoder.decodeSingularInt64Field(value: &_storage._expiresAtMs) }()
         case 19: try { try decoder.decodeSingularInt64Field(value: &_storage._sentAtMs) }()
         case 20: try { try decoder.decodeSingularInt64Field(value: &_storage._atMs) }()
+        case 21: try { try decoder.decodeSingularEnumField(value: &_storage._cause) }()
+        case 22: try { try decoder.decodeSingularUInt32Field(value: &_storage._errorCode) }()
         default: break
         }
       }
@@ -2283,6 +2388,12 @@ nonisolated extension PushOutcome: SwiftProtobuf.Message, SwiftProtobuf._Message
       if _storage._atMs != 0 {
         try visitor.visitSingularInt64Field(value: _storage._atMs, fieldNumber: 20)
       }
+      if _storage._cause != .unspecified {
+        try visitor.visitSingularEnumField(value: _storage._cause, fieldNumber: 21)
+      }
+      if _storage._errorCode != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._errorCode, fieldNumber: 22)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -2312,6 +2423,8 @@ nonisolated extension PushOutcome: SwiftProtobuf.Message, SwiftProtobuf._Message
         if _storage._expiresAtMs != rhs_storage._expiresAtMs {return false}
         if _storage._sentAtMs != rhs_storage._sentAtMs {return false}
         if _storage._atMs != rhs_storage._atMs {return false}
+        if _storage._cause != rhs_storage._cause {return false}
+        if _storage._errorCode != rhs_storage._errorCode {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -2638,7 +2751,7 @@ nonisolated extension SealedConfiguration: SwiftProtobuf.Message, SwiftProtobuf.
 
 nonisolated extension ProviderCredential: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ProviderCredential"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}account_sid\0\u{3}credential_sid\0\u{3}apns_token\0\u{1}fcm\0\u{3}apns_certificate\0\u{1}hms\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}account_sid\0\u{3}credential_sid\0\u{3}apns_token\0\u{1}fcm\0\u{3}apns_certificate\0\u{1}hms\0\u{1}other\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2700,6 +2813,19 @@ nonisolated extension ProviderCredential: SwiftProtobuf.Message, SwiftProtobuf._
           self.secret = .hms(v)
         }
       }()
+      case 7: try {
+        var v: ProviderSecret?
+        var hadOneofValue = false
+        if let current = self.secret {
+          hadOneofValue = true
+          if case .other(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.secret = .other(v)
+        }
+      }()
       default: break
       }
     }
@@ -2733,6 +2859,10 @@ nonisolated extension ProviderCredential: SwiftProtobuf.Message, SwiftProtobuf._
       guard case .hms(let v)? = self.secret else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 6)
     }()
+    case .other?: try {
+      guard case .other(let v)? = self.secret else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 7)
+    }()
     case nil: break
     }
     try unknownFields.traverse(visitor: &visitor)
@@ -2742,6 +2872,46 @@ nonisolated extension ProviderCredential: SwiftProtobuf.Message, SwiftProtobuf._
     if lhs.accountSid != rhs.accountSid {return false}
     if lhs.credentialSid != rhs.credentialSid {return false}
     if lhs.secret != rhs.secret {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProviderSecret: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ProviderSecret"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}type\0\u{1}sandbox\0\u{1}values\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.type) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.sandbox) }()
+      case 3: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.values) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.type.isEmpty {
+      try visitor.visitSingularStringField(value: self.type, fieldNumber: 1)
+    }
+    if self.sandbox != false {
+      try visitor.visitSingularBoolField(value: self.sandbox, fieldNumber: 2)
+    }
+    if !self.values.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: self.values, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ProviderSecret, rhs: ProviderSecret) -> Bool {
+    if lhs.type != rhs.type {return false}
+    if lhs.sandbox != rhs.sandbox {return false}
+    if lhs.values != rhs.values {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -1,6 +1,7 @@
 import ChallengeModel
 import Metrics
 import PushGateway
+import PushProviders
 import Synchronization
 
 /// The dispatcher's metrics. Labels come from closed sets; `partition` is bounded by the number of partitions.
@@ -116,7 +117,7 @@ final class DispatcherMetrics: Sendable {
         set(.connections, Double(now.connections))
         set(.openCircuits, Double(now.openCircuits))
         for (platform, limit) in now.inFlightLimits {
-            set(.inFlightLimit, Double(limit), [("provider", platform.metricLabel)])
+            set(.inFlightLimit, Double(limit), [("provider", platform.word ?? "other")])
         }
         let counters: [(DispatcherMetricName, KeyPath<PushGatewayStatistics, Int>)] = [
             (.connectionsOpened, \.connectionsOpened), (.connectionsLost, \.connectionsLost),
@@ -136,7 +137,7 @@ final class DispatcherMetrics: Sendable {
                     let counter = Counter(
                         label: DispatcherMetricName.pushes.rawValue,
                         dimensions: [
-                            ("provider", platform.metricLabel),
+                            ("provider", platform.word ?? "other"),
                             ("kind", kind == .background ? "background" : "visible"),
                             ("disposition", disposition.metricLabel),
                         ], factory: factory)
@@ -148,19 +149,6 @@ final class DispatcherMetrics: Sendable {
     }
 
     func dropped(_ reason: DropReason) { count(.dropped, [("reason", reason.word)]) }
-}
-
-extension Platform {
-    fileprivate var metricLabel: String {
-        switch self {
-        case .apn: "apn"
-        case .fcm: "fcm"
-        case .hms: "hms"
-        case .webpush: "webpush"
-        case .noPush: "none"
-        case .unspecified, .UNRECOGNIZED: "other"
-        }
-    }
 }
 
 extension Disposition {

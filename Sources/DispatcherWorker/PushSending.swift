@@ -1,5 +1,6 @@
 public import ChallengeModel
 public import PushGateway
+public import PushProviders
 
 /// What the worker needs of a push gateway; ``PushGateway`` in production, a scripted one in tests.
 public protocol PushSending: Sendable {

@@ -1,46 +1,45 @@
 import ChallengeModel
 import NIOCore
+import PushProviders
 
-/// One credential, ready to send with: its token and its lanes.
+/// One credential, ready to send with: what its provider knows, its token and its lanes.
 final class CredentialRoute: Sendable {
-    enum Provider: Sendable {
-        /// Without a token the connections' certificate says who we are.
-        case apns(ProviderToken?, production: ProviderLane, sandbox: ProviderLane, isSandbox: Bool)
-        case fcm(ServiceAccount, OAuthToken, ProviderLane)
-        case hms(HMSApp, OAuthToken, ProviderLane)
-        /// The key cannot be used: every push gets a credential fault with this reason.
-        case faulty(reason: String)
+    /// What a request says about who we are.
+    enum Authorization: Sendable {
+        /// Nothing: the connection's certificate says it.
+        case connection
+        case signed(any BearerSigner)
+        case fetched(OAuthToken)
+    }
+
+    struct Way: Sendable {
+        let credential: any OpenCredential
+        let platform: Platform
+        let authorization: Authorization
+        /// One for each of the credential's ways, in their order.
+        let lanes: [ProviderLane]
+
+        func lane(for push: Push) -> ProviderLane { lanes.count == 1 ? lanes[0] : lanes[credential.way(of: push)] }
     }
 
     /// As it was given, to tell whether a record on `configuration` changes anything.
     let secret: ProviderCredential
-    let provider: Provider
+    /// Nil when the key cannot be used: every push gets a credential fault.
+    let way: Way?
 
-    init(secret: ProviderCredential, provider: Provider) {
+    init(secret: ProviderCredential, way: Way?) {
         self.secret = secret
-        self.provider = provider
+        self.way = way
     }
 
-    private var lanes: [ProviderLane] {
-        switch provider {
-        case .apns(_, let production, let sandbox, _): [production, sandbox]
-        case .fcm(_, _, let lane), .hms(_, _, let lane): [lane]
-        case .faulty: []
-        }
-    }
+    private var lanes: [ProviderLane] { way?.lanes ?? [] }
 
     var openCircuits: Int { lanes.count { $0.isKeptBack } }
 
     /// The lower of its lanes' limits of what may be outstanding; nil: it has none.
     var limit: (Platform, Int)? {
-        let platform: Platform
-        switch provider {
-        case .apns: platform = .apn
-        case .fcm: platform = .fcm
-        case .hms: platform = .hms
-        case .faulty: return nil
-        }
-        return lanes.map(\.limit).min().map { (platform, $0) }
+        guard let way else { return nil }
+        return way.lanes.map(\.limit).min().map { (way.platform, $0) }
     }
 
     /// Ends when what is outstanding has ended.
@@ -52,9 +51,6 @@ final class CredentialRoute: Sendable {
     }
 
     func closeToken() {
-        switch provider {
-        case .fcm(_, let token, _), .hms(_, let token, _): token.close()
-        case .apns, .faulty: break
-        }
+        if case .fetched(let token)? = way?.authorization { token.close() }
     }
 }

@@ -1,6 +1,7 @@
 import ChallengeModel
 import Logging
 import NIOCore
+import PushProviders
 import Synchronization
 
 /// Pushes outstanding at one provider host, over all credentials.

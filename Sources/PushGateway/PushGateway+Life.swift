@@ -4,6 +4,7 @@ public import Logging
 import NIOCore
 import NIOPosix
 import NIOSSL
+import PushProviders
 import Synchronization
 
 /// What the tests turn, and nobody else.
@@ -39,7 +40,7 @@ public final class PushGateway: Sendable {
     private let connector: Connector
     private let client: HTTPClient
     private let counters = TransportCounters()
-    private let endpoints: (apns: Endpoint, sandbox: Endpoint, fcm: Endpoint, hms: Endpoint)
+    private let endpoints: [ProviderEndpoint: Endpoint]
     private let hosts: [Endpoint: HostLimit]
     private let hostLimits: [HostLimit]
     private let lastLookMs = Atomic<Int64>(0)
@@ -56,17 +57,14 @@ public final class PushGateway: Sendable {
 
     init(configuration: PushGatewayConfiguration, logger: Logger, tuning: GatewayTuning) throws {
         try Self.check(configuration)
-        endpoints = (
-            try Endpoint(url: configuration.apnsURL, setting: "apnsURL"),
-            try Endpoint(url: configuration.apnsSandboxURL, setting: "apnsSandboxURL"),
-            try Endpoint(url: configuration.fcmURL, setting: "fcmURL"),
-            try Endpoint(url: configuration.hmsURL, setting: "hmsURL")
-        )
+        var endpoints: [ProviderEndpoint: Endpoint] = [:]
         var hosts: [Endpoint: HostLimit] = [:]
-        for endpoint in [endpoints.apns, endpoints.sandbox, endpoints.fcm, endpoints.hms]
-        where hosts[endpoint] == nil {
-            hosts[endpoint] = HostLimit(most: configuration.maxInFlight)
+        for endpoint in PushProviders.endpoints where endpoint.kind == .pushes {
+            let host = try Endpoint(url: configuration[endpoint], setting: endpoint.setting)
+            endpoints[endpoint] = host
+            if hosts[host] == nil { hosts[host] = HostLimit(most: configuration.maxInFlight) }
         }
+        self.endpoints = endpoints
         self.hosts = hosts
         hostLimits = Array(hosts.values)
         let proxy = try configuration.proxyURL.map { try ProxyAddress(url: $0) }
@@ -111,11 +109,12 @@ public final class PushGateway: Sendable {
         try require(
             configuration.deadline > .zero && configuration.deadline <= .seconds(3600),
             "deadline is \(configuration.deadline); it must be above 0 and at most an hour")
-        for (name, url) in [("fcmTokenURL", configuration.fcmTokenURL), ("hmsTokenURL", configuration.hmsTokenURL)] {
+        for endpoint in PushProviders.endpoints where endpoint.kind == .accessTokens {
+            let url = configuration[endpoint]
             let isLoopback = ["http://127.0.0.1:", "http://localhost:", "http://[::1]:"].contains { url.hasPrefix($0) }
             try require(
                 url.hasPrefix("https://") || isLoopback,
-                "\(name) is \"\(url)\"; it must be https, because what is sent there is worth an access token")
+                "\(endpoint.setting) is \"\(url)\"; it must be https, because the request is worth an access token")
         }
     }
 
@@ -157,45 +156,33 @@ public final class PushGateway: Sendable {
 
     private func makeRoute(_ credential: ProviderCredential) -> CredentialRoute {
         do {
-            switch credential.secret {
-            case .apnsToken(let key):
-                let token = try ProviderToken(key)
-                return CredentialRoute(
-                    secret: credential,
-                    provider: .apns(
-                        token, production: lane(endpoints.apns, firstStreamAlone: true),
-                        sandbox: lane(endpoints.sandbox, firstStreamAlone: true), isSandbox: key.sandbox))
-            case .apnsCertificate(let certificate):
-                let identified = try connector.identified(
-                    certificatePEM: certificate.certificatePem, keyPEM: certificate.privateKeyPem)
-                // The handshake has said who we are: streams need not wait for a first answer.
-                return CredentialRoute(
-                    secret: credential,
-                    provider: .apns(
-                        nil, production: lane(endpoints.apns, firstStreamAlone: false, identified),
-                        sandbox: lane(endpoints.sandbox, firstStreamAlone: false, identified),
-                        isSandbox: certificate.sandbox))
-            case .fcm(let secret):
-                let account = try ServiceAccount(secret)
-                return CredentialRoute(
-                    secret: credential,
-                    provider: .fcm(
-                        account, accessToken(account, configuration.fcmTokenURL),
-                        lane(endpoints.fcm, firstStreamAlone: false)))
-            case .hms(let secret):
-                let app = try HMSApp(secret)
-                return CredentialRoute(
-                    secret: credential,
-                    provider: .hms(
-                        app, accessToken(app, configuration.hmsTokenURL), lane(endpoints.hms, firstStreamAlone: false)))
-            case nil:
-                throw PushGatewayError(code: .credential, message: "it holds no secret")
+            let open = try PushProviders.open(credential)
+            var identified: Connector?
+            let authorization: CredentialRoute.Authorization
+            switch open.proof {
+            case .clientCertificate(let certificate, let key):
+                identified = try connector.identified(certificatePEM: certificate, keyPEM: key)
+                authorization = .connection
+            case .signed(let signer):
+                authorization = .signed(signer)
+            case .accessToken(let source, let endpoint):
+                authorization = .fetched(accessToken(source, configuration[endpoint]))
             }
+            let lanes = try open.ways.map { way in
+                guard let endpoint = endpoints[way] else {
+                    throw PushGatewayError(code: .configuration, message: "no provider lists \(way.setting)")
+                }
+                return lane(endpoint, firstStreamAlone: open.startsWithOneStream, identified)
+            }
+            return CredentialRoute(
+                secret: credential,
+                way: .init(
+                    credential: open, platform: open.platform, authorization: authorization, lanes: lanes))
         } catch {
             logger.error(
                 "credential cannot be used",
                 metadata: ["credential": "\(credential.credentialSid)", "error": "\(error)"])
-            return CredentialRoute(secret: credential, provider: .faulty(reason: "bad-key"))
+            return CredentialRoute(secret: credential, way: nil)
         }
     }
 
@@ -259,7 +246,7 @@ public final class PushGateway: Sendable {
         let routes = routes.withLock { Array($0.bySID.values) }
         statistics.openCircuits = routes.reduce(0) { $0 + $1.openCircuits }
         let most = hostLimits.map(\.share).max() ?? 0
-        statistics.inFlightLimits = [.apn: most, .fcm: most, .hms: most]
+        for provider in PushProviders.all { statistics.inFlightLimits[provider.platform] = most }
         for case let (platform, limit)? in routes.map(\.limit) {
             statistics.inFlightLimits[platform] = min(statistics.inFlightLimits[platform] ?? most, limit)
         }

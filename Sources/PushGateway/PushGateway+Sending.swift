@@ -1,5 +1,6 @@
 import ChallengeModel
 import NIOCore
+public import PushProviders
 
 extension PushGateway {
     /// Sends one push; `completion` is called exactly once, on an event loop or at once on the caller's thread, and must
@@ -17,107 +18,58 @@ extension PushGateway {
             // It may be on its way: topic `configuration` is read beside the work.
             return once.call(deferred("unknown-credential", untilMs: nowMs + 5000))
         }
-        switch (push.platform, route.provider) {
-        case (.apn, .apns(let token, let production, let sandbox, let isSandbox)):
-            let useSandbox = push.environment == .environmentUnspecified ? isSandbox : push.environment == .sandbox
-            sendAPNs(push, token, useSandbox ? sandbox : production, nowMs, once)
-        case (.fcm, .fcm(let account, let token, let lane)):
-            let way = OAuthWay(
-                token: token, lane: lane, classify: FCMClassification.verdict,
-                write: { push, nowMs, request throws(UnfitPush) in
-                    try FCMRequest.write(push, path: account.path, nowMs: nowMs, to: request)
-                })
-            sendWithAccessToken(push, way, nowMs, once)
-        case (.hms, .hms(let app, let token, let lane)):
-            let way = OAuthWay(
-                token: token, lane: lane, classify: HMSClassification.verdict,
-                write: { push, nowMs, request throws(UnfitPush) in
-                    try HMSRequest.write(push, path: app.path, nowMs: nowMs, to: request)
-                })
-            sendWithAccessToken(push, way, nowMs, once)
-        case (_, .faulty(let reason)):
-            once.call(PushAnswer(disposition: .credentialFault, reason: reason))
-        default:
-            once.call(PushAnswer(disposition: .credentialFault, reason: "wrong-credential"))
-        }
-    }
-
-    // MARK: APNs
-
-    private func sendAPNs(
-        _ push: Push, _ token: ProviderToken?, _ lane: ProviderLane, _ nowMs: Int64, _ once: Completion
-    ) {
-        guard let pass = enter(lane, push, once) else { return }
-        let pushID = push.pushID
-        let registeredAtMs = push.registeredAtMs
-        let request = request(push, capacity: 1280, isProbe: pass.isProbe, nowMs) { [self] request, end in
-            let nowMs = clock.nowMs()
-            guard end == .answered else {
-                return finish(
-                    .withoutAnswer(end, retryAfterMs: request.retryAfterRefusalMs), request, lane, pass, nowMs, once)
-            }
-            let messageID = request.responseID.isEmpty ? pushID : String(decoding: request.responseID, as: UTF8.self)
-            let verdict = APNsClassification.verdict(
-                status: request.status, body: request.responseBody, retryAfter: request.retryAfter,
-                messageID: messageID, registeredAtMs: registeredAtMs, nowMs: nowMs)
-            if verdict.shouldReauthorize, !request.wasReauthorized, let refused = request.authorization,
-                let renewed = try? token?.renewed(refused: refused, nowMs: nowMs)
-            {
-                return lane.submit(request.again(authorization: renewed))
-            }
-            finish(verdict, request, lane, pass, nowMs, once)
-        }
-        do throws(UnfitPush) {
-            try APNsRequest.write(push, to: request)
-        } catch {
-            return refuse(error, lane, pass, once)
-        }
-        do {
-            request.authorization = try token?.bearer(nowMs: nowMs)
-        } catch {
-            lane.leave(.credentialFault, pass)
+        guard let way = route.way else {
             return once.call(PushAnswer(disposition: .credentialFault, reason: "bad-key"))
         }
-        lane.submit(request)
-    }
-
-    // MARK: FCM and HMS
-
-    /// What differs between providers that take an OAuth access token.
-    private struct OAuthWay: Sendable {
-        let token: OAuthToken
-        let lane: ProviderLane
-        let classify: @Sendable (_ status: Int, _ body: [UInt8], _ retryAfter: [UInt8], _ nowMs: Int64) -> Verdict
-        let write: @Sendable (Push, Int64, OutboundRequest) throws(UnfitPush) -> Void
-    }
-
-    private func sendWithAccessToken(_ push: Push, _ way: OAuthWay, _ nowMs: Int64, _ once: Completion) {
-        let (token, lane) = (way.token, way.lane)
+        guard way.platform == push.platform else {
+            return once.call(PushAnswer(disposition: .credentialFault, reason: "wrong-credential"))
+        }
+        let lane = way.lane(for: push)
         guard let pass = enter(lane, push, once) else { return }
-        let request = request(push, capacity: 1280, isProbe: pass.isProbe, nowMs) { [self] request, end in
+        let (pushID, registeredAtMs) = (push.pushID, push.registeredAtMs)
+        let request = request(push, isProbe: pass.isProbe, nowMs) { [self] request, end in
             let nowMs = clock.nowMs()
             guard end == .answered else {
                 return finish(
                     .withoutAnswer(end, retryAfterMs: request.retryAfterRefusalMs), request, lane, pass, nowMs, once)
             }
-            let verdict = way.classify(request.status, request.responseBody, request.retryAfter, nowMs)
+            let verdict = way.credential.verdict(
+                on: ProviderAnswer(
+                    status: request.status, body: request.responseBody, retryAfter: request.retryAfter,
+                    id: request.responseID, pushID: pushID, registeredAtMs: registeredAtMs, nowMs: nowMs))
             guard verdict.shouldReauthorize, !request.wasReauthorized, let refused = request.authorization else {
                 return finish(verdict, request, lane, pass, nowMs, once)
             }
-            token.invalidate(refused)
-            token.bearer(until: request.deadline) { [self] outcome in
-                if case .bearer(let bearer) = outcome {
-                    lane.submit(request.again(authorization: bearer))
-                } else {
-                    finish(verdict, request, lane, pass, clock.nowMs(), once)
-                }
+            renew(way.authorization, refused, until: request.deadline, nowMs) { [self] renewed in
+                if let renewed { return lane.submit(request.again(authorization: renewed)) }
+                finish(verdict, request, lane, pass, clock.nowMs(), once)
             }
         }
         do throws(UnfitPush) {
-            try way.write(push, nowMs, request)
+            try way.credential.write(push, nowMs: nowMs, to: request)
         } catch {
             return refuse(error, lane, pass, once)
         }
+        switch way.authorization {
+        case .connection:
+            lane.submit(request)
+        case .signed(let signer):
+            do {
+                request.authorization = try signer.bearer(nowMs: nowMs)
+            } catch {
+                lane.leave(.credentialFault, pass)
+                return once.call(PushAnswer(disposition: .credentialFault, reason: "bad-key"))
+            }
+            lane.submit(request)
+        case .fetched(let token):
+            submit(request, push, token, lane, pass, once)
+        }
+    }
+
+    private func submit(
+        _ request: OutboundRequest, _ push: Push, _ token: OAuthToken, _ lane: ProviderLane, _ pass: ProviderLane.Pass,
+        _ once: Completion
+    ) {
         token.bearer(until: request.deadline) { [self] outcome in
             switch outcome {
             case .bearer(let bearer):
@@ -137,7 +89,21 @@ extension PushGateway {
         }
     }
 
-    // MARK: Shared
+    /// Calls `body` once: with another token than the one that was refused, or with nil when there is none to be had.
+    private func renew(
+        _ authorization: CredentialRoute.Authorization, _ refused: SharedBytes, until deadline: NIODeadline,
+        _ nowMs: Int64, _ body: @escaping @Sendable (SharedBytes?) -> Void
+    ) {
+        switch authorization {
+        case .connection: body(nil)
+        case .signed(let signer): body(try? signer.renewed(refused: refused, nowMs: nowMs))
+        case .fetched(let token):
+            token.invalidate(refused)
+            token.bearer(until: deadline) { outcome in
+                if case .bearer(let bearer) = outcome { body(bearer) } else { body(nil) }
+            }
+        }
+    }
 
     /// Nil when it was answered already.
     private func enter(_ lane: ProviderLane, _ push: Push, _ once: Completion) -> ProviderLane.Pass? {
@@ -156,13 +122,16 @@ extension PushGateway {
     /// A provider that hangs is asked again soon, and its recovery seen.
     private static let probeDeadline = TimeAmount.seconds(3)
 
+    /// Bytes of fields and body that most pushes stay below.
+    private static let usualSize = 1408
+
     private func request(
-        _ push: Push, capacity: Int, isProbe: Bool, _ nowMs: Int64,
+        _ push: Push, isProbe: Bool, _ nowMs: Int64,
         completion: @escaping (OutboundRequest, RequestEnd) -> Void
     ) -> OutboundRequest {
         let left = TimeAmount.milliseconds(min(push.expiresAtMs - nowMs, 86_400_000))
         let request = OutboundRequest(
-            capacity: capacity, expiresAtMs: push.expiresAtMs,
+            capacity: Self.usualSize, expiresAtMs: push.expiresAtMs,
             deadline: .now() + min(isProbe ? min(deadline, Self.probeDeadline) : deadline, left),
             completion: completion)
         request.leaveByMs = push.leaveByMs

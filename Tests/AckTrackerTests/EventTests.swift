@@ -5,22 +5,19 @@ import Testing
 
 @Suite("Derived events")
 struct EventTests {
-    @Test(
-        "a failed push has the debugger's code",
-        arguments: [
-            (Platform.apn, Disposition.rejected, 400, "BadDeviceToken", 52134),
-            (.apn, .tokenDead, 410, "Unregistered", 52141),
-            (.apn, .tokenDead, 410, "", 52141), (.apn, .rejected, 400, "TopicDisallowed", 52143),
-            (.apn, .rejected, 413, "", 52138), (.apn, .credentialFault, 403, "InvalidProviderToken", 52147),
-            (.apn, .credentialFault, 0, "", 52004), (.apn, .rejected, 400, "Whatever", 52140),
-            (.fcm, .tokenDead, 404, "UNREGISTERED", 52103), (.fcm, .rejected, 403, "SENDER_ID_MISMATCH", 52104),
-            (.fcm, .rejected, 400, "INVALID_ARGUMENT", 52102), (.fcm, .credentialFault, 401, "", 52109),
-            (.fcm, .rejected, 400, "Whatever", 52111), (.noPush, .rejected, 0, "", 52301),
-            (.hms, .tokenDead, 0, "", 52001),
-        ] as [(Platform, Disposition, UInt32, String, Int64)])
-    func codes(platform: Platform, disposition: Disposition, status: UInt32, reason: String, code: Int64) {
-        #expect(
-            PushErrorCode.code(platform: platform, disposition: disposition, status: status, reason: reason) == code)
+    @Test("a failed push has the record's error code; a record of a version that wrote none gets the provider's")
+    func failed() throws {
+        var outcome = PushOutcome()
+        outcome.platform = .apn
+        outcome.disposition = .rejected
+        outcome.reason = "BadDeviceToken"
+        func code() -> EventValue? {
+            DerivedEvent.event(.pushFailed(outcome), nowMs: 5, sequence: 1)?.data["error_code"]
+        }
+        #expect(code() == "52134")
+        outcome.cause = .tokenUnknown
+        outcome.errorCode = 59_999
+        #expect(code() == "59999")
     }
 
     @Test("the event of an escalation names every device's reason and the fall-backs in order; its id is stable")

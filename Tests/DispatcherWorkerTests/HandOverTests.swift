@@ -3,6 +3,7 @@ import Foundation
 import KafkaClient
 import KafkaGroup
 import PushGateway
+import PushProviders
 import ServiceSupport
 import Synchronization
 import TestSupport

@@ -1,6 +1,7 @@
 import ChallengeModel
 import KafkaClient
 import PushGateway
+import PushProviders
 import ServiceSupport
 import Testing
 

@@ -2,6 +2,7 @@ import ChallengeModel
 import Crypto
 import KafkaClient
 import PushGateway
+import PushProviders
 import ServiceSupport
 import TestSupport
 import Testing

@@ -1,5 +1,6 @@
 import ChallengeModel
 import PushGateway
+import PushProviders
 import Testing
 
 @testable import DispatcherWorker

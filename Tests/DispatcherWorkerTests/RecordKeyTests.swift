@@ -2,6 +2,7 @@ import ChallengeModel
 import KafkaClient
 import KafkaGroup
 import PushGateway
+import PushProviders
 import ServiceSupport
 import TestSupport
 import Testing

@@ -4,6 +4,7 @@ import KafkaClient
 import Logging
 import Metrics
 import PushGateway
+import PushProviders
 import ServiceLifecycle
 import ServiceSupport
 import Synchronization

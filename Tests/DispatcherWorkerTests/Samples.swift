@@ -2,6 +2,7 @@ import ChallengeModel
 import Foundation
 import KafkaClient
 import PushGateway
+import PushProviders
 import ServiceSupport
 
 @testable import DispatcherWorker

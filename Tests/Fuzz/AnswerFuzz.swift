@@ -4,6 +4,7 @@ import TestSupport
 import Testing
 
 @testable import PushGateway
+@testable import PushProviders
 
 /// What providers and token endpoints send, spoilt: each answer means something within the documented ranges.
 @Suite("Random answers", .timeLimit(.minutes(30)))

@@ -14,6 +14,7 @@ import Testing
 @testable import Producer
 @testable import PushGateway
 @testable import Storage
+@testable import PushProviders
 
 /// Records with every number out of its range, signed with the right keys, read by every role: none of them may die, and what a role
 /// goes on with is inside the documented ranges.
@@ -80,14 +81,8 @@ struct RecordFuzz {
                 let found = try? read.openCredential(keys: RecordSource.keys)
             else { return }
             opened += 1
-            switch found.secret {
-            case .apnsToken(let key): _ = try? ProviderToken(key)
-            case .fcm(let account): _ = try? ServiceAccount(account)
-            case .hms(let app): _ = try? HMSApp(app)
-            case .apnsCertificate(let pair):
-                _ = try? Connector(caFile: nil).identified(
-                    certificatePEM: pair.certificatePem, keyPEM: pair.privateKeyPem)
-            case nil: break
+            if case .clientCertificate(let certificate, let key)? = (try? PushProviders.open(found))?.proof {
+                _ = try? Connector(caFile: nil).identified(certificatePEM: certificate, keyPEM: key)
             }
         }
         #expect(opened > 20)

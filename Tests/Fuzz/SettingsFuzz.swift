@@ -1,5 +1,6 @@
 import Foundation
 import KafkaClient
+import PushProviders
 import ServiceSupport
 import TestSupport
 import Testing
@@ -131,12 +132,7 @@ struct SettingsFuzz {
         read(Settings.entranceAccount)
         read(Settings.entitiesPerSecond)
         read(Settings.outboxLimit)
-        read(Settings.apnsURL)
-        read(Settings.apnsSandboxURL)
-        read(Settings.fcmURL)
-        read(Settings.fcmTokenURL)
-        read(Settings.hmsURL)
-        read(Settings.hmsTokenURL)
+        for endpoint in PushProviders.endpoints { read(Settings.url(of: endpoint)) }
         read(Settings.providersProxy)
         read(Settings.providersCAFile)
         read(Settings.pushDeadline)

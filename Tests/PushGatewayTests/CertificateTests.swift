@@ -5,6 +5,7 @@ import NIOSSL
 import Testing
 
 @testable import PushGateway
+@testable import PushProviders
 
 @Suite("Certificates", .timeLimit(.minutes(2)))
 struct CertificateTests {

@@ -2,6 +2,7 @@ import NIOCore
 import Testing
 
 @testable import PushGateway
+@testable import PushProviders
 
 @Suite("the circuit breaker, the reconnect back-off and the access token's state")
 struct CircuitBreakerTests {

@@ -2,6 +2,7 @@ import ChallengeModel
 import Testing
 
 @testable import PushGateway
+@testable import PushProviders
 
 struct APNsRow: Sendable, CustomTestStringConvertible {
     var status: Int

@@ -4,6 +4,7 @@ import Synchronization
 import Testing
 
 @testable import PushGateway
+@testable import PushProviders
 
 @Suite("connecting, bounds and the end", .serialized, .timeLimit(.minutes(5)))
 struct ConnectingTests {
@@ -269,9 +270,9 @@ struct ConnectingTests {
     @Test(
         "a setting that cannot work is refused with its name",
         arguments: [
-            ("apnsURL", { @Sendable (c: inout PushGatewayConfiguration) in c.apnsURL = "http://localhost" }),
-            ("fcmURL", { $0.fcmURL = "https://fcm.googleapis.com/v1" }),
-            ("fcmTokenURL", { $0.fcmTokenURL = "http://oauth2.googleapis.com/token" }),
+            ("apns.url", { @Sendable (c: inout PushGatewayConfiguration) in c[.apns] = "http://localhost" }),
+            ("fcm.url", { $0[.fcm] = "https://fcm.googleapis.com/v1" }),
+            ("fcm.tokenUrl", { $0[.fcmToken] = "http://oauth2.googleapis.com/token" }),
             ("eventLoopThreads", { $0.eventLoopThreads = 0 }),
             ("maxInFlight", { $0.maxInFlight = 0 }),
             ("maxConnectionsPerHost", { $0.maxConnectionsPerHost = 0 }),

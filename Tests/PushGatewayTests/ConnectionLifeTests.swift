@@ -2,6 +2,7 @@ import NIOCore
 import Testing
 
 @testable import PushGateway
+@testable import PushProviders
 
 @Suite("whether a connection lives")
 struct ConnectionLifeTests {

@@ -5,6 +5,7 @@ import Synchronization
 import Testing
 
 @testable import PushGateway
+@testable import PushProviders
 
 struct HMSRow: Sendable, CustomTestStringConvertible {
     var http = 200

@@ -1,6 +1,7 @@
 import Testing
 
 @testable import PushGateway
+@testable import PushProviders
 
 @Suite("how many pushes may be outstanding")
 struct InFlightLimitTests {

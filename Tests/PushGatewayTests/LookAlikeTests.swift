@@ -4,6 +4,7 @@ import Simulators
 import Testing
 
 @testable import PushGateway
+@testable import PushProviders
 
 @Suite("against the look-alike of APNs, with its switches", .serialized, .timeLimit(.minutes(5)))
 struct LookAlikeTests {

@@ -5,6 +5,7 @@ import NIOSSL
 import Testing
 
 @testable import PushGateway
+@testable import PushProviders
 
 /// Servers that others wrote: the test's own server and the transport could share a mistake.
 @Suite("nginx, nghttpd and Node as peers", .serialized, .timeLimit(.minutes(5)))

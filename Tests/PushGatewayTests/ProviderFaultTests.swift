@@ -5,6 +5,7 @@ import TestSupport
 import Testing
 
 @testable import PushGateway
+@testable import PushProviders
 
 /// What APNs and FCM do on bad days, at the latencies of real ones.
 @Suite("providers on a bad day", .serialized, .timeLimit(.minutes(10)))

@@ -7,6 +7,7 @@ import Synchronization
 import Testing
 
 @testable import PushGateway
+@testable import PushProviders
 
 @Suite("APNs and FCM, against a TLS HTTP/2 peer", .serialized, .timeLimit(.minutes(5)))
 struct ProviderTests {
@@ -85,7 +86,7 @@ struct ProviderTests {
     func sandbox(credential: Bool, push: ProviderEnvironment, expected: Bool) async throws {
         try await ScriptedServer.run { production in
             try await ScriptedServer.run { sandbox in
-                try await Rig.run(production.url, configure: { $0.apnsSandboxURL = sandbox.url }) { rig in
+                try await Rig.run(production.url, configure: { $0[.apnsSandbox] = sandbox.url }) { rig in
                     rig.gateway.setCredential(Rig.apnsCredential(sandbox: credential))
                     var one = Rig.push()
                     one.environment = push

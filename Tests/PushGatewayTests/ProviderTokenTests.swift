@@ -4,6 +4,7 @@ import Foundation
 import Testing
 
 @testable import PushGateway
+@testable import PushProviders
 
 @Suite("the APNs provider token")
 struct ProviderTokenTests {
@@ -65,12 +66,11 @@ struct ProviderTokenTests {
     func badKeys() throws {
         var key = Rig.apnsCredential().apnsToken
         key.privateKeyPem = "no key"
-        let error = #expect(throws: PushGatewayError.self) { try ProviderToken(key) }
-        #expect(error?.code == .credential)
-        #expect(error?.message.contains("no key") == false)
+        let error = #expect(throws: UnusableCredential.self) { try ProviderToken(key) }
+        #expect(error?.description.contains("no key") == false)
         key = Rig.apnsCredential().apnsToken
         key.teamID = ""
-        #expect(throws: PushGatewayError.self) { try ProviderToken(key) }
+        #expect(throws: UnusableCredential.self) { try ProviderToken(key) }
     }
 
     private func make() throws -> ProviderToken { try ProviderToken(Rig.apnsCredential().apnsToken) }

@@ -4,6 +4,7 @@ import NIOCore
 import Testing
 
 @testable import PushGateway
+@testable import PushProviders
 
 @Suite("requests as they leave")
 struct RequestTests {

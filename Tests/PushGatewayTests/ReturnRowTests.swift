@@ -1,6 +1,7 @@
 import Testing
 
 @testable import PushGateway
+@testable import PushProviders
 
 @Suite("what a circuit kept back comes again in a row")
 struct ReturnRowTests {

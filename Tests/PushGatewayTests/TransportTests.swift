@@ -7,6 +7,7 @@ import Synchronization
 import Testing
 
 @testable import PushGateway
+@testable import PushProviders
 
 @Suite("the transport, against a TLS HTTP/2 peer", .serialized, .timeLimit(.minutes(5)))
 struct TransportTests {
@@ -160,7 +161,7 @@ struct TransportTests {
         try await ScriptedServer.run(ProviderTests.fcmScript()) { endpoint in
             try await ScriptedServer.run(script) { server in
                 let configure: (inout PushGatewayConfiguration) -> Void = {
-                    $0.fcmTokenURL = endpoint.url + "/token"
+                    $0[.fcmToken] = endpoint.url + "/token"
                     $0.deadline = .seconds(2)
                 }
                 try await Rig.run(server.url, configure: configure) { rig in

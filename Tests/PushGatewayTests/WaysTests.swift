@@ -4,6 +4,7 @@ import Foundation
 import Testing
 
 @testable import PushGateway
+@testable import PushProviders
 
 @Suite("ways to a provider: certificates and proxies", .serialized, .timeLimit(.minutes(5)))
 struct WaysTests {

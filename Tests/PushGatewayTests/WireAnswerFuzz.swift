@@ -6,6 +6,7 @@ import TestSupport
 import Testing
 
 @testable import PushGateway
+@testable import PushProviders
 
 /// The same as `AnswerFuzz`, over real TLS and HTTP/2: odd statuses, headers, bodies, blocks and resets, to every provider.
 @Suite("Random answers on the wire", .timeLimit(.minutes(30)))

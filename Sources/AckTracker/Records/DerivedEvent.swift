@@ -1,4 +1,5 @@
 import ChallengeModel
+import PushProviders
 
 /// The events that the tracker derives. Their ids follow from the facts alone, so that a repeat has the same.
 enum DerivedEvent {
@@ -31,11 +32,7 @@ enum DerivedEvent {
                 account: outcome.accountSid, service: outcome.serviceSid, subject: outcome.challengeSid, timeMs: nowMs,
                 sequence: sequence,
                 data: push(outcome).merging([
-                    "error_code": .string(
-                        String(
-                            PushErrorCode.code(
-                                platform: outcome.platform, disposition: outcome.disposition,
-                                status: outcome.providerStatus, reason: outcome.reason))),
+                    "error_code": .string(String(explained(outcome).errorCode)),
                     "disposition": .string(word(outcome.disposition)), "reason": .string(outcome.reason),
                     "provider_status": .integer(Int64(outcome.providerStatus)),
                     "credential_sid": outcome.credentialSid.isEmpty ? .null : .string(outcome.credentialSid),
@@ -73,23 +70,18 @@ enum DerivedEvent {
         [
             "account_sid": .string(outcome.accountSid), "service_sid": .string(outcome.serviceSid),
             "challenge_sid": .string(outcome.challengeSid), "factor_sid": .string(outcome.factorSid),
-            "dispatch": .string(outcome.dispatchID), "platform": .string(word(outcome.platform)),
+            "dispatch": .string(outcome.dispatchID), "platform": .string(outcome.platform.word ?? "unknown"),
         ]
+    }
+
+    private static func explained(_ outcome: PushOutcome) -> PushOutcome {
+        var outcome = outcome
+        outcome.explain()
+        return outcome
     }
 
     private static func time(_ epochMs: Int64) -> EventValue {
         epochMs > 0 ? .string(Timestamp.rfc3339Milliseconds(epochMs)) : .null
-    }
-
-    private static func word(_ platform: Platform) -> String {
-        switch platform {
-        case .apn: "apn"
-        case .fcm: "fcm"
-        case .hms: "hms"
-        case .webpush: "webpush"
-        case .noPush: "none"
-        case .unspecified, .UNRECOGNIZED: "unknown"
-        }
     }
 
     private static func word(_ channel: ReceiptChannel) -> String {

@@ -32,6 +32,7 @@ extension ChallengeStore {
         case .apnsCertificate(let certificate): ("apn", certificate.sandbox)
         case .fcm: ("fcm", false)
         case .hms: ("hms", false)
+        case .other(let secret): (secret.type, secret.sandbox)
         case nil:
             throw .failed(
                 "the credential holds no secret; expected an APNs key or certificate, an FCM service account or an HMS secret"

@@ -5,11 +5,6 @@ import ChallengeModel
 extension Decision {
     private var brake: TokenBrake { rules.brake }
 
-    /// The provider's words for a token that it does not know here: of one token its own fault, of all of them the credential's.
-    private static let unknownToken: Set<String> = [
-        "BadDeviceToken", "DeviceTokenNotForTopic", "SENDER_ID_MISMATCH", "80300007",
-    ]
-
     /// - Parameter outcome: one that was not learned from before.
     func learn(_ outcome: PushOutcome) throws {
         guard let credential = CredentialSID(outcome.credentialSid) else { return }
@@ -18,7 +13,7 @@ extension Decision {
             try count(PushCounts(accepted: 1), of: credential)
             // Once a second at most.
             try rows.noteAccepted(.failed, of: credential, unlessSinceMs: nowMs - 1000, nowMs: nowMs)
-        case .rejected where Self.unknownToken.contains(outcome.reason):
+        case .rejected where outcome.cause == .tokenUnknown:
             try count(PushCounts(unknown: 1), of: credential)
             let sum = try pushes(of: credential, withinMs: StorePolicy.failureWindowMs)
             if sum.accepted == 0, sum.unknown >= brake.minimum { try credentialFailed(credential, outcome) }

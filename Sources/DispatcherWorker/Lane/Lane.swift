@@ -3,6 +3,7 @@ import KafkaClient
 import KafkaGroup
 import Logging
 import PushGateway
+import PushProviders
 import ServiceSupport
 import Synchronization
 

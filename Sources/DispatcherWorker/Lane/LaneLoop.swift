@@ -4,6 +4,7 @@ import KafkaGroup
 import Logging
 import Metrics
 import PushGateway
+import PushProviders
 import ServiceSupport
 
 /// What one lane's task does at each turn. Lives in that task only.

@@ -1,6 +1,7 @@
 import ChallengeModel
 import KafkaClient
 import PushGateway
+import PushProviders
 
 /// The end of a partition: no more is taken, what is out is waited for, the rest is given back.
 extension LaneState {

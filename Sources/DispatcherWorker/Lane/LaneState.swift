@@ -1,6 +1,7 @@
 import ChallengeModel
 import KafkaClient
 import PushGateway
+import PushProviders
 
 /// One partition's work as a value: which records are open, which pushes are out, what is known about challenges, what may
 /// be committed. Decides; sends and writes nothing itself.

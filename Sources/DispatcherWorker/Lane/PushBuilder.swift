@@ -1,5 +1,6 @@
 import ChallengeModel
 import PushGateway
+import PushProviders
 
 /// One push of a record in the lane's hands.
 struct PushUnit: Sendable {
@@ -64,7 +65,7 @@ struct PushBuilder: Sendable {
             appID: target.appID, credentialSID: target.credentialSid, environment: target.environment,
             registeredAtMs: target.registeredAtMs)
         if dispatch.pushExpiresAtMs > 0 { push.heldUntilMs = dispatch.pushExpiresAtMs }
-        if target.platform == .hms {
+        if PushProviders.traits(of: target.platform)?.returnsReceiptTags ?? false {
             push.receiptTag = ReceiptTag(challenge: checked.challenge, factor: factor, dispatch: checked.id)
                 .sealed(with: recordKeys)
         }
@@ -87,6 +88,7 @@ struct PushBuilder: Sendable {
         outcome.registeredAtMs = push.registeredAtMs
         outcome.tokenDiedAtMs = answer.tokenDiedAtMs
         outcome.sentAtMs = answer.sentAtMs
+        outcome.explain()
         return outcome
     }
 
@@ -107,6 +109,7 @@ struct PushBuilder: Sendable {
         outcome.appID = planned.target.appID
         outcome.credentialSid = planned.target.credentialSid
         outcome.registeredAtMs = planned.target.registeredAtMs
+        outcome.explain()
         return outcome
     }
 

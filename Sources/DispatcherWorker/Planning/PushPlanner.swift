@@ -1,4 +1,5 @@
 import ChallengeModel
+import PushProviders
 
 /// What is known of one device of one challenge when its push is about to be sent.
 struct DeviceFacts: Hashable {
@@ -90,15 +91,12 @@ enum PushPlanner {
     }
 
     private static func unreachable(_ target: DispatchTarget, facts: DeviceFacts) -> PlannedPush? {
-        switch target.platform {
-        case .noPush:
-            return PlannedPush(kind: .visible, target: target, decision: .drop(.noPushChannel))
-        case .apn, .fcm, .hms:
+        if PushProviders.traits(of: target.platform) != nil {
             guard target.pushToken.isEmpty else { return nil }
-            return PlannedPush(kind: .visible, target: target, decision: .drop(.noPushChannel))
-        case .webpush, .unspecified, .UNRECOGNIZED:
+        } else if target.platform != .noPush {
             return PlannedPush(kind: .visible, target: target, decision: .reject("unsupported-platform"))
         }
+        return PlannedPush(kind: .visible, target: target, decision: .drop(.noPushChannel))
     }
 
     private static func hasBackgroundPush(
@@ -106,7 +104,8 @@ enum PushPlanner {
     ) -> Bool {
         // An attempt's budget is what the tracker knows to be left, the others' is the whole challenge's.
         let used = id.isAttempt ? 0 : facts.backgroundUsed
-        return target.platform == .apn && dispatch.backgroundAllowed
+        return dispatch.backgroundAllowed
+            && PushProviders.traits(of: target.platform)?.takesBackgroundPushes ?? false
             && (facts.done.contains(.background) || used < Int(target.backgroundBudget))
     }
 }

@@ -3,6 +3,7 @@ import Challenges
 import KafkaClient
 import KafkaGroup
 import Logging
+import PushProviders
 import ServiceSupport
 
 /// Topics `outcomes` and `receipts`: what they say becomes facts in the store, for timelines and long polls, and moves what follows
@@ -57,7 +58,9 @@ struct DeliveryRecords: Sendable {
         switch intake.signer.names.topic(named: record.topicPartition.topic) {
         case .outcomes:
             switch try intake.open(record, as: OutcomeRecord.self).kind {
-            case .push(let outcome): fact = .outcome(outcome)
+            case .push(var outcome):
+                outcome.explain()
+                fact = .outcome(outcome)
             case .escalation(let escalation): fact = .escalation(escalation)
             case nil: throw unreadable("the record holds none of push, escalation that this version knows")
             }

@@ -1,4 +1,4 @@
-import ChallengeStore
+import Challenges
 
 enum APIMethod: String, Sendable {
     case get = "GET"

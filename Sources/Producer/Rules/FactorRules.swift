@@ -1,23 +1,15 @@
 import ChallengeModel
 import Crypto
 import Foundation
+import PushProviders
 
 /// The rules of a push factor.
 enum FactorRules {
     /// `Config.NotificationPlatform`.
-    static let platforms: KeyValuePairs<String, Platform> = [
-        "apn": .apn, "fcm": .fcm, "hms": .hms, "none": .noPush,
-    ]
+    static let platforms: [(key: String, value: Platform)] =
+        PushProviders.all.map { (key: $0.word, value: $0.platform) } + [(key: "none", value: .noPush)]
 
-    static func name(of platform: Platform) -> String {
-        switch platform {
-        case .apn: "apn"
-        case .fcm: "fcm"
-        case .hms: "hms"
-        case .webpush: "webpush"
-        case .noPush, .unspecified, .UNRECOGNIZED: "none"
-        }
-    }
+    static func name(of platform: Platform) -> String { platform.word ?? "none" }
 
     /// `Binding.PublicKey`: base64 of SubjectPublicKeyInfo, DER, an uncompressed point of P-256: 91 bytes, 124 characters.
     static func publicKey(_ text: String) throws(RuleViolation) -> [UInt8] {
@@ -37,7 +29,7 @@ enum FactorRules {
         return Array(data)
     }
 
-    /// `Config.NotificationToken` for a platform: 32 to 255 characters; APNs: pairs of hexadecimal digits, kept in lower case.
+    /// `Config.NotificationToken` for a platform: 32 to 255 characters, and as the provider has them.
     /// - Parameter text: nil when none was sent.
     /// - Returns: nil for a platform without pushes.
     static func pushToken(_ text: String?, platform: Platform) throws(RuleViolation) -> String? {
@@ -54,16 +46,14 @@ enum FactorRules {
         guard (32...255).contains(text.utf8.count) else {
             throw RuleViolation(parameter, "32 to 255 characters, these are \(text.utf8.count)")
         }
-        if platform == .apn {
-            guard text.utf8.count % 2 == 0, text.utf8.allSatisfy({ Hexadecimal.value(of: $0) != nil }) else {
-                throw RuleViolation(parameter, "the APNs device token as hexadecimal digits")
-            }
-            return text.lowercased()
+        guard let provider = PushProviders.provider(of: platform) else {
+            throw RuleViolation(parameter, "a platform that Beckon pushes to")
         }
-        guard text.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) else {
-            throw RuleViolation(parameter, "printable ASCII without spaces")
+        do throws(ParameterFault) {
+            return try provider.pushToken(text)
+        } catch {
+            throw RuleViolation(error)
         }
-        return text
     }
 
     /// The device's proof that it holds the key: standard base64 of an ASN.1 DER ECDSA-P256-SHA256 signature over the UTF-8 bytes of

@@ -1,6 +1,7 @@
 import Logging
 import NIOCore
 import NIOPosix
+import PushProviders
 import Synchronization
 
 #if canImport(Glibc)
@@ -143,7 +144,7 @@ private final class Driver: @unchecked Sendable {
     private func next(start: NIODeadline) {
         handedOver += 1
         let request = OutboundRequest(
-            capacity: 896, expiresAtMs: .max, deadline: .now() + .milliseconds(Int64(load.deadlineMs))
+            capacity: 1024, expiresAtMs: .max, deadline: .now() + .milliseconds(Int64(load.deadlineMs))
         ) { [number = handedOver] request, end in
             self.ended(
                 request, end, number > self.load.inFlight || self.load.count < self.load.inFlight * 2 ? start : nil)

@@ -1,3 +1,5 @@
+import PushProviders
+
 /// Whether pushes of one credential to one provider host are sent at all. A value without a clock: times are milliseconds given by the
 /// caller, of a clock that nobody sets.
 ///
@@ -7,18 +9,7 @@
 ///
 /// What is kept back is told to come again one after the other (``ReturnRow``): the end of an outage is no rush.
 struct CircuitBreaker: Equatable, Sendable {
-    enum Event: Equatable, Sendable {
-        /// The provider answered and is well, whatever it said about this push.
-        case success
-        /// 5xx, no answer, or the connection was lost. - retryAfterMs: what the provider asked for, else 0.
-        case failure(retryAfterMs: Int64)
-        /// The credential was refused.
-        case credentialFault
-        /// The provider asks to stay away this long.
-        case pause(ms: Int64)
-        /// Nothing was learnt (it expired before it was sent).
-        case neutral
-    }
+    typealias Event = ProviderHealth
 
     struct Settings: Equatable, Sendable {
         /// Failures in a row that open it.

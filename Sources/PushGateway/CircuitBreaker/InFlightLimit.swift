@@ -1,3 +1,5 @@
+import PushProviders
+
 /// How many pushes of one credential may be outstanding at one provider host. A value without a clock: times are milliseconds
 /// given by the caller, of a clock that nobody sets.
 ///

@@ -1,5 +1,6 @@
 import CNghttp2
 import NIOCore
+import PushProviders
 
 /// A fault of the connection as a whole, by nghttp2's number.
 struct HTTP2Failure: Error, CustomStringConvertible {
@@ -44,6 +45,8 @@ final class HTTP2Session {
     fileprivate(set) var goaway: (lastStreamID: Int32, code: UInt32)?
     fileprivate var sendTimeMs: Int64 = 0
     private var lastDate: [UInt8] = []
+    /// Of the requests, which are all to one provider.
+    private var answerIDName = UnsafeBufferPointer<UInt8>(start: nil, count: 0)
 
     /// - Parameter authority: `host:port`, or `host` for port 443.
     init(authority: String) throws {
@@ -56,10 +59,8 @@ final class HTTP2Session {
         constantFields = constants.count
         fields = .allocate(capacity: Self.mostFields)
         for (index, name) in [HeaderName.method, .scheme, .authority].enumerated() {
-            var field = HeaderFields.templates.fields[Int(name.rawValue)]
-            field.value = constants[index].start
-            field.valuelen = constants[index].count
-            (fields + index).initialize(to: field)
+            (fields + index).initialize(
+                to: nghttp2_nv(.init(name), constants[index].start, constants[index].count))
         }
         // The user data is a pointer to this object, which outlives the session: it is deleted in `deinit`.
         let code = nghttp2_session_client_new2(&created, SessionCallbacks.shared.pointer, nil, option)
@@ -91,21 +92,17 @@ final class HTTP2Session {
     /// - Returns: false when the session takes no more streams: the request is as it was.
     func open(_ request: OutboundRequest) -> Bool {
         var count = constantFields
-        let templates = HeaderFields.templates.fields
         request.forEachField { name, value, length in
             guard count < Self.mostFields else { return }
-            var field = templates[Int(name)]
-            field.value = value
-            field.valuelen = length
-            fields[count] = field
+            fields[count] = nghttp2_nv(name, value, length)
             count += 1
         }
         if let authorization = request.authorization, count < Self.mostFields {
-            var field = templates[Int(HeaderName.authorization.rawValue)]
-            field.value = authorization.start
-            field.valuelen = authorization.count
-            fields[count] = field
+            fields[count] = nghttp2_nv(.init(.authorization), authorization.start, authorization.count)
             count += 1
+        }
+        if let name = request.answerIDName {
+            answerIDName = UnsafeBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount)
         }
         let pointer = Unmanaged.passUnretained(request).toOpaque()
         var provider = nghttp2_data_provider()
@@ -258,12 +255,12 @@ final class HTTP2Session {
         case 7 where name[0] == UInt8(ascii: ":"):
             guard value.count == 3, let request = request(of: streamID), request.state == .open else { return }
             request.status = value.reduce(0) { $0 * 10 + Int($1 &- UInt8(ascii: "0")) }
-        case 7 where name.elementsEqual("apns-id".utf8):
-            guard value.count <= 64, let request = request(of: streamID), request.state == .open else { return }
-            request.responseID = Array(value)
         case 11 where name.elementsEqual("retry-after".utf8):
             guard value.count <= 64, let request = request(of: streamID), request.state == .open else { return }
             request.retryAfter = Array(value)
+        case answerIDName.count where name.elementsEqual(answerIDName):
+            guard value.count <= 512, let request = request(of: streamID), request.state == .open else { return }
+            request.responseID = Array(value)
         default:
             break
         }

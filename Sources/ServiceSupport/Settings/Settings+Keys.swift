@@ -1,6 +1,7 @@
 public import ChallengeModel
 public import KafkaClient
 public import Logging
+public import PushProviders
 
 /// Every key there is. docs/configuration.md shows the same table, and a test compares the two.
 extension Settings {
@@ -191,24 +192,12 @@ extension Settings {
         "Rows waiting for Kafka; above it creations answer 503 with Retry-After.")
 
     // MARK: Dispatcher
-    public static let apnsURL = Setting.text(
-        "apns.url", type: "URL", default: "https://api.push.apple.com:443", roles: [.dispatcher], "APNs, production.",
-        check: isHTTPS)
-    public static let apnsSandboxURL = Setting.text(
-        "apns.sandboxUrl", type: "URL", default: "https://api.sandbox.push.apple.com:443", roles: [.dispatcher],
-        "APNs, sandbox.", check: isHTTPS)
-    public static let fcmURL = Setting.text(
-        "fcm.url", type: "URL", default: "https://fcm.googleapis.com:443", roles: [.dispatcher], "FCM v1.",
-        check: isHTTPS)
-    public static let fcmTokenURL = Setting.text(
-        "fcm.tokenUrl", type: "URL", default: "https://oauth2.googleapis.com/token", roles: [.dispatcher],
-        "The only endpoint that a service account's assertion is sent to.", check: isHTTPS)
-    public static let hmsURL = Setting.text(
-        "hms.url", type: "URL", default: "https://push-api.cloud.huawei.com:443", roles: [.dispatcher],
-        "HMS Push Kit.", check: isHTTPS)
-    public static let hmsTokenURL = Setting.text(
-        "hms.tokenUrl", type: "URL", default: "https://oauth-login.cloud.huawei.com/oauth2/v3/token",
-        roles: [.dispatcher], "The only endpoint that an HMS app's secret is sent to.", check: isHTTPS)
+    /// Where the providers are, as their folders say it.
+    public static func url(of endpoint: ProviderEndpoint) -> Setting<String> {
+        Setting.text(
+            endpoint.setting, type: "URL", default: endpoint.url, roles: [.dispatcher], endpoint.summary, check: isHTTPS
+        )
+    }
     public static let providersProxy = Setting.text(
         "providers.proxy", type: "URL", range: "http://[USER:PASSWORD@]HOST:PORT", isSecret: true, roles: [.dispatcher],
         "A proxy that takes CONNECT; TLS goes through it to the providers.", check: { $0.hasPrefix("http://") })
@@ -275,7 +264,11 @@ extension Settings {
         "phone.platform", type: "platform", default: "apn", range: "apn, fcm, hms, mixed", roles: [.phone],
         "Which provider the phones register with.", check: { ["apn", "fcm", "hms", "mixed"].contains($0) })
 
-    public static let all: [SettingDescription] = [
+    /// In the order of docs/configuration.md.
+    public static let all =
+        beforeProviders + PushProviders.endpoints.map { url(of: $0).description } + behindProviders
+
+    private static let beforeProviders: [SettingDescription] = [
         config.description, logLevel.description, readyFile.description, adminHost.description, adminPort.description,
         adminToken.description, shutdownTimeout.description, kafkaServers.description, kafkaEmbedded.description,
         kafkaProperties.description,
@@ -291,9 +284,10 @@ extension Settings {
         limitPending.description, limitDenials.description, limitDenialWindow.description, limitQuiet.description,
         limitFactorGuesses.description, limitIdentityGuesses.description, limitGuessWindow.description,
         entitiesPerSecond.description, entranceAccount.description, outboxLimit.description,
-        apnsURL.description,
-        apnsSandboxURL.description, fcmURL.description, fcmTokenURL.description, hmsURL.description,
-        hmsTokenURL.description, providersProxy.description, providersCAFile.description,
+    ]
+
+    private static let behindProviders: [SettingDescription] = [
+        providersProxy.description, providersCAFile.description,
         pushDeadline.description, pushMaxInFlight.description, pushMaxConnections.description, pushThreads.description,
         brokerPartitions.description,
         simulatorHost.description,

@@ -9,6 +9,7 @@ import KafkaClient
 import Logging
 import Producer
 import PushGateway
+import PushProviders
 import ServiceLifecycle
 import ServiceSupport
 import Simulators
@@ -120,12 +121,12 @@ struct DevCluster: Sendable {
         let dispatcher = LateService { [providers, readiness, logger] in
             let addresses = try await providers.addresses()
             var configuration = PushGatewayConfiguration()
-            configuration.apnsURL = addresses.apnsURL
-            configuration.apnsSandboxURL = addresses.apnsURL
-            configuration.fcmURL = addresses.fcmURL
-            configuration.fcmTokenURL = addresses.fcmTokenURL
-            configuration.hmsURL = addresses.hmsURL
-            configuration.hmsTokenURL = addresses.hmsTokenURL
+            configuration[.apns] = addresses.apnsURL
+            configuration[.apnsSandbox] = addresses.apnsURL
+            configuration[.fcm] = addresses.fcmURL
+            configuration[.fcmToken] = addresses.fcmTokenURL
+            configuration[.hms] = addresses.hmsURL
+            configuration[.hmsToken] = addresses.hmsTokenURL
             configuration.caFile = caFile
             let service = try DispatcherService(
                 configuration: dispatcherConfiguration,

@@ -6,6 +6,7 @@ import Foundation
 import HTTPEdge
 import Producer
 import PushGateway
+import PushProviders
 import ServiceSupport
 
 // From settings to each role's configuration: the only place that knows both.
@@ -104,12 +105,7 @@ extension DispatcherConfiguration {
 extension PushGatewayConfiguration {
     init(_ settings: Settings) throws {
         self.init()
-        apnsURL = try settings(Settings.apnsURL)
-        apnsSandboxURL = try settings(Settings.apnsSandboxURL)
-        fcmURL = try settings(Settings.fcmURL)
-        fcmTokenURL = try settings(Settings.fcmTokenURL)
-        hmsURL = try settings(Settings.hmsURL)
-        hmsTokenURL = try settings(Settings.hmsTokenURL)
+        for endpoint in PushProviders.endpoints { self[endpoint] = try settings(Settings.url(of: endpoint)) }
         proxyURL = try settings.optional(Settings.providersProxy)
         caFile = try settings.optional(Settings.providersCAFile)
         deadline = try settings(Settings.pushDeadline)

@@ -7,6 +7,7 @@ import NIOCore
 import Synchronization
 
 @testable import PushGateway
+@testable import PushProviders
 
 /// A gateway with credentials, and pushes to send through it.
 struct Rig: Sendable {
@@ -21,12 +22,12 @@ struct Rig: Sendable {
         _ body: (Rig) async throws -> T
     ) async throws -> T {
         var configuration = PushGatewayConfiguration()
-        configuration.apnsURL = url
-        configuration.apnsSandboxURL = url
-        configuration.fcmURL = fcmURL ?? url
-        configuration.fcmTokenURL = (fcmURL ?? url) + "/token"
-        configuration.hmsURL = url
-        configuration.hmsTokenURL = url + "/token"
+        configuration[.apns] = url
+        configuration[.apnsSandbox] = url
+        configuration[.fcm] = fcmURL ?? url
+        configuration[.fcmToken] = (fcmURL ?? url) + "/token"
+        configuration[.hms] = url
+        configuration[.hmsToken] = url + "/token"
         configuration.caFile = try TestCertificate.shared.get().caFile
         configure(&configuration)
         var tuning = tuning

@@ -6,7 +6,7 @@ extension World {
     /// An outcome as a dispatcher would write it.
     func outcome(
         _ challenge: ChallengeSID, _ factor: Factor, _ disposition: Disposition, dispatch: String = "c",
-        reason: String = "", diedAtMs: Int64 = 0, credential: CredentialSID? = nil
+        reason: String = "", cause: PushCause = .unspecified, diedAtMs: Int64 = 0, credential: CredentialSID? = nil
     ) -> DeliveryFact {
         var outcome = PushOutcome()
         outcome.accountSid = account.rawValue
@@ -17,6 +17,7 @@ extension World {
         outcome.kind = .visible
         outcome.disposition = disposition
         outcome.reason = reason
+        outcome.cause = cause
         outcome.platform = factor.platform
         outcome.credentialSid = (credential ?? apn).rawValue
         outcome.registeredAtMs = factor.registeredAtMs
@@ -301,7 +302,8 @@ extension ConformanceCase {
             _ = try await world.drain()
             for (index, person) in people.enumerated() {
                 _ = try await world.store.recordDelivery(
-                    world.outcome(person.challenge, person.factor, .rejected, reason: "BadDeviceToken"),
+                    world.outcome(
+                        person.challenge, person.factor, .rejected, reason: "BadDeviceToken", cause: .tokenUnknown),
                     nowMs: World.t0 + Int64(index) * 1000)
                 if index == 5 { #expect(try await world.drain().events.isEmpty) }
             }

@@ -1,5 +1,6 @@
 import ChallengeModel
 import Challenges
+import PushProviders
 
 extension API {
     func createCredential(_ call: APICall) async throws -> APIReply {
@@ -7,37 +8,18 @@ extension API {
         var parameters = try call.parameters()
         let friendlyName = try parameters.text("FriendlyName", length: 0...64) ?? ""
         _ = try parameters.required("Type")
-        let type = try parameters.choice("Type", ["apn": "apn", "fcm": "fcm", "hms": "hms"])
+        let provider = try parameters.choice("Type", among: PushProviders.all.map { ($0.word, $0) })
         var secret = ProviderCredential()
-        switch type {
-        case "fcm": secret.fcm = try CredentialRules.serviceAccount(try parameters.required("ServiceAccount", .lines))
-        case "hms":
-            secret.hms.appID = try CredentialRules.hmsAppID(try parameters.required("AppId"))
-            secret.hms.appSecret = try parameters.required("AppSecret", length: 1...256)
-        default: try apns(&secret, &parameters)
+        var reader = CredentialReader(parameters: parameters)
+        do throws(ParameterFault) {
+            secret.secret = try provider?.readCredential(&reader)
+        } catch {
+            throw RuleViolation(error)
         }
+        parameters = reader.parameters
         let credential = try await store.createCredential(
             account: account, friendlyName: friendlyName, secret: secret, nowMs: call.nowMs)
         return .created(show(call).credential(credential), ignoring: parameters.unread)
-    }
-
-    /// A token key (`TeamId`, `KeyId`, `PrivateKey`), or the original's `Certificate` and `PrivateKey`.
-    private func apns(
-        _ secret: inout ProviderCredential, _ parameters: inout ParameterReader
-    ) throws(RuleViolation) {
-        let sandbox = try parameters.boolean("Sandbox") ?? false
-        if let certificate = try parameters.text("Certificate", .lines) {
-            secret.apnsCertificate = try CredentialRules.apnsCertificate(
-                certificate, key: try parameters.required("PrivateKey", .lines))
-            secret.apnsCertificate.sandbox = sandbox
-            return
-        }
-        var key = ApnsTokenKey()
-        key.teamID = try CredentialRules.appleID(try parameters.required("TeamId"), parameter: "TeamId")
-        key.keyID = try CredentialRules.appleID(try parameters.required("KeyId"), parameter: "KeyId")
-        key.privateKeyPem = try CredentialRules.apnsKey(try parameters.required("PrivateKey", .lines))
-        key.sandbox = sandbox
-        secret.apnsToken = key
     }
 
     func listCredentials(_ call: APICall) async throws -> APIReply {

@@ -47,7 +47,7 @@ extension API {
         _ = try parameters.choice("Binding.Alg", ["ES256": true])
         let publicKey = try FactorRules.publicKey(try parameters.required("Binding.PublicKey", .lines))
         _ = try parameters.required("Config.NotificationPlatform")
-        let platform = try parameters.choice("Config.NotificationPlatform", FactorRules.platforms) ?? .noPush
+        let platform = try parameters.choice("Config.NotificationPlatform", among: FactorRules.platforms) ?? .noPush
         let token = try FactorRules.pushToken(try parameters.text("Config.NotificationToken"), platform: platform)
         let appID = try parameters.text("Config.AppId", length: 0...100)
         guard let appID = appID ?? (platform == .noPush ? "" : nil) else {
@@ -123,7 +123,7 @@ extension API {
         change.sdkVersion = try parameters.text("Config.SdkVersion", length: 0...64)
         change.notificationsEnabled = try parameters.boolean("Config.NotificationsEnabled")
         change.environment = try environment(&parameters)
-        let platform = try parameters.choice("Config.NotificationPlatform", FactorRules.platforms)
+        let platform = try parameters.choice("Config.NotificationPlatform", among: FactorRules.platforms)
         let token = try parameters.text("Config.NotificationToken")
         // The platform alone, unchanged, is what an SDK sends beside other changes.
         if token != nil || (platform != nil && platform != factor.platform) {

@@ -111,6 +111,12 @@ struct ParameterReader {
     mutating func choice<Value>(
         _ name: String, _ choices: KeyValuePairs<String, Value>
     ) throws(RuleViolation) -> Value? {
+        try choice(name, among: Array(choices))
+    }
+
+    mutating func choice<Value>(
+        _ name: String, among choices: [(key: String, value: Value)]
+    ) throws(RuleViolation) -> Value? {
         guard let value = try text(name) else { return nil }
         guard let chosen = choices.first(where: { $0.key == value }) else {
             throw RuleViolation(name, "one of " + choices.map(\.key).joined(separator: ", "))

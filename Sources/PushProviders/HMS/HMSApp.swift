@@ -7,13 +7,13 @@ struct HMSApp: AccessTokenSource {
     private let appID: String
     private let secret: String
 
-    /// - Throws: ``PushGatewayError`` naming the field.
-    init(_ app: HmsAppSecret) throws(PushGatewayError) {
-        guard (1...32).contains(app.appID.utf8.count),
-            app.appID.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) })
-        else { throw PushGatewayError(code: .credential, message: "app_id is not a number of AppGallery Connect") }
+    /// - Throws: ``UnusableCredential`` naming the field.
+    init(_ app: HmsAppSecret) throws(UnusableCredential) {
+        guard Self.isNumber(app.appID) else {
+            throw UnusableCredential("app_id is not a number of AppGallery Connect")
+        }
         guard (1...512).contains(app.appSecret.utf8.count) else {
-            throw PushGatewayError(code: .credential, message: "app_secret is missing, or longer than 512 bytes")
+            throw UnusableCredential("app_secret is missing, or longer than 512 bytes")
         }
         path = "/v1/\(app.appID)/messages:send"
         appID = app.appID
@@ -22,6 +22,12 @@ struct HMSApp: AccessTokenSource {
 
     func tokenRequest(audience: String, nowMs: Int64) throws -> String {
         "grant_type=client_credentials&client_id=\(appID)&client_secret=\(Self.escaped(secret))"
+    }
+
+    /// Up to 32 digits.
+    static func isNumber(_ text: String) -> Bool {
+        (1...32).contains(text.utf8.count)
+            && text.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
     }
 
     /// Percent-encodes all but RFC 3986's unreserved characters.

@@ -1,4 +1,5 @@
 import ChallengeModel
+import PushProviders
 
 extension Verdict {
     /// What an end without an answer means. `unknown` only where headers left: all else may be sent again without doubt.

@@ -3,14 +3,8 @@ import Foundation
 import Logging
 import NIOCore
 import NIOHTTP1
+import PushProviders
 import Synchronization
-
-/// Buys an access token: what a service account's assertion or an app's secret looks like in a token request.
-protocol AccessTokenSource: Sendable {
-    /// The form body.
-    /// - Parameter audience: the endpoint's URL.
-    func tokenRequest(audience: String, nowMs: Int64) throws -> String
-}
 
 /// The OAuth access token of one service account or app, shared by all pushes: fetched when first needed, renewed before it ends by one
 /// task on one event loop.

@@ -14,7 +14,7 @@ struct ServiceAccount: AccessTokenSource {
     private let keyID: String
     private let key: _RSA.Signing.PrivateKey
 
-    /// - Throws: ``PushGatewayError`` naming the field.
+    /// - Throws: ``UnusableCredential`` naming the field.
     init(_ secret: FcmServiceAccount) throws {
         let isProject = secret.projectID.utf8.allSatisfy { byte in
             switch byte {
@@ -26,16 +26,15 @@ struct ServiceAccount: AccessTokenSource {
             }
         }
         guard !secret.projectID.isEmpty, isProject, secret.projectID.utf8.count <= 128 else {
-            throw PushGatewayError(code: .credential, message: "project_id is not a Google project id")
+            throw UnusableCredential("project_id is not a Google project id")
         }
         guard !secret.clientEmail.isEmpty else {
-            throw PushGatewayError(code: .credential, message: "client_email is missing")
+            throw UnusableCredential("client_email is missing")
         }
         do {
             key = try _RSA.Signing.PrivateKey(pemRepresentation: secret.privateKeyPem)
         } catch {
-            throw PushGatewayError(
-                code: .credential, message: "private_key_pem is not an RSA key of 2,048 bits or more in PEM")
+            throw UnusableCredential("private_key_pem is not an RSA key of 2,048 bits or more in PEM")
         }
         path = "/v1/projects/\(secret.projectID)/messages:send"
         clientEmail = secret.clientEmail

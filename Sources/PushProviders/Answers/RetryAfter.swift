@@ -1,8 +1,8 @@
 /// The header `Retry-After`: RFC 9110 section 10.2.3.
-enum RetryAfter {
+package enum RetryAfter {
     /// Milliseconds from now: from seconds, or from an IMF-fixdate (`Sun, 06 Nov 1994 08:49:37 GMT`). Nil when it is absent or
     /// makes no sense; 0 when the time has passed. At most a day.
-    static func milliseconds(_ value: [UInt8], nowMs: Int64) -> Int64? {
+    package static func milliseconds(_ value: [UInt8], nowMs: Int64) -> Int64? {
         let text = String(decoding: value, as: UTF8.self)
         if let seconds = Int64(text) { return seconds < 0 ? nil : min(seconds, 86_400) * 1000 }
         guard let atMs = imfFixdate(text) else { return nil }
@@ -13,7 +13,7 @@ enum RetryAfter {
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
     ]
 
-    static func imfFixdate(_ text: String) -> Int64? {
+    package static func imfFixdate(_ text: String) -> Int64? {
         let parts = text.split(separator: " ")
         guard parts.count == 6, parts[5] == "GMT", let day = Int(parts[1]), let year = Int(parts[3]),
             let month = months.firstIndex(of: String(parts[2])), (1...31).contains(day), (1970...9999).contains(year)

@@ -40,6 +40,6 @@ enum PushPayload {
 }
 
 /// A push that cannot become a request; the word is the provider's own for the same fault, found here.
-struct UnfitPush: Error, Equatable {
-    var reason: String
+package struct UnfitPush: Error, Equatable {
+    package var reason: String
 }

@@ -1,10 +1,10 @@
 /// Bytes at a fixed address that many requests refer to: a bearer token, an authority. Immutable.
-final class SharedBytes: @unchecked Sendable {
+package final class SharedBytes: @unchecked Sendable {
     // Guarantee: written in `init` only.
-    let start: UnsafeMutablePointer<UInt8>
-    let count: Int
+    package let start: UnsafeMutablePointer<UInt8>
+    package let count: Int
 
-    init(_ text: String) {
+    package init(_ text: String) {
         let utf8 = text.utf8
         count = utf8.count
         start = .allocate(capacity: max(1, count))
@@ -13,5 +13,5 @@ final class SharedBytes: @unchecked Sendable {
 
     deinit { start.deallocate() }
 
-    var text: String { String(decoding: UnsafeBufferPointer(start: start, count: count), as: UTF8.self) }
+    package var text: String { String(decoding: UnsafeBufferPointer(start: start, count: count), as: UTF8.self) }
 }

@@ -12,7 +12,7 @@ enum HMSRequest {
 
     /// Writes fields and body; the authorization is added by the caller.
     /// - Parameter path: `/v1/<app id>/messages:send`.
-    static func write(_ push: Push, path: String, nowMs: Int64, to request: OutboundRequest) throws(UnfitPush) {
+    static func write(_ push: Push, path: String, nowMs: Int64, to request: PushRequest) throws(UnfitPush) {
         guard push.kind != .background else { throw UnfitPush(reason: "no-background") }
         guard !push.pushToken.isEmpty else { throw UnfitPush(reason: "80300010") }
         guard request.field(.path, path), request.field(.contentType, "application/json") else {
@@ -36,7 +36,7 @@ enum HMSRequest {
     /// All that counts: the whole but for the token.
     private static func writeMessage(_ push: Push, message: String, nowMs: Int64, with json: JSONWriter) {
         // `data` is a string that holds JSON, so what is in it is escaped twice.
-        let inner = OutboundRequest(capacity: 1024, expiresAtMs: 0, deadline: json.request.deadline) { _, _ in }
+        let inner = PushRequest(capacity: 1024)
         inner.beginBody()
         let innerJSON = JSONWriter(request: inner)
         innerJSON.raw("{")

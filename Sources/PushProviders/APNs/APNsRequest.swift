@@ -6,13 +6,14 @@ enum APNsRequest {
     static let payloadLimit = 4096
 
     /// Writes fields and body; the authorization is added by the caller.
-    static func write(_ push: Push, to request: OutboundRequest) throws(UnfitPush) {
+    static func write(_ push: Push, to request: PushRequest) throws(UnfitPush) {
         let isBackground = push.kind == .background
         guard !push.pushToken.isEmpty else { throw UnfitPush(reason: "MissingDeviceToken") }
         // Anything else could change the path, and no device token looks like that.
         guard push.pushToken.utf8.count <= 200, push.pushToken.utf8.allSatisfy({ isHexDigit($0) }) else {
             throw UnfitPush(reason: "BadDeviceToken")
         }
+        request.answerIDName = "apns-id"
         let path = request.beginField(.path)
         request.append("/3/device/")
         var token = push.pushToken
@@ -59,7 +60,7 @@ enum APNsRequest {
         json.raw("}")
     }
 
-    private static func isHexDigit(_ byte: UInt8) -> Bool {
+    static func isHexDigit(_ byte: UInt8) -> Bool {
         switch byte {
         case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "f"),
             UInt8(ascii: "A")...UInt8(ascii: "F"):
@@ -67,4 +68,13 @@ enum APNsRequest {
         default: false
         }
     }
+}
+
+extension HeaderName {
+    package static var apnsTopic: HeaderName { HeaderName("apns-topic") }
+    package static var apnsPushType: HeaderName { HeaderName("apns-push-type") }
+    package static var apnsPriority: HeaderName { HeaderName("apns-priority") }
+    package static var apnsExpiration: HeaderName { HeaderName("apns-expiration", isNeverIndexed: true) }
+    package static var apnsCollapseID: HeaderName { HeaderName("apns-collapse-id", isNeverIndexed: true) }
+    package static var apnsID: HeaderName { HeaderName("apns-id", isNeverIndexed: true) }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import PushProviders
 
 /// What a token endpoint's answer means. Pure. Source: RFC 6749, sections 5.1 and 5.2; Google and Huawei answer in this form.
 enum AccessTokenAnswer: Equatable {

@@ -8,7 +8,7 @@ import Synchronization
 /// Apple wants a new one no more often than every 20 minutes and no older than 60 ("Establishing a token-based connection to
 /// APNs"). `iat` is the start of a period of 40 minutes, as of two minutes ago: at most 42 minutes old, and never in
 /// the future of a server whose clock is a little behind.
-final class ProviderToken: Sendable {
+final class ProviderToken: BearerSigner {
     static let periodMs: Int64 = 40 * 60_000
     static let clockSlackMs: Int64 = 2 * 60_000
     /// A token asked for out of turn, after one was refused as expired.
@@ -26,16 +26,15 @@ final class ProviderToken: Sendable {
     private let teamID: String
     private let current = Mutex<Current?>(nil)
 
-    /// - Throws: ``PushGatewayError`` when the PEM is no P-256 key, or an id is missing.
+    /// - Throws: ``UnusableCredential`` when the PEM is no P-256 key, or an id is missing.
     init(_ secret: ApnsTokenKey) throws {
         guard !secret.keyID.isEmpty, !secret.teamID.isEmpty else {
-            throw PushGatewayError(code: .credential, message: "an APNs key needs key_id and team_id")
+            throw UnusableCredential("an APNs key needs key_id and team_id")
         }
         do {
             key = try P256.Signing.PrivateKey(pemRepresentation: secret.privateKeyPem)
         } catch {
-            throw PushGatewayError(
-                code: .credential, message: "private_key_pem is not a P-256 key in PKCS #8 PEM, as in Apple's .p8 file")
+            throw UnusableCredential("private_key_pem is not a P-256 key in PKCS #8 PEM, as in Apple's .p8 file")
         }
         keyID = secret.keyID
         teamID = secret.teamID

@@ -1,3 +1,5 @@
+import PushProviders
+
 /// When an access token may be used, must be fetched, and how long to stay away from the token endpoint. A value: no I/O.
 struct AccessTokenState {
     enum Demand: Equatable {

@@ -10,7 +10,7 @@ enum FCMRequest {
 
     /// Writes fields and body; the authorization is added by the caller.
     /// - Parameter path: `/v1/projects/<id>/messages:send`.
-    static func write(_ push: Push, path: String, nowMs: Int64, to request: OutboundRequest) throws(UnfitPush) {
+    static func write(_ push: Push, path: String, nowMs: Int64, to request: PushRequest) throws(UnfitPush) {
         guard push.kind != .background else { throw UnfitPush(reason: "no-background") }
         guard !push.pushToken.isEmpty else { throw UnfitPush(reason: "INVALID_ARGUMENT") }
         guard request.field(.path, path), request.field(.contentType, "application/json") else {

@@ -1,11 +1,13 @@
 /// Writes JSON straight into a request's body. Keys and the shape come from our own code; only strings are escaped.
-struct JSONWriter {
-    let request: OutboundRequest
+package struct JSONWriter {
+    package let request: PushRequest
 
-    func raw(_ text: StaticString) { request.append(text) }
+    package init(request: PushRequest) { self.request = request }
+
+    package func raw(_ text: StaticString) { request.append(text) }
 
     /// A string with its quotes. RFC 8259 section 7: quotes, backslash and what is below U+0020 are escaped.
-    func string(_ value: String) {
+    package func string(_ value: String) {
         request.append(UInt8(ascii: "\""))
         var value = value
         value.withUTF8 { bytes in
@@ -47,16 +49,16 @@ struct JSONWriter {
         }
     }
 
-    func number(_ value: Int64) { request.append(decimal: value) }
+    package func number(_ value: Int64) { request.append(decimal: value) }
 
     private static func hex(_ digit: UInt8) -> UInt8 {
         digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10
     }
 }
 
-extension OutboundRequest {
+extension PushRequest {
     /// Digits of a number, with its sign.
-    func append(decimal value: Int64) {
+    package func append(decimal value: Int64) {
         if value < 0 { append(UInt8(ascii: "-")) }
         let magnitude = value.magnitude
         withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { digits in
@@ -77,7 +79,7 @@ extension OutboundRequest {
     }
 
     /// RFC 3339 in whole seconds, UTC: `2026-05-01T12:00:00Z`. Years 0 to 9999.
-    func append(rfc3339 epochMs: Int64) {
+    package func append(rfc3339 epochMs: Int64) {
         let seconds = min(max(epochMs, -62_135_596_800_000), 253_402_300_799_999)
         var days = Int(seconds / 1000) / 86_400
         var rest = Int(seconds / 1000) % 86_400
