@@ -12,12 +12,20 @@ final class CredentialRoute: Sendable {
         case fetched(OAuthToken)
     }
 
-    struct Way: Sendable {
+    /// A class, because every push holds on to it.
+    final class Way: Sendable {
         let credential: any OpenCredential
         let platform: Platform
         let authorization: Authorization
         /// One for each of the credential's ways, in their order.
         let lanes: [ProviderLane]
+
+        init(credential: any OpenCredential, authorization: Authorization, lanes: [ProviderLane]) {
+            self.credential = credential
+            platform = credential.platform
+            self.authorization = authorization
+            self.lanes = lanes
+        }
 
         func lane(for push: Push) -> ProviderLane { lanes.count == 1 ? lanes[0] : lanes[credential.way(of: push)] }
     }

@@ -175,9 +175,7 @@ public final class PushGateway: Sendable {
                 return lane(endpoint, firstStreamAlone: open.startsWithOneStream, identified)
             }
             return CredentialRoute(
-                secret: credential,
-                way: .init(
-                    credential: open, platform: open.platform, authorization: authorization, lanes: lanes))
+                secret: credential, way: .init(credential: open, authorization: authorization, lanes: lanes))
         } catch {
             logger.error(
                 "credential cannot be used",
