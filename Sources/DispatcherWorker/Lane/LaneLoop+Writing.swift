@@ -3,6 +3,7 @@ import KafkaClient
 import KafkaGroup
 import Logging
 import PushGateway
+import PushProviders
 import ServiceSupport
 
 /// What leaves the lane: pushes to the gateway, records to Kafka, lines to the log.

@@ -1,6 +1,7 @@
 import ChallengeModel
 import KafkaClient
 import PushGateway
+import PushProviders
 
 /// Pushes are answered, writes are acknowledged, records get done.
 extension LaneState {

@@ -1,6 +1,7 @@
 import ChallengeModel
 import KafkaClient
 import PushGateway
+import PushProviders
 
 /// Records are taken, and the pushes of each are planned.
 extension LaneState {

@@ -1,6 +1,7 @@
 import ChallengeModel
 import KafkaClient
 import PushGateway
+import PushProviders
 
 /// What waits, and goes when its time has come: pushes for their retry or for more recent facts, writes for their retry.
 extension LaneState {

@@ -1,6 +1,7 @@
 import ChallengeModel
 import KafkaClient
 import PushGateway
+import PushProviders
 
 /// What a lane has to do next.
 enum LaneStep: Sendable {

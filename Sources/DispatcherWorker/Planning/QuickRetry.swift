@@ -1,5 +1,6 @@
 import ChallengeModel
 import PushGateway
+import PushProviders
 
 /// Whether a push that was not taken is tried once more in the lane, or left to the ack tracker.
 struct QuickRetry: Sendable {

@@ -1,5 +1,6 @@
 import KafkaGroup
 import PushGateway
+import PushProviders
 
 /// The permit of an assignment's pushes: they leave only while the fence is open, and not after the assignment's end.
 final class CommitPermit: PushPermit {

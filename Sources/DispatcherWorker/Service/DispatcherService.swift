@@ -5,6 +5,7 @@ import KafkaGroup
 public import Logging
 public import Metrics
 import PushGateway
+import PushProviders
 public import ServiceLifecycle
 public import ServiceSupport
 import Synchronization
