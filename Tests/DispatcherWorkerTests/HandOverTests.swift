@@ -94,6 +94,31 @@ struct HandOverTests {
     }
 
     @Test(
+        "a lane that ends before its outcomes are acknowledged is not taken up again: as their writer it would pass over them",
+        .standIn())
+    func unacknowledged() async throws {
+        try await Rig.with { rig in
+            let sender = ScriptedSender { _ in .hold }
+            let running = try rig.service(sender)
+            try await running.ready()
+            try await rig.write((1...20).map { Samples.dispatch($0) })
+            try await eventually("all are out") { sender.inFlight == 20 }
+            try rig.broker.inject(.leader(topic: rig.names[.outcomes], partition: 0, broker: nil))
+            sender.release()
+            let found = running.service.lanes.withLock { $0[0] }
+            let lane = try #require(found)
+            try await eventually("all are answered") {
+                rig.counters.count("beckon_dispatcher_pushes_total|fcm|visible|accepted") == 20
+            }
+            lane.drain(pushesUntilMs: 0, writesUntilMs: 0)
+            let isKept = await lane.drained() != nil
+            #expect(!isKept)
+            await running.crash()
+            try rig.broker.inject(.leader(topic: rig.names[.outcomes], partition: 0, broker: 1))
+        }
+    }
+
+    @Test(
         "partitions that move are drained first: what is answered meanwhile is done, and the next owner repeats nothing"
     )
     func moved() async throws {

@@ -24,6 +24,8 @@ final class Stage: Sendable {
         apn: CredentialSID.generate(nowMs: 0).rawValue, fcm: CredentialSID.generate(nowMs: 1).rawValue
     )
     private let fed = Mutex<[String: Fed]>([:])
+    /// Every dispatcher that was started.
+    private let dispatchers = Mutex<Set<String>>([])
 
     /// A challenge that was written.
     struct Fed: Sendable {
@@ -101,7 +103,10 @@ final class Stage: Sendable {
 
     func start(_ names: [String]) async throws -> [String] {
         for name in names {
-            try cluster.start(name, "dispatcher", more: ["BECKON_CONFIGURATION_KEYS": configurationKeys.text])
+            // It then says which partitions it begins and ends with, and what it knows of them.
+            let more = ["BECKON_CONFIGURATION_KEYS": configurationKeys.text, "BECKON_LOG_LEVEL": "debug"]
+            try cluster.start(name, "dispatcher", more: more)
+            dispatchers.withLock { _ = $0.insert(name) }
         }
         for name in names { _ = try await cluster[name]?.ready() }
         return names
@@ -206,17 +211,35 @@ final class Stage: Sendable {
         }
     }
 
-    func repeats(in pushes: [PushRecord], _ disturbances: [Disturbance]) throws -> RepeatLedger {
-        try RepeatLedger(
-            pushes: pushes, outcomes: tail.records(of: cluster.names[.outcomes]), disturbances: disturbances,
-            partitions: 12)
+    func repeats(in pushes: [PushRecord], _ disturbances: [Disturbance] = []) throws -> RepeatLedger {
+        let lives = dispatchers.withLock { $0 }.flatMap { name in
+            LaneLife.all(of: name, log: cluster[name]?.output ?? "", disturbances)
+        }
+        return try RepeatLedger(
+            pushes: pushes, outcomes: tail.records(of: cluster.names[.outcomes]), lives: lives, partitions: 12)
     }
 
+    /// Whether a dispatcher said that the provider or the machine gave it no answer in time. Only then may a push be left to the
+    /// tracker, which these stages do without: the provider answers each within 40 ms.
+    var isWithoutAnswers: Bool {
+        let signs = [
+            "] partitions lost", "] connection to the provider lost", "] a provider fails or is slow: fewer pushes",
+            "] pushes without an answer at the end of the drain", "] a partition is left with work open",
+        ]
+        return dispatchers.withLock { $0 }.contains { name in
+            let log = cluster[name]?.output ?? ""
+            return signs.contains { log.contains($0) }
+        }
+    }
+
+    /// When each challenge was pushed, or its outcome leaves it to the tracker.
     func settled(_ count: Int) async throws -> DeliveryAudit {
         let end = ContinuousClock.now + .seconds(90)
         while true {
             let audit = try DeliveryAudit(tail, cluster.names)
-            let isWhole = audit.created.count == count && audit.withoutOutcome.isEmpty && audit.pushed.count == count
+            let isWhole =
+                audit.created.count == count && audit.withoutOutcome.isEmpty
+                && audit.pushed.union(audit.leftToTracker).count == count
             if isWhole || ContinuousClock.now > end { return audit }
             try await Task.sleep(for: .milliseconds(250))
         }
@@ -250,7 +273,7 @@ final class Stage: Sendable {
         var request = HTTPClientRequest(url: cluster.control + path)
         request.method = .init(rawValue: method.rawValue)
         if let body { request.body = .bytes(ByteBuffer(string: body)) }
-        let response = try await cluster.client.execute(request, timeout: .seconds(10))
+        let response = try await cluster.client.execute(request, timeout: .seconds(60))
         guard (200..<300).contains(response.status.code) else {
             throw StageError(description: "the simulator answered \(response.status.code) to \(path)")
         }

@@ -7,6 +7,10 @@ public struct DeliveryAudit: Sendable, CustomStringConvertible {
     public private(set) var created: Set<String> = []
     /// Challenges with at least one push that a provider accepted.
     public private(set) var pushed: Set<String> = []
+    /// Challenges that no provider accepted for certain, although a push of theirs was tried: its answer is `unknown`, or it is
+    /// `deferred`. The tracker pushes them again; so they are lost only where its attempts are too. Not among them is what a drain
+    /// did not wait for: the next owner pushes that.
+    public private(set) var leftToTracker: Set<String> = []
     /// Challenges with a receipt.
     public private(set) var confirmed: Set<String> = []
     /// Different ones of each challenge. A killed Producer's successor sends again what was not marked as sent, the same in every byte.
@@ -77,6 +81,9 @@ public struct DeliveryAudit: Sendable, CustomStringConvertible {
                         afterReceipt.append("\(device) \(outcome.dispatchID): \(outcome.sentAtMs - receipt) ms after")
                     }
                 }
+                if outcome.disposition == .deferred || outcome.disposition == .unknown && outcome.reason != "drained" {
+                    leftToTracker.insert(outcome.challengeSid)
+                }
                 if outcome.disposition == .accepted {
                     pushed.insert(outcome.challengeSid)
                     accepted["\(device) \(outcome.dispatchID) \(outcome.kind)", default: 0] += 1
@@ -85,6 +92,7 @@ public struct DeliveryAudit: Sendable, CustomStringConvertible {
             case nil: break
             }
         }
+        leftToTracker.subtract(pushed)
         duplicatedUnits = accepted.filter { $0.value > 1 }.keys.sorted()
         mostAttempts = attempts.values.map(\.count).max() ?? 0
         withoutOutcome = dispatched.subtracting(withOutcome).sorted()

@@ -133,7 +133,8 @@ final class Lane: Sendable {
     /// - Parameters: until when answers, and after them acknowledgements, are waited for; steady milliseconds.
     func drain(pushesUntilMs: Int64, writesUntilMs: Int64) { post { $0.drain = (pushesUntilMs, writesUntilMs) } }
 
-    /// Waits for the end and takes what is left: the state without anything open.
+    /// Waits for the end and takes what is left: the state without anything open. Nil: who serves the partition next, here too,
+    /// begins with what is committed, and reads this lane's outcomes.
     func drained() async -> LaneState? {
         _ = await finished.wait()
         return kept.withLock { $0.take() }

@@ -75,7 +75,10 @@ final class LaneLoop {
                 stage = .serving
                 environment.logger.debug(
                     "a partition is served",
-                    metadata: ["partition": "\(lane.partition)", "offset": "\(state.ledger.next)"])
+                    metadata: [
+                        "partition": "\(lane.partition)", "offset": "\(state.ledger.next)", "writer": "\(lane.writer)",
+                        "outcomes": "\(ends.outcomes ?? 0)", "at-ms": "\(now.epochMs)",
+                    ])
                 isMore = true
             }
         case .serving:
@@ -99,8 +102,10 @@ final class LaneLoop {
         return isMore
     }
 
-    /// Gives back everything open and returns what is known.
-    func end() -> LaneState {
+    /// Gives back everything open.
+    /// - Returns: what is known; nil when writes were on their way: they may be on the log, and a successor under this lane's name
+    ///   would pass over them as its own.
+    func end() -> LaneState? {
         let commit = state.commit()
         lane.show {
             $0.commit = commit
@@ -108,9 +113,16 @@ final class LaneLoop {
             $0.oldestSentSteadyMs = nil
             $0.oldestUnsentMs = nil
         }
+        let isWhole = state.isDrained
+        environment.logger.log(
+            level: isWhole ? .debug : .warning, isWhole ? "a partition is left" : "a partition is left with work open",
+            metadata: [
+                "partition": "\(lane.partition)", "writer": "\(lane.writer)", "pushes": "\(state.units.count)",
+                "writes": "\(state.writes.count)", "at-ms": "\(Moment.now().epochMs)",
+            ])
         state.reset()
         tellWindow()
-        return state
+        return isWhole ? state : nil
     }
 
     // MARK: - Serving

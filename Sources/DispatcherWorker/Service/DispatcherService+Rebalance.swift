@@ -139,10 +139,10 @@ extension DispatcherService {
         }
         var commits: [TopicPartition: CommittedOffset] = [:]
         for lane in lanes {
-            guard let state = await lane.drained() else { continue }
+            let state = await lane.drained()
             let challenges = partition(.challenges, lane.partition)
             if !reason.rewritten.contains(challenges) { commits[challenges] = lane.status.commit }
-            if !isLost { control.parked[lane.partition] = (state, lane.writer) }
+            if !isLost, let state { control.parked[lane.partition] = (state, lane.writer) }
             touch()
         }
         self.lanes.withLock { $0 = [:] }
