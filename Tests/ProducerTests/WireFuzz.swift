@@ -1,5 +1,6 @@
 import Challenges
 import Foundation
+import HTTPEdge
 import TestSupport
 import Testing
 
