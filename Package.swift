@@ -63,7 +63,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(
             url: "https://github.com/apple/swift-configuration", from: "1.4.0",
-            traits: ["CommandLineArguments", "YAML"]),
+            traits: ["YAML"]),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
@@ -86,39 +86,41 @@ let package = Package(
             name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
         .systemLibrary(name: "CAllocator"),
 
+        .target(name: "Wire", dependencies: [.crypto], swiftSettings: swiftSettings),
         .target(
             name: "KafkaClient",
-            dependencies: ["CRdKafka", .deque, .logging],
+            dependencies: ["CRdKafka", "Wire", .deque, .logging],
             swiftSettings: swiftSettings),
         .target(
             name: "ChallengeModel",
-            dependencies: [.crypto, .protobuf],
+            dependencies: ["Wire", .crypto, .protobuf],
             exclude: ["beckon.proto"],
             swiftSettings: swiftSettings),
         .target(
             name: "ChallengeStore",
-            dependencies: ["ChallengeModel", .grdb, .grdbSQLite, .crypto, .logging],
+            dependencies: ["ChallengeModel", "Wire", .grdb, .grdbSQLite, .crypto, .logging],
             swiftSettings: swiftSettings),
         .target(
             name: "PushGateway",
             dependencies: [
-                "CNghttp2", "ChallengeModel", .asyncHTTPClient, .crypto, .cryptoExtras, .deque, .logging,
+                "CNghttp2", "ChallengeModel", "Wire", .asyncHTTPClient, .crypto, .cryptoExtras, .deque, .logging,
                 .nioCore, .nioHTTP1, .nioPosix, .nioSSL, .nioTLS,
             ],
             swiftSettings: swiftSettings),
         .target(
             name: "HTTPEdge",
             dependencies: [
-                .deque, .hummingbirdCore, .logging, .metrics, .nioCore, .nioHTTP1, .nioHTTPTypes, .nioHTTPTypesHTTP1,
+                "Wire", .deque, .hummingbirdCore, .logging, .metrics, .nioCore, .nioHTTP1, .nioHTTPTypes,
+                .nioHTTPTypesHTTP1,
                 .nioSSL,
             ],
             swiftSettings: swiftSettings),
         .target(
             name: "ServiceSupport",
             dependencies: [
-                "ChallengeModel", "HTTPEdge", "KafkaClient", .configuration, .hummingbird, .logging, .metrics,
-                .coreMetrics,
-                .nioCore, .nioPosix, .serviceLifecycle, .unixSignals, .yams,
+                "ChallengeModel", "HTTPEdge", "KafkaClient", .configuration, .coreMetrics, .hummingbird,
+                .hummingbirdCore,
+                .logging, .nioCore, .nioPosix, .serviceLifecycle, .unixSignals, .yams,
             ],
             swiftSettings: swiftSettings),
         .target(
@@ -128,33 +130,35 @@ let package = Package(
         .target(
             name: "Producer",
             dependencies: [
-                "ChallengeModel", "ChallengeStore", "HTTPEdge", "KafkaClient", "KafkaGroup", "ServiceSupport", .crypto,
-                .httpTypes, .hummingbird, .logging, .metrics, .nioCore, .nioHTTP1, .nioSSL, .serviceLifecycle,
+                "ChallengeModel", "ChallengeStore", "HTTPEdge", "KafkaClient", "KafkaGroup", "ServiceSupport", "Wire",
+                .crypto,
+                .coreMetrics, .httpTypes, .hummingbird, .hummingbirdCore, .logging, .metrics, .nioCore, .nioHTTP1,
+                .nioSSL,
+                .serviceLifecycle,
             ],
             swiftSettings: swiftSettings),
         .target(
             name: "DispatcherWorker",
             dependencies: [
-                "ChallengeModel", "KafkaClient", "KafkaGroup", "PushGateway", "ServiceSupport", .crypto, .deque,
-                .logging,
-                .metrics, .serviceLifecycle,
+                "ChallengeModel", "KafkaClient", "KafkaGroup", "PushGateway", "ServiceSupport", "Wire", .crypto, .deque,
+                .logging, .metrics, .serviceLifecycle,
             ],
             swiftSettings: swiftSettings),
         .target(
             name: "AckTracker",
             dependencies: [
-                "ChallengeModel", "KafkaClient", "KafkaGroup", "ServiceSupport", .deque, .logging, .metrics,
+                "ChallengeModel", "KafkaClient", "KafkaGroup", "ServiceSupport", "Wire", .coreMetrics, .deque, .logging,
                 .serviceLifecycle,
             ],
             swiftSettings: swiftSettings),
         .target(
             name: "DeviceKit",
-            dependencies: [.asyncHTTPClient, .crypto, .nioCore, .nioHTTP1],
+            dependencies: ["Wire", .asyncHTTPClient, .crypto, .nioCore, .nioHTTP1],
             swiftSettings: swiftSettings),
         .target(
             name: "Simulators",
             dependencies: [
-                "DeviceKit", "HTTPEdge", .asn1, .asyncHTTPClient, .crypto, .cryptoExtras, .deque, .httpTypes,
+                "DeviceKit", "HTTPEdge", "Wire", .asn1, .asyncHTTPClient, .crypto, .cryptoExtras, .deque, .httpTypes,
                 .hummingbird, .logging,
                 .nioCore, .nioHPACK, .nioHTTP1, .nioHTTP2, .nioPosix, .nioSSL, .nioTLS, .serviceLifecycle, .x509,
             ],
@@ -164,27 +168,28 @@ let package = Package(
             dependencies: [
                 "AckTracker", "CAllocator", "ChallengeModel", "ChallengeStore", "DeviceKit", "DispatcherWorker",
                 "HTTPEdge", "KafkaClient",
-                "Producer", "PushGateway", "ServiceSupport", "Simulators", .argumentParser, .asyncHTTPClient,
-                .configuration, .crypto, .hummingbird, .logging, .metrics, .nioCore, .nioHTTP1, .nioSSL,
-                .serviceLifecycle, .unixSignals,
+                "Producer", "PushGateway", "ServiceSupport", "Simulators", "Wire", .argumentParser, .asyncHTTPClient,
+                .crypto, .hummingbird, .logging, .nioCore, .nioHTTP1, .nioPosix, .serviceLifecycle, .unixSignals,
             ],
             swiftSettings: swiftSettings),
 
         .target(
             name: "TestSupport",
             dependencies: [
-                "KafkaClient", "ChallengeModel", "Simulators", .asyncHTTPClient, .logging, .nioCore, .nioSSL,
+                "KafkaClient", "ChallengeModel", "Simulators", "Wire", .asyncHTTPClient, .logging,
             ],
             path: "Tests/TestSupport",
             swiftSettings: swiftSettings),
-        tests(of: "KafkaClient"),
-        tests(of: "ChallengeModel", [.crypto, .protobuf]),
-        tests(of: "ChallengeStore", ["ChallengeModel", .crypto, .grdb, .grdbSQLite]),
+        tests(of: "Wire", [.crypto]),
+        .testTarget(name: "ArchitectureTests", swiftSettings: swiftSettings),
+        tests(of: "KafkaClient", ["Wire"]),
+        tests(of: "ChallengeModel", ["Wire", .crypto, .protobuf]),
+        tests(of: "ChallengeStore", ["ChallengeModel", "Wire", .crypto, .grdb, .grdbSQLite]),
         tests(
             of: "PushGateway",
             [
                 "ChallengeModel", "Simulators", .asn1, .asyncHTTPClient, .crypto, .cryptoExtras, .nioCore, .nioHPACK,
-                .nioHTTP2, .nioPosix, .nioSSL, .nioTLS, .nioEmbedded, .x509,
+                .nioHTTP2, .nioPosix, .nioSSL, .x509,
             ]),
         tests(of: "HTTPEdge", [.coreMetrics, .metrics, .nioCore, .nioEmbedded, .nioHTTP1, .nioPosix]),
         tests(
@@ -198,7 +203,7 @@ let package = Package(
             of: "Producer",
             [
                 "ChallengeModel", "ChallengeStore", "DeviceKit", "HTTPEdge", "KafkaClient", "KafkaGroup",
-                "ServiceSupport",
+                "ServiceSupport", "Wire",
                 .asyncHTTPClient, .coreMetrics, .crypto, .hummingbird, .nioCore, .nioHTTP1, .nioPosix, .nioSSL,
                 .serviceLifecycle,
             ]),
@@ -209,25 +214,26 @@ let package = Package(
                 .nioCore,
                 .serviceLifecycle,
             ]),
-        tests(of: "AckTracker", ["ChallengeModel", "KafkaClient", "KafkaGroup", "ServiceSupport"]),
-        tests(of: "DeviceKit", [.asyncHTTPClient, .crypto, .hummingbird, .httpTypes, .nioCore]),
+        tests(of: "AckTracker", ["ChallengeModel", "KafkaClient", "KafkaGroup", "ServiceSupport", "Wire"]),
+        tests(of: "DeviceKit", ["Wire", .asyncHTTPClient, .crypto, .hummingbird, .httpTypes, .nioCore]),
         tests(
             of: "Simulators",
             [
-                "DeviceKit", .asyncHTTPClient, .crypto, .cryptoExtras, .httpTypes, .hummingbird, .nioCore, .nioHPACK,
+                "DeviceKit", "Wire", .asyncHTTPClient, .crypto, .cryptoExtras, .httpTypes, .hummingbird, .nioCore,
+                .nioHPACK,
                 .nioHTTP1, .nioHTTP2, .nioPosix, .nioSSL, .nioTLS, .serviceLifecycle,
             ]),
         .testTarget(
             name: "Fuzz",
             dependencies: [
                 "AckTracker", "ChallengeModel", "ChallengeStore", "DispatcherWorker", "KafkaClient", "Producer",
-                "PushGateway", "ServiceSupport", "TestSupport", .nioCore, .protobuf,
+                "PushGateway", "ServiceSupport", "TestSupport", "Wire", .nioCore, .protobuf,
             ],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "EndToEnd",
             dependencies: [
-                "ChallengeModel", "DeviceKit", "KafkaClient", "ServiceSupport", "Simulators", "TestSupport",
+                "ChallengeModel", "DeviceKit", "KafkaClient", "ServiceSupport", "Simulators", "TestSupport", "Wire",
                 .asyncHTTPClient, .logging, .nioCore, .nioHTTP1, .protobuf,
             ],
             swiftSettings: swiftSettings),
@@ -239,7 +245,7 @@ let package = Package(
         .testTarget(
             name: "Faults",
             dependencies: [
-                "ChallengeModel", "DeviceKit", "KafkaClient", "ServiceSupport", "Simulators", "TestSupport",
+                "ChallengeModel", "DeviceKit", "KafkaClient", "ServiceSupport", "Simulators", "TestSupport", "Wire",
                 .asyncHTTPClient,
                 .logging, .nioCore, .nioHTTP1,
             ],

@@ -1,4 +1,4 @@
-public import ChallengeModel
+import ChallengeModel
 public import ChallengeStore
 public import CoreMetrics
 import HTTPEdge
@@ -9,6 +9,7 @@ public import Logging
 public import ServiceLifecycle
 public import ServiceSupport
 import Synchronization
+public import Wire
 
 /// The Producer: HTTP API, Kafka entrances, what became of pushes, outbox relay and expiry sweep over one store.
 ///

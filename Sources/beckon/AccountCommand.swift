@@ -3,6 +3,7 @@ import ChallengeModel
 import ChallengeStore
 import Foundation
 import ServiceSupport
+import Wire
 
 struct AccountCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -229,11 +230,6 @@ struct JSONLine: CustomStringConvertible {
     init(_ members: [(String, String?)]) { self.members = members }
 
     var description: String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.withoutEscapingSlashes]
-        func text(_ value: String) -> String {
-            (try? encoder.encode(value)).map { String(decoding: $0, as: UTF8.self) } ?? "\"\""
-        }
-        return "{" + members.map { "\(text($0.0)):\($0.1.map(text) ?? "null")" }.joined(separator: ",") + "}"
+        JSONValue.object(members.map { ($0.0, .optional($0.1)) }).text
     }
 }

@@ -4,6 +4,7 @@ import Foundation
 import GRDB
 import TestSupport
 import Testing
+import Wire
 
 @Suite("Delivery facts, by several processes", .timeLimit(.minutes(5)))
 struct DeliveryTests {

@@ -3,6 +3,7 @@ import ChallengeStore
 import KafkaClient
 import ServiceSupport
 import Testing
+import Wire
 
 @testable import Producer
 

@@ -12,6 +12,7 @@ import ServiceSupport
 import Synchronization
 import TestSupport
 import Testing
+import Wire
 
 @testable import Producer
 

@@ -3,6 +3,7 @@ import ChallengeStore
 import Crypto
 import Foundation
 import Testing
+import Wire
 
 @testable import Producer
 

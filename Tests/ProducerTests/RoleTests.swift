@@ -4,6 +4,7 @@ import Foundation
 import HTTPEdge
 import NIOCore
 import Testing
+import Wire
 
 @testable import Producer
 

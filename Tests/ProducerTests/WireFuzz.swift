@@ -2,6 +2,7 @@ import ChallengeStore
 import Foundation
 import TestSupport
 import Testing
+import Wire
 
 @testable import Producer
 

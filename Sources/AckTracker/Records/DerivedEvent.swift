@@ -1,4 +1,5 @@
 import ChallengeModel
+import Wire
 
 /// The events that the tracker derives. Their ids follow from the facts alone, so that a repeat has the same.
 enum DerivedEvent {

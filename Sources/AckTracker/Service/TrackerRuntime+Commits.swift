@@ -4,6 +4,7 @@ import KafkaClient
 import Logging
 import ServiceSupport
 import Synchronization
+import Wire
 
 extension TrackerRuntime {
     /// About once a second: checkpoint, commit, gauges.
@@ -85,7 +86,7 @@ extension TrackerRuntime {
         metrics.partitions.record(partitions.filter(\.isLive).count)
         if let committedAt = state.withLock({ $0.committedAt }) {
             let age = ContinuousClock.now - committedAt
-            metrics.commitAge.record(Double(age.milliseconds) / 1000)
+            metrics.commitAge.record(Double(age.wholeMilliseconds) / 1000)
         }
         for (key, milliseconds) in state.withLock({ $0.latencies.expected }) {
             metrics.expectedLatency(

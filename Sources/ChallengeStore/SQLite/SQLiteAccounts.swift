@@ -2,6 +2,7 @@ public import ChallengeModel
 import Crypto
 import Foundation
 import GRDB
+import Wire
 
 extension SQLiteChallengeStore {
     public func createAccount(nowMs: Int64) async throws -> AccountCredentials {
@@ -99,9 +100,7 @@ extension SQLiteChallengeStore {
     }
 
     private static func newAuthToken() -> String {
-        SymmetricKey(size: .bits256).withUnsafeBytes { bytes in
-            bytes.map { byte in String(byte >> 4, radix: 16) + String(byte & 15, radix: 16) }.joined()
-        }
+        SymmetricKey(size: .bits256).withUnsafeBytes { Hexadecimal.encode($0) }
     }
 
     private static func tokenContext(_ sid: AccountSID) -> [String] { [sid.rawValue, "auth-token"] }

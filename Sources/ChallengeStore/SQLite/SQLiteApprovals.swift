@@ -2,6 +2,7 @@ import ChallengeModel
 import Crypto
 import Foundation
 import GRDB
+import Wire
 
 /// What an approval of a challenge needs beside its signature.
 struct ApprovalRules: Sendable, Hashable {

@@ -2,6 +2,7 @@ public import ChallengeModel
 import Crypto
 import Foundation
 import GRDB
+import Wire
 
 extension SQLiteChallengeStore {
     public func create(_ new: NewChallenge, nowMs: Int64) async throws -> ChallengeCreation {

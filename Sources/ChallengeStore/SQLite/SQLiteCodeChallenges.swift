@@ -1,5 +1,6 @@
 public import ChallengeModel
 import GRDB
+import Wire
 
 extension SQLiteChallengeStore {
     public func createCodeChallenge(_ new: NewChallenge, code: String?, nowMs: Int64) async throws -> Challenge {

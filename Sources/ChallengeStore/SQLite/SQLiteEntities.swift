@@ -2,6 +2,7 @@ public import ChallengeModel
 import Crypto
 import Foundation
 import GRDB
+import Wire
 
 extension SQLiteChallengeStore {
     public func createEntity(

@@ -1,5 +1,6 @@
 import ChallengeModel
 import GRDB
+import Wire
 
 /// What a creation may do.
 enum Admission {

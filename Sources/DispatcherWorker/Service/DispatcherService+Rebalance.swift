@@ -3,6 +3,7 @@ import KafkaClient
 import Logging
 import ServiceSupport
 import Synchronization
+import Wire
 
 /// Rebalances: lanes begin and end.
 extension DispatcherService {
@@ -70,8 +71,8 @@ extension DispatcherService {
                             partition: number, start: LaneStart(committed: commit, nowMs: Moment.now().epochMs),
                             builder: PushBuilder(recordKeys: configuration.recordKeys),
                             quickRetry: QuickRetry(
-                                withinMs: configuration.quickRetryWithin.milliseconds,
-                                leftMs: configuration.quickRetryLeft.milliseconds),
+                                withinMs: configuration.quickRetryWithin.wholeMilliseconds,
+                                leftMs: configuration.quickRetryLeft.wholeMilliseconds),
                             facts: LaneFacts(doneBytes: doneBytes, factBytes: factBytes)),
                         "\(instance)-\(control.laneNumber)"
                     ))
@@ -161,9 +162,10 @@ extension DispatcherService {
         // Of partitions that are another's by now nothing leaves any more.
         if isLost { gate.shut() }
         let now = Moment.now().steadyMs
-        let pushesUntil = now + configuration.drainBound.milliseconds
+        let pushesUntil = now + configuration.drainBound.wholeMilliseconds
         for lane in lanes {
-            lane.drain(pushesUntilMs: pushesUntil, writesUntilMs: pushesUntil + configuration.flushBound.milliseconds)
+            lane.drain(
+                pushesUntilMs: pushesUntil, writesUntilMs: pushesUntil + configuration.flushBound.wholeMilliseconds)
         }
         var commits: [TopicPartition: CommittedOffset] = [:]
         for lane in lanes {

@@ -1,5 +1,6 @@
 import ChallengeModel
 import Crypto
+import Wire
 
 /// A request, read: what handlers work on.
 struct APICall: Sendable {
@@ -49,13 +50,13 @@ struct APICall: Sendable {
     /// The parameters: of the query for a GET, of the body for a POST.
     /// - Throws: 20415 for a body of another type, or the first broken parameter.
     func parameters() throws -> ParameterReader {
-        if method == "GET" { return ParameterReader(try Form(query.utf8), isOfList: route.isList) }
+        if method == "GET" { return try ParameterReader(reading: query.utf8, isOfList: route.isList) }
         guard !body.isEmpty else { return ParameterReader(Form()) }
         let bare = contentType?.split(separator: ";").first?.trimmingWhitespace().lowercased()
         guard bare == "application/x-www-form-urlencoded" else {
             throw APIError(.mediaType, "Content-Type: expected application/x-www-form-urlencoded")
         }
-        return ParameterReader(try Form(body))
+        return try ParameterReader(reading: body)
     }
 
     /// SHA-256 over everything that a request asks for.

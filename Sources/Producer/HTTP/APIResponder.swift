@@ -5,6 +5,7 @@ import HTTPTypes
 import Hummingbird
 import Logging
 import NIOCore
+import Wire
 
 /// Between Hummingbird and the resources: reads the request within its bounds, answers errors as the API words them, counts.
 struct APIResponder: HTTPResponder {
@@ -94,10 +95,9 @@ struct APIResponder: HTTPResponder {
         _ reply: APIReply, to request: Request, from start: ContinuousClock.Instant, route: Route?, requestID: String,
         more: [(name: String, value: String)]
     ) -> Response {
-        let elapsed = ContinuousClock.now - start
         metrics.answered(
             route: route?.template ?? "none", method: Self.knownMethod(request.method.rawValue), status: reply.status,
-            nanoseconds: elapsed.components.seconds * 1_000_000_000 + elapsed.components.attoseconds / 1_000_000_000)
+            nanoseconds: (ContinuousClock.now - start).wholeNanoseconds)
         logger.debug(
             "answered",
             metadata: [
@@ -248,12 +248,7 @@ public struct HTTPLimits: Sendable {
 enum RequestIdentifier {
     /// `RQ` and 32 hexadecimal digits.
     static func make() -> String {
-        var text = "RQ"
-        for _ in 0..<2 {
-            let digits = String(UInt64.random(in: 0...UInt64.max), radix: 16)
-            text += String(repeating: "0", count: 16 - digits.utf8.count) + digits
-        }
-        return text
+        "RQ" + Hexadecimal.random(digits: 32)
     }
 }
 

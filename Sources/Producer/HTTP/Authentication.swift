@@ -1,5 +1,6 @@
 import ChallengeModel
 import ChallengeStore
+import Wire
 
 /// What the header `Authorization` brought.
 enum PresentedCredentials: Equatable, Sendable {

@@ -7,6 +7,7 @@ import NIOHTTP1
 import NIOSSL
 import ServiceLifecycle
 import ServiceSupport
+import Wire
 
 /// One address that is listened on.
 struct HTTPListener: Sendable {

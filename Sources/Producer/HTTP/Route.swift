@@ -1,4 +1,5 @@
 import ChallengeModel
+import Wire
 
 /// The resources served, as their paths spell them. Path parameters are percent-decoded and not yet checked.
 enum Route: Equatable, Sendable {

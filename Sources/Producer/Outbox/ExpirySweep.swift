@@ -1,7 +1,8 @@
-public import ChallengeModel
+import ChallengeModel
 public import ChallengeStore
 public import Logging
 public import Metrics
+public import Wire
 
 /// Writes the expiry of challenges that nobody answered: reads compute it, the sweep makes it known, with its `Resolution`
 /// and event.

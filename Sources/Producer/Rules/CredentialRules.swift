@@ -2,6 +2,7 @@ import ChallengeModel
 import Crypto
 import Foundation
 import NIOSSL
+import Wire
 
 /// The rules of provider credentials: what a dispatcher would stumble over is refused here, where someone reads the answer.
 enum CredentialRules {

@@ -1,6 +1,7 @@
 import ChallengeModel
 import Crypto
 import Foundation
+import Wire
 
 /// The rules of a push factor.
 enum FactorRules {

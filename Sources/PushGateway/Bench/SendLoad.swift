@@ -2,6 +2,7 @@ import Logging
 import NIOCore
 import NIOPosix
 import Synchronization
+import Wire
 
 #if canImport(Glibc)
     import Glibc
@@ -157,7 +158,7 @@ private final class Driver: @unchecked Sendable {
         Self.writeID(handedOver, to: request)
         request.endField(at: id)
         request.beginBody()
-        let json = JSONWriter(request: request)
+        let json = PayloadWriter(request: request)
         json.raw("{\"aps\":{\"alert\":{\"body\":")
         json.string(message)
         json.raw("}}}")

@@ -7,6 +7,7 @@ import HTTPEdge
 import Producer
 import PushGateway
 import ServiceSupport
+import Wire
 
 // From settings to each role's configuration: the only place that knows both.
 
@@ -75,12 +76,6 @@ extension ChallengeLimits {
         factorGuesses = try settings(Settings.limitFactorGuesses)
         identityGuesses = try settings(Settings.limitIdentityGuesses)
         guessWindowMs = try settings(Settings.limitGuessWindow).wholeMilliseconds
-    }
-}
-
-extension Duration {
-    fileprivate var wholeMilliseconds: Int64 {
-        components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000
     }
 }
 

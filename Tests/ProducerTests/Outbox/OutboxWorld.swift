@@ -9,6 +9,7 @@ import ServiceSupport
 import Synchronization
 import TestSupport
 import Testing
+import Wire
 
 /// A broker, a store in a folder of its own, and relays between them.
 struct OutboxWorld: Sendable {

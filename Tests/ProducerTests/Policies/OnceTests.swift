@@ -4,6 +4,7 @@ import ChallengeStore
 import Foundation
 import NIOCore
 import Testing
+import Wire
 
 @testable import Producer
 

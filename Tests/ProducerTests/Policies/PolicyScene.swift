@@ -3,6 +3,7 @@ import ChallengeModel
 import ChallengeStore
 import Foundation
 import Testing
+import Wire
 
 @testable import Producer
 

@@ -1,5 +1,6 @@
 import ChallengeModel
 import ChallengeStore
+import Wire
 
 extension API {
     /// Who changed what and when, the newest first.

@@ -1,5 +1,6 @@
 import ChallengeModel
 import ChallengeStore
+import Wire
 
 extension API {
     func createCredential(_ call: APICall) async throws -> APIReply {
