@@ -63,7 +63,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(
             url: "https://github.com/apple/swift-configuration", from: "1.4.0",
-            traits: ["CommandLineArguments", "YAML"]),
+            traits: ["YAML"]),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
@@ -86,46 +86,47 @@ let package = Package(
             name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
         .systemLibrary(name: "CAllocator"),
 
+        .target(name: "Wire", dependencies: [.crypto], swiftSettings: swiftSettings),
         .target(
             name: "KafkaClient",
-            dependencies: ["CRdKafka", .deque, .logging],
+            dependencies: ["CRdKafka", "Wire", .deque, .logging],
             swiftSettings: swiftSettings),
         .target(
             name: "ChallengeModel",
-            dependencies: [.crypto, .protobuf],
+            dependencies: ["Wire", .crypto, .protobuf],
             exclude: ["beckon.proto"],
             swiftSettings: swiftSettings),
         .target(
             name: "Challenges",
-            dependencies: ["ChallengeModel", .crypto],
+            dependencies: ["ChallengeModel", "Wire", .crypto],
             swiftSettings: swiftSettings),
         .target(
             name: "Storage",
-            dependencies: ["ChallengeModel", "Challenges", .grdb, .grdbSQLite, .logging],
+            dependencies: ["ChallengeModel", "Challenges", "Wire", .grdb, .grdbSQLite, .logging],
             swiftSettings: swiftSettings),
         .target(
             name: "PushProviders",
-            dependencies: ["ChallengeModel", .crypto, .cryptoExtras, .nioSSL],
+            dependencies: ["ChallengeModel", "Wire", .crypto, .cryptoExtras, .nioSSL],
             swiftSettings: swiftSettings),
         .target(
             name: "PushGateway",
             dependencies: [
-                "CNghttp2", "ChallengeModel", "PushProviders", .asyncHTTPClient, .deque, .logging, .nioCore, .nioHTTP1,
-                .nioPosix, .nioSSL, .nioTLS,
+                "CNghttp2", "ChallengeModel", "PushProviders", "Wire", .asyncHTTPClient, .deque, .logging, .nioCore,
+                .nioHTTP1, .nioPosix, .nioSSL, .nioTLS,
             ],
             swiftSettings: swiftSettings),
         .target(
             name: "HTTPEdge",
             dependencies: [
-                .deque, .hummingbirdCore, .logging, .metrics, .nioCore, .nioHTTP1, .nioHTTPTypes, .nioHTTPTypesHTTP1,
-                .nioPosix, .nioSSL, .serviceLifecycle,
+                "Wire", .deque, .hummingbirdCore, .logging, .metrics, .nioCore, .nioHTTP1, .nioHTTPTypes,
+                .nioHTTPTypesHTTP1, .nioPosix, .nioSSL, .serviceLifecycle,
             ],
             swiftSettings: swiftSettings),
         .target(
             name: "ServiceSupport",
             dependencies: [
-                "ChallengeModel", "HTTPEdge", "KafkaClient", "PushProviders", .configuration, .hummingbird, .logging,
-                .metrics, .coreMetrics, .nioCore, .nioPosix, .serviceLifecycle, .unixSignals, .yams,
+                "ChallengeModel", "HTTPEdge", "KafkaClient", "PushProviders", .configuration, .coreMetrics, .hummingbird,
+                .hummingbirdCore, .logging, .nioCore, .nioPosix, .serviceLifecycle, .unixSignals, .yams,
             ],
             swiftSettings: swiftSettings),
         .target(
@@ -136,33 +137,33 @@ let package = Package(
             name: "Producer",
             dependencies: [
                 "ChallengeModel", "Challenges", "HTTPEdge", "KafkaClient", "KafkaGroup", "PushProviders",
-                "ServiceSupport", .coreMetrics, .crypto, .httpTypes, .hummingbirdCore, .logging, .metrics, .nioCore,
-                .nioHTTP1, .serviceLifecycle,
+                "ServiceSupport", "Wire", .coreMetrics, .crypto, .httpTypes, .hummingbirdCore, .logging, .metrics,
+                .nioCore, .nioHTTP1, .serviceLifecycle,
             ],
             swiftSettings: swiftSettings),
         .target(
             name: "DispatcherWorker",
             dependencies: [
-                "ChallengeModel", "KafkaClient", "KafkaGroup", "PushGateway", "PushProviders", "ServiceSupport",
+                "ChallengeModel", "KafkaClient", "KafkaGroup", "PushGateway", "PushProviders", "ServiceSupport", "Wire",
                 .crypto, .deque, .logging, .metrics, .serviceLifecycle,
             ],
             swiftSettings: swiftSettings),
         .target(
             name: "AckTracker",
             dependencies: [
-                "ChallengeModel", "KafkaClient", "KafkaGroup", "PushProviders", "ServiceSupport", .deque, .logging,
-                .metrics,
+                "ChallengeModel", "KafkaClient", "KafkaGroup", "PushProviders", "ServiceSupport", "Wire", .coreMetrics,
+                .deque, .logging,
                 .serviceLifecycle,
             ],
             swiftSettings: swiftSettings),
         .target(
             name: "DeviceKit",
-            dependencies: [.asyncHTTPClient, .crypto, .nioCore, .nioHTTP1],
+            dependencies: ["Wire", .asyncHTTPClient, .crypto, .nioCore, .nioHTTP1],
             swiftSettings: swiftSettings),
         .target(
             name: "Simulators",
             dependencies: [
-                "DeviceKit", "HTTPEdge", .asn1, .asyncHTTPClient, .crypto, .cryptoExtras, .deque, .httpTypes,
+                "DeviceKit", "HTTPEdge", "Wire", .asn1, .asyncHTTPClient, .crypto, .cryptoExtras, .deque, .httpTypes,
                 .hummingbird, .logging,
                 .nioCore, .nioHPACK, .nioHTTP1, .nioHTTP2, .nioPosix, .nioSSL, .nioTLS, .serviceLifecycle, .x509,
             ],
@@ -172,30 +173,30 @@ let package = Package(
             dependencies: [
                 "AckTracker", "CAllocator", "ChallengeModel", "Challenges", "Storage", "DeviceKit", "DispatcherWorker",
                 "HTTPEdge", "KafkaClient",
-                "Producer", "PushGateway", "PushProviders", "ServiceSupport", "Simulators", .argumentParser,
-                .asyncHTTPClient,
-                .configuration, .crypto, .hummingbird, .logging, .metrics, .nioCore, .nioHTTP1, .nioSSL,
-                .serviceLifecycle, .unixSignals,
+                "Producer", "PushGateway", "PushProviders", "ServiceSupport", "Simulators", "Wire", .argumentParser,
+                .asyncHTTPClient, .crypto, .hummingbird, .logging, .nioCore, .nioHTTP1, .nioPosix, .serviceLifecycle,
+                .unixSignals,
             ],
             swiftSettings: swiftSettings),
 
         .target(
             name: "TestSupport",
             dependencies: [
-                "KafkaClient", "ChallengeModel", "Simulators", .asyncHTTPClient, .logging, .nioCore, .nioSSL,
+                "KafkaClient", "ChallengeModel", "Simulators", "Wire", .asyncHTTPClient, .logging,
             ],
             path: "Tests/TestSupport",
             swiftSettings: swiftSettings),
-        tests(of: "KafkaClient"),
-        tests(of: "ChallengeModel", [.crypto, .protobuf]),
-        tests(of: "Storage", ["ChallengeModel", "Challenges", .crypto, .grdb, .grdbSQLite]),
-        tests(of: "PushProviders", ["ChallengeModel", .crypto, .nioSSL]),
+        tests(of: "Wire", [.crypto]),
+        .testTarget(name: "ArchitectureTests", swiftSettings: swiftSettings),
+        tests(of: "KafkaClient", ["Wire"]),
+        tests(of: "ChallengeModel", ["Wire", .crypto, .protobuf]),
+        tests(of: "Storage", ["ChallengeModel", "Challenges", "Wire", .crypto, .grdb, .grdbSQLite]),
+        tests(of: "PushProviders", ["ChallengeModel", "Wire", .crypto, .nioSSL]),
         tests(
             of: "PushGateway",
             [
-                "ChallengeModel", "PushProviders", "Simulators", .asn1, .asyncHTTPClient, .crypto, .cryptoExtras,
-                .nioCore, .nioHPACK,
-                .nioHTTP2, .nioPosix, .nioSSL, .nioTLS, .nioEmbedded, .x509,
+                "ChallengeModel", "PushProviders", "Simulators", "Wire", .asn1, .asyncHTTPClient, .crypto, .cryptoExtras,
+                .nioCore, .nioHPACK, .nioHTTP2, .nioPosix, .nioSSL, .nioTLS, .x509,
             ]),
         tests(of: "HTTPEdge", [.coreMetrics, .metrics, .nioCore, .nioEmbedded, .nioHTTP1, .nioPosix]),
         tests(
@@ -209,7 +210,7 @@ let package = Package(
             of: "Producer",
             [
                 "ChallengeModel", "Challenges", "Storage", "DeviceKit", "HTTPEdge", "KafkaClient", "KafkaGroup",
-                "ServiceSupport",
+                "ServiceSupport", "Wire",
                 .asyncHTTPClient, .coreMetrics, .crypto, .hummingbird, .nioCore, .nioHTTP1, .nioPosix, .nioSSL,
                 .serviceLifecycle,
             ]),
@@ -219,25 +220,26 @@ let package = Package(
                 "ChallengeModel", "KafkaClient", "KafkaGroup", "PushGateway", "PushProviders", "ServiceSupport",
                 .crypto, .metrics, .nioCore, .serviceLifecycle,
             ]),
-        tests(of: "AckTracker", ["ChallengeModel", "KafkaClient", "KafkaGroup", "ServiceSupport"]),
-        tests(of: "DeviceKit", [.asyncHTTPClient, .crypto, .hummingbird, .httpTypes, .nioCore]),
+        tests(of: "AckTracker", ["ChallengeModel", "KafkaClient", "KafkaGroup", "ServiceSupport", "Wire"]),
+        tests(of: "DeviceKit", ["Wire", .asyncHTTPClient, .crypto, .hummingbird, .httpTypes, .nioCore]),
         tests(
             of: "Simulators",
             [
-                "DeviceKit", .asyncHTTPClient, .crypto, .cryptoExtras, .httpTypes, .hummingbird, .nioCore, .nioHPACK,
+                "DeviceKit", "Wire", .asyncHTTPClient, .crypto, .cryptoExtras, .httpTypes, .hummingbird, .nioCore,
+                .nioHPACK,
                 .nioHTTP1, .nioHTTP2, .nioPosix, .nioSSL, .nioTLS, .serviceLifecycle,
             ]),
         .testTarget(
             name: "Fuzz",
             dependencies: [
                 "AckTracker", "ChallengeModel", "Challenges", "DispatcherWorker", "KafkaClient", "KafkaGroup", "Producer",
-                "PushGateway", "PushProviders", "ServiceSupport", "Storage", "TestSupport", .nioCore, .protobuf,
+                "PushGateway", "PushProviders", "ServiceSupport", "Storage", "TestSupport", "Wire", .nioCore, .protobuf,
             ],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "EndToEnd",
             dependencies: [
-                "ChallengeModel", "DeviceKit", "KafkaClient", "ServiceSupport", "Simulators", "TestSupport",
+                "ChallengeModel", "DeviceKit", "KafkaClient", "ServiceSupport", "Simulators", "TestSupport", "Wire",
                 .asyncHTTPClient, .logging, .nioCore, .nioHTTP1, .protobuf,
             ],
             swiftSettings: swiftSettings),
@@ -249,7 +251,7 @@ let package = Package(
         .testTarget(
             name: "Faults",
             dependencies: [
-                "ChallengeModel", "DeviceKit", "KafkaClient", "ServiceSupport", "Simulators", "TestSupport",
+                "ChallengeModel", "DeviceKit", "KafkaClient", "ServiceSupport", "Simulators", "TestSupport", "Wire",
                 .asyncHTTPClient,
                 .logging, .nioCore, .nioHTTP1,
             ],

@@ -1,5 +1,6 @@
 public import Crypto
 public import Foundation
+import Wire
 
 /// Symmetric keys by id: the first seals and signs, all open and verify, so that a key can be rotated without a gap.
 public struct KeyRing: Sendable {
@@ -78,7 +79,7 @@ public struct KeyRing: Sendable {
 
     /// The form that ``init(parsing:)`` reads.
     public var text: String {
-        keys.map { key in key.id + ":" + key.material.withUnsafeBytes { Data($0).base64EncodedString() } }
+        keys.map { key in key.id + ":" + key.material.withUnsafeBytes { Base64.encode($0) } }
             .joined(separator: ",")
     }
 

@@ -1,4 +1,5 @@
 import Crypto
+import Wire
 
 /// What a push carries for its provider, so that the provider's own delivery receipt can be told: challenge, factor and dispatch,
 /// bound by an HMAC. Huawei's `biTag` comes back in its receipts and holds at most 64 bytes, too few for a ``ReceiptToken``; account,

@@ -1,4 +1,5 @@
 import Crypto
+import Wire
 
 /// What a push carries so that a device can say "received" without a key: bound to account, service, challenge, factor,
 /// dispatch and expiry by an HMAC, checked without the store, good for nothing else.

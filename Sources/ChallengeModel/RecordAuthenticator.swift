@@ -1,4 +1,5 @@
 import Crypto
+import Wire
 
 /// Signs and checks records on every topic but the entrances: HMAC-SHA256 under `BECKON_RECORD_KEYS` over topic, key,
 /// content type and value, each with its length in front. A record without a valid one is forged: it goes to
@@ -64,7 +65,7 @@ public struct RecordAuthenticator: Sendable {
     ) -> [UInt8] {
         var hmac = key.hmac
         hmac.update(data: message(topic: topic, key: recordKey, contentType: contentType, value: value))
-        return hmac.finalize().withUnsafeBytes { base64($0) }
+        return hmac.finalize().withUnsafeBytes { Base64.encodedBytes($0) }
     }
 
     private static func message(topic: String, key: [UInt8], contentType: [UInt8], value: [UInt8]) -> [UInt8] {
@@ -83,26 +84,5 @@ public struct RecordAuthenticator: Sendable {
         append(contentType)
         append(value)
         return bytes
-    }
-
-    private static let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
-
-    private static func base64(_ bytes: UnsafeRawBufferPointer) -> [UInt8] {
-        let size = (bytes.count + 2) / 3 * 4
-        return [UInt8](unsafeUninitializedCapacity: size) { text, count in
-            count = size
-            var at = 0
-            for start in stride(from: 0, to: bytes.count, by: 3) {
-                let left = bytes.count - start
-                let word =
-                    Int(bytes[start]) << 16 | (left > 1 ? Int(bytes[start + 1]) << 8 : 0)
-                    | (left > 2 ? Int(bytes[start + 2]) : 0)
-                text[at] = alphabet[word >> 18]
-                text[at + 1] = alphabet[word >> 12 & 63]
-                text[at + 2] = left > 1 ? alphabet[word >> 6 & 63] : UInt8(ascii: "=")
-                text[at + 3] = left > 2 ? alphabet[word & 63] : UInt8(ascii: "=")
-                at += 4
-            }
-        }
     }
 }

@@ -1,4 +1,5 @@
 public import SwiftProtobuf
+import Wire
 
 /// A message that is read from outside: a record's value, or what is kept or sealed of one. Reading it checks every number, so that
 /// what is calculated with it later cannot overflow, in no role.

@@ -178,7 +178,6 @@ public enum WebhookKind: SIDKind { public static let prefix = "YW" }
 public enum NotificationKind: SIDKind { public static let prefix = "NT" }
 public enum CredentialKind: SIDKind { public static let prefix = "CR" }
 public enum APIKeyKind: SIDKind { public static let prefix = "SK" }
-public enum EventKind: SIDKind { public static let prefix = "EV" }
 
 public typealias AccountSID = SID<AccountKind>
 public typealias ServiceSID = SID<ServiceKind>
@@ -190,4 +189,3 @@ public typealias WebhookSID = SID<WebhookKind>
 public typealias NotificationSID = SID<NotificationKind>
 public typealias CredentialSID = SID<CredentialKind>
 public typealias APIKeySID = SID<APIKeyKind>
-public typealias EventSID = SID<EventKind>

@@ -16,17 +16,6 @@ public enum Topic: String, CaseIterable, Sendable {
     /// Keyed by challenge SID with one number of partitions, so that partition *p* of each holds the whole story of its
     /// challenges.
     public static let copartitioned: [Topic] = [.challenges, .outcomes, .receipts, .resolutions]
-
-    /// Seconds; nil: compacted.
-    public var retentionSeconds: Int? {
-        switch self {
-        case .requests: 86_400
-        case .receiptRequests, .challenges, .outcomes, .receipts, .resolutions: 7_200
-        case .events: 7 * 86_400
-        case .deadLetters: 14 * 86_400
-        case .configuration: nil
-        }
-    }
 }
 
 /// Topic names under a prefix.

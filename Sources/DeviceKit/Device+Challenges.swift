@@ -1,3 +1,5 @@
+import Wire
+
 extension Device {
     /// Most pages that one listing reads.
     private static let mostPages = 20
@@ -12,9 +14,9 @@ extension Device {
         var pageToken: String?
         for _ in 0..<Self.mostPages {
             var path =
-                "\(challengesPath)?FactorSid=\(FormEncoding.escape(registration.factorSID))&PageSize=\(pageSize)"
+                "\(challengesPath)?FactorSid=\(Percent.encode(registration.factorSID))&PageSize=\(pageSize)"
                 + "&Order=asc&Status=pending"
-            if let pageToken { path += "&PageToken=\(FormEncoding.escape(pageToken))" }
+            if let pageToken { path += "&PageToken=\(Percent.encode(pageToken))" }
             let response = try await perform("GET", path: path, form: nil)
             try DeviceClient.expectSuccess(response)
             let page = try ChallengePage(response.body)
@@ -29,7 +31,7 @@ extension Device {
     /// - Parameter sid: `YC…`, mostly from a push.
     /// - Throws: ``DeviceError``: `refused` with 404 when there is none of that SID for this device.
     public func challenge(_ sid: String) async throws -> DeviceChallenge {
-        let response = try await perform("GET", path: challengesPath + "/" + FormEncoding.escape(sid), form: nil)
+        let response = try await perform("GET", path: challengesPath + "/" + Percent.encode(sid), form: nil)
         try DeviceClient.expectSuccess(response)
         let challenge = try DeviceChallenge(
             json: response.body, signatureFields: response.header("Twilio-Verify-Signature-Fields"))
@@ -96,7 +98,7 @@ extension Device {
         var form = [(name: "AuthPayload", value: token)]
         if let number = proof?.number { form.append(("Number", number)) }
         if let sessionToken = proof?.sessionToken { form.append(("SessionToken", sessionToken)) }
-        return try await perform("POST", path: challengesPath + "/" + FormEncoding.escape(sid), form: form)
+        return try await perform("POST", path: challengesPath + "/" + Percent.encode(sid), form: form)
     }
 
     /// Says that a challenge arrived, with this device's own token instead of a push's receipt token. Repeatable; sent
@@ -109,7 +111,7 @@ extension Device {
     ) async throws {
         try await client.retryingTransient {
             let response = try await perform(
-                "POST", path: challengesPath + "/" + FormEncoding.escape(sid) + "/Receipts",
+                "POST", path: challengesPath + "/" + Percent.encode(sid) + "/Receipts",
                 form: DeviceClient.receipt(channel: channel, shown: shown, nowMs: client.nowMs() + clockCorrectionMs)
                     + (notificationsEnabled.map { [("Config.NotificationsEnabled", "\($0)")] } ?? []))
             try DeviceClient.expectSuccess(response)
@@ -130,16 +132,13 @@ struct ChallengePage {
     var nextPageToken: String?
 
     init(_ body: [UInt8]) throws {
-        guard let tree = try? JSONTree(parsing: body),
-            let list = tree.members?.first(where: { $0.name == "challenges" }),
-            case .array(let elements) = list.value
+        guard let tree = try? JSONParser.parse(body, .reply),
+            let list = try? JSONParser.memberRanges(of: body).first(where: { $0.name == "challenges" }),
+            let ranges = try? JSONParser.elementRanges(of: body, in: list.range)
         else { throw DeviceError.malformedReply("the list has no array challenges") }
-        let ranges = try JSONTree.elementRanges(of: body, in: list.range)
-        challenges = try zip(elements, ranges).map {
-            try DeviceChallenge(json: Array(body[$0.1]), signatureFields: nil)
-        }
+        challenges = try ranges.map { try DeviceChallenge(json: Array(body[$0]), signatureFields: nil) }
         nextPageToken = tree["meta"]?["next_page_url"]?.stringValue.flatMap {
-            FormEncoding.queryItem("PageToken", of: $0)
+            Form.queryItem("PageToken", of: $0)
         }
     }
 }

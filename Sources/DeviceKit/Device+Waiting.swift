@@ -1,3 +1,5 @@
+import Wire
+
 extension Device {
     /// A challenge as it reads now, and what stands for that.
     public struct Reading: Sendable, Hashable {
@@ -19,7 +21,7 @@ extension Device {
     ) async throws -> Reading? {
         let seconds = min(max(waitSeconds, 0), 30)
         let response = try await perform(
-            "GET", path: "\(challengesPath)/\(FormEncoding.escape(sid))?Wait=\(last == nil ? 0 : seconds)", form: nil,
+            "GET", path: "\(challengesPath)/\(Percent.encode(sid))?Wait=\(last == nil ? 0 : seconds)", form: nil,
             headers: last.map { [("If-None-Match", $0.tag)] } ?? [],
             deadline: client.deadline + .seconds(seconds))
         if response.status == 304 { return nil }

@@ -1,4 +1,5 @@
 import Synchronization
+import Wire
 
 /// A registered device: verifies itself, asks for challenges, answers and confirms them.
 ///
@@ -34,9 +35,9 @@ public final class Device: Sendable {
         let factorSID = registration.factorSID
         let signature = try signer.sign(Array(factorSID.utf8)).der
         let response = try await perform(
-            "POST", path: factorPath, form: [("AuthPayload", Enrolment.base64(signature))])
+            "POST", path: factorPath, form: [("AuthPayload", Base64.encode(signature))])
         try DeviceClient.expectSuccess(response)
-        guard let body = try? JSONTree(parsing: response.body), let status = body["status"]?.stringValue else {
+        guard let body = try? JSONParser.parse(response.body, .reply), let status = body["status"]?.stringValue else {
             throw DeviceError.malformedReply("the factor has no status")
         }
         guard status == "verified" else {
@@ -86,7 +87,7 @@ public final class Device: Sendable {
 
     private var factorPath: String {
         let now = registration
-        return DeviceClient.factors(now.serviceSID, now.identity) + "/" + FormEncoding.escape(now.factorSID)
+        return DeviceClient.factors(now.serviceSID, now.identity) + "/" + Percent.encode(now.factorSID)
     }
 
     var challengesPath: String {
@@ -102,7 +103,7 @@ public final class Device: Sendable {
         let response = try await client.send(
             method, path: path, password: try token(), form: form, headers: headers, deadline: deadline)
         guard response.status == 401, let date = response.header("Date"),
-            let seconds = WireTime.seconds(httpDate: date)
+            let seconds = Timestamp.epochSeconds(httpDate: date)
         else { return response }
         state.withLock { $0.correctionMs = seconds * 1000 - client.nowMs() }
         return try await client.send(

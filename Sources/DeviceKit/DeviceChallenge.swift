@@ -1,3 +1,5 @@
+import Wire
+
 /// Where a challenge stands.
 public enum ChallengeStatus: String, Sendable, Codable, Hashable {
     case pending, approved, denied, expired
@@ -49,10 +51,10 @@ public struct DeviceChallenge: Sendable, Hashable {
     ///   - signatureFields: the header's value, nil when it is missing.
     /// - Throws: ``DeviceError/malformedReply(_:)`` naming the field.
     public init(json: [UInt8], signatureFields: String?) throws {
-        guard let tree = try? JSONTree(parsing: json), tree.members != nil else {
+        guard let tree = try? JSONParser.parse(json, .reply), tree.members != nil else {
             throw DeviceError.malformedReply("the challenge is not a JSON object")
         }
-        func text(_ value: JSONTree?, _ name: String) throws -> String {
+        func text(_ value: JSONValue?, _ name: String) throws -> String {
             guard let text = value?.stringValue else {
                 throw DeviceError.malformedReply("the challenge has no \(name), which must be a string")
             }
@@ -77,15 +79,15 @@ public struct DeviceChallenge: Sendable, Hashable {
             hidden[member.name] = try text(member.value, "hidden_details.\(member.name)")
         }
         hiddenDetails = hidden
-        guard let expires = WireTime.milliseconds(rfc3339: try text(tree["expiration_date"], "expiration_date")) else {
+        guard let expires = Timestamp.epochMs(try text(tree["expiration_date"], "expiration_date")) else {
             throw DeviceError.malformedReply("the challenge's expiration_date is not a time")
         }
         expiresAtMs = expires
-        createdAtMs = tree["date_created"]?.stringValue.flatMap { WireTime.milliseconds(rfc3339: $0) }
+        createdAtMs = tree["date_created"]?.stringValue.flatMap { Timestamp.epochMs($0) }
         let extensions = tree["beckon"]
         actionID = extensions?["action_id"]?.stringValue
         numberDigits = extensions?["number_digits"]?.integerValue.map { Int($0) }
-        requiresSession = extensions?["require_session"] == .bool(true)
+        requiresSession = extensions?["require_session"] == .boolean(true)
         // Not trimmed: the server promises no spaces, and a name with one would be another name.
         self.signatureFields = signatureFields.map { $0.split(separator: ",").map(String.init) } ?? []
         self.json = json

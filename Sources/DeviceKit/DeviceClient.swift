@@ -1,4 +1,5 @@
 import Foundation
+import Wire
 
 /// A server as devices see it.
 ///
@@ -104,11 +105,11 @@ public struct DeviceClient: Sendable {
     }
 
     static func factors(_ serviceSID: String, _ identity: String) -> String {
-        "/v2/Services/\(FormEncoding.escape(serviceSID))/Entities/\(FormEncoding.escape(identity))/Factors"
+        "/v2/Services/\(Percent.encode(serviceSID))/Entities/\(Percent.encode(identity))/Factors"
     }
 
     static func challenges(_ serviceSID: String, _ identity: String) -> String {
-        "/v2/Services/\(FormEncoding.escape(serviceSID))/Entities/\(FormEncoding.escape(identity))/Challenges"
+        "/v2/Services/\(Percent.encode(serviceSID))/Entities/\(Percent.encode(identity))/Challenges"
     }
 
     /// One request. Basic user is the literal `token`, as with the published SDKs.
@@ -123,19 +124,19 @@ public struct DeviceClient: Sendable {
             ("User-Agent", userAgent),
         ]
         if let password {
-            headers.append(("Authorization", "Basic " + Enrolment.base64(Array("token:\(password)".utf8))))
+            headers.append(("Authorization", "Basic " + Base64.encode("token:\(password)".utf8)))
         }
         headers += more
         return try await transport.send(
             DeviceRequest(
-                method: method, url: apiURL + path, headers: headers, body: form.map { FormEncoding.encode($0) }),
+                method: method, url: apiURL + path, headers: headers, body: form.map { Form.encode($0) }),
             deadline: deadline ?? self.deadline)
     }
 
     /// Throws the server's refusal unless the status is below 300.
     static func expectSuccess(_ response: DeviceResponse) throws {
         guard response.status >= 300 || response.status < 200 else { return }
-        let body = try? JSONTree(parsing: response.body)
+        let body = try? JSONParser.parse(response.body, .reply)
         throw DeviceError.refused(
             ServerRefusal(
                 status: response.status, code: Int(body?["code"]?.integerValue ?? 0),
@@ -155,10 +156,6 @@ public struct DeviceClient: Sendable {
     }
 }
 
-extension Enrolment {
-    static func base64(_ bytes: [UInt8]) -> String { Data(bytes).base64EncodedString() }
-}
-
 /// What the device needs of a factor in a reply.
 struct FactorReply {
     var sid: String
@@ -168,10 +165,10 @@ struct FactorReply {
 
     init(_ response: DeviceResponse) throws {
         try DeviceClient.expectSuccess(response)
-        guard let body = try? JSONTree(parsing: response.body) else {
+        guard let body = try? JSONParser.parse(response.body, .reply) else {
             throw DeviceError.malformedReply("the factor is not JSON")
         }
-        func text(_ value: JSONTree?, _ name: String) throws -> String {
+        func text(_ value: JSONValue?, _ name: String) throws -> String {
             guard let text = value?.stringValue else {
                 throw DeviceError.malformedReply("the factor has no \(name), which must be a string")
             }

@@ -1,5 +1,6 @@
 public import Crypto
 import Foundation
+import Wire
 
 /// An ES256 signature in its two forms.
 public struct DeviceSignature: Sendable, Hashable {
@@ -59,6 +60,6 @@ public struct SoftwareKey: DeviceSigner, Codable {
     /// Writes the private key, 32 bytes in base64.
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.singleValueContainer()
-        try container.encode(key.rawRepresentation.base64EncodedString())
+        try container.encode(Base64.encode(key.rawRepresentation))
     }
 }

@@ -1,3 +1,5 @@
+import Wire
+
 /// The provider that carries a device's pushes.
 public enum PushPlatform: String, Sendable, Codable, Hashable {
     /// APNs.
@@ -46,7 +48,7 @@ public struct Enrolment: Sendable {
     func form(publicKeyDER: [UInt8], sdkVersion: String) -> [(name: String, value: String)] {
         var form: [(name: String, value: String)] = [
             ("FriendlyName", friendlyName), ("FactorType", "push"), ("Binding.Alg", "ES256"),
-            ("Binding.PublicKey", Self.base64(publicKeyDER)), ("Config.SdkVersion", sdkVersion),
+            ("Binding.PublicKey", Base64.encode(publicKeyDER)), ("Config.SdkVersion", sdkVersion),
         ]
         // A device without a push token is one that polls.
         if let pushToken, platform != .none {
@@ -57,11 +59,8 @@ public struct Enrolment: Sendable {
         }
         form.append(("Config.AppId", appID))
         if !metadata.isEmpty {
-            let members = metadata.sorted { $0.key < $1.key }.map {
-                JSONTree.quoted($0.key) + [UInt8(ascii: ":")] + JSONTree.quoted($0.value)
-            }
-            let json = Array("{".utf8) + members.joined(separator: [UInt8(ascii: ",")]) + Array("}".utf8)
-            form.append(("Metadata", String(decoding: json, as: UTF8.self)))
+            let members = metadata.sorted { $0.key < $1.key }.map { (name: $0.key, value: JSONValue.string($0.value)) }
+            form.append(("Metadata", JSONValue.object(members).text))
         }
         if let notificationsEnabled { form.append(("Config.NotificationsEnabled", "\(notificationsEnabled)")) }
         return form

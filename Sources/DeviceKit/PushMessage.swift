@@ -1,3 +1,5 @@
+import Wire
+
 /// Why a payload is not a challenge's push.
 public enum PushMessageError: Error, Sendable, Hashable, CustomStringConvertible {
     /// `type` is missing or another: not ours.
@@ -54,7 +56,7 @@ public struct PushMessage: Sendable, Hashable, Codable {
         dispatch = values["dispatch"]
         receiptToken = values["receipt_token"]
         if let text = values["expires_at"] {
-            guard let time = WireTime.milliseconds(rfc3339: text) else { throw .malformed("expires_at") }
+            guard let time = Timestamp.epochMs(text) else { throw .malformed("expires_at") }
             expiresAtMs = time
         }
         if let word = values["kind"] {
@@ -68,7 +70,7 @@ public struct PushMessage: Sendable, Hashable, Codable {
     /// Reads a payload as JSON text: a whole APNs payload, or FCM's `data`. Values that are not strings are passed over.
     /// - Throws: ``PushMessageError``.
     public init(json: [UInt8]) throws(PushMessageError) {
-        guard let members = (try? JSONTree(parsing: json))?.members else { throw .otherType }
+        guard let members = (try? JSONParser.parse(json, .reply))?.members else { throw .otherType }
         var values: [String: String] = [:]
         for member in members { if let text = member.value.stringValue { values[member.name] = text } }
         try self.init(values: values)

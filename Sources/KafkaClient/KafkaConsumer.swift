@@ -2,6 +2,7 @@ import CRdKafka
 import Foundation
 public import Logging
 import Synchronization
+import Wire
 
 /// A member of a consumer group with a queue per partition. One librdkafka handle, one thread of our own that polls it.
 ///
@@ -99,7 +100,7 @@ public final class KafkaConsumer: Sendable {
     public func committed(
         _ partitions: [TopicPartition], deadline: Duration
     ) async throws(KafkaError) -> [TopicPartition: CommittedOffset?] {
-        let milliseconds = deadline.milliseconds
+        let milliseconds = deadline.timeoutMs
         let answer: Result<[TopicPartition: CommittedOffset?], KafkaError>? = try await openHandle().offPool(
             deadline: deadline + .seconds(1)
         ) { handle in
@@ -167,7 +168,7 @@ public final class KafkaConsumer: Sendable {
         _ times: [TopicPartition: Int64], deadline: Duration
     ) async throws(KafkaError) -> [TopicPartition: Int64] {
         guard !times.isEmpty else { return [:] }
-        let milliseconds = deadline.milliseconds
+        let milliseconds = deadline.timeoutMs
         let answer: Result<[TopicPartition: Int64], KafkaError>? = try await openHandle().offPool(
             deadline: deadline + .seconds(1)
         ) { handle in
@@ -226,7 +227,7 @@ public final class KafkaConsumer: Sendable {
                 return finished.done
             }
             if isDone { once.resume(()) }
-            DispatchQueue.global().asyncAfter(deadline: .now() + deadline.seconds) { once.resume(()) }
+            DispatchQueue.global().asyncAfter(deadline: .now() + deadline.inSeconds) { once.resume(()) }
         }
         // A revocation that nobody answers keeps the handle from closing: the process ends soon after, and the session
         // timeout frees the partitions.

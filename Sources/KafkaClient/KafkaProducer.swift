@@ -231,7 +231,7 @@ extension KafkaProducer {
 
 extension RDKafkaHandle {
     func partitionCount(of topic: String, deadline: Duration) async throws(KafkaError) -> Int {
-        let milliseconds = deadline.milliseconds
+        let milliseconds = deadline.timeoutMs
         let answer: Result<Int, KafkaError>? = await offPool(deadline: deadline + .seconds(1)) { handle in
             guard let reference = rd_kafka_topic_new(handle, topic, nil) else {
                 return .failure(KafkaError(rd_kafka_last_error(), "topic \(topic)"))

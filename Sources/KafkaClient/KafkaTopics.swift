@@ -1,5 +1,6 @@
 import CRdKafka
 import Foundation
+import Wire
 
 /// Makes and deletes topics through the cluster's admin API. The stand-in broker has no such API: its topics are made with it.
 package struct KafkaTopics: Sendable {
@@ -16,7 +17,7 @@ package struct KafkaTopics: Sendable {
     package func create(
         _ topics: [String: Int], settings: [String: String] = [:], deadline: Duration = .seconds(60)
     ) async throws(KafkaError) {
-        let end = DispatchTime.now() + deadline.seconds
+        let end = DispatchTime.now() + deadline.inSeconds
         try await onThreadOfOurOwn { handle in
             var new: [OpaquePointer?] = []
             defer { for one in new { rd_kafka_NewTopic_destroy(one) } }
@@ -46,7 +47,7 @@ package struct KafkaTopics: Sendable {
 
     /// - Throws: ``KafkaError`` for the first topic that could not be deleted.
     package func delete(_ topics: [String], deadline: Duration = .seconds(30)) async throws(KafkaError) {
-        let end = DispatchTime.now() + deadline.seconds
+        let end = DispatchTime.now() + deadline.inSeconds
         try await onThreadOfOurOwn { handle in
             var old: [OpaquePointer?] = topics.map { rd_kafka_DeleteTopic_new($0) }
             defer { for one in old { rd_kafka_DeleteTopic_destroy(one) } }

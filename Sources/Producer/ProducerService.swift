@@ -9,6 +9,7 @@ public import Logging
 public import ServiceLifecycle
 public import ServiceSupport
 import Synchronization
+public import Wire
 
 /// The Producer: HTTP API, Kafka entrances, what became of pushes, outbox relay and expiry sweep over one store.
 ///

@@ -1,6 +1,7 @@
 import ChallengeModel
 import NIOCore
 public import PushProviders
+import Wire
 
 extension PushGateway {
     /// Sends one push; `completion` is called exactly once, on an event loop or at once on the caller's thread, and must
@@ -159,7 +160,8 @@ extension PushGateway {
                 providerMessageID: verdict.providerMessageID, tokenDiedAtMs: verdict.tokenDiedAtMs,
                 sentAtMs: request.sentAtMs,
                 providerDateMs: request.date.isEmpty
-                    ? 0 : RetryAfter.imfFixdate(String(decoding: request.date, as: UTF8.self)) ?? 0))
+                    ? 0
+                    : (Timestamp.epochSeconds(httpDate: String(decoding: request.date, as: UTF8.self)) ?? 0) * 1000))
     }
 
     private func deferred(_ reason: String, untilMs: Int64) -> PushAnswer {

@@ -55,18 +55,6 @@ public struct SimulatedCertificates: Sendable {
         try authorityPEM.write(toFile: path, atomically: true, encoding: .utf8)
     }
 
-    /// Writes the server's certificate and its private key, the key with mode 0600: for another server on the same
-    /// authority, such as nginx beside the look-alikes.
-    public func writeServerPEM(certificate: String, privateKey: String) throws {
-        let text = try Certificate(derEncoded: leafDER).serializeAsPEM().pemString + "\n"
-        try text.write(toFile: certificate, atomically: true, encoding: .utf8)
-        guard
-            FileManager.default.createFile(
-                atPath: privateKey, contents: Data((leafKey.pemRepresentation + "\n").utf8),
-                attributes: [.posixPermissions: 0o600])
-        else { throw SimulatorError("cannot write the private key to \(privateKey)") }
-    }
-
     /// What a client needs that is to trust these servers, and no others.
     public func clientTLSConfiguration() throws -> TLSConfiguration {
         var configuration = TLSConfiguration.makeClientConfiguration()

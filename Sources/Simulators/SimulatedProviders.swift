@@ -8,6 +8,7 @@ public import Logging
 import NIOCore
 import NIOPosix
 public import ServiceLifecycle
+import Wire
 
 /// Where the simulators listen and how strict they are.
 public struct SimulatorConfiguration: Sendable {
@@ -271,7 +272,8 @@ public final class SimulatedProviders: Service {
 
     /// A fresh HMS app, registered, as AppGallery Connect would show it.
     public func makeHMSApp() -> HMSAppSecret {
-        let app = HMSAppSecret(appID: "1\(Int.random(in: 10_000_000...99_999_999))", appSecret: Self.hex(64))
+        let app = HMSAppSecret(
+            appID: "1\(Int.random(in: 10_000_000...99_999_999))", appSecret: Hexadecimal.random(digits: 64))
         apps.register(app: app.appID, secret: app.appSecret)
         return app
     }
@@ -299,17 +301,16 @@ public final class SimulatedProviders: Service {
         let key = try _RSA.Signing.PrivateKey(keySize: .bits2048)
         let email = "sender-\(Self.word(8).lowercased())@\(projectID).iam.gserviceaccount.com"
         accounts.register(project: projectID, clientEmail: email, publicKey: key.publicKey)
-        func quoted(_ text: String) -> String { String(decoding: JSONTree.quoted(text), as: UTF8.self) }
         return """
             {
               "type": "service_account",
-              "project_id": \(quoted(projectID)),
-              "private_key_id": "\(Self.hex(40))",
-              "private_key": \(quoted(key.pkcs8PEMRepresentation + "\n")),
-              "client_email": \(quoted(email)),
+              "project_id": \(JSONText.quoted(projectID)),
+              "private_key_id": "\(Hexadecimal.random(digits: 40))",
+              "private_key": \(JSONText.quoted(key.pkcs8PEMRepresentation + "\n")),
+              "client_email": \(JSONText.quoted(email)),
               "client_id": "\(UInt64.random(in: 1_000_000_000_000_000_000...UInt64.max / 2))",
               "auth_uri": "https://accounts.google.com/o/oauth2/auth",
-              "token_uri": \(quoted(tokenURI ?? FCMAccounts.googleAudience)),
+              "token_uri": \(JSONText.quoted(tokenURI ?? FCMAccounts.googleAudience)),
               "universe_domain": "googleapis.com"
             }
             """
@@ -346,10 +347,5 @@ public final class SimulatedProviders: Service {
     private static func word(_ count: Int) -> String {
         let letters = Array("ABCDEFGHJKLMNPQRSTUVWXYZ23456789".utf8)
         return String(decoding: (0..<count).map { _ in letters[Int.random(in: 0..<letters.count)] }, as: UTF8.self)
-    }
-
-    private static func hex(_ count: Int) -> String {
-        let digits = Array("0123456789abcdef".utf8)
-        return String(decoding: (0..<count).map { _ in digits[Int.random(in: 0..<16)] }, as: UTF8.self)
     }
 }

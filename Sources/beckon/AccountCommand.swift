@@ -4,6 +4,7 @@ import Challenges
 import Foundation
 import ServiceSupport
 import Storage
+import Wire
 
 struct AccountCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -12,13 +13,13 @@ struct AccountCommand: AsyncParsableCommand {
     struct Create: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "create", abstract: "Makes an account and prints its SID and auth token as one JSON line.",
-            discussion: "The auth token is shown this once. " + OfflineStore.discussion)
+            discussion: "The auth token is shown this once. " + CommandStore.discussion)
 
-        @Argument(parsing: .allUnrecognized, help: OfflineStore.help)
+        @Argument(parsing: .allUnrecognized, help: CommandStore.help)
         var settings: [String] = []
 
         func run() async throws {
-            let account = try await OfflineStore.with(settings) { try await $0.createAccount(nowMs: Timestamp.nowMs()) }
+            let account = try await CommandStore.with(settings) { try await $0.createAccount(nowMs: Timestamp.nowMs()) }
             print(JSONLine([("account_sid", account.sid.rawValue), ("auth_token", account.authToken)]))
         }
     }
@@ -28,12 +29,12 @@ struct AccountCommand: AsyncParsableCommand {
             commandName: "rotate", abstract: "Makes a new auth token; the former one stays good for a while.",
             discussion:
                 "The auth token is shown this once. Webhooks are signed with the new one at once. To end the former one "
-                + "before its time, rotate again with --keep-former-hours 0. " + OfflineStore.discussion)
+                + "before its time, rotate again with --keep-former-hours 0. " + CommandStore.discussion)
 
         @Option(help: "The account's SID.") var account: String
         @Option(help: "How long the former token stays good, 0 to 720.") var keepFormerHours = 24
 
-        @Argument(parsing: .allUnrecognized, help: OfflineStore.help)
+        @Argument(parsing: .allUnrecognized, help: CommandStore.help)
         var settings: [String] = []
 
         func run() async throws {
@@ -43,7 +44,7 @@ struct AccountCommand: AsyncParsableCommand {
             let account = try sid(account, "--account", AccountSID.self)
             let nowMs = Timestamp.nowMs()
             let keepMs = Int64(keepFormerHours) * 3_600_000
-            let rotated = try await OfflineStore.with(settings) {
+            let rotated = try await CommandStore.with(settings) {
                 try await $0.rotateAuthToken(account, keepFormerMs: keepMs, nowMs: nowMs)
             }
             print(
@@ -63,14 +64,14 @@ struct KeyCommand: AsyncParsableCommand {
     struct Create: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "create", abstract: "Makes an API key and prints its SID and secret as one JSON line.",
-            discussion: "The secret is shown this once: only its hash is kept. " + OfflineStore.discussion)
+            discussion: "The secret is shown this once: only its hash is kept. " + CommandStore.discussion)
 
         @Option(help: "The account's SID.") var account: String
         @Option(help: "full: everything; send: challenges; enrol: access and session tokens, factors; read: GET only.")
         var role: String
         @Option(help: "At most 64 characters.") var name = ""
 
-        @Argument(parsing: .allUnrecognized, help: OfflineStore.help)
+        @Argument(parsing: .allUnrecognized, help: CommandStore.help)
         var settings: [String] = []
 
         func run() async throws {
@@ -85,7 +86,7 @@ struct KeyCommand: AsyncParsableCommand {
                 throw ValidationError("--name: expected \(expectation)")
             }
             let account = try sid(account, "--account", AccountSID.self)
-            let (key, secret) = try await OfflineStore.with(settings) { [name] in
+            let (key, secret) = try await CommandStore.with(settings) { [name] in
                 try await $0.createKey(account: account, role: role, friendlyName: name, nowMs: Timestamp.nowMs())
             }
             print(JSONLine(members(key) + [("secret", secret)]))
@@ -97,16 +98,16 @@ struct KeyCommand: AsyncParsableCommand {
             commandName: "list", abstract: "Prints the account's API keys, one JSON line each, revoked ones too.",
             discussion:
                 "A key of role send+enrol was made before role enrol was split off role send, and may still do both: "
-                + "give its caller a key of one of them, and revoke it. " + OfflineStore.discussion)
+                + "give its caller a key of one of them, and revoke it. " + CommandStore.discussion)
 
         @Option(help: "The account's SID.") var account: String
 
-        @Argument(parsing: .allUnrecognized, help: OfflineStore.help)
+        @Argument(parsing: .allUnrecognized, help: CommandStore.help)
         var settings: [String] = []
 
         func run() async throws {
             let account = try sid(account, "--account", AccountSID.self)
-            try await OfflineStore.with(settings) { store in
+            try await CommandStore.with(settings) { store in
                 var request = PageRequest(size: 500)
                 while true {
                     let page = try await store.keys(account: account, page: request)
@@ -121,18 +122,18 @@ struct KeyCommand: AsyncParsableCommand {
     struct Revoke: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "revoke", abstract: "Ends an API key: running producers refuse it within 2 seconds.",
-            discussion: OfflineStore.discussion)
+            discussion: CommandStore.discussion)
 
         @Option(help: "The account's SID.") var account: String
         @Option(help: "The key's SID.") var key: String
 
-        @Argument(parsing: .allUnrecognized, help: OfflineStore.help)
+        @Argument(parsing: .allUnrecognized, help: CommandStore.help)
         var settings: [String] = []
 
         func run() async throws {
             let account = try sid(account, "--account", AccountSID.self)
             let key = try sid(key, "--key", APIKeySID.self)
-            let isRevoked = try await OfflineStore.with(settings) {
+            let isRevoked = try await CommandStore.with(settings) {
                 try await $0.revokeKey(key, account: account, nowMs: Timestamp.nowMs())
             }
             guard isRevoked else {
@@ -158,8 +159,8 @@ private func sid<Kind: SIDKind>(_ text: String, _ name: String, _ type: SID<Kind
     return sid
 }
 
-/// The store's file, opened beside a producer that may be running.
-enum OfflineStore {
+/// The store as commands open it: beside a producer that may be running.
+enum CommandStore {
     static let help: ArgumentHelp = "The producer's settings: --store-path F."
     static let discussion =
         "Takes the producer's --store-path and its keys from the environment; works while a producer runs."
@@ -230,11 +231,6 @@ struct JSONLine: CustomStringConvertible {
     init(_ members: [(String, String?)]) { self.members = members }
 
     var description: String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.withoutEscapingSlashes]
-        func text(_ value: String) -> String {
-            (try? encoder.encode(value)).map { String(decoding: $0, as: UTF8.self) } ?? "\"\""
-        }
-        return "{" + members.map { "\(text($0.0)):\($0.1.map(text) ?? "null")" }.joined(separator: ",") + "}"
+        JSONValue.object(members.map { ($0.0, .optional($0.1)) }).text
     }
 }

@@ -2,6 +2,7 @@ import AckTracker
 import ArgumentParser
 import Foundation
 import PushGateway
+import Wire
 
 /// `beckon bench`: measurements, one JSON line each.
 struct BenchCommand: AsyncParsableCommand {
@@ -72,10 +73,8 @@ struct BenchTrackerCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys]
         let result = await TrackerLoad.run(open: open, factsPerSecond: factsPerSecond)
-        print(String(decoding: try encoder.encode(result), as: UTF8.self))
+        print(try JSONEncoder.line.text(result))
     }
 }
 
@@ -95,12 +94,10 @@ struct BenchRedeliveryCommand: AsyncParsableCommand {
         var simulation = RedeliverySimulation()
         simulation.challenges = challenges
         simulation.seed = seed
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys]
         for network in [RedeliverySimulation.Network.fast, .slow] {
             for isAdaptive in [false, true] {
                 let result = simulation.run(network, adaptive: isAdaptive)
-                print(String(decoding: try encoder.encode(result), as: UTF8.self))
+                print(try JSONEncoder.line.text(result))
             }
         }
     }

@@ -14,13 +14,13 @@ struct SecretsCommand: AsyncParsableCommand {
             discussion:
                 "To rotate: put the new key in front of the old one, restart the producer, run this, and take the old key away "
                 + "when the last line names it under retired_keys. A run that was stopped goes on where it was. Prints a JSON line per step. "
-                + OfflineStore.discussion)
+                + CommandStore.discussion)
 
-        @Argument(parsing: .allUnrecognized, help: OfflineStore.help)
+        @Argument(parsing: .allUnrecognized, help: CommandStore.help)
         var settings: [String] = []
 
         func run() async throws {
-            let result = try await OfflineStore.with(settings) { store in
+            let result = try await CommandStore.with(settings) { store in
                 try await store.reseal { step in
                     print(
                         JSONLine([

@@ -3,6 +3,7 @@ import Foundation
 import KafkaClient
 import ServiceSupport
 import Testing
+import Wire
 
 @testable import AckTracker
 

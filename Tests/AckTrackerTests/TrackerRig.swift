@@ -7,6 +7,7 @@ import Logging
 import ServiceSupport
 import TestSupport
 import Testing
+import Wire
 
 /// A broker with the topics of one prefix, everything the neighbours of the tracker write, and what it wrote.
 struct TrackerRig: Sendable {

@@ -6,6 +6,7 @@ import KafkaGroup
 import ServiceSupport
 import TestSupport
 import Testing
+import Wire
 
 @Suite("The tracker on a broker", .timeLimit(.minutes(5)))
 struct TrackerServiceTests {

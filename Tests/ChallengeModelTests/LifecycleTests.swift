@@ -1,5 +1,4 @@
 import ChallengeModel
-import TestSupport
 import Testing
 
 @Suite("Lifecycles")
@@ -44,45 +43,5 @@ struct LifecycleTests {
         #expect(ChallengeStatus.canceled.wireStatus == "expired")
         #expect(ChallengeStatus.superseded.wireStatus == "expired")
         for status in ChallengeStatus.allCases { #expect((status.resolution != nil) == status.isFinal) }
-    }
-
-    @Test("any order of the same delivery facts ends in the same state")
-    func permutations() {
-        let facts: [DeliveryState.Fact] = [
-            .outcome(.creation, .visible, .accepted), .outcome(.attempt(1), .visible, .tokenDead),
-            .outcome(.attempt(2), .background, .accepted), .outcome(.attempt(3), .visible, .rejected), .receipt(.no),
-            .gone,
-            .outcome(.creation, .visible, .deferred), .answered,
-        ]
-        var generator = SeededGenerator(seed: 42)
-        var ends: Set<DeliveryState> = []
-        for _ in 0..<2_000 {
-            var state = DeliveryState()
-            for fact in facts.shuffled(using: &generator) { state.apply(fact) }
-            ends.insert(state)
-        }
-        #expect(ends.count == 1)
-        #expect(ends.first?.phase == .confirmed)
-        #expect(ends.first?.hidden == true)
-    }
-
-    @Test(
-        "phases follow the facts",
-        arguments: [
-            ([], DeliveryState.Phase.waiting),
-            ([DeliveryState.Fact.outcome(.creation, .visible, .accepted)], .accepted),
-            ([.outcome(.creation, .background, .accepted)], .waiting),
-            ([.outcome(.creation, .visible, .unknown)], .waiting),
-            ([.outcome(.creation, .visible, .tokenDead)], .unreachable),
-            ([.outcome(.creation, .visible, .rejected)], .unreachable),
-            ([.outcome(.creation, .background, .rejected)], .waiting),
-            ([.outcome(.creation, .visible, .tokenDead), .registeredAnew], .waiting),
-            ([.gone, .registeredAnew], .unreachable),
-            ([.outcome(.creation, .visible, .tokenDead), .receipt(.yes)], .confirmed),
-        ])
-    func phases(facts: [DeliveryState.Fact], phase: DeliveryState.Phase) {
-        var state = DeliveryState()
-        for fact in facts { state.apply(fact) }
-        #expect(state.phase == phase)
     }
 }

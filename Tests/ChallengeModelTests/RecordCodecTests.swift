@@ -3,6 +3,7 @@ import Foundation
 import SwiftProtobuf
 import TestSupport
 import Testing
+import Wire
 
 @Suite("Records")
 struct RecordCodecTests {

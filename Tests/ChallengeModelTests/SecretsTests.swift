@@ -2,6 +2,7 @@ import ChallengeModel
 import Crypto
 import Foundation
 import Testing
+import Wire
 
 @Suite("Key rings, MACs and receipt tokens")
 struct SecretsTests {

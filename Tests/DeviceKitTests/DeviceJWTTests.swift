@@ -1,6 +1,7 @@
 import Crypto
 import Foundation
 import Testing
+import Wire
 
 @testable import DeviceKit
 
@@ -10,7 +11,7 @@ struct DeviceJWTTests {
 
     static func isSigned(_ token: String, by key: SoftwareKey) throws -> Bool {
         let parts = token.split(separator: ".", omittingEmptySubsequences: false)
-        let signature = try #require(DeviceJWT.bytes(base64URL: parts[2]))
+        let signature = try #require(Base64URL.decode(parts[2]))
         #expect(signature.count == 64, "raw r ‖ s")
         let publicKey = try P256.Signing.PublicKey(derRepresentation: Data(key.publicKeyDER))
         return publicKey.isValidSignature(
@@ -23,8 +24,8 @@ struct DeviceJWTTests {
         try #require(parts.count == 3)
         #expect(!token.contains("="), "base64url has no padding here")
         return (
-            String(decoding: try #require(DeviceJWT.bytes(base64URL: parts[0])), as: UTF8.self),
-            String(decoding: try #require(DeviceJWT.bytes(base64URL: parts[1])), as: UTF8.self)
+            String(decoding: try #require(Base64URL.decode(parts[0])), as: UTF8.self),
+            String(decoding: try #require(Base64URL.decode(parts[1])), as: UTF8.self)
         )
     }
 
@@ -75,7 +76,7 @@ struct DeviceJWTTests {
     func key() throws {
         let key = SoftwareKey()
         #expect(key.publicKeyDER.count == 91)
-        #expect(Enrolment.base64(key.publicKeyDER).hasPrefix("MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE"))
+        #expect(Base64.encode(key.publicKeyDER).hasPrefix("MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE"))
         let signature = try key.sign(Array("YF03".utf8))
         #expect(signature.raw.count == 64)
         #expect(signature.der.first == 0x30 && 68...72 ~= signature.der.count)
@@ -90,12 +91,5 @@ struct DeviceJWTTests {
         let copy = try JSONDecoder().decode(SoftwareKey.self, from: JSONEncoder().encode(key))
         #expect(copy.publicKeyDER == key.publicKeyDER)
         #expect(throws: DecodingError.self) { try JSONDecoder().decode(SoftwareKey.self, from: Data(#""AAAA""#.utf8)) }
-    }
-
-    @Test("base64url is read without padding only")
-    func base64URL() {
-        #expect(DeviceJWT.bytes(base64URL: "_-8") == [0xFF, 0xEF])
-        #expect(DeviceJWT.base64URL([0xFF, 0xEF]) == "_-8")
-        for bad in ["/+8", "_-8=", "a", "a!bc"] { #expect(DeviceJWT.bytes(base64URL: bad) == nil, "\(bad)") }
     }
 }

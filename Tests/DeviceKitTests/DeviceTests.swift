@@ -2,6 +2,7 @@ import Crypto
 import Foundation
 import HTTPTypes
 import Testing
+import Wire
 
 @testable import DeviceKit
 
@@ -105,7 +106,7 @@ struct DeviceTests {
             let payloads = try requests.all.map { try DeviceJWTTests.texts(try #require($0.password)).payload }
             #expect(payloads[0].contains(#""nbf":1767225600"#))
             // The server's Date is the real time, the device's clock stands at the beginning of 2026.
-            let second = try JSONTree(parsing: Array(payloads[1].utf8))
+            let second = try JSONParser.parse(Array(payloads[1].utf8), .reply)
             let notBefore = try #require(second["nbf"]?.integerValue)
             #expect(abs(notBefore - DeviceClient.systemClockMs() / 1000) <= 5)
             #expect(second["exp"]?.integerValue == notBefore + 600)

@@ -4,6 +4,7 @@ import Hummingbird
 import Logging
 import NIOCore
 import Synchronization
+import Wire
 
 @testable import DeviceKit
 
@@ -16,7 +17,9 @@ struct SeenRequest: Sendable {
     var headers: HTTPFields
     var body: String
 
-    var form: [(name: String, value: String)] { FormEncoding.decode(body) ?? [] }
+    var form: [(name: String, value: String)] {
+        ((try? Form(body.utf8))?.pairs ?? []).map { ($0.name, $0.value) }
+    }
     func field(_ name: String) -> String? { form.first { $0.name == name }?.value }
 
     /// Of Basic.

@@ -9,6 +9,7 @@ import Simulators
 import SwiftProtobuf
 import TestSupport
 import Testing
+import Wire
 
 @Suite("Forged records", .timeLimit(.minutes(10)), .serialized)
 struct ForgedRecordsTests {

@@ -8,6 +8,7 @@ import NIOCore
 import Simulators
 import TestSupport
 import Testing
+import Wire
 
 /// What docs/devices.md asks of an app, done by phones against real processes.
 @Suite("The device protocol, end to end", .timeLimit(.minutes(10)), .serialized)
@@ -70,8 +71,8 @@ struct PhoneTests {
                 func isEnabled() async throws -> Bool? {
                     let path = "/v2/Services/\(service)/Entities/\(OnePhone.identity)/Factors/\(factor)"
                     let (_, body) = try await cluster.backend.request("GET", path: path)
-                    return try JSONTree(parsing: Array(body.utf8))["config"]?["notifications_enabled"].flatMap {
-                        $0 == .bool(true) ? true : $0 == .bool(false) ? false : nil
+                    return try JSONParser.parse(body, .reply)["config"]?["notifications_enabled"].flatMap {
+                        $0 == .boolean(true) ? true : $0 == .boolean(false) ? false : nil
                     }
                 }
                 phone.become(.notificationsOff)
@@ -123,7 +124,7 @@ struct PhoneTests {
             }
             let path = "/v2/Services/\(service)/Entities/\(OnePhone.identity)/Factors"
             let (_, body) = try await cluster.backend.request("GET", path: path)
-            let factors = try JSONTree(parsing: Array(body.utf8))["factors"]?.elements ?? []
+            let factors = try JSONParser.parse(body, .reply)["factors"]?.elements ?? []
             let new = phone.device.registration.factorSID
             #expect(factors.map { $0["sid"]?.stringValue } == [new] && new != old.registration.factorSID)
             let challenge = try await Self.ask(cluster, service, "Still you?")

@@ -9,6 +9,7 @@ import Simulators
 import Synchronization
 import TestSupport
 import Testing
+import Wire
 
 /// Trackers die, stand still and are added while phones lose 30 % of their pushes. Short here; `scripts/chaos-tracker` runs it
 /// for minutes.

@@ -8,6 +8,7 @@ import NIOHTTP1
 import Simulators
 import TestSupport
 import Testing
+import Wire
 
 @Suite("A dispatcher whose clock is ten minutes ahead", .timeLimit(.minutes(3)), .serialized)
 struct WrongClockTests {

@@ -2,6 +2,7 @@ import ChallengeModel
 import Foundation
 import TestSupport
 import Testing
+import Wire
 
 @testable import PushGateway
 @testable import PushProviders

@@ -7,6 +7,7 @@ import NIOCore
 import ServiceSupport
 import TestSupport
 import Testing
+import Wire
 
 @testable import AckTracker
 @testable import Challenges

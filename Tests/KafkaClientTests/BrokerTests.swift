@@ -4,6 +4,7 @@ import Logging
 import Synchronization
 import TestSupport
 import Testing
+import Wire
 
 @Suite("Producer and consumer on a broker", .timeLimit(.minutes(5)))
 struct BrokerTests {

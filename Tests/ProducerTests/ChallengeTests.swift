@@ -3,6 +3,7 @@ import Challenges
 import Foundation
 import KafkaClient
 import Testing
+import Wire
 
 @testable import Producer
 

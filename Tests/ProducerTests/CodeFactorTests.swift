@@ -1,6 +1,7 @@
 import ChallengeModel
 import Foundation
 import Testing
+import Wire
 
 @testable import Producer
 

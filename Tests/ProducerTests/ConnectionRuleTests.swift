@@ -3,6 +3,7 @@ import Foundation
 import HTTPEdge
 import ServiceSupport
 import Testing
+import Wire
 
 @testable import Producer
 

@@ -4,6 +4,7 @@ import KafkaClient
 import KafkaGroup
 import ServiceSupport
 import Testing
+import Wire
 
 @testable import Producer
 

@@ -3,6 +3,7 @@ import Challenges
 import Crypto
 import Foundation
 import Testing
+import Wire
 
 @testable import Producer
 

@@ -8,6 +8,7 @@ import ServiceSupport
 import Synchronization
 import TestSupport
 import Testing
+import Wire
 
 @testable import Producer
 

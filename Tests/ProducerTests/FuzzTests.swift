@@ -5,6 +5,7 @@ import Crypto
 import Foundation
 import TestSupport
 import Testing
+import Wire
 
 @testable import Producer
 

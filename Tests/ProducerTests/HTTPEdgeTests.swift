@@ -2,6 +2,7 @@ import AsyncHTTPClient
 import ChallengeModel
 import Foundation
 import Testing
+import Wire
 
 @testable import Producer
 

@@ -3,6 +3,7 @@ import Challenges
 import Foundation
 import Storage
 import Testing
+import Wire
 
 @testable import Producer
 

@@ -8,6 +8,7 @@ import NIOPosix
 import NIOSSL
 import ServiceSupport
 import Testing
+import Wire
 
 @testable import Producer
 

@@ -13,6 +13,7 @@ import Storage
 import Synchronization
 import TestSupport
 import Testing
+import Wire
 
 @testable import Producer
 

@@ -5,6 +5,7 @@ import Foundation
 import KafkaClient
 import TestSupport
 import Testing
+import Wire
 
 @testable import Producer
 

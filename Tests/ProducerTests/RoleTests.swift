@@ -3,6 +3,7 @@ import Challenges
 import Foundation
 import HTTPEdge
 import Testing
+import Wire
 
 @testable import Producer
 

@@ -2,6 +2,7 @@ import ChallengeModel
 import Crypto
 import Foundation
 import Testing
+import Wire
 
 @testable import Producer
 

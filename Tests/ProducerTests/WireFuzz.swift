@@ -3,6 +3,7 @@ import Foundation
 import HTTPEdge
 import TestSupport
 import Testing
+import Wire
 
 @testable import Producer
 

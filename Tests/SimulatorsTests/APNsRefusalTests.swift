@@ -2,6 +2,7 @@ import DeviceKit
 import Foundation
 import NIOHTTP1
 import Testing
+import Wire
 
 @testable import Simulators
 

@@ -3,6 +3,7 @@ import DeviceKit
 import Foundation
 import NIOHTTP1
 import Testing
+import Wire
 
 @testable import Simulators
 
@@ -13,7 +14,7 @@ struct TestAccount: Sendable {
     var key: _RSA.Signing.PrivateKey
 
     init(_ json: String) throws {
-        let tree = try JSONTree(parsing: Array(json.utf8))
+        let tree = try JSONParser.parse(json, .reply)
         project = try #require(tree["project_id"]?.stringValue)
         email = try #require(tree["client_email"]?.stringValue)
         key = try _RSA.Signing.PrivateKey(pemRepresentation: try #require(tree["private_key"]?.stringValue))
@@ -33,19 +34,19 @@ struct TestAccount: Sendable {
     }
 
     func assertion(_ claims: Claims) throws -> String {
-        let head = DeviceJWT.base64URL(Array(#"{"alg":"\#(claims.algorithm)","typ":"JWT"}"#.utf8))
-        let body = DeviceJWT.base64URL(
+        let head = Base64URL.encode(Array(#"{"alg":"\#(claims.algorithm)","typ":"JWT"}"#.utf8))
+        let body = Base64URL.encode(
             Array(
                 #"{"iss":"\#(claims.issuer)","scope":"\#(claims.scope)","aud":"\#(claims.audience)","iat":\#(claims.issuedAt),"exp":\#(claims.issuedAt + claims.life)}"#
                     .utf8))
         let signature = try key.signature(for: Data("\(head).\(body)".utf8), padding: .insecurePKCS1v1_5)
-        return "\(head).\(body).\(DeviceJWT.base64URL(Array(signature.rawRepresentation)))"
+        return "\(head).\(body).\(Base64URL.encode(Array(signature.rawRepresentation)))"
     }
 
     func grant(_ lab: Lab, _ change: (inout Claims) -> Void = { _ in }) async throws -> TestAnswer {
         var claims = claims(lab)
         change(&claims)
-        let form = FormEncoding.encode([
+        let form = Form.encode([
             ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", try assertion(claims)),
         ])
         return try await lab.send(

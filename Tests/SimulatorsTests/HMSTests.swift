@@ -6,6 +6,7 @@ import Hummingbird
 import NIOHTTP1
 import Synchronization
 import Testing
+import Wire
 
 @testable import Simulators
 
@@ -32,7 +33,7 @@ struct HMSLookAlikeTests {
         change(&form)
         return try await lab.send(
             "POST", lab.addresses.hmsTokenURL, [("content-type", "application/x-www-form-urlencoded")],
-            Array(FormEncoding.encode(form).utf8))
+            Array(Form.encode(form).utf8))
     }
 
     private static func bearer(_ lab: Lab, _ app: HMSAppSecret) async throws -> String {
@@ -129,7 +130,7 @@ struct HMSLookAlikeTests {
             #expect(lab.providers.network.log().last?.reason == "80300007")
             let some = try await Self.send(lab, app.appID, bearer, Self.message(tokens: [good, dead]))
             #expect(some.status == 200 && some.tree?["code"]?.stringValue == "80100000")
-            let told = try JSONTree(parsing: Array(try #require(some.tree?["msg"]?.stringValue).utf8))
+            let told = try JSONParser.parse(try #require(some.tree?["msg"]?.stringValue), .reply)
             #expect(told["success"]?.integerValue == 1 && told["failure"]?.integerValue == 1)
             #expect(told["illegal_tokens"]?.elements?.compactMap(\.stringValue) == [dead])
             let counters = lab.providers.network.counters(.hms)
@@ -222,13 +223,13 @@ struct HMSLookAlikeTests {
     func receipts() async throws {
         struct Call: Sendable {
             var header: String
-            var statuses: [JSONTree]
+            var statuses: [JSONValue]
         }
         let calls = Mutex<[Call]>([])
         let router = Router()
         router.post("/hms") { request, _ in
             let body = try await request.body.collect(upTo: 1 << 20)
-            let tree = try JSONTree(parsing: Array(body.readableBytesView))
+            let tree = try JSONParser.parse(Array(body.readableBytesView), .reply)
             let name = try #require(HTTPField.Name("X-HUAWEI-CALLBACK-ID"))
             let count = calls.withLock {
                 $0.append(Call(header: request.headers[name] ?? "", statuses: tree["statuses"]?.elements ?? []))

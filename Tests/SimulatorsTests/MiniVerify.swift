@@ -5,6 +5,7 @@ import HTTPTypes
 import Hummingbird
 import NIOCore
 import Synchronization
+import Wire
 
 @testable import Simulators
 
@@ -76,7 +77,7 @@ final class MiniVerify: Sendable {
 
     private static func form(_ request: Request) async throws -> [String: String] {
         let body = try await request.body.collect(upTo: 100_000)
-        return Dictionary((FormEncoding.decode(String(buffer: body)) ?? []).map { ($0.name, $0.value) }) { $1 }
+        return Dictionary(((try? Form(body.readableBytesView))?.pairs ?? []).map { ($0.name, $0.value) }) { $1 }
     }
 
     func router() -> Router<BasicRequestContext> {
@@ -163,9 +164,9 @@ final class MiniVerify: Sendable {
             let parts = (try await Self.form(request)["AuthPayload"] ?? "").split(separator: ".")
             let refused = try self.state.withLock { state -> Bool in
                 guard parts.count == 3, let found = state.challenges[sid], found.status == "pending",
-                    let signature = DeviceJWT.bytes(base64URL: parts[2]),
-                    let payload = DeviceJWT.bytes(base64URL: parts[1]),
-                    let status = try JSONTree(parsing: payload)["status"]?.stringValue,
+                    let signature = Base64URL.decode(parts[2]),
+                    let payload = Base64URL.decode(parts[1]),
+                    let status = try JSONParser.parse(payload, .reply)["status"]?.stringValue,
                     state.keys[found.factor]?.isValidSignature(
                         try P256.Signing.ECDSASignature(rawRepresentation: Data(signature)),
                         for: Data("\(parts[0]).\(parts[1])".utf8)) == true

@@ -9,6 +9,7 @@ import NIOHTTP1
 import NIOSSL
 import Synchronization
 import Testing
+import Wire
 
 @testable import Simulators
 
@@ -93,7 +94,7 @@ struct TestAnswer: Sendable {
     var body: String
     var version: HTTPVersion
 
-    var tree: JSONTree? { try? JSONTree(parsing: Array(body.utf8)) }
+    var tree: JSONValue? { try? JSONParser.parse(body, .reply) }
     var reason: String { tree?["reason"]?.stringValue ?? "" }
     var fcmCode: String {
         guard case .array(let details)? = tree?["error"]?["details"] else { return "" }
@@ -107,10 +108,10 @@ struct TestAPNsKey: Sendable {
     var key: P256.Signing.PrivateKey
 
     func authorization(nowSeconds: Int64, alg: String = "ES256") throws -> String {
-        let head = DeviceJWT.base64URL(Array(#"{"alg":"\#(alg)","kid":"\#(id)"}"#.utf8))
-        let body = DeviceJWT.base64URL(Array(#"{"iss":"\#(team)","iat":\#(nowSeconds)}"#.utf8))
+        let head = Base64URL.encode(Array(#"{"alg":"\#(alg)","kid":"\#(id)"}"#.utf8))
+        let body = Base64URL.encode(Array(#"{"iss":"\#(team)","iat":\#(nowSeconds)}"#.utf8))
         let signature = try key.signature(for: Data("\(head).\(body)".utf8)).rawRepresentation
-        return "bearer \(head).\(body).\(DeviceJWT.base64URL(Array(signature)))"
+        return "bearer \(head).\(body).\(Base64URL.encode(Array(signature)))"
     }
 }
 

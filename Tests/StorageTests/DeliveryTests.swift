@@ -5,6 +5,7 @@ import GRDB
 import Storage
 import TestSupport
 import Testing
+import Wire
 
 @Suite("Delivery facts, by several processes", .timeLimit(.minutes(5)))
 struct DeliveryTests {

@@ -5,6 +5,7 @@ import GRDBSQLite
 import Synchronization
 import TestSupport
 import Testing
+import Wire
 
 @testable import Challenges
 @testable import Storage

@@ -36,8 +36,3 @@ public enum Speed {
         return last
     }
 }
-
-extension Duration {
-    /// For figures.
-    public var inMilliseconds: Double { self / .milliseconds(1) }
-}

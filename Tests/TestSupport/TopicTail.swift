@@ -2,6 +2,7 @@ import ChallengeModel
 public import KafkaClient
 public import Logging
 import Synchronization
+import Wire
 
 /// Reads whole topics from their beginning and keeps every record, for tests that count what happened.
 public final class TopicTail: Sendable {

@@ -4,6 +4,7 @@ import KafkaClient
 import KafkaGroup
 import ServiceSupport
 import Synchronization
+import Wire
 
 /// The tracker's own work without a broker: many challenges held, the replay that builds them, and timers in real time while
 /// facts arrive. For `beckon bench tracker`.
@@ -79,7 +80,7 @@ public enum TrackerLoad {
                     }
                 }
             }
-            replaySeconds += (ContinuousClock.now - start).seconds
+            replaySeconds += (ContinuousClock.now - start).inSeconds
             cpuSeconds += processSeconds() - cpuStart
         }
         result.replayPerSecond = (Double(2 * open) / max(replaySeconds, 1e-6)).rounded()
@@ -98,7 +99,7 @@ public enum TrackerLoad {
         result.rssMB = (residentMB() * 10).rounded() / 10
         let startedAt = ContinuousClock.now
         let facts = await arrive(load, owners, reader, clock, factsPerSecond, until: end)
-        let seconds = (ContinuousClock.now - startedAt).seconds
+        let seconds = (ContinuousClock.now - startedAt).inSeconds
         let delays = await watched.sorted()
         result.factsPerSecond = (Double(facts) / max(seconds, 1e-6)).rounded()
         result.timersFired = delays.count
@@ -151,7 +152,7 @@ public enum TrackerLoad {
         var arrived = 0
         while ContinuousClock.now < end {
             try? await Task.sleep(for: .milliseconds(10))
-            let wanted = Int((ContinuousClock.now - start).seconds * Double(perSecond))
+            let wanted = Int((ContinuousClock.now - start).inSeconds * Double(perSecond))
             while arrived < wanted, ContinuousClock.now < end {
                 let (partition, records) = load.story(arrived, latencyMs: 8_000)
                 for (topic, record) in records.enumerated() {
@@ -182,11 +183,5 @@ public enum TrackerLoad {
         var time = timespec()
         clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time)
         return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
-    }
-}
-
-extension Duration {
-    fileprivate var seconds: Double {
-        Double(components.seconds) + Double(components.attoseconds) / 1e18
     }
 }

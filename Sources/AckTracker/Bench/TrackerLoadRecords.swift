@@ -3,6 +3,7 @@ import Foundation
 import KafkaClient
 import ServiceSupport
 import Synchronization
+import Wire
 
 /// The records of the measurement, signed as the other roles sign them.
 final class TrackerLoadRecords: Sendable {

@@ -1,4 +1,5 @@
 import ChallengeModel
+import Wire
 
 /// What the tracker holds of one challenge, for people: state, next action, why. No identity, text or push token.
 public struct ChallengeView: Sendable, Codable, Hashable {

@@ -1,3 +1,5 @@
+import Wire
+
 /// What is needed only when a challenge is pushed again or escalated: identity, text, push tokens. Packed into bytes.
 struct ColdRecord: Sendable, Equatable {
     var entity = ""
@@ -64,6 +66,7 @@ struct ColdRecord: Sendable, Equatable {
         }
     }
 
+    /// Of a lower-case digit only: packed text comes back in lower case.
     private static func digit(_ byte: UInt8) -> UInt8? {
         switch byte {
         case 0x30...0x39: byte - 0x30
@@ -84,7 +87,6 @@ struct ColdRecord: Sendable, Equatable {
 
 /// Reads counts and texts one after the other. What does not fit reads as nothing.
 private struct PackedReader {
-    private static let digits = Array("0123456789abcdef".utf8)
     private let bytes: [UInt8]
     private var at = 0
 
@@ -114,8 +116,8 @@ private struct PackedReader {
         return String(unsafeUninitializedCapacity: length * 2) { buffer in
             for index in 0..<length {
                 let byte = bytes[start + index]
-                buffer[index * 2] = Self.digits[Int(byte >> 4)]
-                buffer[index * 2 + 1] = Self.digits[Int(byte & 15)]
+                buffer[index * 2] = Hexadecimal.digit(byte >> 4)
+                buffer[index * 2 + 1] = Hexadecimal.digit(byte)
             }
             return length * 2
         }

@@ -1,5 +1,6 @@
 import ChallengeModel
 import PushProviders
+import Wire
 
 /// The events that the tracker derives. Their ids follow from the facts alone, so that a repeat has the same.
 enum DerivedEvent {

@@ -5,6 +5,7 @@ import KafkaGroup
 import Logging
 import ServiceSupport
 import Synchronization
+import Wire
 
 extension TrackerRuntime {
     /// About once a second: checkpoint, commit, gauges.

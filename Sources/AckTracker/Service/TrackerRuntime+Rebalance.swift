@@ -5,6 +5,7 @@ import KafkaGroup
 import Logging
 import ServiceSupport
 import Synchronization
+import Wire
 
 extension TrackerRuntime {
     /// Answers assignments and revocations until the consumer is closed.
@@ -64,7 +65,7 @@ extension TrackerRuntime {
             }
             partitions[number] = TrackedPartition(
                 number: number, policy: configuration.policy, start: start, newsFrom: newsFrom,
-                leadMs: configuration.checkpointLead.milliseconds, at: now)
+                leadMs: configuration.checkpointLead.wholeMilliseconds, at: now)
         }
         var starts: [TopicPartition: StartOffset] = [:]
         for partition in partitions.values {

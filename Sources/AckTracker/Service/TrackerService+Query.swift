@@ -2,6 +2,7 @@ public import ChallengeModel
 import Foundation
 import KafkaClient
 public import ServiceSupport
+import Wire
 
 /// What a tracker says about one challenge.
 public enum TrackerAnswer: Sendable {
@@ -39,10 +40,10 @@ extension TrackerService {
             }
             switch answer(about: challenge) {
             case .held(let view):
-                let encoder = JSONEncoder()
-                encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-                guard let data = try? encoder.encode(view) else { return .error(500, "the answer cannot be written") }
-                return AdminReply(status: 200, json: String(decoding: data, as: UTF8.self))
+                guard let json = try? JSONEncoder.line.text(view) else {
+                    return .error(500, "the answer cannot be written")
+                }
+                return AdminReply(status: 200, json: json)
             case .unknown: return .error(404, "not held: never seen, or forgotten a minute after its expiry")
             case .catchingUp(let partition):
                 return .error(503, "partition \(partition) is being read: try again in some seconds")

@@ -1,4 +1,5 @@
 import ChallengeModel
+import Wire
 
 /// What a commit of `challenges[p]` says beside its offset, as text:
 /// `1 o=<outcomes> f=<start>.<receipts>.<resolutions>.<expiry in seconds>,…`, at most about 500 bytes of Kafka's 4,096.

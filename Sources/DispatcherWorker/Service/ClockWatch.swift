@@ -22,7 +22,6 @@ final class ClockWatch: Sendable {
         var provider: Reading?
         /// The newest few: one writer whose clock is wrong among many decides nothing.
         var records: [Reading] = []
-        var isHolding = false
     }
 
     struct Verdict: Hashable {

@@ -4,6 +4,7 @@ import KafkaGroup
 import Logging
 import ServiceSupport
 import Synchronization
+import Wire
 
 /// Commits, and the questions to Kafka that go with them.
 extension DispatcherService {
@@ -20,7 +21,7 @@ extension DispatcherService {
             commits[partition(.challenges, lane.partition)] = commit
         }
         guard !commits.isEmpty else { return }
-        control.nextCommitMs = now + configuration.commitInterval.milliseconds
+        control.nextCommitMs = now + configuration.commitInterval.wholeMilliseconds
         mailbox.withLock { $0.isCommitting = true }
         let due = commits
         tasks.addTask {

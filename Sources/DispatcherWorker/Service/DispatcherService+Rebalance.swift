@@ -4,6 +4,7 @@ import KafkaGroup
 import Logging
 import ServiceSupport
 import Synchronization
+import Wire
 
 /// Rebalances: lanes begin and end.
 extension DispatcherService {
@@ -59,8 +60,8 @@ extension DispatcherService {
                             partition: number, start: LaneStart(committed: commit, nowMs: Moment.now().epochMs),
                             builder: PushBuilder(recordKeys: configuration.recordKeys),
                             quickRetry: QuickRetry(
-                                withinMs: configuration.quickRetryWithin.milliseconds,
-                                leftMs: configuration.quickRetryLeft.milliseconds),
+                                withinMs: configuration.quickRetryWithin.wholeMilliseconds,
+                                leftMs: configuration.quickRetryLeft.wholeMilliseconds),
                             facts: LaneFacts(doneBytes: doneBytes, factBytes: factBytes)),
                         "\(instance)-\(control.laneNumber)"
                     ))
@@ -133,9 +134,10 @@ extension DispatcherService {
         // Of partitions that are another's by now nothing leaves any more.
         if isLost { fence.shut() }
         let now = Moment.now().steadyMs
-        let pushesUntil = now + configuration.drainBound.milliseconds
+        let pushesUntil = now + configuration.drainBound.wholeMilliseconds
         for lane in lanes {
-            lane.drain(pushesUntilMs: pushesUntil, writesUntilMs: pushesUntil + configuration.flushBound.milliseconds)
+            lane.drain(
+                pushesUntilMs: pushesUntil, writesUntilMs: pushesUntil + configuration.flushBound.wholeMilliseconds)
         }
         var commits: [TopicPartition: CommittedOffset] = [:]
         for lane in lanes {

@@ -9,6 +9,7 @@ import PushProviders
 public import ServiceLifecycle
 public import ServiceSupport
 import Synchronization
+import Wire
 
 /// The dispatcher: takes what is on `challenges`, pushes it, and records what became of it on `outcomes` before the offset
 /// moves. Any number of them share the partitions.
@@ -186,19 +187,19 @@ public final class DispatcherService: Service {
     }
 
     private func watch() async throws {
-        let watchdog = Watchdog(boundMs: configuration.watchdogBound.milliseconds)
+        let watchdog = Watchdog(boundMs: configuration.watchdogBound.wholeMilliseconds)
         let interval = configuration.watchdogBound / 10
         var lastMs = Moment.now().steadyMs
         var wasLate = false
         while (try? await Task.sleep(for: interval)) != nil {
             let now = Moment.now().steadyMs
             // The whole process stood still, and the loops have not had their turn yet. Once: where all is always late one loop may hang.
-            wasLate = !wasLate && now - lastMs > interval.milliseconds * 3
+            wasLate = !wasLate && now - lastMs > interval.wholeMilliseconds * 3
             lastMs = now
             guard !wasLate else { continue }
             let sight = Watchdog.Sight(
                 controlMs: now - lastTurnMs.load(ordering: .relaxed),
-                pollMs: consumer.withLock { $0 }?.pollAge.milliseconds ?? 0,
+                pollMs: consumer.withLock { $0 }?.pollAge.wholeMilliseconds ?? 0,
                 lanes: lanes.withLock { Array($0.values) }.map { lane in
                     let status = lane.status
                     return Watchdog.Sight.Lane(

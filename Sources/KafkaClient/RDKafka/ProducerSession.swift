@@ -102,7 +102,7 @@ final class ProducerSession: Sendable {
 
     /// - Returns: false at the deadline.
     func flush(deadline: Duration) async -> Bool {
-        let milliseconds = deadline.milliseconds
+        let milliseconds = deadline.timeoutMs
         return await handle.offPool(deadline: deadline + .seconds(1)) {
             rd_kafka_flush($0, milliseconds) == RD_KAFKA_RESP_ERR_NO_ERROR
         } ?? false

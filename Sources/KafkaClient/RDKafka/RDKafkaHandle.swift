@@ -2,6 +2,7 @@ import CRdKafka
 import Foundation
 import Logging
 import Synchronization
+import Wire
 
 /// Owns one `rd_kafka_t` and the queue on which its blocking calls run. The handle lives as long as anything holds this
 /// object: a call under way, a thread that polls, a partition's queue. No call ends it earlier, so none can find it ended.
@@ -81,7 +82,7 @@ final class RDKafkaHandle: @unchecked Sendable {
         await withCheckedContinuation { (continuation: CheckedContinuation<Result?, Never>) in
             let once = Once(continuation)
             blocking.async { once.resume(body(self.pointer)) }
-            blocking.asyncAfter(deadline: .now() + deadline.seconds) { once.resume(nil) }
+            blocking.asyncAfter(deadline: .now() + deadline.inSeconds) { once.resume(nil) }
         }
     }
 
@@ -105,7 +106,7 @@ extension DispatchGroup {
         await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
             let once = Once(continuation)
             notify(queue: .global()) { once.resume(()) }
-            DispatchQueue.global().asyncAfter(deadline: .now() + deadline.seconds) { once.resume(()) }
+            DispatchQueue.global().asyncAfter(deadline: .now() + deadline.inSeconds) { once.resume(()) }
         }
     }
 }
@@ -122,8 +123,9 @@ final class LibraryLog: Sendable {
         self.diagnosis = diagnosis
         client = diagnosis.enter()
         facts = KafkaDiagnosis.Cause.Client(
-            groupID: groupID, mechanism: mechanism, libraryVersion: KafkaLibrary.version,
-            supportsSCRAM: KafkaLibrary.supportsSCRAM)
+            groupID: groupID, mechanism: mechanism, libraryVersion: String(cString: rd_kafka_version_str()),
+            // librdkafka before 2.6.1 fails with SASL/SCRAM (confluentinc/librdkafka#4895).
+            supportsSCRAM: rd_kafka_version() >= 0x0206_01ff)
     }
 
     deinit { diagnosis.leave(client) }
@@ -190,8 +192,8 @@ extension [CChar] {
 }
 
 extension Duration {
-    var seconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
-    var milliseconds: Int32 { Int32(clamping: Int64(seconds * 1000)) }
+    /// As librdkafka's calls take a time-out.
+    var timeoutMs: Int32 { Int32(clamping: wholeMilliseconds) }
 }
 
 extension KafkaError {
@@ -206,12 +208,4 @@ extension KafkaError {
     static func deadline(_ what: String) -> KafkaError {
         KafkaError(code: "_TIMED_OUT", reason: "\(what): no answer before the deadline")
     }
-}
-
-/// The librdkafka in this process.
-public enum KafkaLibrary {
-    /// For example `2.0.2`.
-    public static var version: String { String(cString: rd_kafka_version_str()) }
-    /// librdkafka before 2.6.1 fails with SASL/SCRAM (confluentinc/librdkafka#4895).
-    public static var supportsSCRAM: Bool { rd_kafka_version() >= 0x0206_01ff }
 }

@@ -1,5 +1,6 @@
 import ChallengeModel
 import Challenges
+import Wire
 
 /// The story of a challenge, from its row and its facts, in the order of time. Pure. It holds no words of the question, no tokens, no
 /// numbers, nothing of the answer but what it was.

@@ -1,4 +1,5 @@
 import ChallengeModel
+import Wire
 
 /// A record of an entrance, which anybody with the right to write there has made: JSON is read as strictly as over HTTP before its
 /// protobuf mapping sees it.

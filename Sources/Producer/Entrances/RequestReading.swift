@@ -1,6 +1,7 @@
 import ChallengeModel
 import Challenges
 import Crypto
+import Wire
 
 /// What a record of `requests` asks for. Pure.
 enum RequestReading: Sendable, Equatable {
@@ -166,9 +167,7 @@ struct RequestRejection: Error, Sendable, Equatable {
     }
 
     private static func standIn(_ name: String) -> String {
-        SHA256.hash(data: Array(name.utf8)).prefix(16).reduce(into: "#") { text, byte in
-            text += String(byte >> 4, radix: 16) + String(byte & 15, radix: 16)
-        }
+        "#" + Hexadecimal.encode(SHA256.hash(data: Array(name.utf8)).prefix(16))
     }
 
     /// - Parameter error: a refusal of the store's.

@@ -1,5 +1,6 @@
 import ChallengeModel
 import Crypto
+import Wire
 
 /// A request, read: what handlers work on.
 struct APICall: Sendable {
@@ -63,13 +64,13 @@ struct APICall: Sendable {
     /// - Throws: 20415 for a body of another type, or the first broken parameter.
     func parameters() throws -> ParameterReader {
         if operation.method == .get {
-            return ParameterReader(try Form(query.utf8), isOfList: operation.traits.contains(.list))
+            return try ParameterReader(reading: query.utf8, isOfList: operation.traits.contains(.list))
         }
         guard !body.isEmpty else { return ParameterReader(Form()) }
         guard contentType == Self.formType || bareContentType == Self.formType else {
             throw APIError(.mediaType, "Content-Type: expected application/x-www-form-urlencoded")
         }
-        return ParameterReader(try Form(body))
+        return try ParameterReader(reading: body)
     }
 
     private static let formType = "application/x-www-form-urlencoded"

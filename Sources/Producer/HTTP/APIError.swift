@@ -1,4 +1,5 @@
 import ChallengeModel
+import Wire
 
 /// The numbers of the errors that we answer with. `docs/errors.md` lists them; a test compares the two.
 enum APICode: Int, CaseIterable, Sendable {

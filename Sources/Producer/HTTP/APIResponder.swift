@@ -6,6 +6,7 @@ import HummingbirdCore
 import Logging
 import NIOCore
 import Synchronization
+import Wire
 
 /// Between a listener and the resources: reads the request within its bounds, finds its route, answers errors as the API words
 /// them, counts.
@@ -61,10 +62,9 @@ struct APIResponder: Sendable {
     }
 
     private func finish(_ reply: APIReply, _ request: Request, _ exchange: Exchange) -> (HTTPResponse, ResponseBody) {
-        let elapsed = (ContinuousClock.now - exchange.start).components
         metrics.answered(
             route: exchange.match?.index, method: exchange.method, status: reply.status,
-            nanoseconds: elapsed.seconds * 1_000_000_000 + elapsed.attoseconds / 1_000_000_000)
+            nanoseconds: (ContinuousClock.now - exchange.start).wholeNanoseconds)
         logger.debug(
             "answered",
             metadata: [
@@ -250,17 +250,7 @@ enum RequestIdentifier {
         number = (number ^ number >> 30) &* 0xBF58_476D_1CE4_E5B9
         number = (number ^ number >> 27) &* 0x94D0_49BB_1331_11EB
         number ^= number >> 31
-        return String(unsafeUninitializedCapacity: 34) { text in
-            text[0] = UInt8(ascii: "R")
-            text[1] = UInt8(ascii: "Q")
-            for (half, start) in [(process, 2), (number, 18)] {
-                for digit in 0..<16 {
-                    let value = UInt8(truncatingIfNeeded: half >> UInt64(60 - 4 * digit)) & 15
-                    text[start + digit] = value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") + value - 10
-                }
-            }
-            return 34
-        }
+        return "RQ" + Hexadecimal.encode(process, digits: 16) + Hexadecimal.encode(number, digits: 16)
     }
 }
 

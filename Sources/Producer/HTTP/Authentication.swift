@@ -1,5 +1,6 @@
 import ChallengeModel
 import Challenges
+import Wire
 
 /// What the header `Authorization` brought.
 enum PresentedCredentials: Sendable {

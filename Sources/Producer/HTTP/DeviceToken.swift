@@ -1,5 +1,6 @@
 import ChallengeModel
 import Challenges
+import Wire
 
 /// The JWT that authenticates a request of a device: header `typ`, `alg`, `cty`, `kid`; claims `sub`, `nbf`, `exp`. Nothing in
 /// it binds it to a URL or a body; the answer to a challenge carries a signature of its own.

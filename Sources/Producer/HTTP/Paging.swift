@@ -2,6 +2,7 @@ import ChallengeModel
 import Challenges
 import Crypto
 import Foundation
+import Wire
 
 /// A page asked for, and the `meta` object that leads to the next.
 ///

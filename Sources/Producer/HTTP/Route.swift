@@ -1,5 +1,6 @@
 import ChallengeModel
 import HTTPEdge
+import Wire
 
 /// A resource that the API serves: its path, and what can be done with it.
 struct Route: Sendable {

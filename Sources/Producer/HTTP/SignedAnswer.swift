@@ -1,4 +1,5 @@
 import ChallengeModel
+import Wire
 
 /// The JWT by which a device answers: the advertised members of the challenge as the device read them, and `status`.
 enum SignedAnswer {

@@ -2,6 +2,7 @@ public import ChallengeModel
 public import Challenges
 public import Logging
 public import Metrics
+public import Wire
 
 /// Writes the expiry of challenges that nobody answered: reads compute it, the sweep makes it known, with its `Resolution`
 /// and event.

@@ -5,6 +5,7 @@ public import KafkaClient
 public import Logging
 public import Metrics
 public import ServiceSupport
+public import Wire
 
 /// Carries outbox rows to Kafka: claims them under a lease, publishes them signed, deletes them when the broker has them.
 /// Nothing is held open in the store while Kafka is asked. What is published twice (a crash between the acknowledgement and

@@ -6,6 +6,7 @@ import Logging
 import Metrics
 import ServiceSupport
 import Synchronization
+import Wire
 
 /// One relay at work: the window, and the I/O around it.
 final class RelayRun: Sendable {
@@ -347,8 +348,4 @@ final class RelayRun: Sendable {
                 "stopped with records unacknowledged; they will be sent again", metadata: ["rows": "\(left)"])
         }
     }
-}
-
-extension Duration {
-    var wholeMilliseconds: Int64 { components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000 }
 }

@@ -1,5 +1,6 @@
 import ChallengeModel
 import Challenges
+import Wire
 
 /// What a challenge is made of, by its names in a form and in a record.
 enum ChallengeField: String, CaseIterable {

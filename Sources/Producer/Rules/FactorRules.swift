@@ -2,6 +2,7 @@ import ChallengeModel
 import Crypto
 import Foundation
 import PushProviders
+import Wire
 
 /// The rules of a push factor.
 enum FactorRules {

@@ -1,6 +1,7 @@
 import ChallengeModel
 import Challenges
 import Crypto
+import Wire
 
 /// The header `Idempotency-Key`: what the store knows a request by.
 enum IdempotencyRules {

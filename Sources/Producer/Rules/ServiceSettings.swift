@@ -1,3 +1,5 @@
+import Wire
+
 /// The settings of a service that have no column of their own: checked, kept as one JSON object by parameter name, shown again.
 /// Most belong to features of the API that Beckon does not have; helper libraries send them and expect them back.
 struct ServiceSettings: Sendable {

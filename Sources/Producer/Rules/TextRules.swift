@@ -1,4 +1,5 @@
 import ChallengeModel
+import Wire
 
 /// Rules that several resources share.
 enum TextRules {

@@ -3,6 +3,7 @@ import NIOCore
 import NIOPosix
 import PushProviders
 import Synchronization
+import Wire
 
 #if canImport(Glibc)
     import Glibc
@@ -158,7 +159,7 @@ private final class Driver: @unchecked Sendable {
         Self.writeID(handedOver, to: request)
         request.endField(at: id)
         request.beginBody()
-        let json = JSONWriter(request: request)
+        let json = PayloadWriter(request: request)
         json.raw("{\"aps\":{\"alert\":{\"body\":")
         json.string(message)
         json.raw("}}}")

@@ -3,6 +3,7 @@ import Foundation
 import NIOCore
 import NIOPosix
 import NIOSSL
+import Wire
 
 /// What every TLS client of the gateway trusts: the connections to providers and the web client for token endpoints.
 enum ProviderTLS {

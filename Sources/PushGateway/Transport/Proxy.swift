@@ -1,6 +1,7 @@
 import AsyncHTTPClient
 import Foundation
 import NIOCore
+import Wire
 
 /// A proxy that takes CONNECT: RFC 9110, section 9.3.6.
 struct ProxyAddress: Hashable, Sendable {
@@ -24,7 +25,7 @@ struct ProxyAddress: Hashable, Sendable {
     }
 
     var forWebClient: HTTPClient.Configuration.Proxy {
-        let credentials = userAndPassword.map { Data($0.utf8).base64EncodedString() }
+        let credentials = userAndPassword.map { Base64.encode($0.utf8) }
         return .server(host: host, port: port, authorization: credentials.map { .basic(credentials: $0) })
     }
 
@@ -34,7 +35,7 @@ struct ProxyAddress: Hashable, Sendable {
         let target = "\(name):\(endpoint.port)"
         var text = "CONNECT \(target) HTTP/1.1\r\nHost: \(target)\r\n"
         if let userAndPassword {
-            text += "Proxy-Authorization: Basic \(Data(userAndPassword.utf8).base64EncodedString())\r\n"
+            text += "Proxy-Authorization: Basic \(Base64.encode(userAndPassword.utf8))\r\n"
         }
         return text + "\r\n"
     }

@@ -1,5 +1,6 @@
 import ChallengeModel
 import Foundation
+import Wire
 
 /// What APNs answers mean. Source: Apple, "Handling notification responses from APNs".
 enum APNsClassification {

@@ -1,4 +1,5 @@
 import ChallengeModel
+import Wire
 
 /// `POST /3/device/<token>`: Apple, "Sending notification requests to APNs" and "Generating a remote notification".
 enum APNsRequest {
@@ -34,20 +35,20 @@ enum APNsRequest {
             }
         }
         request.beginBody()
-        let json = JSONWriter(request: request)
+        let json = PayloadWriter(request: request)
         writePayload(push, alert: push.message, message: push.message, with: json)
         guard request.bodyCount > payloadLimit else { return }
-        let size = JSONWriter.size(of: push.message.utf8)
+        let size = JSONText.size(of: push.message.utf8)
         let room = payloadLimit - request.bodyCount + (isBackground ? size : 2 * size)
         // What is shown is cut first, down to a quarter of the room: the app has the whole message then.
         let alert = isBackground ? "" : PushPayload.fitting(push.message, max(room / 4, room - size))
-        let message = PushPayload.fitting(push.message, room - JSONWriter.size(of: alert.utf8))
+        let message = PushPayload.fitting(push.message, room - JSONText.size(of: alert.utf8))
         request.truncate(to: request.fieldsEnd)
         writePayload(push, alert: alert, message: message, with: json)
         if request.bodyCount > payloadLimit { throw UnfitPush(reason: "PayloadTooLarge") }
     }
 
-    private static func writePayload(_ push: Push, alert: String, message: String, with json: JSONWriter) {
+    private static func writePayload(_ push: Push, alert: String, message: String, with json: PayloadWriter) {
         if push.kind == .background {
             json.raw("{\"aps\":{\"content-available\":1},")
         } else {

@@ -2,6 +2,7 @@ import ChallengeModel
 import Crypto
 import Foundation
 import Synchronization
+import Wire
 
 /// The APNs provider token of one key: one value for all connections of this process, and, but for the signature, of all others.
 ///
@@ -74,10 +75,11 @@ final class ProviderToken: BearerSigner {
     }
 
     private func make(issuedAt: Int64, period: Int64, nowMs: Int64) throws -> Current {
-        let input = try JWT.signingInput(
-            header: ["alg": "ES256", "kid": keyID], claims: ["iss": teamID, "iat": issuedAt])
-        let signature = try key.signature(for: Data(input.utf8))
-        let token = input + "." + JWT.base64URL(signature.rawRepresentation)
+        let header = JSONValue.object([("alg", .string("ES256")), ("kid", .string(keyID))])
+        let claims = JSONValue.object([("iat", .integer(issuedAt)), ("iss", .string(teamID))])
+        let token = try CompactJWT.signed(header: header.bytes, payload: claims.bytes) {
+            try key.signature(for: $0).rawRepresentation
+        }
         return Current(
             issuedAt: issuedAt, period: period, bearer: SharedBytes("bearer " + token), madeAtMs: nowMs)
     }

@@ -1,4 +1,5 @@
 import ChallengeModel
+import Wire
 
 /// `POST /v1/projects/<id>/messages:send` with a data message of high priority, which the app turns into a notification:
 /// notification messages are collapsible, and those are throttled to 20 per device and then one per 3 minutes.
@@ -17,7 +18,7 @@ enum FCMRequest {
             throw UnfitPush(reason: "INVALID_ARGUMENT")
         }
         request.beginBody()
-        let json = JSONWriter(request: request)
+        let json = PayloadWriter(request: request)
         json.raw("{\"message\":{\"token\":")
         json.string(push.pushToken)
         json.raw(",\"data\":{")
@@ -25,7 +26,7 @@ enum FCMRequest {
         writeData(push, message: push.message, with: json)
         // Escapes and quotes counted: a little stricter than FCM, which answers INVALID_ARGUMENT.
         if request.count - start > dataLimit {
-            let room = dataLimit - (request.count - start) + JSONWriter.size(of: push.message.utf8)
+            let room = dataLimit - (request.count - start) + JSONText.size(of: push.message.utf8)
             request.truncate(to: start)
             writeData(push, message: PushPayload.fitting(push.message, room), with: json)
             if request.count - start > dataLimit { throw UnfitPush(reason: "INVALID_ARGUMENT") }
@@ -36,7 +37,7 @@ enum FCMRequest {
         json.raw("s\"}}}")
     }
 
-    private static func writeData(_ push: Push, message: String, with json: JSONWriter) {
+    private static func writeData(_ push: Push, message: String, with json: PayloadWriter) {
         PushPayload.writeMembers(of: push, message: message, with: json)
         // The app's notification tag, so that a repeat replaces what is shown. Not a collapse key.
         json.raw(",\"tag\":")

@@ -1,6 +1,7 @@
 import ChallengeModel
 import CryptoExtras
 import Foundation
+import Wire
 
 /// A Google service account's key, and the assertion that it signs: RFC 7523, and Google, "Using OAuth 2.0 for server to server
 /// applications".
@@ -44,16 +45,16 @@ struct ServiceAccount: AccessTokenSource {
     /// The form body of the token request.
     func tokenRequest(audience: String, nowMs: Int64) throws -> String {
         let issuedAt = nowMs / 1000
-        var header = ["alg": "RS256", "typ": "JWT"]
-        if !keyID.isEmpty { header["kid"] = keyID }
-        let input = try JWT.signingInput(
-            header: header,
-            claims: [
-                "iss": clientEmail, "scope": Self.scope, "aud": audience, "iat": issuedAt,
-                "exp": issuedAt + Self.lifeSeconds,
-            ])
-        let signature = try key.signature(for: Data(input.utf8), padding: .insecurePKCS1v1_5)
-        let assertion = input + "." + JWT.base64URL(signature.rawRepresentation)
+        var header: [(name: String, value: JSONValue)] = [("alg", .string("RS256"))]
+        if !keyID.isEmpty { header.append(("kid", .string(keyID))) }
+        header.append(("typ", .string("JWT")))
+        let claims = JSONValue.object([
+            ("aud", .string(audience)), ("exp", .integer(issuedAt + Self.lifeSeconds)), ("iat", .integer(issuedAt)),
+            ("iss", .string(clientEmail)), ("scope", .string(Self.scope)),
+        ])
+        let assertion = try CompactJWT.signed(header: JSONValue.object(header).bytes, payload: claims.bytes) {
+            try key.signature(for: $0, padding: .insecurePKCS1v1_5).rawRepresentation
+        }
         return "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=\(assertion)"
     }
 }

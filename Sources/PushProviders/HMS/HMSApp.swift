@@ -1,4 +1,5 @@
 import ChallengeModel
+import Wire
 
 /// An app of HMS, and the request that buys an access token for it: Huawei, "OAuth 2.0-based Authentication", client
 /// credentials.
@@ -21,31 +22,12 @@ struct HMSApp: AccessTokenSource {
     }
 
     func tokenRequest(audience: String, nowMs: Int64) throws -> String {
-        "grant_type=client_credentials&client_id=\(appID)&client_secret=\(Self.escaped(secret))"
+        "grant_type=client_credentials&client_id=\(appID)&client_secret=\(Percent.encode(secret))"
     }
 
     /// Up to 32 digits.
     static func isNumber(_ text: String) -> Bool {
         (1...32).contains(text.utf8.count)
             && text.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
-    }
-
-    /// Percent-encodes all but RFC 3986's unreserved characters.
-    static func escaped(_ text: String) -> String {
-        var result = ""
-        for byte in text.utf8 {
-            switch byte {
-            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"),
-                UInt8(ascii: "~"):
-                result.unicodeScalars.append(Unicode.Scalar(byte))
-            default:
-                let digits = Array("0123456789ABCDEF".unicodeScalars)
-                result.unicodeScalars.append("%")
-                result.unicodeScalars.append(digits[Int(byte >> 4)])
-                result.unicodeScalars.append(digits[Int(byte & 15)])
-            }
-        }
-        return result
     }
 }

@@ -1,4 +1,5 @@
 import ChallengeModel
+import Wire
 
 /// `POST /v1/<app id>/messages:send` with a data message of high urgency, which the app shows. Source: Huawei, "Sending
 /// Messages" of Push Kit's REST API.
@@ -19,7 +20,7 @@ enum HMSRequest {
             throw UnfitPush(reason: "80100003")
         }
         request.beginBody()
-        let json = JSONWriter(request: request)
+        let json = PayloadWriter(request: request)
         writeMessage(push, message: push.message, nowMs: nowMs, with: json)
         if request.bodyCount + aroundTokens > dataLimit {
             let room = dataLimit - aroundTokens - request.bodyCount + sizeInData(push.message.utf8)
@@ -34,11 +35,11 @@ enum HMSRequest {
     }
 
     /// All that counts: the whole but for the token.
-    private static func writeMessage(_ push: Push, message: String, nowMs: Int64, with json: JSONWriter) {
+    private static func writeMessage(_ push: Push, message: String, nowMs: Int64, with json: PayloadWriter) {
         // `data` is a string that holds JSON, so what is in it is escaped twice.
         let inner = PushRequest(capacity: 1024)
         inner.beginBody()
-        let innerJSON = JSONWriter(request: inner)
+        let innerJSON = PayloadWriter(request: inner)
         innerJSON.raw("{")
         PushPayload.writeMembers(of: push, message: message, with: innerJSON)
         // The app's notification tag, so that a repeat replaces what is shown. Not a collapse key.
@@ -64,7 +65,7 @@ enum HMSRequest {
         bytes.reduce(0) { sum, byte in
             switch byte {
             case UInt8(ascii: "\""), UInt8(ascii: "\\"): sum + 4
-            case 0..<0x20: sum + JSONWriter.size(of: byte) + 1
+            case 0..<0x20: sum + JSONText.size(of: byte) + 1
             default: sum + 1
             }
         }

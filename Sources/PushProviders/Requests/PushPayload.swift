@@ -1,4 +1,5 @@
 import ChallengeModel
+import Wire
 
 /// The keys that every push carries, whichever the provider: what the app needs to fetch the challenge and to say "received".
 /// No details, no secrets, no identity.
@@ -7,7 +8,7 @@ enum PushPayload {
 
     /// `"type":"…","challenge_sid":"…",…` without braces.
     /// - Parameter message: the push's own, or as much of it as there is room for.
-    static func writeMembers(of push: Push, message: String, with json: JSONWriter) {
+    static func writeMembers(of push: Push, message: String, with json: PayloadWriter) {
         json.raw("\"type\":\"verify_push_challenge\",\"challenge_sid\":")
         json.string(push.challengeSID)
         json.raw(",\"factor_sid\":")
@@ -27,7 +28,9 @@ enum PushPayload {
     /// - Parameters:
     ///   - room: bytes that it may take up.
     ///   - size: what bytes of it take up where they are written.
-    static func fitting(_ message: String, _ room: Int, size: (any Collection<UInt8>) -> Int = JSONWriter.size)
+    static func fitting(
+        _ message: String, _ room: Int, size: (any Collection<UInt8>) -> Int = { JSONText.size(of: $0) }
+    )
         -> String
     {
         var taken = size(message.utf8)

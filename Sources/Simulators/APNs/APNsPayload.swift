@@ -1,4 +1,5 @@
 import DeviceKit
+import Wire
 
 /// A payload that Apple takes: at most 4,096 bytes of JSON with an `aps` dictionary that agrees with the push type.
 struct APNsPayload: Sendable, Hashable {
@@ -18,7 +19,7 @@ struct APNsPayload: Sendable, Hashable {
     init(_ bytes: [UInt8], length: Int, pushType: APNsHeaders.PushType) throws(APNsReason) {
         guard length > 0 else { throw .payloadEmpty }
         guard length <= Self.longest else { throw .payloadTooLarge }
-        guard let tree = try? JSONTree(parsing: bytes), let members = tree.members,
+        guard let tree = try? JSONParser.parse(bytes, .reply), let members = tree.members,
             let aps = tree["aps"], aps.members != nil
         else { throw .payloadEmpty }
         switch aps["alert"] {
@@ -27,7 +28,7 @@ struct APNsPayload: Sendable, Hashable {
         case nil: alert = nil
         default: throw .invalidPushType
         }
-        let isSilent = aps["content-available"] == .number("1")
+        let isSilent = aps["content-available"] == .integer(1)
         switch pushType {
         case .alert: if alert == nil { throw .invalidPushType }
         case .background:

@@ -2,6 +2,7 @@ import Crypto
 import DeviceKit
 import Foundation
 import Synchronization
+import Wire
 
 /// The keys that may sign provider tokens, and the tokens that were found good.
 ///
@@ -73,11 +74,10 @@ final class APNsProviderTokens: Sendable {
         if let known = state.withLock({ $0.known[authorization] }) {
             return try finish(known, topic: topic, nowSeconds: nowSeconds)
         }
-        let token = try ProviderToken(authorization: authorization)
+        let token = try SentToken(authorization: authorization)
         let id = KeyID(team: token.team, key: token.key)
         guard let publicKey = state.withLock({ $0.keys[id]?.publicKey }),
-            let signature = try? P256.Signing.ECDSASignature(rawRepresentation: token.signature),
-            publicKey.isValidSignature(signature, for: token.signed)
+            token.jwt.isSigned(by: publicKey)
         else { throw .invalidProviderToken }
         let known = Known(id: id, issuedAt: token.issuedAt)
         // A token that is too old is no update: it is refused as what it is.
@@ -107,29 +107,23 @@ final class APNsProviderTokens: Sendable {
 }
 
 /// The parts of `bearer <JWT>`: ES256, `kid`, `iss`, `iat`.
-private struct ProviderToken {
+private struct SentToken {
     var team: String
     var key: String
     /// Epoch seconds.
     var issuedAt: Int64
-    var signed: Data
-    var signature: Data
+    var jwt: CompactJWT
 
     init(authorization: String) throws(APNsReason) {
         guard authorization.prefix(7).lowercased() == "bearer " else { throw .invalidProviderToken }
-        let parts = authorization.dropFirst(7).split(separator: ".", omittingEmptySubsequences: false)
-        guard parts.count == 3,
-            let head = DeviceJWT.bytes(base64URL: parts[0]).flatMap({ try? JSONTree(parsing: $0) }),
-            let body = DeviceJWT.bytes(base64URL: parts[1]).flatMap({ try? JSONTree(parsing: $0) }),
-            let signature = DeviceJWT.bytes(base64URL: parts[2]),
-            head["alg"]?.stringValue == "ES256", let key = head["kid"]?.stringValue,
-            let team = body["iss"]?.stringValue, let issuedAt = body["iat"]?.integerValue,
+        guard let jwt = CompactJWT(authorization.dropFirst(7), .reply), jwt.isES256,
+            let key = jwt.header["kid"]?.stringValue, let team = jwt.payload["iss"]?.stringValue,
+            let issuedAt = jwt.payload["iat"]?.integerValue,
             (0...APNsHeaders.latestSeconds).contains(issuedAt)
         else { throw .invalidProviderToken }
         self.team = team
         self.key = key
         self.issuedAt = issuedAt
-        self.signature = Data(signature)
-        signed = Data("\(parts[0]).\(parts[1])".utf8)
+        self.jwt = jwt
     }
 }

@@ -2,6 +2,7 @@ import DeviceKit
 import Foundation
 import NIOCore
 import NIOHPACK
+import Wire
 
 /// Answers as Apple's push service does, and hands what it accepts to the ``PushNetwork``.
 ///
@@ -89,14 +90,13 @@ struct APNsSimulator: ProviderResponder {
         network.refuse(
             .apn, messageID: messageID, pushToken: headers.deviceToken, status: reason.status,
             reason: reason.rawValue, nowMs: nowMs)
-        var body = #"{"reason":"\#(reason.rawValue)""#
+        var body = JSONValue.object([("reason", .string(reason.rawValue))])
         if reason == .unregistered || reason == .expiredToken {
             var since = nowMs
             if case .unregistered(let sinceMs) = network.standing(.apn, headers.deviceToken) { since = sinceMs }
-            body += #","timestamp":\#(since)"#
+            body = body.adding("timestamp", .integer(since))
         }
-        body += "}"
-        var reply = ProviderReply(status: reason.status, headers: [("apns-id", messageID)], body: Array(body.utf8))
+        var reply = ProviderReply(status: reason.status, headers: [("apns-id", messageID)], body: body.bytes)
         reply.headers.append(("content-type", "application/json"))
         if decision.harm != nil, decision.retryAfterSeconds > 0 {
             reply.headers.append(("retry-after", String(decision.retryAfterSeconds)))

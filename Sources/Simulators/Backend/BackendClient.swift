@@ -1,6 +1,7 @@
 public import AsyncHTTPClient
 public import DeviceKit
 import Foundation
+import Wire
 
 /// A challenge as a backend asks for it. What is nil or empty is not sent.
 public struct ChallengeDraft: Sendable {
@@ -25,25 +26,18 @@ public struct ChallengeDraft: Sendable {
     var form: [(name: String, value: String)] {
         var form: [(name: String, value: String)] = [("Details.Message", message)]
         for field in fields {
-            form.append(
-                (
-                    "Details.Fields",
-                    #"{"label":\#(Self.quoted(field.label)),"value":\#(Self.quoted(field.value))}"#
-                ))
+            let json = JSONValue.object([("label", .string(field.label)), ("value", .string(field.value))])
+            form.append(("Details.Fields", json.text))
         }
         if !hiddenDetails.isEmpty {
             let members = hiddenDetails.sorted { $0.key < $1.key }.map {
-                "\(Self.quoted($0.key)):\(Self.quoted($0.value))"
+                (name: $0.key, value: JSONValue.string($0.value))
             }
-            form.append(("HiddenDetails", "{\(members.joined(separator: ","))}"))
+            form.append(("HiddenDetails", JSONValue.object(members).text))
         }
         if let factorSID { form.append(("FactorSid", factorSID)) }
         if let expiresAtMs {
-            form.append(
-                (
-                    "ExpirationDate",
-                    Date(timeIntervalSince1970: Double(expiresAtMs / 1000)).formatted(.iso8601)
-                ))
+            form.append(("ExpirationDate", Timestamp.rfc3339Seconds(expiresAtMs)))
         }
         for fallback in fallbacks { form.append(("Fallback", fallback)) }
         if let maxAttempts { form.append(("Redelivery.MaxAttempts", String(maxAttempts))) }
@@ -51,8 +45,6 @@ public struct ChallengeDraft: Sendable {
         if let confirm { form.append(("Redelivery.Confirm", confirm)) }
         return form + more
     }
-
-    private static func quoted(_ text: String) -> String { String(decoding: JSONTree.quoted(text), as: UTF8.self) }
 }
 
 /// A challenge as a backend reads it.
@@ -213,19 +205,19 @@ public struct BackendClient: Sendable {
     }
 
     private func challenges(_ serviceSID: String, _ identity: String) -> String {
-        "/v2/Services/\(serviceSID)/Entities/\(FormEncoding.escape(identity))/Challenges"
+        "/v2/Services/\(serviceSID)/Entities/\(Percent.encode(identity))/Challenges"
     }
 
     private struct Reply {
         var status: Int
         var body: [UInt8]
-        var tree: JSONTree
+        var tree: JSONValue
     }
 
     private func call(
         _ method: String, _ path: String, form: [(name: String, value: String)]?
     ) async throws -> Reply {
-        let basic = Data("\(accountSID):\(secret)".utf8).base64EncodedString()
+        let basic = Base64.encode("\(accountSID):\(secret)".utf8)
         let response: DeviceResponse
         do {
             response = try await transport.send(
@@ -234,11 +226,11 @@ public struct BackendClient: Sendable {
                     headers: [
                         ("Accept", "application/json"), ("Authorization", "Basic \(basic)"),
                         ("Content-Type", "application/x-www-form-urlencoded"),
-                    ], body: form.map { FormEncoding.encode($0) }), deadline: deadline)
+                    ], body: form.map { Form.encode($0) }), deadline: deadline)
         } catch let error as DeviceError {
             throw BackendError(status: 0, code: 0, message: error.description)
         }
-        let tree = (try? JSONTree(parsing: response.body)) ?? .null
+        let tree = (try? JSONParser.parse(response.body, .reply)) ?? .null
         guard 200..<300 ~= response.status else {
             throw BackendError(
                 status: response.status, code: Int(tree["code"]?.integerValue ?? 0),

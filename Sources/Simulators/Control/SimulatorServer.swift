@@ -4,6 +4,7 @@ import HTTPTypes
 import Hummingbird
 import Logging
 import NIOCore
+import Wire
 
 /// The simulators' control port: HTTP/1.1 on loopback, JSON. It has no authentication and knows no real secret, so it is for
 /// development only.
@@ -179,7 +180,7 @@ struct SimulatorServer {
         let provider = try provider(context)
         // FCM's tokens have a colon, which a client may escape.
         let raw = try context.parameters.require("token")
-        let token = raw.removingPercentEncoding ?? raw
+        let token = Percent.decode(raw.utf8, plusIsSpace: false) ?? raw
         guard 1...4096 ~= token.utf8.count else { throw HTTPError(.badRequest, message: "the token is too long") }
         return (provider, provider == .apn ? token.lowercased() : token)
     }
@@ -192,11 +193,9 @@ struct SimulatorServer {
     }
 
     private static func json(_ value: some Encodable) throws -> Response {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys]
         return Response(
             status: .ok, headers: [.contentType: "application/json"],
-            body: .init(byteBuffer: ByteBuffer(bytes: try encoder.encode(value))))
+            body: .init(byteBuffer: ByteBuffer(bytes: try JSONEncoder.line.encode(value))))
     }
 
     private static func writeLine(_ value: some Encodable, _ buffer: inout ByteBuffer) throws {

@@ -2,6 +2,7 @@ import CryptoExtras
 import DeviceKit
 import Foundation
 import Synchronization
+import Wire
 
 /// A refusal of Google's token endpoint.
 struct OAuthError: Error, Sendable, Hashable {
@@ -9,7 +10,16 @@ struct OAuthError: Error, Sendable, Hashable {
     var description: String
 
     var body: [UInt8] {
-        Array(#"{"error":"\#(error)","error_description":"#.utf8) + JSONTree.quoted(description) + Array("}".utf8)
+        JSONValue.object([("error", .string(error)), ("error_description", .string(description))]).bytes
+    }
+}
+
+/// What a token endpoint says when it grants: RFC 6749, section 5.1.
+enum AccessTokenReply {
+    static func body(token: String, lifeSeconds: Int64) -> [UInt8] {
+        JSONValue.object([
+            ("access_token", .string(token)), ("expires_in", .integer(lifeSeconds)), ("token_type", .string("Bearer")),
+        ]).bytes
     }
 }
 
@@ -74,22 +84,20 @@ final class FCMAccounts: Sendable {
     /// - Parameter ownAudience: this endpoint's own URL, which an assertion may name instead of Google's.
     /// - Returns: the JSON reply.
     func grant(form: [UInt8], ownAudience: String, nowSeconds: Int64) throws(OAuthError) -> [UInt8] {
-        guard let fields = FormEncoding.decode(String(decoding: form, as: UTF8.self)) else {
+        guard let fields = try? Form(form) else {
             throw OAuthError(error: "invalid_request", description: "The body is not a form.")
         }
-        guard fields.first(where: { $0.name == "grant_type" })?.value == Self.grantType else {
+        guard fields["grant_type"] == Self.grantType else {
             throw OAuthError(error: "unsupported_grant_type", description: "Invalid grant_type")
         }
-        guard let assertion = fields.first(where: { $0.name == "assertion" })?.value else {
+        guard let assertion = fields["assertion"] else {
             throw OAuthError(error: "invalid_request", description: "Missing parameter: assertion")
         }
-        let parts = assertion.split(separator: ".", omittingEmptySubsequences: false)
-        guard parts.count == 3,
-            let head = DeviceJWT.bytes(base64URL: parts[0]).flatMap({ try? JSONTree(parsing: $0) }),
-            let body = DeviceJWT.bytes(base64URL: parts[1]).flatMap({ try? JSONTree(parsing: $0) }),
-            let signature = DeviceJWT.bytes(base64URL: parts[2])
-        else { throw OAuthError(error: "invalid_grant", description: "Bad Request: the assertion is not a JWT") }
-        guard head["alg"]?.stringValue == "RS256" else {
+        guard let jwt = CompactJWT(assertion, .reply) else {
+            throw OAuthError(error: "invalid_grant", description: "Bad Request: the assertion is not a JWT")
+        }
+        let body = jwt.payload
+        guard jwt.algorithm == "RS256" else {
             throw OAuthError(error: "invalid_grant", description: "Invalid JWT: the algorithm must be RS256")
         }
         guard let issuer = body["iss"]?.stringValue, let account = state.withLock({ $0.accounts[issuer] }) else {
@@ -97,8 +105,7 @@ final class FCMAccounts: Sendable {
         }
         guard
             account.publicKey.isValidSignature(
-                _RSA.Signing.RSASignature(rawRepresentation: Data(signature)),
-                for: Data("\(parts[0]).\(parts[1])".utf8),
+                _RSA.Signing.RSASignature(rawRepresentation: jwt.signature), for: jwt.signedBytes,
                 padding: .insecurePKCS1v1_5)
         else { throw OAuthError(error: "invalid_grant", description: "Invalid JWT Signature.") }
         guard let audience = body["aud"]?.stringValue, audience == ownAudience || audience == Self.googleAudience else {
@@ -118,7 +125,7 @@ final class FCMAccounts: Sendable {
         else {
             throw OAuthError(error: "invalid_scope", description: "Invalid OAuth scope or ID token audience provided.")
         }
-        let token = "ya29.simulated-" + DeviceJWT.base64URL((0..<32).map { _ in UInt8.random(in: 0...255) })
+        let token = "ya29.simulated-" + Base64URL.encode((0..<32).map { _ in UInt8.random(in: 0...255) })
         state.withLock { state in
             if state.access.count >= Self.mostAccess {
                 state.access = state.access.filter { $0.value.untilSeconds > nowSeconds }
@@ -127,7 +134,6 @@ final class FCMAccounts: Sendable {
             state.access[token] = Access(project: account.project, untilSeconds: nowSeconds + accessLifeSeconds)
             state.granted += 1
         }
-        return Array(
-            #"{"access_token":"\#(token)","expires_in":\#(accessLifeSeconds),"token_type":"Bearer"}"#.utf8)
+        return AccessTokenReply.body(token: token, lifeSeconds: accessLifeSeconds)
     }
 }

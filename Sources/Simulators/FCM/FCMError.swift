@@ -1,4 +1,5 @@
 import DeviceKit
+import Wire
 
 /// A refusal of FCM's v1 API: Google's error body with the detail `FcmError`.
 struct FCMError: Error, Sendable, Hashable {
@@ -52,13 +53,14 @@ struct FCMError: Error, Sendable, Hashable {
     var reason: String { code ?? canonical }
 
     var body: [UInt8] {
-        var out = Array(#"{"error":{"code":\#(status),"message":"#.utf8) + JSONTree.quoted(message)
-        out += Array(#","status":"\#(canonical)""#.utf8)
+        var error = JSONValue.object([
+            ("code", .integer(Int64(status))), ("message", .string(message)), ("status", .string(canonical)),
+        ])
         if let code {
-            out += Array(
-                #","details":[{"@type":"type.googleapis.com/google.firebase.fcm.v1.FcmError","errorCode":"\#(code)"}]"#
-                    .utf8)
+            let type = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
+            error = error.adding(
+                "details", .array([.object([("@type", .string(type)), ("errorCode", .string(code))])]))
         }
-        return out + Array("}}".utf8)
+        return JSONValue.object([("error", error)]).bytes
     }
 }

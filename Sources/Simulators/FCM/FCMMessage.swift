@@ -1,4 +1,5 @@
 import DeviceKit
+import Wire
 
 /// A message that FCM's v1 API takes, checked as its reference describes it.
 struct FCMMessage: Sendable, Hashable {
@@ -18,13 +19,13 @@ struct FCMMessage: Sendable, Hashable {
 
     /// - Throws: ``FCMError`` `INVALID_ARGUMENT` with the place and the rule.
     init(_ bytes: [UInt8]) throws(FCMError) {
-        guard let tree = try? JSONTree(parsing: bytes), let top = tree.members else {
+        guard let tree = try? JSONParser.parse(bytes, .reply), let top = tree.members else {
             throw .invalidArgument("Invalid JSON payload received.")
         }
         try Self.only(["message", "validate_only"], top, at: "")
         switch tree["validate_only"] {
         case nil: break
-        case .bool(let value): validateOnly = value
+        case .boolean(let value): validateOnly = value
         default: throw .invalidArgument("Invalid value at 'validate_only' (TYPE_BOOL)")
         }
         guard let message = tree["message"], let members = message.members else {
@@ -58,7 +59,7 @@ struct FCMMessage: Sendable, Hashable {
         guard size <= Self.longest else { throw .invalidArgument("Android message is too big") }
     }
 
-    private mutating func read(android: JSONTree, size: inout Int) throws(FCMError) {
+    private mutating func read(android: JSONValue, size: inout Int) throws(FCMError) {
         guard let members = android.members else { throw .invalidArgument("message.android: must be an object") }
         try Self.only(
             [
@@ -123,14 +124,16 @@ struct FCMMessage: Sendable, Hashable {
         name == "from" || name == "message_type" || name.hasPrefix("google") || name.hasPrefix("gcm")
     }
 
-    private static func only(_ names: Set<String>, _ members: [JSONTree.Member], at place: String) throws(FCMError) {
+    private static func only(_ names: Set<String>, _ members: [(name: String, value: JSONValue)], at place: String)
+        throws(FCMError)
+    {
         for member in members where !names.contains(member.name) {
             throw .invalidArgument(
                 "Invalid JSON payload received. Unknown name \"\(member.name)\" at '\(place)': Cannot find field.")
         }
     }
 
-    private static func strings(_ tree: JSONTree?, at place: String, size: inout Int) throws(FCMError) -> [String:
+    private static func strings(_ tree: JSONValue?, at place: String, size: inout Int) throws(FCMError) -> [String:
         String]
     {
         guard let tree else { return [:] }
@@ -146,7 +149,7 @@ struct FCMMessage: Sendable, Hashable {
         return values
     }
 
-    private static func measure(_ tree: JSONTree, at place: String, size: inout Int) throws(FCMError) {
+    private static func measure(_ tree: JSONValue, at place: String, size: inout Int) throws(FCMError) {
         guard let members = tree.members else { throw .invalidArgument("\(place): must be an object") }
         for member in members { size += member.name.utf8.count + (member.value.stringValue?.utf8.count ?? 0) }
     }

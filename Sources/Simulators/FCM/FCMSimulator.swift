@@ -3,6 +3,7 @@ import Foundation
 import NIOCore
 import NIOHPACK
 import Synchronization
+import Wire
 
 /// Answers as Google's token endpoint (`/token`) and FCM's v1 API (`/v1/projects/<id>/messages:send`) do, on one port, and
 /// hands what it accepts to the ``PushNetwork``.
@@ -34,7 +35,8 @@ struct FCMSimulator: ProviderResponder {
             return .reply(
                 ProviderReply(
                     status: 200, headers: [("content-type", "application/json; charset=UTF-8")],
-                    body: Array(#"{"name":"\#(name)"}"#.utf8), isAuthenticated: true), delayMs: decision.delayMs)
+                    body: JSONValue.object([("name", .string(name))]).bytes, isAuthenticated: true),
+                delayMs: decision.delayMs)
         } catch {
             return refusal(error, token: token, decision: decision, nowMs: now)
         }

@@ -1,6 +1,7 @@
 import DeviceKit
 import Foundation
 import Synchronization
+import Wire
 
 /// The apps of HMS that may send, and the access tokens that were handed to them. Source: Huawei, "OAuth 2.0-based
 /// Authentication", client credentials.
@@ -26,8 +27,10 @@ final class HMSApps: Sendable {
         var description: String
 
         var body: [UInt8] {
-            Array(#"{"error":\#(error),"sub_error":\#(subError),"error_description":"#.utf8)
-                + JSONTree.quoted(description) + Array("}".utf8)
+            JSONValue.object([
+                ("error", .integer(Int64(error))), ("sub_error", .integer(Int64(subError))),
+                ("error_description", .string(description)),
+            ]).bytes
         }
     }
 
@@ -68,15 +71,15 @@ final class HMSApps: Sendable {
     /// The token endpoint: a form with `grant_type`, `client_id` and `client_secret`.
     /// - Returns: the JSON reply.
     func grant(form: [UInt8], nowSeconds: Int64) throws(Refusal) -> [UInt8] {
-        guard let fields = FormEncoding.decode(String(decoding: form, as: UTF8.self)) else {
+        guard let fields = try? Form(form) else {
             throw Refusal(error: 1101, subError: 20001, description: "invalid request: the body is not a form")
         }
-        func field(_ name: String) -> String { fields.first { $0.name == name }?.value ?? "" }
+        func field(_ name: String) -> String { fields[name] ?? "" }
         guard field("grant_type") == "client_credentials" else {
             throw Refusal(error: 1101, subError: 20181, description: "invalid grant_type")
         }
         let (app, secret) = (field("client_id"), field("client_secret"))
-        let token = "CgB6" + DeviceJWT.base64URL((0..<48).map { _ in UInt8.random(in: 0...255) })
+        let token = "CgB6" + Base64URL.encode((0..<48).map { _ in UInt8.random(in: 0...255) })
         let life = accessLifeSeconds
         let refusal: Refusal? = state.withLock { state in
             guard let known = state.secrets[app] else {
@@ -101,6 +104,6 @@ final class HMSApps: Sendable {
             return nil
         }
         if let refusal { throw refusal }
-        return Array(#"{"access_token":"\#(token)","expires_in":\#(life),"token_type":"Bearer"}"#.utf8)
+        return AccessTokenReply.body(token: token, lifeSeconds: life)
     }
 }

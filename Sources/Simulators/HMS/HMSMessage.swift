@@ -1,4 +1,5 @@
 import DeviceKit
+import Wire
 
 /// A message that HMS's v1 API takes, checked as Huawei's "Sending Messages" describes it.
 struct HMSMessage: Sendable, Hashable {
@@ -28,13 +29,13 @@ struct HMSMessage: Sendable, Hashable {
     ///   - length: of the body as it came.
     init(_ bytes: [UInt8], length: Int) throws(HMSResult) {
         guard length == bytes.count else { throw .tooLarge }
-        guard let tree = try? JSONTree(parsing: bytes), let top = tree.members else {
+        guard let tree = try? JSONParser.parse(bytes, .reply), let top = tree.members else {
             throw .structure("the body is not JSON")
         }
         try Self.only(["validate_only", "message"], top, at: "")
         switch tree["validate_only"] {
         case nil: break
-        case .bool(let value): validateOnly = value
+        case .boolean(let value): validateOnly = value
         default: throw .parameter("validate_only must be true or false")
         }
         guard let message = tree["message"], let members = message.members else {
@@ -52,7 +53,7 @@ struct HMSMessage: Sendable, Hashable {
             guard let text = element.stringValue, !text.isEmpty, text.utf8.count <= 4096 else { throw .tokenCount }
             return text
         }
-        guard length - target.range.count <= Self.longest else { throw .tooLarge }
+        guard length - Self.tokensLength(in: bytes) <= Self.longest else { throw .tooLarge }
         if let data = message["data"] { try read(data: data) }
         hasNotification = message["notification"] != nil
         if let android = message["android"] { try read(android: android) }
@@ -61,15 +62,23 @@ struct HMSMessage: Sendable, Hashable {
         }
     }
 
-    private mutating func read(data: JSONTree) throws(HMSResult) {
+    /// Bytes that the list of tokens takes up in the body.
+    private static func tokensLength(in bytes: [UInt8]) -> Int {
+        guard let message = try? JSONParser.memberRanges(of: bytes).first(where: { $0.name == "message" }),
+            let token = try? JSONParser.memberRanges(of: bytes, in: message.range).first(where: { $0.name == "token" })
+        else { return 0 }
+        return token.range.count
+    }
+
+    private mutating func read(data: JSONValue) throws(HMSResult) {
         guard let text = data.stringValue else { throw .structure("data must be a string") }
-        let members = (try? JSONTree(parsing: Array(text.utf8)))?.members ?? []
+        let members = (try? JSONParser.parse(text, .reply))?.members ?? []
         values = Dictionary(
             members.compactMap { member in member.value.stringValue.map { (member.name, $0) } },
             uniquingKeysWith: { $1 })
     }
 
-    private mutating func read(android: JSONTree) throws(HMSResult) {
+    private mutating func read(android: JSONValue) throws(HMSResult) {
         guard let members = android.members else { throw .structure("android must be an object") }
         try Self.only(
             [
@@ -120,7 +129,9 @@ struct HMSMessage: Sendable, Hashable {
 
     private static func isDigit(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }
 
-    private static func only(_ names: Set<String>, _ members: [JSONTree.Member], at place: String) throws(HMSResult) {
+    private static func only(_ names: Set<String>, _ members: [(name: String, value: JSONValue)], at place: String)
+        throws(HMSResult)
+    {
         for member in members where !names.contains(member.name) {
             throw .structure("unknown name \(place)\(member.name)")
         }

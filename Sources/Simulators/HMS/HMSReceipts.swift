@@ -6,6 +6,7 @@ import Foundation
 import NIOCore
 import NIOHTTP1
 import Synchronization
+import Wire
 
 /// Where an app's delivery receipts go, as AppGallery Connect is told: URL, user name and key of the callback.
 public struct HMSCallback: Sendable, Codable, Hashable {
@@ -24,7 +25,7 @@ public struct HMSCallback: Sendable, Codable, Hashable {
     func header(nowMs: Int64, nonce: String = UUID().uuidString.lowercased()) -> String {
         let key = SymmetricKey(data: Data(base64Encoded: key) ?? Data(key.utf8))
         let code = HMAC<SHA256>.authenticationCode(for: Data("\(nowMs)\(nonce)\(user)".utf8), using: key)
-        return "timestamp=\(nowMs); nonce=\(nonce); value=\(Data(code).base64EncodedString())"
+        return "timestamp=\(nowMs); nonce=\(nonce); value=\(Base64.encode(code))"
     }
 }
 
@@ -142,7 +143,7 @@ final class HMSReceipts: Sendable {
             request.body = .bytes(ByteBuffer(bytes: Self.body(batch)))
             if let response = try? await client.execute(request, timeout: .seconds(10)),
                 let body = try? await response.body.collect(upTo: 65_536), response.status == .ok,
-                (try? JSONTree(parsing: Array(body.readableBytesView)))?["code"]?.stringValue == "0"
+                (try? JSONParser.parse(Array(body.readableBytesView), .reply))?["code"]?.stringValue == "0"
             {
                 return state.withLock { $0.taken += batch.count }
             }
@@ -153,13 +154,13 @@ final class HMSReceipts: Sendable {
     }
 
     private static func body(_ batch: [Status]) -> [UInt8] {
-        func quoted(_ text: String) -> String { String(decoding: JSONTree.quoted(text), as: UTF8.self) }
         let statuses = batch.map { status in
-            """
-            {"biTag":\(quoted(status.tag)),"appid":\(quoted(status.app)),"token":\(quoted(status.unit.token)),\
-            "status":\(status.result),"timestamp":\(status.atMs),"requestId":\(quoted(status.unit.requestID))}
-            """
+            JSONValue.object([
+                ("biTag", .string(status.tag)), ("appid", .string(status.app)), ("token", .string(status.unit.token)),
+                ("status", .integer(Int64(status.result))), ("timestamp", .integer(status.atMs)),
+                ("requestId", .string(status.unit.requestID)),
+            ])
         }
-        return Array(#"{"statuses":[\#(statuses.joined(separator: ","))]}"#.utf8)
+        return JSONValue.object([("statuses", .array(statuses))]).bytes
     }
 }

@@ -1,4 +1,5 @@
 import DeviceKit
+import Wire
 
 /// An answer of HMS other than success: a result code, mostly under HTTP 200. Source: Huawei, "Sending Messages", result codes.
 struct HMSResult: Error, Sendable, Hashable {
@@ -23,10 +24,11 @@ struct HMSResult: Error, Sendable, Hashable {
 
     /// Some of the tokens: the others were sent to.
     static func partial(success: Int, illegal: [String]) -> HMSResult {
-        let tokens = illegal.map { String(decoding: JSONTree.quoted($0), as: UTF8.self) }.joined(separator: ",")
-        return HMSResult(
-            code: "80100000",
-            message: #"{"success":\#(success),"failure":\#(illegal.count),"illegal_tokens":[\#(tokens)]}"#)
+        let message = JSONValue.object([
+            ("success", .integer(Int64(success))), ("failure", .integer(Int64(illegal.count))),
+            ("illegal_tokens", .array(illegal.map { .string($0) })),
+        ])
+        return HMSResult(code: "80100000", message: message.text)
     }
 
     /// The answer that a fault names: a result code, or an HTTP status; ``internal`` for another word.
@@ -50,7 +52,6 @@ struct HMSResult: Error, Sendable, Hashable {
     }
 
     static func body(code: String, message: String, requestID: String) -> [UInt8] {
-        Array(#"{"code":"\#(code)","msg":"#.utf8) + JSONTree.quoted(message)
-            + Array(#","requestId":"\#(requestID)"}"#.utf8)
+        JSONValue.object([("code", .string(code)), ("msg", .string(message)), ("requestId", .string(requestID))]).bytes
     }
 }

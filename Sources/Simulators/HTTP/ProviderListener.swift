@@ -113,8 +113,8 @@ final class ProviderListener: Sendable {
                 limits.streams = faults.maxStreams
                 limits.firstStreams = min(limits.firstStreams, faults.maxStreams)
             }
-            try pipeline.addHandler(HTTP2Connection.http2Handler(limits: limits, window: faults.streamWindow))
-            try pipeline.addHandler(HTTP2Connection(responder: responder, limits: limits, faults: faults))
+            try pipeline.addHandler(ProviderHTTP2Connection.http2Handler(limits: limits, window: faults.streamWindow))
+            try pipeline.addHandler(ProviderHTTP2Connection(responder: responder, limits: limits, faults: faults))
         case .negotiated("http/1.1") where allowsHTTP1, .fallback where allowsHTTP1:
             try pipeline.configureHTTPServerPipeline(withPipeliningAssistance: true)
             try pipeline.addHandler(HTTP1Connection(responder: responder))

@@ -3,6 +3,7 @@ import DeviceKit
 import Foundation
 import NIOCore
 import NIOHTTP1
+import Wire
 
 /// Receives pushes from a simulator in another process, over its control port.
 public struct RemotePushReception: PushReception {
@@ -18,11 +19,11 @@ public struct RemotePushReception: PushReception {
     }
 
     private func url(_ provider: SimulatedProvider, _ token: String) -> String {
-        "\(controlURL)/devices/\(provider.rawValue)/\(FormEncoding.escape(token))"
+        "\(controlURL)/devices/\(provider.rawValue)/\(Percent.encode(token))"
     }
 
     public func register(_ provider: SimulatedProvider, token: String, appID: String) async throws {
-        try await call(.PUT, url(provider, token) + "?app=\(FormEncoding.escape(appID))")
+        try await call(.PUT, url(provider, token) + "?app=\(Percent.encode(appID))")
     }
 
     public func unregister(_ provider: SimulatedProvider, token: String) async throws {
@@ -32,7 +33,7 @@ public struct RemotePushReception: PushReception {
     public func report(_ provider: SimulatedProvider, token: String, messageID: String, result: Int) async throws {
         guard provider == .hms else { return }
         try await call(
-            .POST, url(provider, token) + "/reports?message=\(FormEncoding.escape(messageID))&result=\(result)")
+            .POST, url(provider, token) + "/reports?message=\(Percent.encode(messageID))&result=\(result)")
     }
 
     private func call(_ method: HTTPMethod, _ url: String) async throws {
@@ -54,7 +55,7 @@ public struct RemotePushReception: PushReception {
         try await register(provider, token: token, appID: appID)
         let (stream, continuation) = AsyncStream.makeStream(
             of: SimulatedPush.self, bufferingPolicy: .bufferingOldest(PushNetwork.streamBound))
-        let request = HTTPClientRequest(url: url(provider, token) + "/pushes?app=\(FormEncoding.escape(appID))")
+        let request = HTTPClientRequest(url: url(provider, token) + "/pushes?app=\(Percent.encode(appID))")
         // Lives as long as the stream: its end is the stream's termination.
         let reader = Task { [client] in
             var pause = 200

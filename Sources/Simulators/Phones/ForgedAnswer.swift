@@ -1,4 +1,5 @@
 import DeviceKit
+import Wire
 
 /// An answer that is right in every way but one: another key signed it. A server must refuse it and leave the challenge
 /// pending.
@@ -15,7 +16,7 @@ struct ForgedAnswer {
             json: challenge.json, fields: challenge.signatureFields, status: ChallengeStatus.approved.rawValue,
             signer: SoftwareKey())
         let response = try await device.postAnswer(token, to: challenge.sid)
-        let code = (try? JSONTree(parsing: response.body))?["code"]?.integerValue
+        let code = (try? JSONParser.parse(response.body, .reply))?["code"]?.integerValue
         return Outcome(
             isRefused: response.status >= 400, detail: "\(response.status)" + (code.map { " code \($0)" } ?? ""))
     }

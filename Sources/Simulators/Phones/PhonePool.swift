@@ -1,4 +1,5 @@
 public import DeviceKit
+import Wire
 
 /// Enrols phones through a backend's and a device's API and runs them.
 public struct PhonePool: Sendable {
@@ -132,9 +133,7 @@ public struct PhonePool: Sendable {
 public enum PushTokens {
     public static func make(_ provider: SimulatedProvider) -> String {
         switch provider {
-        case .apn:
-            let digits = Array("0123456789abcdef".utf8)
-            return String(decoding: (0..<64).map { _ in digits[Int.random(in: 0..<16)] }, as: UTF8.self)
+        case .apn: return Hexadecimal.random(digits: 64)
         case .fcm: return random(22) + ":APA91b" + random(134)
         case .hms: return "IQAAAACy0" + random(121)
         }

@@ -2,6 +2,7 @@ public import ChallengeModel
 public import Challenges
 import Foundation
 import GRDB
+import Wire
 
 /// What a measurement wants in the store before it starts: people with a device each, and challenges that are over. Their SIDs are
 /// numbers, so that whoever knows a person's number knows them. Faster than the API by two orders of magnitude, and without what
@@ -30,8 +31,7 @@ public struct StoreFill: Sendable {
     public static func keyID(_ person: Int) -> String { "CR" + digits(person, 32) }
 
     private static func digits(_ number: Int, _ count: Int) -> String {
-        let text = String(number, radix: 16)
-        return String(repeating: "0", count: count - text.utf8.count) + text
+        Hexadecimal.encode(UInt64(number), digits: count)
     }
 }
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Wire
 
 /// `beckon bench api`: a Producer under HTTP load.
 struct BenchAPICommand: AsyncParsableCommand {
@@ -50,10 +51,9 @@ struct BenchAPICommand: AsyncParsableCommand {
 
     func run() async throws {
         let report = try await APIBench(options: self).run()
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        let encoder = JSONEncoder.line
         encoder.keyEncodingStrategy = .convertToSnakeCase
-        print(String(decoding: try encoder.encode(report), as: UTF8.self))
+        print(try encoder.text(report))
         if report.errors > 0 { throw ExitCode.failure }
     }
 }

@@ -6,6 +6,7 @@ import Foundation
 import Logging
 import NIOCore
 import Storage
+import Wire
 
 /// A filled store, and whoever calls the Producer over it: one account, and a device for each identity, all with one key.
 struct BenchWorld: Sendable {
@@ -60,7 +61,7 @@ struct BenchWorld: Sendable {
         (self.path, self.account, self.service, self.people) = (path, account, service, people)
         signer = deed.deviceKey
         recordKeys = try KeyRing(parsing: deed.recordKeys)
-        authorization = Data("\(account):\(deed.authToken)".utf8).base64EncodedString()
+        authorization = Base64.encode("\(account):\(deed.authToken)".utf8)
         callers = Array((0..<people).shuffled().prefix(Self.mostCallers))
     }
 
@@ -181,7 +182,7 @@ struct BenchWorld: Sendable {
 
     /// The user `token`, as devices write it.
     func bearer(_ token: String, _ method: String, _ path: String, form: String) -> ByteBuffer {
-        Self.request(method, path, Data("token:\(token)".utf8).base64EncodedString(), form: form)
+        Self.request(method, path, Base64.encode("token:\(token)".utf8), form: form)
     }
 
     static func request(_ method: String, _ path: String, _ basic: String, form: String) -> ByteBuffer {

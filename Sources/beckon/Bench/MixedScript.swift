@@ -4,6 +4,7 @@ import DeviceKit
 import Foundation
 import NIOCore
 import Storage
+import Wire
 
 /// The life of a challenge as backend and device call for it, person after person, and an enrolment each time.
 struct MixedScript: LoadScript {
@@ -75,7 +76,7 @@ struct MixedScript: LoadScript {
                 form: "Identity=\(StoreFill.identity(person))&FactorType=push")
         case .enrol:
             newKey = SoftwareKey()
-            let key = FormEncoding.escape(Data(newKey.publicKeyDER).base64EncodedString())
+            let key = Percent.encode(Base64.encode(newKey.publicKeyDER))
             return world.bearer(
                 accessToken, "POST", path + "/Factors",
                 form: "FriendlyName=phone&FactorType=push&Binding.Alg=ES256&Binding.PublicKey=\(key)"
@@ -85,7 +86,7 @@ struct MixedScript: LoadScript {
             let proof = try newKey.sign(Array(sid.utf8)).der
             return try world.device(
                 "POST", path + "/Factors/\(sid)", keyID: try member("credential_sid", of: factor), signer: newKey,
-                form: "AuthPayload=\(FormEncoding.escape(Data(proof).base64EncodedString()))")
+                form: "AuthPayload=\(Percent.encode(Base64.encode(proof)))")
         }
     }
 

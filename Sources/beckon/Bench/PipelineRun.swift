@@ -7,6 +7,7 @@ import Logging
 import ServiceSupport
 import Simulators
 import Synchronization
+import Wire
 
 /// One measurement: broker and feeder in this process, dispatcher and look-alike in processes of their own.
 struct PipelineRun {
@@ -178,7 +179,8 @@ struct PipelineLoad: Sendable {
         var target = DispatchTarget()
         target.factorSid = FactorSID(bytes: Self.bytes(3, index)).rawValue
         target.platform = .apn
-        target.pushToken = String(repeating: "0123456789abcdef", count: 3) + Self.hex(index)
+        target.pushToken =
+            String(repeating: "0123456789abcdef", count: 3) + Hexadecimal.encode(UInt64(index), digits: 16)
         target.appID = "org.example.beckon"
         target.credentialSid = credentialSID
         target.environment = .production
@@ -218,8 +220,4 @@ struct PipelineLoad: Sendable {
         [variant, 1, 2, 3, 4, 5, 6, 7] + (0..<8).reversed().map { UInt8(truncatingIfNeeded: index >> ($0 * 8)) }
     }
 
-    private static func hex(_ index: Int) -> String {
-        let text = String(index, radix: 16)
-        return String(repeating: "0", count: 16 - text.count) + text
-    }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Wire
 
 /// Lines on standard output, written at once.
 enum Terminal {
@@ -10,7 +11,7 @@ enum Terminal {
 extension Duration {
     /// For people: `84 ms`, `2.31 s`.
     var short: String {
-        let ms = Double(components.seconds) * 1000 + Double(components.attoseconds) / 1e15
+        let ms = inMilliseconds
         return ms < 1000 ? "\(Int(ms.rounded())) ms" : "\((ms / 10).rounded() / 100) s"
     }
 }

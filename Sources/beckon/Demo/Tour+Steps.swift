@@ -3,6 +3,7 @@ import DeviceKit
 import Foundation
 import KafkaClient
 import Simulators
+import Wire
 
 extension Tour {
     static let steps: [Step] = [

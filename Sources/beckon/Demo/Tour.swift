@@ -28,12 +28,12 @@ struct Tour: Sendable {
 
     let cluster: DevCluster
     let playground: Playground
-    let watch: ChallengeWatch
+    let watch: TourObserver
 
     init(cluster: DevCluster, playground: Playground) throws {
         self.cluster = cluster
         self.playground = playground
-        watch = try ChallengeWatch(kafka: cluster.kafka, names: cluster.names, logger: cluster.logger)
+        watch = try TourObserver(kafka: cluster.kafka, names: cluster.names, logger: cluster.logger)
     }
 
     func run(counting failures: FailureCount) async throws {
@@ -101,7 +101,7 @@ struct Question: Sendable {
     @discardableResult
     func expect<Value: Sendable>(
         _ what: String, within deadline: Duration = .seconds(15),
-        _ find: @escaping @Sendable (ChallengeWatch.Fact) -> Value?
+        _ find: @escaping @Sendable (TourObserver.Fact) -> Value?
     ) async throws -> Value {
         let value = await tour.watch.wait(for: sid, within: deadline) { entries in
             for entry in entries { if let value = find(entry.fact) { return value } }

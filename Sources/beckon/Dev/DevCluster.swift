@@ -15,6 +15,7 @@ import ServiceSupport
 import Simulators
 import Storage
 import UnixSignals
+import Wire
 
 /// All of Beckon in one process: the stand-in broker, SQLite in a temporary folder, the roles, the provider look-alikes.
 struct DevCluster: Sendable {
@@ -70,7 +71,7 @@ struct DevCluster: Sendable {
     private let providers: SimulatedProviders
     private static let callbackUser = "beckon-dev"
     /// Of HMS's delivery receipts.
-    private let callbackKey = Data((0..<32).map { _ in UInt8.random(in: 0...255) }).base64EncodedString()
+    private let callbackKey = Base64.encode((0..<32).map { _ in UInt8.random(in: 0...255) })
     private let producer: ProducerService
     private let client: HTTPClient
     private let readiness: Readiness

@@ -4,6 +4,7 @@ import Foundation
 import Logging
 import ServiceSupport
 import Simulators
+import Wire
 
 struct DevCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -51,9 +52,7 @@ struct DevCommand: AsyncParsableCommand {
             serviceSID: playground.serviceSID, identity: identity, name: "phone-1",
             profile: PhonePool.Profile(behaviour: PhoneBehaviour(behaviour) ?? .answers))
         let addresses = try await cluster.addresses(serviceSID: playground.serviceSID, identity: identity)
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes, .prettyPrinted]
-        let json = try encoder.encode(addresses)
+        let json = try JSONEncoder.page.encode(addresses)
         Terminal.line(
             """
             Beckon runs; Ctrl-C ends it.

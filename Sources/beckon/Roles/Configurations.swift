@@ -8,6 +8,7 @@ import Producer
 import PushGateway
 import PushProviders
 import ServiceSupport
+import Wire
 
 // From settings to each role's configuration: the only place that knows both.
 
@@ -76,12 +77,6 @@ extension ChallengeLimits {
         factorGuesses = try settings(Settings.limitFactorGuesses)
         identityGuesses = try settings(Settings.limitIdentityGuesses)
         guessWindowMs = try settings(Settings.limitGuessWindow).wholeMilliseconds
-    }
-}
-
-extension Duration {
-    fileprivate var wholeMilliseconds: Int64 {
-        components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000
     }
 }
 

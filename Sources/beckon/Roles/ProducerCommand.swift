@@ -17,7 +17,7 @@ struct ProducerCommand: AsyncParsableCommand {
         let context = try await RoleContext(.producer, arguments: settings)
         let settings = context.settings
         let path = try settings(Settings.storePath)
-        let store = try OfflineStore.advising(path) {
+        let store = try CommandStore.advising(path) {
             try ChallengeStore.sqlite(
                 path: path,
                 keys: StoreKeys(

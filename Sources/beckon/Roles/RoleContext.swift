@@ -4,6 +4,7 @@ import KafkaClient
 import Logging
 import ServiceLifecycle
 import ServiceSupport
+import Wire
 
 /// What every role's process has: settings, logger, metrics, readiness and the admin port.
 struct RoleContext: Sendable {
@@ -101,9 +102,7 @@ struct RoleContext: Sendable {
             }
             logger.info("ready", metadata: Logger.Metadata(uniqueKeysWithValues: content.map { ($0, "\($1)") }))
             if let path {
-                let encoder = JSONEncoder()
-                encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-                try RoleProcess.writeReadyFile(path, try encoder.encode(content))
+                try RoleProcess.writeReadyFile(path, try JSONEncoder.line.encode(content))
             }
         }
         try await RoleProcess.run(

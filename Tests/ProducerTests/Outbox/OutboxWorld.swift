@@ -10,6 +10,7 @@ import Storage
 import Synchronization
 import TestSupport
 import Testing
+import Wire
 
 /// A broker, a store in a folder of its own, and relays between them.
 struct OutboxWorld: Sendable {

@@ -4,6 +4,7 @@ import KafkaClient
 import ServiceSupport
 import TestSupport
 import Testing
+import Wire
 
 @testable import Producer
 

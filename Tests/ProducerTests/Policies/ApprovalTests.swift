@@ -4,6 +4,7 @@ import Crypto
 import Foundation
 import TestSupport
 import Testing
+import Wire
 
 @testable import Producer
 

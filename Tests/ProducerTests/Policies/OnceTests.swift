@@ -5,6 +5,7 @@ import Foundation
 import NIOCore
 import Storage
 import Testing
+import Wire
 
 @testable import Producer
 

@@ -3,6 +3,7 @@ import ChallengeModel
 import Challenges
 import Foundation
 import Testing
+import Wire
 
 @testable import Producer
 

@@ -2,6 +2,7 @@ import ChallengeModel
 import Challenges
 import Foundation
 import Testing
+import Wire
 
 extension ConformanceCase {
     private static let defaults = ChallengeLimits()

@@ -1,6 +1,7 @@
 import ChallengeModel
 import Challenges
 import Testing
+import Wire
 
 extension ConformanceCase {
     static let people: [ConformanceCase] = [

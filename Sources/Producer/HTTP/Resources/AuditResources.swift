@@ -1,5 +1,6 @@
 import ChallengeModel
 import Challenges
+import Wire
 
 extension API {
     /// Who changed what and when, the newest first.

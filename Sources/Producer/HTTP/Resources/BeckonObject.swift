@@ -1,5 +1,6 @@
 import ChallengeModel
 import Challenges
+import Wire
 
 /// The member `beckon`: what no client of the original API knows, in one place, and only when it is in effect.
 enum BeckonObject {

@@ -1,6 +1,7 @@
 import ChallengeModel
 import Challenges
 import Crypto
+import Wire
 
 extension API {
     /// `GET …/Challenges/{sid}`, at once or, with `Wait`, when it reads another way than the caller knows by `If-None-Match`.

@@ -1,6 +1,7 @@
 import ChallengeModel
 import Challenges
 import Logging
+import Wire
 
 extension API {
     func createChallenge(_ call: APICall, _ service: String, _ identity: String) async throws -> APIReply {

@@ -1,6 +1,7 @@
 import ChallengeModel
 import Challenges
 import Crypto
+import Wire
 
 /// Factors of type `totp` and their challenges: for backends only, a device has no part in them.
 extension API {

@@ -1,6 +1,7 @@
 import ChallengeModel
 import Challenges
 import PushProviders
+import Wire
 
 extension API {
     func createCredential(_ call: APICall) async throws -> APIReply {

@@ -1,5 +1,6 @@
 import ChallengeModel
 import Challenges
+import Wire
 
 extension API {
     /// By a device with an access token, or by a backend for a device.

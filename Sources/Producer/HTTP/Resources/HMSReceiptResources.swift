@@ -1,5 +1,6 @@
 import ChallengeModel
 import Challenges
+import Wire
 
 extension API {
     /// `POST /v2/HmsReceipts`: HMS's own delivery receipts, to topic `receipts`. Whoever cannot sign as Huawei does gets one and the

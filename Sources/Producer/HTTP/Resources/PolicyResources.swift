@@ -1,5 +1,6 @@
 import ChallengeModel
 import Challenges
+import Wire
 
 /// Creating, canceling and approving under the extensions.
 extension API {

@@ -1,5 +1,6 @@
 import ChallengeModel
 import Challenges
+import Wire
 
 /// Resources as the API shows them: every member present, null where unset, times in whole seconds with a `Z`. Pure.
 struct Representation: Sendable {

@@ -39,7 +39,7 @@ final class GoAwayWriter: ChannelOutboundHandler {
 ///
 /// Stands behind an `NIOHTTP2Handler` without multiplexer, which keeps the protocol's rules and sends what waits for the
 /// peer's windows. Only used on its event loop.
-final class HTTP2Connection: ChannelDuplexHandler {
+final class ProviderHTTP2Connection: ChannelDuplexHandler {
     typealias InboundIn = HTTP2Frame
     typealias OutboundIn = Never
     typealias OutboundOut = HTTP2Frame

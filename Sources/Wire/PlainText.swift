@@ -3,9 +3,9 @@
 /// U+0000 ends a text in C and in several databases, so that two texts become one behind it; the other control characters are
 /// shown by nothing and typed by nobody. Every entrance (form, JSON, protobuf, path, header) asks here before a text is used.
 /// The control characters are U+0000 to U+001F, U+007F, and U+0080 to U+009F (Unicode general category Cc).
-public enum PlainText {
+package enum PlainText {
     /// Where a text is shown or used.
-    public enum Shape: Sendable, Hashable {
+    package enum Shape: Sendable, Hashable {
         /// A name, an identifier, a token: no control characters at all.
         case line
         /// A message, a JSON text, a PEM block: tab, line feed and carriage return are allowed.
@@ -13,13 +13,14 @@ public enum PlainText {
     }
 
     /// The first control character that the shape does not allow, as its UTF-8 offset and its value; nil when there is none.
-    public static func refused(in text: some StringProtocol, _ shape: Shape) -> (offset: Int, scalar: Unicode.Scalar)? {
+    package static func refused(in text: some StringProtocol, _ shape: Shape) -> (offset: Int, scalar: Unicode.Scalar)?
+    {
         refused(inUTF8: text.utf8, shape)
     }
 
     /// As ``refused(in:_:)``.
     /// - Parameter bytes: UTF-8; bytes that are no UTF-8 are passed over.
-    public static func refused(
+    package static func refused(
         inUTF8 bytes: some Sequence<UInt8>, _ shape: Shape
     ) -> (offset: Int, scalar: Unicode.Scalar)? {
         var offset = 0
@@ -40,7 +41,7 @@ public enum PlainText {
 
     /// What would be right, for an error message that names the field: reads behind "expected".
     /// - Returns: nil when the text is as its shape allows.
-    public static func expectation(brokenBy text: some StringProtocol, _ shape: Shape) -> String? {
+    package static func expectation(brokenBy text: some StringProtocol, _ shape: Shape) -> String? {
         refused(in: text, shape).map { offset, scalar in
             let allowed = shape == .lines ? " other than tab and line ends" : ""
             return "text without control characters\(allowed), it holds \(name(scalar)) at byte \(offset)"
@@ -48,7 +49,7 @@ public enum PlainText {
     }
 
     /// `U+0000`.
-    public static func name(_ scalar: Unicode.Scalar) -> String {
+    package static func name(_ scalar: Unicode.Scalar) -> String {
         let digits = String(scalar.value, radix: 16, uppercase: true)
         return "U+" + String(repeating: "0", count: max(0, 4 - digits.utf8.count)) + digits
     }

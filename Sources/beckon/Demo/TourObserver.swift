@@ -4,7 +4,7 @@ import Logging
 import Synchronization
 
 /// Follows the topics and remembers what was said of each challenge, and when it was seen.
-final class ChallengeWatch: Sendable {
+final class TourObserver: Sendable {
     enum Fact: Sendable {
         case dispatched(ChallengeDispatch)
         case pushed(PushOutcome)

@@ -1,4 +1,5 @@
 import ChallengeModel
+import Wire
 
 /// Reads the parameters of a request by name, says precisely what is wrong with one, and knows which were not asked for.
 struct ParameterReader {
@@ -12,6 +13,21 @@ struct ParameterReader {
         self.form = form
         self.isOfList = isOfList
         isRead = Array(repeating: false, count: form.pairs.count)
+    }
+
+    /// - Throws: ``RuleViolation`` that names the parameter whose escapes are broken or whose bytes are no UTF-8, or says that
+    ///   there are more than 200.
+    init(reading bytes: some Collection<UInt8>, isOfList: Bool = false) throws(RuleViolation) {
+        do {
+            self.init(try Form(bytes), isOfList: isOfList)
+        } catch {
+            let expectation = "UTF-8 with % and two hexadecimal digits for what must be escaped"
+            switch error {
+            case .tooMany: throw RuleViolation("body", "at most \(Form.maxPairs) parameters")
+            case .name: throw RuleViolation("a parameter name", expectation)
+            case .value(let name): throw RuleViolation(name, expectation)
+            }
+        }
     }
 
     /// Names that nobody asked for, each once, in the order sent: for the header `Beckon-Ignored`.

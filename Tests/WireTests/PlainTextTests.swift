@@ -1,5 +1,5 @@
-import ChallengeModel
 import Testing
+import Wire
 
 @Suite("Plain text")
 struct PlainTextTests {

@@ -1,33 +1,48 @@
 /// RFC 4648, section 5, without padding.
-public enum Base64URL {
-    public static func encode(_ bytes: some Sequence<UInt8>) -> String {
+package enum Base64URL {
+    @inlinable
+    package static func encode(_ bytes: some Sequence<UInt8>) -> String {
         Array(bytes).withUnsafeBytes { encode($0) }
     }
 
-    public static func encode(_ bytes: UnsafeRawBufferPointer) -> String {
+    package static func encode(_ bytes: UnsafeRawBufferPointer) -> String {
         String(unsafeUninitializedCapacity: (bytes.count + 2) / 3 * 4) { output in
             Base64Text.write(bytes, alphabet: .url, isPadded: false, to: output)
         }
     }
 
-    /// Nil when `text` has padding, another alphabet or a bad length.
-    public static func decode(_ text: some StringProtocol) -> [UInt8]? {
-        Base64Text.bytes(of: Array(text.utf8)[...], alphabet: .url, isPadded: false)
+    /// Nil when `text` has padding, another alphabet, a bad length, or bits set behind the last byte.
+    @inlinable
+    package static func decode(_ text: some StringProtocol) -> [UInt8]? { decode(Array(text.utf8)) }
+
+    package static func decode(_ text: [UInt8]) -> [UInt8]? {
+        Base64Text.bytes(of: text[...], alphabet: .url, isPadded: false)
     }
 }
 
 /// RFC 4648, section 4, padded.
-public enum Base64 {
-    public static func encode(_ bytes: [UInt8]) -> String {
-        bytes.withUnsafeBytes { bytes in
-            String(unsafeUninitializedCapacity: (bytes.count + 2) / 3 * 4) { output in
-                Base64Text.write(bytes, alphabet: .standard, isPadded: true, to: output)
-            }
+package enum Base64 {
+    @inlinable
+    package static func encode(_ bytes: some Sequence<UInt8>) -> String {
+        Array(bytes).withUnsafeBytes { encode($0) }
+    }
+
+    package static func encode(_ bytes: UnsafeRawBufferPointer) -> String {
+        String(unsafeUninitializedCapacity: (bytes.count + 2) / 3 * 4) { output in
+            Base64Text.write(bytes, alphabet: .standard, isPadded: true, to: output)
         }
     }
 
-    /// Nil when `text` lacks padding, or has another alphabet or a bad length.
-    public static func decode(_ text: Substring) -> [UInt8]? {
+    /// The text as bytes.
+    package static func encodedBytes(_ bytes: UnsafeRawBufferPointer) -> [UInt8] {
+        [UInt8](unsafeUninitializedCapacity: (bytes.count + 2) / 3 * 4) { output, count in
+            count = Base64Text.write(bytes, alphabet: .standard, isPadded: true, to: output)
+        }
+    }
+
+    /// Nil when `text` lacks padding, or has another alphabet, a bad length, or bits set behind the last byte. (Foundation's
+    /// reader takes such bits, so that one value has several texts.)
+    package static func decode(_ text: some StringProtocol) -> [UInt8]? {
         Base64Text.bytes(of: Array(text.utf8)[...], alphabet: .standard, isPadded: true)
     }
 }
@@ -89,13 +104,6 @@ enum Base64Text {
                 }
             }
             return written
-        }
-    }
-
-    static func append(_ bytes: UnsafeRawBufferPointer, alphabet: Alphabet, isPadded: Bool, to text: inout [UInt8]) {
-        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: (bytes.count + 2) / 3 * 4) { output in
-            let count = write(bytes, alphabet: alphabet, isPadded: isPadded, to: output)
-            text.append(contentsOf: output[..<count])
         }
     }
 

@@ -1,0 +1,15 @@
+extension DropReason {
+    /// As metrics and timelines say it.
+    public var word: String {
+        switch self {
+        case .expiredBeforePush: "expired"
+        case .resolvedBeforePush: "resolved"
+        case .confirmedBeforePush: "confirmed"
+        case .overtaken: "overtaken"
+        case .alreadyDone: "already-done"
+        case .noPushChannel: "no-push-channel"
+        case .deviceGone: "device-gone"
+        case .unspecified, .UNRECOGNIZED: "other"
+        }
+    }
+}
