@@ -1,4 +1,5 @@
 import ChallengeModel
+import Wire
 import Crypto
 import Foundation
 

@@ -1,4 +1,5 @@
 public import ChallengeModel
+import Wire
 
 extension ChallengeStore {
     /// - Parameter code: when given, it is tried at once; a wrong one leaves the challenge pending and counts as a try.

@@ -1,4 +1,5 @@
 import ChallengeModel
+import Wire
 
 extension ChallengeStore {
     /// Makes a challenge, or finds the one that the request stands for: resolves the targets, stores, and writes dispatch `c` and

@@ -1,4 +1,5 @@
 public import ChallengeModel
+import Wire
 
 /// What is known of a challenge's way to its devices: a record of `outcomes` or `receipts`, as read.
 public enum DeliveryFact: Sendable, Hashable {

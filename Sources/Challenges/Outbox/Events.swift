@@ -1,4 +1,5 @@
 import ChallengeModel
+import Wire
 
 extension Decision {
     /// An event on its way to topic `events`.

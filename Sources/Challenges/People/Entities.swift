@@ -1,4 +1,5 @@
 public import ChallengeModel
+import Wire
 import Crypto
 
 extension ChallengeStore {
