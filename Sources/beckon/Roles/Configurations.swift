@@ -83,7 +83,7 @@ extension ChallengeLimits {
 extension TokenBrake {
     init(_ settings: Settings) throws {
         self.init()
-        windowMs = try settings(Settings.tokensBrakeWindow).components.seconds * 1000
+        windowMs = try settings(Settings.tokensBrakeWindow).wholeMilliseconds
         minimum = Int64(try settings(Settings.tokensBrakeMinimum))
         sharePercent = Int64(try settings(Settings.tokensBrakeShare))
     }
