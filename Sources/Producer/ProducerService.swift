@@ -1,8 +1,7 @@
-public import ChallengeModel
+import ChallengeModel
 public import Challenges
 public import CoreMetrics
 import HTTPEdge
-import Hummingbird
 import KafkaClient
 import KafkaGroup
 public import Logging

@@ -61,7 +61,7 @@ struct AllowedImportsTests {
         "a library that only one module may import",
         arguments: [
             ("CRdKafka", "KafkaClient"), ("CNghttp2", "PushGateway"), ("CAllocator", "beckon"),
-            ("GRDB", "ChallengeStore"),
+            ("GRDB", "Storage"),
             ("SwiftProtobuf", "ChallengeModel"), ("Yams", "ServiceSupport"), ("ArgumentParser", "beckon"),
         ])
     func soleImporter(library: String, module: String) throws {
@@ -81,7 +81,7 @@ struct AllowedImportsTests {
     func pure(module: String) throws {
         guard let row = try tree.allowedImports().first(where: { $0.module == module }) else { return }
         let io = row.modules.union(row.libraries).filter { name in
-            ["KafkaClient", "KafkaGroup", "HTTPEdge", "PushGateway", "ChallengeStore", "ServiceSupport"].contains(name)
+            ["KafkaClient", "KafkaGroup", "HTTPEdge", "PushGateway", "Storage", "ServiceSupport"].contains(name)
                 || ["GRDB", "NIO", "HTTP", "Hummingbird", "AsyncHTTPClient", "C"].contains { name.hasPrefix($0) }
                     && !["Crypto", "ChallengeModel"].contains(name)
         }

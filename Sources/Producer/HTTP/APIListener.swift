@@ -6,6 +6,7 @@ import Metrics
 import NIOHTTP1
 import ServiceLifecycle
 import ServiceSupport
+import Wire
 
 /// One address of the API: the one for all, or the one for devices.
 struct APIListener: ServiceLifecycle.Service {

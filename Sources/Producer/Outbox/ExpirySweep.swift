@@ -1,4 +1,4 @@
-public import ChallengeModel
+import ChallengeModel
 public import Challenges
 public import Logging
 public import Metrics

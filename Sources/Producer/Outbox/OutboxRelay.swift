@@ -1,4 +1,4 @@
-public import ChallengeModel
+import ChallengeModel
 public import Challenges
 import Foundation
 public import KafkaClient

@@ -1,5 +1,6 @@
 import ChallengeModel
 import PushProviders
+import Wire
 
 /// What a provider's folder needs of a request that makes a credential.
 struct CredentialReader: CredentialParameters {
