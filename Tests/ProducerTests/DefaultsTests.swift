@@ -1,4 +1,4 @@
-import ChallengeStore
+import Challenges
 import Testing
 import Wire
 
