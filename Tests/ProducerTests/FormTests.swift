@@ -1,3 +1,4 @@
+import Challenges
 import Testing
 import Wire
 

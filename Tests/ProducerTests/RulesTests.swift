@@ -1,4 +1,5 @@
 import ChallengeModel
+import Challenges
 import Foundation
 import Testing
 
@@ -91,6 +92,6 @@ struct RulesTests {
             #expect(listed[code] == nil, "\(code) stands twice")
             listed[code] = status
         }
-        #expect(listed == Dictionary(uniqueKeysWithValues: APICode.allCases.map { ($0.rawValue, $0.httpStatus) }))
+        #expect(listed == Dictionary(uniqueKeysWithValues: ProblemCode.allCases.map { ($0.rawValue, $0.httpStatus) }))
     }
 }

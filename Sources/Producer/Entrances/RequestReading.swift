@@ -44,15 +44,15 @@ enum RequestReading: Sendable, Equatable {
         }
         do {
             self = .create(
-                try Self.challenge(
-                    request, account: account, timestampMs: timestampMs, traceparent: traceparent, nowMs: nowMs))
-        } catch let violation as RuleViolation {
-            let violation = violation.ofRecord
+                try ChallengeRules.check(
+                    Self.creation(
+                        request, account: account, timestampMs: timestampMs, traceparent: traceparent, nowMs: nowMs),
+                    nowMs: nowMs))
+        } catch {
+            let violation = error.ofRecord
             self = .reject(
                 RequestRejection(
                     request, code: violation.code, reason: violation.description, parameter: violation.parameter))
-        } catch {
-            self = .deadLetter(reason: "field", detail: "the request cannot be read")
         }
     }
 
@@ -72,72 +72,29 @@ enum RequestReading: Sendable, Equatable {
 
     private static func order(service: String, requestID: String) -> String { "request \(service) \(requestID)" }
 
-    private static func challenge(
+    /// Of protobuf, or of JSON, which has the same fields.
+    private static func creation(
         _ request: ChallengeRequest, account: AccountSID, timestampMs: Int64, traceparent: String?, nowMs: Int64
-    ) throws -> NewChallenge {
-        guard let service = ServiceSID(request.serviceSid) else {
-            throw ChallengeRules.violation(.service, "VA and 32 hexadecimal digits")
-        }
-        let identity = try TextRules.identity(request.identity)
-        var factor: FactorSID?
-        if !request.factorSid.isEmpty {
-            factor = FactorSID(request.factorSid)
-            guard factor != nil else {
-                throw ChallengeRules.violation(.factor, "YF and 32 hexadecimal digits, or nothing for all devices")
-            }
-        }
-        let message = try ChallengeRules.message(plain(request.message, .message, .lines))
-        guard request.ttlSeconds <= 3600 else {
-            throw ChallengeRules.violation(.expiration, "at most 3600 seconds, 0 stands for 300")
-        }
-        let ttl = request.ttlSeconds == 0 ? 300 : Int64(request.ttlSeconds)
-        let start = timestampMs < 0 ? nowMs : min(timestampMs, nowMs)
+    ) throws(RuleViolation) -> CreationRequest {
+        var creation = CreationRequest(
+            account: account, service: request.serviceSid, identity: try TextRules.identity(request.identity))
+        creation.factor = request.factorSid.isEmpty ? nil : request.factorSid
+        creation.message = request.message
+        creation.fields = request.fields
+        creation.hiddenDetails = .members(request.hiddenDetails)
         // One that is over already is for the store to refuse: only it knows whether this is a repeat of a request that made a
         // challenge in time, and that must not be rejected after the fact.
-        var new = NewChallenge(
-            account: account, service: service, identity: identity, factor: factor, message: message,
-            expiresAtMs: ChallengeRules.wholeSeconds(start + ttl * 1000))
-        for field in request.fields {
-            _ = try plain(field.label, .fields, .line)
-            _ = try plain(field.value, .fields, .lines)
-        }
-        new.fields = try ChallengeRules.fields(request.fields)
-        if !request.hiddenDetails.isEmpty {
-            let members = try request.hiddenDetails.sorted { $0.key < $1.key }.map { name, value in
-                (
-                    name: try plain(name, .hiddenDetails, .line),
-                    value: JSONValue.string(try plain(value, .hiddenDetails, .lines))
-                )
-            }
-            new.hiddenDetails = try ChallengeRules.hiddenDetails(JSONValue.object(members).text)
-        }
-        new.fallbacks = try ChallengeRules.fallbacks(request.fallbacks)
-        new.redelivery = try ChallengeRules.redelivery(request.redelivery)
-        new.requestID = request.requestID
-        if !request.actionKey.isEmpty {
-            new.actionKey = try ChallengeRules.actionKey(plain(request.actionKey, .actionKey, .line))
-        }
-        if request.numberMatching { new.requiresNumber = true }
-        if request.numberDigits != 0 {
-            guard let digits = Int(exactly: request.numberDigits), ChallengeRules.numberDigits.contains(digits) else {
-                throw ChallengeRules.violation(.numberDigits, "a whole number from 2 to 6")
-            }
-            new.numberDigits = digits
-        }
-        if request.requireSession { new.requiresSession = true }
-        try ChallengeRules.completeNumber(&new)
-        new.traceparent = traceparent
-        return new
-    }
-
-    /// The text, when it holds no control character that nobody could mean.
-    private static func plain(
-        _ text: String, _ field: ChallengeField, _ shape: PlainText.Shape
-    ) throws(RuleViolation) -> String {
-        if let expectation = PlainText.expectation(brokenBy: text, shape) {
-            throw ChallengeRules.violation(field, expectation)
-        }
-        return text
+        creation.expiry = .life(
+            seconds: request.ttlSeconds, fromMs: timestampMs < 0 ? nowMs : min(timestampMs, nowMs))
+        creation.fallbacks = request.fallbacks
+        creation.redelivery = request.redelivery
+        creation.requestID = request.requestID
+        creation.actionKey = request.actionKey.isEmpty ? nil : request.actionKey
+        creation.requiresNumber = request.numberMatching ? true : nil
+        creation.numberDigits = request.numberDigits == 0 ? nil : Int(clamping: request.numberDigits)
+        creation.requiresSession = request.requireSession ? true : nil
+        creation.traceparent = traceparent
+        return creation
     }
 }
 
@@ -151,12 +108,12 @@ struct RequestRejection: Error, Sendable, Equatable {
     let requestID: String
     /// Its SID; for a name that is none what stands for it, so that the ids of two such callers do not meet.
     let service: String
-    let code: APICode
+    let code: ProblemCode
     let reason: String
     let parameter: String?
     let fallbacks: [String]
 
-    init(_ request: ChallengeRequest, code: APICode, reason: String, parameter: String? = nil) {
+    init(_ request: ChallengeRequest, code: ProblemCode, reason: String, parameter: String? = nil) {
         requestID = request.requestID
         // A field of any content: what is no SID is not repeated.
         service = ServiceSID(request.serviceSid)?.rawValue ?? Self.standIn(request.serviceSid)
@@ -172,18 +129,13 @@ struct RequestRejection: Error, Sendable, Equatable {
 
     /// - Parameter error: a refusal of the store's.
     init(_ new: NewChallenge, error: StoreError) {
-        let violation: RuleViolation? =
-            switch error {
-            case .factorRequired: .factorRequired
-            case .loosened(let rule): rule.violation
-            default: nil
-            }
-        let told = APIError(error)
+        let problem = Problem(error)
+        let violation = problem.violation?.ofRecord
         requestID = new.requestID ?? ""
         service = new.service.rawValue
-        code = told.code
-        reason = violation?.ofRecord.description ?? told.message
-        parameter = violation?.ofRecord.parameter
+        code = problem.code
+        reason = violation?.description ?? problem.message
+        parameter = violation?.parameter
         switch error {
         case .noVerifiedFactor(let named): fallbacks = named
         case .limited(let refusal): fallbacks = refusal.fallbacks

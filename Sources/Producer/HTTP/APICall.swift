@@ -1,4 +1,5 @@
 import ChallengeModel
+import Challenges
 import Crypto
 import Wire
 

@@ -1,3 +1,4 @@
+import Challenges
 import HTTPEdge
 import HTTPTypes
 import HummingbirdCore
@@ -100,7 +101,7 @@ extension HTTPRefusalReply {
 extension APIError {
     /// What cannot be read as HTTP, or in time. The connection is closed behind it.
     init(_ refusal: HTTPRefusal) {
-        let code: APICode =
+        let code: ProblemCode =
             switch refusal {
             case .malformed, .length, .host: .malformed
             case .headersTooLarge: .headersTooLarge

@@ -9,7 +9,7 @@ extension API {
                 switch error {
                 case let error as APIError: error.code
                 case let error as StoreError: APIError(error).code
-                default: APICode.internalError
+                default: ProblemCode.internalError
                 }
             let isDevice = if case .device = call.credentials { true } else { false }
             if let action = RefusalMark.Action(told, isDevice: isDevice) {
@@ -60,7 +60,7 @@ extension API {
             throw replayed()
         } catch StoreError.limited(let refusal) {
             metrics.limited(refusal.kind.rawValue)
-            throw APIError(refusal)
+            throw APIError(Problem(refusal))
         }
     }
 

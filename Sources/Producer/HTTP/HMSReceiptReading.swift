@@ -1,4 +1,5 @@
 import ChallengeModel
+import Challenges
 import Wire
 
 /// What became of one message, by HMS's delivery receipt. Versions 1 (`status`) and 2 (`deliveryStatus.result`) of its body.

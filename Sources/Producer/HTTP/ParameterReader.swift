@@ -1,4 +1,5 @@
 import ChallengeModel
+import Challenges
 import Wire
 
 /// Reads the parameters of a request by name, says precisely what is wrong with one, and knows which were not asked for.

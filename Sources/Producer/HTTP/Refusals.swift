@@ -21,7 +21,7 @@ final class Refusals: Sendable {
     }
 
     /// Looks who is concerned, and keeps a mark when an account is: one that does not exist has no trail.
-    func note(_ action: RefusalMark.Action, _ call: APICall, code: APICode) async {
+    func note(_ action: RefusalMark.Action, _ call: APICall, code: ProblemCode) async {
         let claim = await claim(call)
         let actor = claim?.actor ?? "anonymous"
         log.log(
@@ -80,7 +80,7 @@ final class Refusals: Sendable {
 
 extension RefusalMark.Action {
     /// What kind of refusal an error is; nil: one that says nothing of who asks.
-    init?(_ code: APICode, isDevice: Bool) {
+    init?(_ code: ProblemCode, isDevice: Bool) {
         switch code {
         case .authentication: self = isDevice ? .token : .login
         case .accessDenied, .forbidden: self = .role

@@ -1,4 +1,5 @@
 import ChallengeModel
+import Challenges
 import Wire
 
 /// The rules of factors of type `totp`.

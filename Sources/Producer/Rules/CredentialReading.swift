@@ -1,4 +1,5 @@
 import ChallengeModel
+import Challenges
 import PushProviders
 import Wire
 

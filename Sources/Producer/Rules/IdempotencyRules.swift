@@ -5,7 +5,7 @@ import Wire
 
 /// The header `Idempotency-Key`: what the store knows a request by.
 enum IdempotencyRules {
-    static let header = "Idempotency-Key"
+    static let header = Problem.idempotencyKey
 
     /// Parameters are the same when each name has the same values in the same order, however the names are ordered.
     /// - Throws: for a key that is empty, longer than 255 bytes, or not printable ASCII.

@@ -1,3 +1,4 @@
+import Challenges
 import Wire
 
 /// The settings of a service that have no column of their own: checked, kept as one JSON object by parameter name, shown again.

@@ -1,4 +1,5 @@
 import ChallengeModel
+import Challenges
 import Foundation
 
 /// The rules of webhook subscriptions.

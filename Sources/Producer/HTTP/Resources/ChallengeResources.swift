@@ -30,44 +30,36 @@ extension API {
     }
 
     /// Its expiry may be over: that is for the caller to refuse.
-
     private func newChallenge(
         _ parameters: inout ParameterReader, account: AccountSID, service: ServiceSID, identity: String, call: APICall
     ) throws -> NewChallenge {
-        var factor: FactorSID?
-        if let text = try parameters.filled(ChallengeField.factor.rawValue) {
-            factor = FactorSID(text)
-            guard factor != nil else {
-                throw ChallengeRules.violation(
-                    .factor, "YF and 32 hexadecimal digits, or nothing for all devices of the identity")
-            }
-        }
-        // A code needs no words: nothing is pushed.
-        let isCode = factor?.isCodeFactor == true
-        let text = isCode ? try parameters.text(ChallengeField.message.rawValue, .lines) ?? "" : nil
-        let message =
-            text == ""
-            ? "" : try ChallengeRules.message(try text ?? parameters.required(ChallengeField.message.rawValue, .lines))
-        var fields: [DetailField] = []
+        var request = CreationRequest(account: account, service: service.rawValue, identity: identity)
+        request.factor = try parameters.filled(ChallengeField.factor.rawValue)
+        let isCode = request.factor.flatMap { FactorSID($0) }?.isCodeFactor == true
+        request.message =
+            isCode
+            ? try parameters.text(ChallengeField.message.rawValue, .lines) ?? ""
+            : try parameters.required(ChallengeField.message.rawValue, .lines)
         for text in try parameters.list(ChallengeField.fields.rawValue, .lines) {
-            fields.append(try ChallengeRules.field(text))
+            request.fields.append(try ChallengeRules.field(text))
         }
-        let asked = try parameters.text(ChallengeField.expiration.rawValue)
-            .map { text throws(RuleViolation) in try ChallengeRules.expirationDate(text) }
-        var new = NewChallenge(
-            account: account, service: service, identity: identity, factor: factor, message: message,
-            expiresAtMs: ChallengeRules.wholeSeconds(asked ?? call.nowMs + ChallengeRules.defaultLifeMs))
-        new.fields = try ChallengeRules.fields(fields)
-        if let text = try parameters.text(ChallengeField.hiddenDetails.rawValue, .lines), !text.isEmpty {
-            new.hiddenDetails = try ChallengeRules.hiddenDetails(text)
+        if let text = try parameters.text(ChallengeField.expiration.rawValue) { request.expiry = .date(text) }
+        if let text = try parameters.text(ChallengeField.hiddenDetails.rawValue, .lines) {
+            request.hiddenDetails = .json(text)
         }
-        new.traceparent = call.traceparent
-        new.idempotency = try IdempotencyRules.key(
+        request.traceparent = call.traceparent
+        request.idempotency = try IdempotencyRules.key(
             call.idempotencyKey, account: account, method: call.method, path: call.path, parameters)
-        guard !isCode else { return new }
-        try readPolicies(&parameters, into: &new)
-        new.redelivery = try redelivery(&parameters)
-        return new
+        if !isCode {
+            request.fallbacks = try parameters.list(ChallengeField.fallback.rawValue)
+            request.actionKey = try parameters.text(ChallengeField.actionKey.rawValue)
+            request.requiresNumber = try parameters.boolean(ChallengeField.numberMatching.rawValue)
+            request.numberDigits = try parameters.integer(
+                ChallengeField.numberDigits.rawValue, in: ChallengeRules.numberDigits)
+            request.requiresSession = try parameters.boolean(ChallengeField.requireSession.rawValue)
+            request.redelivery = try redelivery(&parameters)
+        }
+        return try ChallengeRules.check(request, nowMs: call.nowMs)
     }
 
     private func redelivery(_ parameters: inout ParameterReader) throws(RuleViolation) -> Redelivery {
@@ -85,7 +77,7 @@ extension API {
         {
             redelivery.confirm = confirm
         }
-        return try ChallengeRules.redelivery(redelivery)
+        return redelivery
     }
 
     /// A device's list holds what is addressed to it; reading a pending one is a receipt.
@@ -190,7 +182,7 @@ extension API {
             throw error
         } catch StoreError.approvalRefused(let refusal) {
             metrics.answer(refusal == .numberWrongDenied ? .denied : .refused)
-            throw APIError(refusal)
+            throw APIError(Problem(refusal))
         }
     }
 

@@ -4,19 +4,6 @@ import Wire
 
 /// Creating, canceling and approving under the extensions.
 extension API {
-    /// The parameters of a creation that the original API does not have.
-    func readPolicies(_ parameters: inout ParameterReader, into new: inout NewChallenge) throws(RuleViolation) {
-        new.fallbacks = try ChallengeRules.fallbacks(parameters.list(ChallengeField.fallback.rawValue))
-        new.actionKey = try parameters.text(ChallengeField.actionKey.rawValue).map { text throws(RuleViolation) in
-            try ChallengeRules.actionKey(text)
-        }
-        new.requiresNumber = try parameters.boolean(ChallengeField.numberMatching.rawValue)
-        new.numberDigits = try parameters.integer(
-            ChallengeField.numberDigits.rawValue, in: ChallengeRules.numberDigits)
-        new.requiresSession = try parameters.boolean(ChallengeField.requireSession.rawValue)
-        try ChallengeRules.completeNumber(&new)
-    }
-
     /// The reply to a creation, whichever way the challenge came about.
     func reply(_ call: APICall, to creation: ChallengeCreation, ignoring ignored: [String]) throws -> APIReply {
         let challenge = creation.challenge
@@ -96,36 +83,5 @@ extension CreationAllowance {
             "RateLimit-Limit": String(limit), "RateLimit-Remaining": String(remaining),
             "RateLimit-Reset": String(resetSeconds),
         ]
-    }
-}
-
-extension APIError {
-    init(_ refusal: LimitRefusal) {
-        var headers = refusal.allowance?.headers ?? [:]
-        headers["Retry-After"] = String(refusal.retryAfterSeconds)
-        let what =
-            switch refusal.kind {
-            case .creations: "too many challenges were made for the identity"
-            case .pending: "too many challenges of the identity are pending"
-            case .numbers: "too many wrong numbers were sent for the identity"
-            case .quiet: "the person denied too often, nothing is pushed for a while; the app finds it by polling"
-            }
-        let instead = refusal.fallbacks.isEmpty ? "" : "; fall back to " + refusal.fallbacks.joined(separator: ", ")
-        self.init(.tooManyRequests, "Too many requests: \(what)\(instead)", headers: headers)
-    }
-
-    init(_ refusal: ApprovalRefusal) {
-        let reason =
-            switch refusal {
-            case .numberMissing: "an approval needs Number, as the backend shows it"
-            case .numberWrong(let left): "Number is wrong, tries left: \(left)"
-            case .numberWrongDenied: "Number was wrong for the third time, the challenge is denied"
-            case .numbersClosed(let untilMs):
-                "too many wrong numbers were sent, no number is taken before \(Timestamp.rfc3339Seconds(untilMs)); a denial is"
-            case .sessionMissing: "an approval needs SessionToken, the person must sign in to the app"
-            case .sessionWrong:
-                "SessionToken is unknown, over, used, or another person's or device's: sign in again"
-            }
-        self.init(.answerRefused, "Challenge verification failed: \(reason)")
     }
 }

@@ -1,12 +1,10 @@
-import Challenges
-
-extension APIError {
+extension Problem {
     /// What the store's refusal means to a caller.
-    init(_ error: StoreError) {
+    package init(_ error: StoreError) {
         switch error {
         case .notFound(.factor):
             self.init(.notFound, "The requested resource was not found: no such factor of this identity")
-        case .notFound: self = .notFound
+        case .notFound: self.init(.notFound, Self.notFound)
         case .conflict(.factor):
             self.init(.factorExists, "A factor of this key or secret exists already for this identity")
         case .conflict: self.init(.entityExists, "An entity with this Identity exists already in this service")
@@ -28,7 +26,7 @@ extension APIError {
         case .limit(.entityCreations):
             self.init(
                 .entityCreations, "Too many entities were made for the account within a second",
-                headers: ["Retry-After": "1"])
+                retryAfterSeconds: 1)
         case .limit(.webhooks):
             self.init(.invalidParameter, "The service has 100 webhooks, the most there may be: delete one first")
         case .codeRefused: self.init(.answerRefused, "Challenge verification failed: the code is wrong, or was used")
@@ -52,32 +50,32 @@ extension APIError {
         case .idempotencyConflict:
             self.init(
                 .idempotencyKeyUsed,
-                "\(IdempotencyRules.header): it was used for a request with other parameters within 24 hours")
+                "\(Self.idempotencyKey): it was used for a request with other parameters within 24 hours")
         case .nulInText:
             self.init(.malformed, "A text holds the control character U+0000: expected texts without it")
         case .requestClosed: self.init(.notFound, "The request was rejected before, or its challenge is gone")
-        case .repeated: self.init(.unavailable, "Busy: the same request is under way", headers: ["Retry-After": "1"])
+        case .repeated: self.init(.unavailable, "Busy: the same request is under way", retryAfterSeconds: 1)
         case .alreadyResponded: self.init(.alreadyResponded, "The challenge was answered already")
         case .alreadyExpired: self.init(.alreadyExpired, "The challenge has expired")
         case .busy, .closed:
-            self.init(.unavailable, "Busy: nothing was done, try again", headers: ["Retry-After": "1"])
+            self.init(.unavailable, "Busy: nothing was done, try again", retryAfterSeconds: 1)
         case .unavailable(let fault):
             self.init(
                 .unavailable, "The store cannot write for now: nothing was done, try again",
-                headers: ["Retry-After": fault.cause == .locked ? "1" : "5"])
+                retryAfterSeconds: fault.cause == .locked ? 1 : 5)
         case .failed: self.init(.internalError, "Internal error")
         }
     }
 }
 
 extension RuleViolation {
-    static let factorRequired = ChallengeRules.violation(
+    package static let factorRequired = ChallengeRules.violation(
         .factor, "the SID of a factor, it is required: the service has Push.FanOut=false")
 }
 
 extension ApprovalRule {
     /// Of a creation that asks for less.
-    var violation: RuleViolation {
+    package var violation: RuleViolation {
         switch self {
         case .number:
             ChallengeRules.violation(

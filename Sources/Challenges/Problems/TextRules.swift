@@ -2,10 +2,10 @@ import ChallengeModel
 import Wire
 
 /// Rules that several resources share.
-enum TextRules {
+package enum TextRules {
     /// The customer's name for a person: 8 to 64 letters, digits and dashes. One that has the form of a SID, of any kind and in any
     /// case, is refused: paths take identities and SIDs, and identities are the same in any case.
-    static func identity(_ text: String, parameter: String = "Identity") throws(RuleViolation) -> String {
+    package static func identity(_ text: String, parameter: String = "Identity") throws(RuleViolation) -> String {
         let isAllowed = text.utf8.allSatisfy { byte in
             isDigit(byte) || isLower(byte) || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte)
                 || byte == UInt8(ascii: "-")
@@ -20,7 +20,7 @@ enum TextRules {
 
     /// A JSON object whose values are strings, at most 1,024 characters as it was sent.
     /// - Returns: the object, written our way.
-    static func stringObject(_ text: String, parameter: String) throws(RuleViolation) -> String {
+    package static func stringObject(_ text: String, parameter: String) throws(RuleViolation) -> String {
         guard text.unicodeScalars.count <= 1024 else {
             throw RuleViolation(parameter, "at most 1024 characters of JSON, these are \(text.unicodeScalars.count)")
         }
@@ -32,6 +32,6 @@ enum TextRules {
         return value.text
     }
 
-    static func isDigit(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }
-    static func isLower(_ byte: UInt8) -> Bool { (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte) }
+    package static func isDigit(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }
+    package static func isLower(_ byte: UInt8) -> Bool { (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte) }
 }

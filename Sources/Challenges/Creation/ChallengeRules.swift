@@ -1,9 +1,8 @@
-import ChallengeModel
-import Challenges
+package import ChallengeModel
 import Wire
 
 /// What a challenge is made of, by its names in a form and in a record.
-enum ChallengeField: String, CaseIterable {
+package enum ChallengeField: String, CaseIterable {
     case identity = "Identity"
     case service = "ServiceSid"
     case factor = "FactorSid"
@@ -21,7 +20,7 @@ enum ChallengeField: String, CaseIterable {
     case requireSession = "RequireSession"
 
     /// In `ChallengeRequest`.
-    var recordField: String {
+    package var recordField: String {
         switch self {
         case .identity: "identity"
         case .service: "service_sid"
@@ -42,16 +41,17 @@ enum ChallengeField: String, CaseIterable {
     }
 }
 
-/// The rules of a new challenge, the same over HTTP and over Kafka. Violations name the HTTP parameter; the entrance renames them.
-enum ChallengeRules {
-    static let defaultLifeMs: Int64 = 5 * 60_000
-    static let maxLifeMs: Int64 = 60 * 60_000
+/// The rules of what a new challenge is made of, whichever way it is asked for. Violations name the parameter of a form; who reads
+/// something else renames them.
+package enum ChallengeRules {
+    package static let defaultLifeMs: Int64 = 5 * 60_000
+    package static let maxLifeMs: Int64 = 60 * 60_000
     /// A backend that adds 60 minutes by a clock a little ahead of ours is not refused for it.
-    static let clockSlackMs: Int64 = 5_000
+    package static let clockSlackMs: Int64 = 5_000
     /// Of number matching.
-    static let numberDigits = 2...6
+    package static let numberDigits = 2...6
 
-    static func message(_ text: String) throws(RuleViolation) -> String {
+    package static func message(_ text: String) throws(RuleViolation) -> String {
         let count = text.unicodeScalars.count
         guard (1...256).contains(count) else {
             throw violation(.message, "1 to 256 characters, these are \(count)")
@@ -60,7 +60,7 @@ enum ChallengeRules {
     }
 
     /// - Returns: JSON text `[{"label":…,"value":…}]`.
-    static func fields(_ fields: [DetailField]) throws(RuleViolation) -> String {
+    package static func fields(_ fields: [DetailField]) throws(RuleViolation) -> String {
         guard fields.count <= 20 else { throw violation(.fields, "at most 20 fields, these are \(fields.count)") }
         for field in fields {
             guard (1...36).contains(field.label.unicodeScalars.count) else {
@@ -76,7 +76,7 @@ enum ChallengeRules {
     }
 
     /// One `Details.Fields` parameter: `{"label":"…","value":"…"}`.
-    static func field(_ text: String) throws(RuleViolation) -> DetailField {
+    package static func field(_ text: String) throws(RuleViolation) -> DetailField {
         guard let value = try? JSONParser.parse(text), let members = value.members, members.count == 2,
             let label = value["label"]?.stringValue, let content = value["value"]?.stringValue
         else {
@@ -89,12 +89,12 @@ enum ChallengeRules {
         return field
     }
 
-    static func hiddenDetails(_ text: String) throws(RuleViolation) -> String {
+    package static func hiddenDetails(_ text: String) throws(RuleViolation) -> String {
         try TextRules.stringObject(text, parameter: ChallengeField.hiddenDetails.rawValue)
     }
 
     /// - Throws: for an expiry that is over, or too far away.
-    static func expiry(_ expiresAtMs: Int64, nowMs: Int64) throws(RuleViolation) {
+    package static func expiry(_ expiresAtMs: Int64, nowMs: Int64) throws(RuleViolation) {
         guard expiresAtMs > nowMs else { throw violation(.expiration, "a time in the future") }
         guard expiresAtMs <= nowMs + maxLifeMs + clockSlackMs else {
             throw violation(.expiration, "a time at most 60 minutes from now")
@@ -102,17 +102,17 @@ enum ChallengeRules {
     }
 
     /// Rounded up: that is how the API shows an expiry and a device signs it.
-    static func wholeSeconds(_ epochMs: Int64) -> Int64 { (epochMs + 999) / 1000 * 1000 }
+    package static func wholeSeconds(_ epochMs: Int64) -> Int64 { (epochMs + 999) / 1000 * 1000 }
 
     /// `ExpirationDate` as it was sent: ISO 8601.
-    static func expirationDate(_ text: String) throws(RuleViolation) -> Int64 {
+    package static func expirationDate(_ text: String) throws(RuleViolation) -> Int64 {
         guard let time = Timestamp.epochMs(text), time < 1 << 50 else {
             throw violation(.expiration, "a time of RFC 3339, like 2026-01-31T20:00:00Z")
         }
         return time
     }
 
-    static func fallbacks(_ names: [String]) throws(RuleViolation) -> [String] {
+    package static func fallbacks(_ names: [String]) throws(RuleViolation) -> [String] {
         guard names.count <= 8 else { throw violation(.fallback, "at most 8 names, these are \(names.count)") }
         for name in names {
             let isAllowed = name.utf8.allSatisfy { byte in
@@ -126,25 +126,7 @@ enum ChallengeRules {
         return names
     }
 
-    enum Latency: Equatable {
-        case unset
-        case fixed(Int)
-        case adaptive
-
-        var milliseconds: Int? { if case .fixed(let latencyMs) = self { latencyMs } else { nil } }
-    }
-
-    /// Nil when it was not sent.
-    static func latency(_ parameters: inout ParameterReader, _ name: String) throws(RuleViolation) -> Latency? {
-        guard let text = try parameters.text(name) else { return nil }
-        if text == "adaptive" { return .adaptive }
-        guard let latencyMs = UInt32(text), (500...60_000).contains(latencyMs) else {
-            throw RuleViolation(name, "milliseconds from 500 to 60000, or adaptive")
-        }
-        return .fixed(Int(latencyMs))
-    }
-
-    static func actionKey(_ text: String) throws(RuleViolation) -> String {
+    package static func actionKey(_ text: String) throws(RuleViolation) -> String {
         guard (1...128).contains(text.unicodeScalars.count) else {
             throw violation(.actionKey, "1 to 128 characters that name one attempt, or nothing")
         }
@@ -152,7 +134,7 @@ enum ChallengeRules {
     }
 
     /// Who asks for digits asks for a number.
-    static func completeNumber(_ new: inout NewChallenge) throws(RuleViolation) {
+    package static func completeNumber(_ new: inout NewChallenge) throws(RuleViolation) {
         guard new.numberDigits != nil else { return }
         guard new.requiresNumber != false else {
             throw violation(.numberDigits, "nothing beside \(ChallengeField.numberMatching.rawValue)=false")
@@ -161,7 +143,7 @@ enum ChallengeRules {
     }
 
     /// Zeros stand for the defaults.
-    static func redelivery(_ value: Redelivery) throws(RuleViolation) -> Redelivery {
+    package static func redelivery(_ value: Redelivery) throws(RuleViolation) -> Redelivery {
         guard value.maxAttempts <= 10 else { throw violation(.maxAttempts, "a whole number from 1 to 10") }
         guard value.expectedLatencyMs == 0 || (500...60_000).contains(value.expectedLatencyMs) else {
             throw violation(.expectedLatency, "milliseconds from 500 to 60000, or adaptive")
@@ -172,7 +154,7 @@ enum ChallengeRules {
         }
     }
 
-    static func violation(_ field: ChallengeField, _ expectation: String) -> RuleViolation {
+    package static func violation(_ field: ChallengeField, _ expectation: String) -> RuleViolation {
         RuleViolation(field.rawValue, expectation)
     }
 }

@@ -1,0 +1,49 @@
+/// The stable numbers of everything that is refused, the same in an HTTP error and in `request.rejected`. `docs/errors.md` lists them;
+/// a test compares the two.
+package enum ProblemCode: Int, CaseIterable, Sendable {
+    case authentication = 20003
+    case methodNotAllowed = 20004
+    case accessDenied = 20006
+    case accessTokenMalformed = 20101
+    case deviceUnknown = 20151
+    case deviceHeader = 20152
+    case deviceSubject = 20153
+    case deviceClaims = 20154
+    case deviceNotYetValid = 20155
+    case deviceExpired = 20156
+    case deviceLifeTooLong = 20157
+    case deviceSignature = 20159
+    case invalidToken = 20160
+    case malformed = 20400
+    case forbidden = 20403
+    case notFound = 20404
+    case requestTimeout = 20408
+    case tooLarge = 20413
+    case mediaType = 20415
+    case idempotencyKeyUsed = 20422
+    case tooManyRequests = 20429
+    case headersTooLarge = 20431
+    case internalError = 20500
+    case unavailable = 20503
+    case invalidParameter = 60200
+    case entityExists = 60301
+    case accessTokenParameters = 60305
+    case noPushPlatform = 60307
+    case challengeAttempts = 60308
+    case notificationLimit = 60309
+    case factorAttempts = 60310
+    case factorVerificationFailed = 60311
+    case challengeCreations = 60312
+    case factorCreationRefused = 60313
+    case publicKeyInvalid = 60314
+    case factorLimit = 60315
+    case factorExists = 60317
+    case factorUnverified = 60318
+    case alreadyResponded = 60322
+    case alreadyExpired = 60323
+    case answerRefused = 60324
+    case factorCreations = 60326
+    case entityCreations = 60328
+    case pageSize = 60373
+    case pageToken = 60374
+}
