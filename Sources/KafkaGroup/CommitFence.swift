@@ -52,6 +52,10 @@ public final class CommitFence: Sendable {
     public func commit(
         _ offsets: [TopicPartition: CommittedOffset], by consumer: KafkaConsumer, term: Int, deadline: Duration
     ) async -> CommitAnswer {
+        // What was collected for an assignment that has ended may be another member's by now.
+        guard self.term == term else {
+            return .refused(KafkaError(code: "_STATE", reason: "the assignment of these offsets has ended"))
+        }
         let sentAtMs = steadyMs()
         do {
             try await consumer.commit(offsets, deadline: deadline)

@@ -77,6 +77,8 @@ extension KafkaConsumer {
         var backoff = Backoff(first: .milliseconds(200), most: .seconds(1))
         while mayAsk(failures) {
             do { return try await committed(partitions, deadline: deadline) } catch {
+                // Asking this handle again is of no use; its event says so to its owner.
+                guard !error.isFatal, error.code != "_CLOSED" else { throw error }
                 failure = error
                 failures += 1
                 logger.warning("the committed offsets cannot be read", metadata: ["error": "\(error)"])

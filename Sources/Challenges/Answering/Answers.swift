@@ -14,6 +14,7 @@ extension ChallengeStore {
     /// - Throws: `alreadyResponded`, `alreadyExpired`, `notFound(.challenge)`.
     public func cancelChallenge(_ sid: ChallengeSID, nowMs: Int64) async throws -> Challenge {
         try await write(nowMs) { decision in
+            _ = try decision.rows.lockedPerson(ofChallenge: sid)
             guard let stored = try decision.rows.challenge(sid) else { throw StoreError.notFound(.challenge) }
             if stored.challenge.status == .canceled { return stored.challenge }
             return try decision.close(stored, .cancel)

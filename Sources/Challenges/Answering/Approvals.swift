@@ -1,7 +1,7 @@
 import ChallengeModel
-import Wire
 import Crypto
 import Foundation
+import Wire
 
 /// What an approval of a challenge needs beside its signature.
 struct ApprovalRules: Sendable, Hashable {
@@ -107,7 +107,8 @@ extension Decision {
 
     func createSessionToken(_ new: NewSessionToken, secret: String) throws {
         guard
-            let entity = try rows.entity(account: new.account, service: new.service, identity: new.identity)
+            let entity = try rows.lockedPerson(
+                account: new.account, service: new.service, identity: new.identity)?.entity
         else { throw StoreError.notFound(.entity) }
         if let factor = new.factor, try rows.factor(factor, entity: entity.sid) == nil {
             throw StoreError.notFound(.factor)

@@ -36,7 +36,7 @@ extension Decision {
                 .service(new.service, account: new.account),
             ] + (new.requestID.map { [.requestResult($0, account: new.account, service: new.service.rawValue)] } ?? [])
                 + (new.idempotency.map { [.idempotentRequest($0.key)] } ?? []))
-        // First of all: two requests of one person, id or key are judged one after the other.
+        // First of all: two requests of one person are judged one after the other.
         let locked = try rows.lockedPerson(account: new.account, service: new.service, identity: new.identity)
         guard let service = try rows.service(new.service, account: new.account) else {
             throw StoreError.notFound(.service)

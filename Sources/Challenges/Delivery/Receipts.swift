@@ -5,7 +5,7 @@ extension ChallengeStore {
     public func recordPoll(_ challenges: [ChallengeSID], factor: FactorSID, nowMs: Int64) async throws {
         guard !challenges.isEmpty else { return }
         // A read first: a phone polls many times and is new to a challenge once.
-        let unseen = try await read(nowMs) { try $0.rows.unpolled(challenges, by: factor, nowMs: nowMs) }
+        let unseen = try await engine.read { try $0.unpolled(challenges, by: factor, nowMs: nowMs) }
         guard !unseen.isEmpty else { return }
         try requireWritable()
         try await write(nowMs) { try $0.recordPoll(unseen, by: factor) }
@@ -33,8 +33,7 @@ extension ChallengeStore {
 extension Decision {
     fileprivate func recordPoll(_ challenges: [ChallengeSID], by factor: FactorSID) throws {
         for sid in try rows.unpolled(challenges, by: factor, nowMs: nowMs) {
-            guard let stored = try rows.challenge(sid) else { continue }
-            try rows.markPolled(sid, by: factor)
+            guard let stored = try rows.challenge(sid), try rows.markPolled(sid, by: factor) else { continue }
             var receipt = Receipt()
             receipt.accountSid = stored.challenge.account.rawValue
             receipt.serviceSid = stored.challenge.service.rawValue

@@ -20,7 +20,8 @@ extension ChallengeStore {
             let due = try decision.rows.expiredChallenges(nowMs: nowMs, limit: limit)
             for sid in due {
                 guard let stored = try decision.rows.challenge(sid) else { continue }
-                try decision.close(stored, .expire)
+                // Another Producer may have closed it meanwhile: the others are still to be expired.
+                do { try decision.close(stored, .expire) } catch StoreError.alreadyResponded {}
             }
             return due.count
         }
@@ -69,7 +70,7 @@ extension Decision {
         guard let service = try rows.deletedService() else { return }
         let entities = try rows.someEntities(ofService: service, limit: limit)
         for entity in entities {
-            _ = try rows.lockedPerson(entity.sid)
+            guard try rows.lockedPerson(entity.sid) != nil else { continue }
             try delete(entity)
         }
         if entities.count < limit { try rows.delete(service) }

@@ -32,7 +32,9 @@ extension Decision {
             if accepted < brake.minimum { try extend(.dying, credential) }
             return
         }
-        guard let sid = FactorSID(outcome.factorSid), let factor = try rows.factor(sid) else { return }
+        guard let sid = FactorSID(outcome.factorSid) else { return }
+        _ = try rows.lockedPerson(ofFactor: sid)
+        guard let factor = try rows.factor(sid) else { return }
         // Another registration than the one that was pushed to, or one that the provider's word does not reach.
         guard factor.account.rawValue == outcome.accountSid, factor.unreachableAtMs == nil,
             factor.registeredAtMs == outcome.registeredAtMs,
@@ -74,8 +76,12 @@ extension Decision {
     /// Deletes factors whose push token has been dead for as long as their service says, by its policy as it is now. A token of
     /// a credential whose tokens are dying waits.
     func purgeUnreachable(limit: Int) throws {
-        for (factor, credential) in try rows.factorsToPurge(untilMs: nowMs, limit: limit) {
-            _ = try rows.lockedPerson(factor.entity)
+        for (found, credential) in try rows.factorsToPurge(untilMs: nowMs, limit: limit) {
+            _ = try rows.lockedPerson(found.entity)
+            // As it is under the lock: it may have registered anew.
+            guard let factor = try rows.factor(found.sid), factor.unreachableAtMs == found.unreachableAtMs,
+                factor.registeredAtMs == found.registeredAtMs
+            else { continue }
             if let next = try nextPurge(of: factor, under: credential) {
                 try rows.setPurge(factor.sid, atMs: next)
             } else {

@@ -45,9 +45,10 @@ extension Decision {
                         &person, .pending, untilMs: pending.min() ?? nowMs, allowance, fallbacks: fallbacks))
             }
         }
+        let former = person.limits
         let untilMs = person.limits.quietUntilMs(under: limits, nowMs: nowMs)
         if limits.burst > 0 { person.limits.creationsFullAtMs = nextFullAtMs }
-        try rows.update(person.limits, of: person.entity.sid)
+        if person.limits != former { try rows.update(person.limits, of: person.entity.sid) }
         return .admitted(allowance, quietUntilMs: untilMs)
     }
 

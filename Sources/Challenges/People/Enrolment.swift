@@ -40,7 +40,8 @@ extension Decision {
     private func useAccessToken(_ secret: String, for new: NewFactor, identity: String) throws -> AccessTokenSID {
         guard let token = try rows.accessToken(secretHash: Self.hash(secret)), token.account == new.account,
             token.service == new.service,
-            StorePolicy.identityKey(token.identity) == StorePolicy.identityKey(identity),
+            // Byte by byte, as identities are told apart.
+            StorePolicy.identityKey(token.identity).utf8.elementsEqual(StorePolicy.identityKey(identity).utf8),
             token.expiresAtMs > nowMs, !token.isSpent, token.factors < StorePolicy.factorsPerAccessToken
         else { throw StoreError.accessTokenRefused }
         try rows.countFactor(of: token.sid)
@@ -92,8 +93,10 @@ extension Decision {
     /// - Parameter entity: nil: of all.
     func pruneUnverified(of entity: EntitySID?, limit: Int) throws {
         let untilMs = nowMs - StorePolicy.unverifiedLifeMs
-        for factor in try rows.unverifiedFactors(of: entity, createdUntilMs: untilMs, limit: limit) {
-            if entity == nil { _ = try rows.lockedPerson(factor.entity) }
+        for found in try rows.unverifiedFactors(of: entity, createdUntilMs: untilMs, limit: limit) {
+            if entity == nil { _ = try rows.lockedPerson(found.entity) }
+            // As it is under the lock.
+            guard let factor = try rows.factor(found.sid), !factor.isVerified else { continue }
             try delete(factor, reason: .neverVerified)
         }
     }
@@ -101,7 +104,9 @@ extension Decision {
     /// The same for code factors.
     func pruneUnverifiedCodes(of entity: EntitySID?, limit: Int) throws {
         let untilMs = nowMs - StorePolicy.unverifiedLifeMs
-        for factor in try rows.unverifiedCodeFactors(of: entity, createdUntilMs: untilMs, limit: limit) {
+        for found in try rows.unverifiedCodeFactors(of: entity, createdUntilMs: untilMs, limit: limit) {
+            if entity == nil { _ = try rows.lockedPerson(found.entity) }
+            guard let factor = try rows.codeFactor(found.sid), !factor.isVerified else { continue }
             try delete(factor, reason: .neverVerified)
         }
     }

@@ -1,6 +1,6 @@
 public import ChallengeModel
-import Wire
 import Crypto
+import Wire
 
 extension ChallengeStore {
     /// - Throws: `conflict(.entity)` when the service has that identity already (case-insensitive).
@@ -66,7 +66,7 @@ extension Decision {
     func insertEntity(account: AccountSID, service: ServiceSID, identity: String) throws -> Entity {
         // SIDs are ordered by time: the index over them is one over the time too.
         let recent = try rows.countEntities(
-            account: account, in: EntitySID.lowest(nowMs: nowMs - 999)..<EntitySID.lowest(nowMs: nowMs + 1))
+            account: account, in: EntitySID.lowest(nowMs: max(0, nowMs - 999))..<EntitySID.lowest(nowMs: nowMs + 1))
         guard recent < rules.entityCreationsPerSecond else { throw StoreError.limit(.entityCreations) }
         let entity = Entity(
             sid: newSID(), account: account, service: service, identity: identity, createdAtMs: nowMs,

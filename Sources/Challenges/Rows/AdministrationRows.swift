@@ -16,7 +16,7 @@ package protocol AccountRows {
     /// Those that are not revoked.
     func countKeys(account: AccountSID) throws -> Int
     func countKeys(role: AccountRole) throws -> Int
-    /// Nil: there is none, or it is revoked.
+    /// Nil: there is none, it is revoked, its account is gone, or its role is unknown.
     func keyInUse(_ sid: APIKeySID) throws -> (key: APIKey, secretHash: [UInt8])?
     func account(ofKey sid: APIKeySID) throws -> AccountSID?
     /// - Returns: false when the account has no such key, or it was revoked before.

@@ -55,7 +55,8 @@ package protocol TargetRows {
     func targets(of challenge: ChallengeSID) throws -> [(factor: FactorSID, backgroundBudget: Int)]
     /// Of those challenges that are addressed to the factor, pending at `nowMs`, and not polled by it before.
     func unpolled(_ challenges: [ChallengeSID], by factor: FactorSID, nowMs: Int64) throws -> [ChallengeSID]
-    func markPolled(_ challenge: ChallengeSID, by factor: FactorSID) throws
+    /// - Returns: false when it was polled before.
+    func markPolled(_ challenge: ChallengeSID, by factor: FactorSID) throws -> Bool
     /// Of challenges that are pending at `nowMs`, by challenge.
     func liveTargets(ofFactor factor: FactorSID, entity: EntitySID, nowMs: Int64) throws -> [LiveTarget]
     /// Of pushed challenges that are pending at `nowMs`, by challenge and factor.

@@ -21,10 +21,12 @@ public final class ChallengeStore: Sendable {
         entityCreationsPerSecond: Int
     ) throws {
         self.engine = engine
+        let keyProof: [UInt8]
+        do { keyProof = try SealingKeys.proof(of: keys.store) } catch { throw StoreError(sealing: error) }
         rules = StoreRules(
             retentionMs: Int64(retentionDays) * StorePolicy.dayMs, limits: limits, brake: brake,
             entityCreationsPerSecond: entityCreationsPerSecond, keys: keys,
-            keyProof: try SealingKeys.proof(of: keys.store))
+            keyProof: keyProof)
     }
 
     /// Rows on their way to Kafka.

@@ -30,7 +30,8 @@ package protocol StorageEngine: Sendable {
 /// What a decision may ask of the database: reads and writes of rows, by their keys. Synchronous, on a thread that the engine owns.
 ///
 /// No verb judges: it takes times and bounds as they are given, and says what it found or whether it changed a row. A verb that
-/// returns nothing may be carried out later, with the commit at the latest; its failure is then the transaction's.
+/// returns nothing may be carried out later: before any read of the transaction that could see it, and with the commit at the
+/// latest; its failure is then the transaction's.
 package protocol StoreTransaction: AccountRows, AuditRows, ChallengeRows, CodeFactorRows, CredentialHealthRows,
     CredentialRows,
     DeliveryRows, EntityRows, FactorRows, OnceRows, OutboxRows, SealingRows, ServiceRows, SweptRows, TargetRows,

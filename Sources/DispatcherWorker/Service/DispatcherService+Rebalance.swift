@@ -54,17 +54,16 @@ extension DispatcherService {
                 states.append(parked)
             } else {
                 control.laneNumber += 1
-                states.append(
-                    (
-                        LaneState(
-                            partition: number, start: LaneStart(committed: commit, nowMs: Moment.now().epochMs),
-                            builder: PushBuilder(recordKeys: configuration.recordKeys),
-                            quickRetry: QuickRetry(
-                                withinMs: configuration.quickRetryWithin.wholeMilliseconds,
-                                leftMs: configuration.quickRetryLeft.wholeMilliseconds),
-                            facts: LaneFacts(doneBytes: doneBytes, factBytes: factBytes)),
-                        "\(instance)-\(control.laneNumber)"
-                    ))
+                var state = LaneState(
+                    partition: number, start: LaneStart(committed: commit, nowMs: Moment.now().epochMs),
+                    builder: PushBuilder(recordKeys: configuration.recordKeys),
+                    quickRetry: QuickRetry(
+                        withinMs: configuration.quickRetryWithin.wholeMilliseconds,
+                        leftMs: configuration.quickRetryLeft.wholeMilliseconds),
+                    facts: LaneFacts(doneBytes: doneBytes, factBytes: factBytes))
+                // What is committed holds positions in the former logs.
+                state.startOver(rewritten)
+                states.append((state, "\(instance)-\(control.laneNumber)"))
             }
         }
         control.parked = [:]

@@ -69,8 +69,13 @@ extension SQLiteTransaction: AccountRows {
 
     func keyInUse(_ sid: APIKeySID) throws -> (key: APIKey, secretHash: [UInt8])? {
         try database.row(
-            "SELECT \(APIKey.columns), secret_hash FROM api_keys WHERE sid = ? AND revoked_ms IS NULL", [sid.rawValue]
-        ).map { row in
+            """
+            SELECT \(APIKey.columns), secret_hash FROM api_keys WHERE sid = ? AND revoked_ms IS NULL \
+            AND EXISTS (SELECT 1 FROM accounts a WHERE a.sid = api_keys.account_sid)
+            """, [sid.rawValue]
+        ).flatMap { row in
+            // A role of a later version lets nobody in.
+            guard AccountRole(rawValue: row[2] as String) != nil else { return nil }
             var columns = Columns(row, from: 6)
             return (try APIKey(row: row), columns.bytes())
         }

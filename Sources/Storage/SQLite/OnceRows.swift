@@ -94,10 +94,11 @@ extension SQLiteTransaction: OnceRows {
         {
             return nil
         }
+        // Without a row it is nobody's, and so not this request's either.
         return try database.row("SELECT request FROM device_requests WHERE fingerprint = ?", [fingerprint]).map { row in
             var columns = Columns(row)
             return columns.bytes()
-        }
+        } ?? []
     }
 
     func deviceRequest(_ fingerprint: [UInt8], nowMs: Int64) throws -> [UInt8]? {

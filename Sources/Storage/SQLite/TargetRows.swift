@@ -36,9 +36,9 @@ extension SQLiteTransaction: TargetRows {
         }
     }
 
-    func markPolled(_ challenge: ChallengeSID, by factor: FactorSID) throws {
-        try database.run(
-            "UPDATE challenge_targets SET polled = 1 WHERE challenge_sid = ? AND factor_sid = ?",
+    func markPolled(_ challenge: ChallengeSID, by factor: FactorSID) throws -> Bool {
+        try database.changes(
+            "UPDATE challenge_targets SET polled = 1 WHERE challenge_sid = ? AND factor_sid = ? AND polled = 0",
             [challenge.rawValue, factor.rawValue])
     }
 
