@@ -242,8 +242,8 @@ enum RequestIdentifier {
     private static let process = UInt64.random(in: 0...UInt64.max)
     private static let last = Atomic(UInt64.random(in: 0...UInt64.max))
 
-    /// `RQ` and 32 hexadecimal digits: 16 of this process and 16 of the request. Not a secret: who has one can tell the others. No two are the same, and none costs a call of the
-    /// system's random numbers.
+    /// `RQ` and 32 hexadecimal digits: 16 of this process and 16 of the request. Not a secret: who has one can tell the others.
+    /// No two are the same, and none costs a call of the system's random numbers.
     static func make() -> String {
         // SplitMix64: a bijection of the counter.
         var number = last.wrappingAdd(0x9E37_79B9_7F4A_7C15, ordering: .relaxed).newValue
