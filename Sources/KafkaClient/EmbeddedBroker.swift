@@ -64,7 +64,8 @@ public final class EmbeddedBroker: Sendable {
         case brokerUp(Int32)
         /// Round-trip time added to each answer of a broker, in milliseconds; 0 takes it away.
         case delay(broker: Int32, milliseconds: Int32)
-        /// The next requests of this API key answer with these error codes (Kafka protocol numbers).
+        /// The next requests of this API key answer with these error codes (Kafka protocol numbers), behind those that are left of
+        /// earlier ones; none: nothing is left.
         case requestErrors(apiKey: Int16, codes: [Int16])
         /// A partition has no leader; or has this broker as its leader again.
         case leader(topic: String, partition: Int32, broker: Int32?)
@@ -79,6 +80,10 @@ public final class EmbeddedBroker: Sendable {
             case .brokerUp(let id): return rd_kafka_mock_broker_set_up(pointer, id)
             case .delay(let id, let milliseconds): return rd_kafka_mock_broker_set_rtt(pointer, id, milliseconds)
             case .requestErrors(let apiKey, let codes):
+                guard !codes.isEmpty else {
+                    rd_kafka_mock_clear_request_errors(pointer, apiKey)
+                    return RD_KAFKA_RESP_ERR_NO_ERROR
+                }
                 let errors = codes.map { rd_kafka_resp_err_t(rawValue: Int32($0)) }
                 rd_kafka_mock_push_request_errors_array(pointer, apiKey, errors.count, errors)
                 return RD_KAFKA_RESP_ERR_NO_ERROR

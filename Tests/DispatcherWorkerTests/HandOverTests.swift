@@ -162,14 +162,15 @@ struct HandOverTests {
                 if !running.service.fence.isOpen(atMs: Moment.now().steadyMs) { closed.withLock { $0 += 1 } }
                 return .answer(ScriptedSender.accepted())
             }
-            // OffsetCommit: GROUP_AUTHORIZATION_FAILED, which librdkafka hands on at once. About four seconds of it.
-            try rig.broker.inject(.requestErrors(apiKey: 8, codes: Array(repeating: 30, count: 20)))
+            // OffsetCommit: GROUP_AUTHORIZATION_FAILED, which librdkafka hands on at once; until the pushes are held.
+            try rig.broker.inject(.requestErrors(apiKey: 8, codes: Array(repeating: 30, count: 5000)))
             try await eventually("the last commit is too old") {
                 !running.service.fence.isOpen(atMs: Moment.now().steadyMs)
             }
             try await rig.write((1...50).map { Samples.dispatch($0) })
             try await eventually("the pushes are held") { rig.counters.count("beckon_dispatcher_holds_total") > 0 }
             #expect(sender.pushes.isEmpty)
+            try rig.broker.inject(.requestErrors(apiKey: 8, codes: []))
             try await eventually("they go on") { rig.outcomes.count == 50 }
             #expect(closed.withLock { $0 } == 0)
             #expect(sender.counts.values.allSatisfy { $0 == 1 })
