@@ -125,7 +125,8 @@ let package = Package(
         .target(
             name: "ServiceSupport",
             dependencies: [
-                "ChallengeModel", "HTTPEdge", "KafkaClient", "PushProviders", .configuration, .coreMetrics, .hummingbird,
+                "ChallengeModel", "HTTPEdge", "KafkaClient", "PushProviders", .configuration, .coreMetrics,
+                .hummingbird,
                 .hummingbirdCore, .logging, .nioCore, .nioPosix, .serviceLifecycle, .unixSignals, .yams,
             ],
             swiftSettings: swiftSettings),
@@ -195,7 +196,8 @@ let package = Package(
         tests(
             of: "PushGateway",
             [
-                "ChallengeModel", "PushProviders", "Simulators", "Wire", .asn1, .asyncHTTPClient, .crypto, .cryptoExtras,
+                "ChallengeModel", "PushProviders", "Simulators", "Wire", .asn1, .asyncHTTPClient, .crypto,
+                .cryptoExtras,
                 .nioCore, .nioHPACK, .nioHTTP2, .nioPosix, .nioSSL, .nioTLS, .x509,
             ]),
         tests(of: "HTTPEdge", [.coreMetrics, .metrics, .nioCore, .nioEmbedded, .nioHTTP1, .nioPosix]),
@@ -232,7 +234,8 @@ let package = Package(
         .testTarget(
             name: "Fuzz",
             dependencies: [
-                "AckTracker", "ChallengeModel", "Challenges", "DispatcherWorker", "KafkaClient", "KafkaGroup", "Producer",
+                "AckTracker", "ChallengeModel", "Challenges", "DispatcherWorker", "KafkaClient", "KafkaGroup",
+                "Producer",
                 "PushGateway", "PushProviders", "ServiceSupport", "Storage", "TestSupport", "Wire", .nioCore, .protobuf,
             ],
             swiftSettings: swiftSettings),

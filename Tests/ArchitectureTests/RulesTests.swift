@@ -28,7 +28,8 @@ struct RulesTests {
     @Test(
         "no file of a store makes a refusal, an event or an outbox record",
         arguments: [
-            ".notFound(", ".conflict(", ".limit(", ".limited(", ".factorLimit(", ".accessTokenRefused", ".tokenReplayed",
+            ".notFound(", ".conflict(", ".limit(", ".limited(", ".factorLimit(", ".accessTokenRefused",
+            ".tokenReplayed",
             ".factorUnverified", ".codeRefused", ".noVerifiedFactor", ".factorRequired", ".loosened(",
             ".approvalRefused(", ".idempotencyConflict", ".alreadyResponded", ".alreadyExpired", ".requestClosed",
             "CloudEvent(", "EventType", "OutboxRecord(", "ChallengeLifecycle", "Decision", "StorePolicy.limit",

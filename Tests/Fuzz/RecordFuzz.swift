@@ -14,8 +14,8 @@ import Wire
 @testable import DispatcherWorker
 @testable import Producer
 @testable import PushGateway
-@testable import Storage
 @testable import PushProviders
+@testable import Storage
 
 /// Records with every number out of its range, signed with the right keys, read by every role: none of them may die, and what a role
 /// goes on with is inside the documented ranges.
