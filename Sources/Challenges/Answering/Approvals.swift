@@ -1,7 +1,7 @@
 import ChallengeModel
-import Wire
 import Crypto
 import Foundation
+import Wire
 
 /// What an approval of a challenge needs beside its signature.
 struct ApprovalRules: Sendable, Hashable {

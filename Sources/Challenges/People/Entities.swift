@@ -1,6 +1,6 @@
 public import ChallengeModel
-import Wire
 import Crypto
+import Wire
 
 extension ChallengeStore {
     /// - Throws: `conflict(.entity)` when the service has that identity already (case-insensitive).
