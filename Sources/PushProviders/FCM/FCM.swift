@@ -37,7 +37,7 @@ extension ProviderEndpoint {
         setting: "fcm.url", url: "https://fcm.googleapis.com:443", summary: "FCM v1.")
     public static let fcmToken = ProviderEndpoint(
         setting: "fcm.tokenUrl", kind: .accessTokens, url: "https://oauth2.googleapis.com/token",
-        summary: "The only endpoint that a service account's assertion is sent to.")
+        summary: "The only endpoint that gets the assertion of a service account.")
 }
 
 /// A service account of a project.

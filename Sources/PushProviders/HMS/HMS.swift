@@ -39,7 +39,7 @@ extension ProviderEndpoint {
         setting: "hms.url", url: "https://push-api.cloud.huawei.com:443", summary: "HMS Push Kit.")
     public static let hmsToken = ProviderEndpoint(
         setting: "hms.tokenUrl", kind: .accessTokens, url: "https://oauth-login.cloud.huawei.com/oauth2/v3/token",
-        summary: "The only endpoint that an HMS app's secret is sent to.")
+        summary: "The only endpoint that gets the secret of an HMS app.")
 }
 
 /// An app's secret.

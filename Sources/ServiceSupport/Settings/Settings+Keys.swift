@@ -13,12 +13,12 @@ extension Settings {
             key: "log.level", type: "level", defaultText: "info",
             range: Logger.Level.allCases.map(\.rawValue).joined(separator: ", "),
             isSecret: false, isRequired: false, roles: Role.everyone,
-            summary: "Least level of log lines, which go to stderr."),
+            summary: "Lowest level of the log lines that go to stderr."),
         default: Logger.Level.info
     ) { Logger.Level(rawValue: $0.lowercased()) }
     public static let readyFile = Setting.text(
         "readyFile", type: "path", roles: Role.everyone,
-        "Where the addresses are written as JSON (mode 0600) once the role is ready.")
+        "File that gets the addresses as JSON (mode 0600) when the role is ready.")
     public static let adminHost = Setting.text(
         "admin.host", type: "address", default: "127.0.0.1", roles: Role.everyone,
         "Address of /livez, /readyz and /metrics.")
@@ -27,19 +27,22 @@ extension Settings {
         "Port of /livez, /readyz and /metrics; 0: any free one.")
     public static let adminToken = Setting.text(
         "admin.token", type: "text", range: "at least 16 characters", isSecret: true, roles: [.ackTracker],
-        "Bearer token for the role's own pages on the admin port; without it they are served on a loopback address only.",
+        "Bearer token for the role's own pages on the admin port; without it, only a loopback address serves them.",
         check: { $0.utf8.count >= 16 })
     public static let shutdownTimeout = Setting.milliseconds(
         "shutdown.timeout", default: 25_000, range: 1_000...300_000, roles: Role.everyone,
-        "How long SIGTERM may drain before the process ends all the same; below the orchestrator's grace (30 s).")
+        "Longest time to drain after SIGTERM; after that the process exits. Set it below the orchestrator's grace period (30 s)."
+    )
 
     // MARK: Kafka
     public static let kafkaServers = Setting.text(
         "kafka.bootstrapServers", type: "host:port,host:port", isRequired: true, roles: Role.workers,
-        "Brokers to ask first.", check: { $0.split(separator: ",").allSatisfy { $0.contains(":") } && !$0.isEmpty })
+        "Brokers to connect to first.",
+        check: { $0.split(separator: ",").allSatisfy { $0.contains(":") } && !$0.isEmpty })
     public static let kafkaEmbedded = Setting.flag(
         "kafka.embedded", default: false, roles: Role.workers,
-        "The broker is `beckon broker`: shorter waits and sessions, because it wakes no waiting fetch.")
+        "Set it when the broker is `beckon broker`: shorter waits and sessions, because that broker does not wake a waiting fetch."
+    )
     public static let kafkaProperties = Setting(
         SettingDescription(
             key: "kafka.properties", type: "name=value,name=value", defaultText: "",
@@ -58,18 +61,19 @@ extension Settings {
     }
     public static let topicPrefix = Setting.text(
         "topics.prefix", type: "text", default: "beckon.", range: "letters, digits, `.`, `_`, `-`, at most 200",
-        roles: Role.workers.union([.broker]), "In front of every topic's name.",
+        roles: Role.workers.union([.broker]), "Prefix of every topic's name.",
         check: {
             $0.utf8.count <= 200 && $0.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "._-".contains($0)) }
         })
 
     // MARK: Keys
     public static let recordKeys = keyRing(
-        "recordKeys", roles: Role.workers, "Sign records (`beckon-mac`) and receipt tokens: the same on every worker.")
-    public static let storeKeys = keyRing("storeKeys", roles: [.producer], "Seal secrets at rest.")
+        "recordKeys", roles: Role.workers,
+        "Keys that sign records (`beckon-mac`) and receipt tokens; the same on every worker.")
+    public static let storeKeys = keyRing("storeKeys", roles: [.producer], "Keys that seal secrets at rest.")
     public static let configurationKeys = keyRing(
         "configurationKeys", roles: [.producer, .dispatcher],
-        "Seal provider credentials on topic `configuration`: the same on producers and dispatchers.")
+        "Keys that seal provider credentials on topic `configuration`; the same on producers and dispatchers.")
 
     // MARK: Producer
     public static let apiHost = Setting.text(
@@ -79,16 +83,16 @@ extension Settings {
         "Port of the HTTP API; 0: any free one.")
     public static let apiPublicURL = Setting.text(
         "api.publicUrl", type: "URL", roles: [.producer],
-        "How clients reach the API, for the URLs in replies; without it the request's Host header counts.",
+        "URL at which clients reach the API, used for the URLs in replies; without it the request's Host header is used.",
         check: { $0.hasPrefix("http://") || $0.hasPrefix("https://") })
     public static let apiCertificate = Setting.text(
         "api.tlsCertificateFile", type: "path", roles: [.producer],
-        "PEM chain; with it the API speaks TLS. Read again when it changes.")
+        "PEM certificate chain; with it the API uses TLS. The file is read again when it changes.")
     public static let apiKey = Setting.text(
-        "api.tlsKeyFile", type: "path", roles: [.producer], "PEM private key beside the chain.")
+        "api.tlsKeyFile", type: "path", roles: [.producer], "PEM private key of the certificate chain.")
     public static let apiCORSOrigins = Setting.text(
         "api.corsOrigins", type: "origin,origin", roles: [.producer],
-        "Web pages that may call from a browser, `https://app.example.com`; none: no header of CORS is sent.",
+        "Origins of web pages that may call the API from a browser, `https://app.example.com`; none: no CORS headers are sent.",
         check: { text in
             text.split(separator: ",").allSatisfy { entry in
                 let origin = entry.trimming
@@ -97,7 +101,7 @@ extension Settings {
         })
     public static let apiTrustedProxies = Setting.text(
         "api.trustedProxies", type: "address/bits,…", roles: [.producer],
-        "Proxies whose `X-Forwarded-For`, `X-Forwarded-Host` and `X-Forwarded-Proto` count, `10.0.0.0/8,fd00::/8`; none: nobody's."
+        "Proxies whose `X-Forwarded-For`, `X-Forwarded-Host` and `X-Forwarded-Proto` are trusted, `10.0.0.0/8,fd00::/8`; none: the headers are ignored."
     )
     public static let deviceAPIHost = Setting.text(
         "deviceApi.host", type: "address", default: "127.0.0.1", roles: [.producer],
@@ -106,90 +110,92 @@ extension Settings {
         SettingDescription(
             key: "deviceApi.port", type: "port", defaultText: nil, range: "0–65535", isSecret: false, isRequired: false,
             roles: [.producer],
-            summary: "Opens a second address, which serves devices only and refuses account keys; 0: any free port."),
+            summary: "Opens a second address that serves only devices and refuses account keys; 0: any free port."),
         default: nil
     ) { text in Int(text).flatMap { (0...65_535).contains($0) ? $0 : nil } }
     public static let deviceAPIPublicURL = Setting.text(
-        "deviceApi.publicUrl", type: "URL", roles: [.producer], "As `api.publicUrl`, of the address for devices.",
+        "deviceApi.publicUrl", type: "URL", roles: [.producer], "Like `api.publicUrl`, for the address for devices.",
         check: { $0.hasPrefix("http://") || $0.hasPrefix("https://") })
     public static let deviceAPICertificate = Setting.text(
         "deviceApi.tlsCertificateFile", type: "path", roles: [.producer],
-        "PEM chain of the address for devices; without it that of the API counts.")
+        "PEM certificate chain of the address for devices; without it the API's chain is used.")
     public static let deviceAPIKey = Setting.text(
-        "deviceApi.tlsKeyFile", type: "path", roles: [.producer], "PEM private key beside the chain.")
+        "deviceApi.tlsKeyFile", type: "path", roles: [.producer], "PEM private key of the certificate chain.")
     public static let hmsCallbackKeys = Setting.text(
         "hms.callbackKeys", type: "user:key,user:key", range: "each key at least 16 characters", isSecret: true,
         roles: [.producer],
-        "User names and keys of AppGallery Connect's receipt configurations: who may post HMS's delivery receipts to `/v2/HmsReceipts`; none: nobody."
+        "User names and keys of the receipt configurations in AppGallery Connect; they sign HMS's delivery receipts to `/v2/HmsReceipts`. None: all receipts are refused."
     )
     public static let apiMaxLongPolls = Setting.integer(
         "api.maxLongPolls", type: "requests", default: 2000, range: 0...100_000, roles: [.producer],
-        "Requests with `Wait` that wait at once; one more is answered at once.")
+        "Requests with `Wait` that may wait at the same time; one more is answered at once.")
     public static let apiMaxConnections = Setting.integer(
         "api.maxConnections", type: "connections", default: 10_000, range: 16...100_000, roles: [.producer],
-        "Connections open at once, of each listener; fewer where the limit of open files leaves less. At the bound the longest idle one is closed for a new one."
+        "Open connections of each listener; fewer when the limit of open files is too low. At the bound, the longest idle connection is closed to accept a new one."
     )
     public static let apiMaxConnectionsPerAddress = Setting.integer(
         "api.maxConnectionsPerAddress", type: "connections", default: 2000, range: 1...100_000, roles: [.producer],
-        "Of them, of one IPv4 address or IPv6 /64 network, at most half of all; behind a trusted proxy, requests under way of one client."
+        "Open connections of one IPv4 address or IPv6 /64 network, at most half of `api.maxConnections`; behind a trusted proxy, requests in progress of one client."
     )
     public static let tokensBrakeWindow = Setting.milliseconds(
         "tokens.brakeWindow", default: 1_800_000, range: 60_000...86_400_000, roles: [.producer],
-        "Push tokens of a credential that die within this time of each other count together (`tokens.dying`).")
+        "Push tokens of a credential that die within this time are counted together (`tokens.dying`).")
     public static let tokensBrakeMinimum = Setting.integer(
         "tokens.brakeMinimum", type: "tokens", default: 10, range: 1...1_000_000, roles: [.producer],
-        "Fewer dead tokens are always believed; so many that a provider does not know are their credential's fault.")
+        "Fewer dead tokens are always believed. A credential has failed when its provider does not know this many tokens and accepts no push."
+    )
     public static let tokensBrakeShare = Setting.integer(
         "tokens.brakeShare", type: "percent", default: 50, range: 1...100, roles: [.producer],
-        "Share of dead tokens, beside accepted pushes, from which none is believed.")
+        "Dead tokens as a share of dead tokens and accepted pushes; at this share, no dead token is believed.")
     public static let storePath = Setting.text(
-        "store.path", type: "path", isRequired: true, roles: [.producer], "The SQLite file; made when missing.")
+        "store.path", type: "path", isRequired: true, roles: [.producer],
+        "The SQLite file; created when it does not exist.")
     public static let storeRetention = Setting.integer(
         "store.retentionDays", type: "days", default: 30, range: 1...3650, roles: [.producer],
-        "How long a finished challenge is kept, with the identity and the details in it, from its creation.")
+        "How long a finished challenge is kept after its creation, with its identity and details.")
     public static let limitBurst = Setting.integer(
         "limits.burst", type: "challenges", default: 20, range: 0...10_000, roles: [.producer],
-        "Challenges that an identity may be asked at once; 0: no limit.")
+        "Challenges that can be created for an identity at once; 0: no limit.")
     public static let limitInterval = Setting.milliseconds(
         "limits.interval", default: 15_000, range: 100...3_600_000, roles: [.producer],
-        "From one more challenge of an identity to the next, once the burst is used up.")
+        "Time until an identity may get one more challenge after the burst is used up.")
     public static let limitPending = Setting.integer(
         "limits.pending", type: "challenges", default: 10, range: 0...10_000, roles: [.producer],
-        "Challenges of an identity pending at once; 0: no limit.")
+        "Challenges of an identity that may be pending at the same time; 0: no limit.")
     public static let limitDenials = Setting.integer(
         "limits.denials", type: "denials", default: 3, range: 0...20, roles: [.producer],
-        "Denials of an identity within `limits.denialWindow` after which nothing is pushed to it; 0: never.")
+        "Denials of an identity within `limits.denialWindow` that stop all pushes to it; 0: pushes never stop.")
     public static let limitDenialWindow = Setting.milliseconds(
         "limits.denialWindow", default: 600_000, range: 1000...86_400_000, roles: [.producer],
-        "For how long a denial counts.")
+        "How long a denial counts.")
     public static let limitQuiet = Setting.milliseconds(
         "limits.quiet", default: 900_000, range: 1000...86_400_000, roles: [.producer],
-        "For how long nothing is pushed; challenges are made all the same, and polling finds them.")
+        "How long pushes stop after the denials; challenges are still created, and polling finds them.")
     public static let limitFactorGuesses = Setting.integer(
         "limits.factorGuesses", type: "wrong numbers", default: 6, range: 0...100, roles: [.producer],
-        "Wrong numbers that a factor may send within `limits.guessWindow`; then it approves nothing that needs one. 0: no limit."
+        "Wrong numbers that a factor may send within `limits.guessWindow`; after that it cannot approve challenges that need a number. 0: no limit."
     )
     public static let limitIdentityGuesses = Setting.integer(
         "limits.identityGuesses", type: "wrong numbers", default: 12, range: 0...100, roles: [.producer],
         "The same for all factors of an identity together.")
     public static let limitGuessWindow = Setting.milliseconds(
         "limits.guessWindow", default: 86_400_000, range: 60_000...604_800_000, roles: [.producer],
-        "For how long a wrong number counts.")
+        "How long a wrong number counts.")
     public static let entranceAccount = Setting(
         SettingDescription(
             key: "entrance.account", type: "AC and 32 hexadecimal digits", defaultText: nil, range: "", isSecret: false,
             isRequired: false, roles: [.producer],
             summary:
-                "The account that the topics `requests` and `receipt-requests` are bound to; without it they are not read."
+                "The account that the topics `requests` and `receipt-requests` are bound to; without it the topics are not read."
         ),
         default: AccountSID?.none
     ) { text in AccountSID(text).map { .some($0) } }
     public static let entitiesPerSecond = Setting.integer(
         "limits.entitiesPerSecond", type: "entities", default: 40, range: 1...1_000_000, roles: [.producer],
-        "How many entities an account may make within a second (60328), by their own call or by a first factor.")
+        "Entities that an account may create within a second (60328), directly or with a first factor.")
     public static let outboxLimit = Setting.integer(
         "outbox.limit", type: "rows", default: 100_000, range: 100...10_000_000, roles: [.producer],
-        "Rows waiting for Kafka; above it creations answer 503 with Retry-After.")
+        "Rows that may wait for Kafka; above this number creations get 503 with Retry-After.")
 
     // MARK: Dispatcher
     /// Where the providers are, as their folders say it.
@@ -200,15 +206,17 @@ extension Settings {
     }
     public static let providersProxy = Setting.text(
         "providers.proxy", type: "URL", range: "http://[USER:PASSWORD@]HOST:PORT", isSecret: true, roles: [.dispatcher],
-        "A proxy that takes CONNECT; TLS goes through it to the providers.", check: { $0.hasPrefix("http://") })
+        "A proxy that accepts CONNECT; TLS connections to the providers go through it.",
+        check: { $0.hasPrefix("http://") })
     public static let providersCAFile = Setting.text(
-        "providers.caFile", type: "path", roles: [.dispatcher], "PEM roots for the providers instead of the system's.")
+        "providers.caFile", type: "path", roles: [.dispatcher],
+        "PEM root certificates for the providers, instead of the system's.")
     public static let pushDeadline = Setting.milliseconds(
         "push.deadline", default: 10_000, range: 500...20_000, roles: [.dispatcher],
-        "From hand-over to the provider's answer; at most what is left of the challenge.")
+        "Time from hand-over to the provider's answer; at most the remaining life of the challenge.")
     public static let pushMaxInFlight = Setting.integer(
         "push.maxInFlight", type: "pushes", default: 3072, range: 1...100_000, roles: [.dispatcher],
-        "Pushes outstanding per provider host; three quarters of it at most while the provider is not well.")
+        "Outstanding pushes per provider host; at most three quarters of it while the provider fails or is slow.")
     public static let pushMaxConnections = Setting.integer(
         "push.maxConnections", type: "connections", default: 8, range: 1...256, roles: [.dispatcher],
         "HTTP/2 connections per provider host.")
@@ -221,48 +229,48 @@ extension Settings {
         "broker.partitions", type: "partitions", default: 12, range: 1...64, roles: [.broker],
         "Partitions of each topic.")
     public static let simulatorHost = Setting.text(
-        "simulator.host", type: "address", default: "127.0.0.1", roles: [.simulator], "Address of the look-alikes.")
+        "simulator.host", type: "address", default: "127.0.0.1", roles: [.simulator], "Address of the simulators.")
     public static let simulatorAPNsPort = Setting.integer(
         "simulator.apnsPort", type: "port", default: 0, range: 0...65_535, roles: [.simulator],
-        "APNs look-alike; 0: any free one.")
+        "Port of the APNs simulator; 0: any free one.")
     public static let simulatorFCMPort = Setting.integer(
         "simulator.fcmPort", type: "port", default: 0, range: 0...65_535, roles: [.simulator],
-        "FCM look-alike; 0: any free one.")
+        "Port of the FCM simulator; 0: any free one.")
     public static let simulatorHMSPort = Setting.integer(
         "simulator.hmsPort", type: "port", default: 0, range: 0...65_535, roles: [.simulator],
-        "HMS look-alike; 0: any free one.")
+        "Port of the HMS simulator; 0: any free one.")
     public static let simulatorControlPort = Setting.integer(
         "simulator.controlPort", type: "port", default: 0, range: 0...65_535, roles: [.simulator],
-        "HTTP switches, logs and the phones' reception; 0: any free one.")
+        "Port of the control address: fault switches, logs, and the connection of simulated phones; 0: any free one.")
     public static let simulatorNames = Setting.text(
         "simulator.names", type: "name,name", roles: [.simulator],
-        "Host names in the look-alikes' certificate beside localhost and 127.0.0.1.")
+        "Host names in the simulators' certificate, in addition to localhost and 127.0.0.1.")
     public static let simulatorCAFile = Setting.text(
-        "simulator.caFile", type: "path", roles: [.simulator], "Where the look-alikes' CA certificate is written.")
+        "simulator.caFile", type: "path", roles: [.simulator], "File that gets the simulators' CA certificate.")
     public static let phoneAPI = Setting.text(
         "phone.api", type: "URL", isRequired: true, roles: [.phone], "Beckon's HTTP API.")
     public static let phoneSimulator = Setting.text(
         "phone.simulator", type: "URL", isRequired: true, roles: [.phone], "The simulator's control address.")
     public static let phoneAccount = Setting.text(
         "phone.account", type: "AC and 32 hexadecimal digits", isRequired: true, roles: [.phone],
-        "Whose backend mints the access tokens.")
+        "Account whose backend creates the access tokens.")
     public static let phoneAuthToken = Setting.text(
         "phone.authToken", type: "text", isSecret: true, isRequired: true, roles: [.phone], "The account's auth token.")
     public static let phoneService = Setting.text(
         "phone.service", type: "VA and 32 hexadecimal digits", roles: [.phone],
-        "The service the phones register with; without it one is made, with credentials that the simulator knows.")
+        "Service that the phones enrol in; without it a service is created, with credentials that the simulator knows.")
     public static let phoneCount = Setting.integer(
-        "phone.count", type: "phones", default: 1, range: 1...100_000, roles: [.phone], "How many phones.")
+        "phone.count", type: "phones", default: 1, range: 1...100_000, roles: [.phone], "Number of phones.")
     public static let phoneIdentity = Setting.text(
         "phone.identityPrefix", type: "text", default: "person-", roles: [.phone],
-        "Identities are the prefix and a number of 5 digits, from 1.")
+        "Prefix of the identities; a number of 5 digits follows, from 1.")
     public static let phoneBehaviour = Setting.text(
         "phone.behaviour", type: "behaviour,behaviour", default: "answers", roles: [.phone],
-        "What the phones do, in turn: answers, denies, ignores, drops:<k>, notifications-off, closed, polls, deleted, slow:<ms>, offline, forges, reinstalls, mute."
+        "Behaviours of the phones, assigned in turn: answers, denies, ignores, `drops:<k>`, notifications-off, closed, polls, deleted, `slow:<ms>`, offline, forges, reinstalls, mute."
     )
     public static let phonePlatform = Setting.text(
         "phone.platform", type: "platform", default: "apn", range: "apn, fcm, hms, mixed", roles: [.phone],
-        "Which provider the phones register with.", check: { ["apn", "fcm", "hms", "mixed"].contains($0) })
+        "Provider that the phones register with.", check: { ["apn", "fcm", "hms", "mixed"].contains($0) })
 
     /// In the order of docs/configuration.md.
     public static let all =
