@@ -20,7 +20,7 @@ struct LogCheckpointTests {
                     group.addTask {
                         for _ in 0..<(writes / 4) {
                             try await store.sqlite.writeRows {
-                                try SQLiteTransaction(database: $0).enqueue(
+                                try SQLiteTransaction(connection: $0).enqueue(
                                     OutboxRecord(.events, key: "k", value: value, contentType: .cloudEvent), nowMs: 0)
                                 try $0.run("DELETE FROM outbox WHERE id < (SELECT max(id) FROM outbox) - 10")
                             }

@@ -46,7 +46,7 @@ struct OutboxClaimsTests {
             func add(_ count: Int) async throws {
                 try await store.sqlite.writeRows { database in
                     for _ in 0..<count {
-                        try SQLiteTransaction(database: database).enqueue(
+                        try SQLiteTransaction(connection: database).enqueue(
                             OutboxRecord(.events, key: "k", value: [1], contentType: .cloudEvent), nowMs: 0)
                     }
                 }
@@ -55,7 +55,7 @@ struct OutboxClaimsTests {
             try await add(5)
             await #expect(throws: (any Error).self) {
                 try await store.sqlite.writeRows { database in
-                    try SQLiteTransaction(database: database).enqueue(
+                    try SQLiteTransaction(connection: database).enqueue(
                         OutboxRecord(.events, key: "k", value: [1], contentType: .cloudEvent), nowMs: 0)
                     throw Undone()
                 }
@@ -84,7 +84,7 @@ struct OutboxClaimsTests {
                     group.addTask {
                         for index in 0..<100 {
                             try await store.sqlite.writeRows {
-                                try SQLiteTransaction(database: $0).enqueue(
+                                try SQLiteTransaction(connection: $0).enqueue(
                                     OutboxRecord(
                                         .events, key: "\(writer)-\(index)", value: [1], contentType: .cloudEvent),
                                     nowMs: 0)

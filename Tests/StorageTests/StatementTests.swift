@@ -120,7 +120,7 @@ struct StatementTests {
             }
             try await store.sqlite.writeRows { database in
                 for index in 0..<100_000 {
-                    try SQLiteTransaction(database: database).enqueue(
+                    try SQLiteTransaction(connection: database).enqueue(
                         OutboxRecord(.events, key: "k\(index)", value: [1, 2, 3], contentType: .cloudEvent), nowMs: 0)
                 }
             }

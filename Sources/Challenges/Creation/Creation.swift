@@ -30,12 +30,12 @@ extension ChallengeStore {
 extension Decision {
     /// The rules of a creation, in the order of their refusals.
     func create(_ new: NewChallenge, as sid: ChallengeSID) throws -> Result<ChallengeCreation, StoreError> {
-        rows.prefetch(
-            [
-                .lockedPerson(account: new.account, service: new.service, identity: new.identity),
-                .service(new.service, account: new.account),
-            ] + (new.requestID.map { [.requestResult($0, account: new.account, service: new.service.rawValue)] } ?? [])
-                + (new.idempotency.map { [.idempotentRequest($0.key)] } ?? []))
+        try rows.prefetch {
+            _ = try? rows.lockedPerson(account: new.account, service: new.service, identity: new.identity)
+            _ = try? rows.service(new.service, account: new.account)
+            _ = try? self.challenge(madeFor: new)
+            if let key = new.idempotency { _ = try? self.challenge(madeWith: key) }
+        }
         // First of all: two requests of one person are judged one after the other.
         let locked = try rows.lockedPerson(account: new.account, service: new.service, identity: new.identity)
         guard let service = try rows.service(new.service, account: new.account) else {
@@ -54,11 +54,11 @@ extension Decision {
         guard new.factor != nil || policy.isFanOutAllowed else { throw StoreError.factorRequired }
         let approval = try ApprovalRules(new, under: policy)
         let fallbacks = new.fallbacks.isEmpty ? policy.fallbacks : new.fallbacks
-        rows.prefetch(
-            [
-                new.factor.map { .factor($0, entity: entity.sid) } ?? .verifiedFactors(entity.sid),
-                .pendingExpiries(entity.sid),
-            ] + (new.actionKey.map { [.pendingChallenge(action: $0, entity: entity.sid)] } ?? []))
+        try rows.prefetch {
+            _ = try? targets(of: entity.sid, named: new.factor, fallbacks: fallbacks)
+            if let actionKey = new.actionKey { _ = try? rows.pendingChallenge(ofAction: actionKey, entity: entity.sid) }
+            _ = try? pendingExpiries(of: entity.sid)
+        }
         let factors = try targets(of: entity.sid, named: new.factor, fallbacks: fallbacks)
         let former = try new.actionKey.flatMap { try rows.pendingChallenge(ofAction: $0, entity: entity.sid) }
         // One that a device of now was not asked by, because it came or was replaced since, stands for nothing.

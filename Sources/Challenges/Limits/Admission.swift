@@ -37,8 +37,7 @@ extension Decision {
             allowance = standing(nextFullAtMs)
         }
         if limits.pending > 0 {
-            // Reading stops at the limit.
-            let pending = try rows.pendingExpiries(of: person.entity.sid, nowMs: nowMs, limit: limits.pending + 1)
+            let pending = try pendingExpiries(of: person.entity.sid)
             if pending.count - (isReplacing ? 1 : 0) >= limits.pending {
                 return .refused(
                     try refuse(
@@ -50,6 +49,12 @@ extension Decision {
         if limits.burst > 0 { person.limits.creationsFullAtMs = nextFullAtMs }
         if person.limits != former { try rows.update(person.limits, of: person.entity.sid) }
         return .admitted(allowance, quietUntilMs: untilMs)
+    }
+
+    /// Reading stops behind the limit.
+    func pendingExpiries(of entity: EntitySID) throws -> [Int64] {
+        guard limits.pending > 0 else { return [] }
+        return try rows.pendingExpiries(of: entity, nowMs: nowMs, limit: limits.pending + 1)
     }
 
     private func refuse(

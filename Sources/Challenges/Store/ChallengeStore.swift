@@ -58,7 +58,7 @@ public final class ChallengeStore: Sendable {
     ) async throws -> Value {
         let rules = rules
         return try await engine.read { rows in
-            try decide(Decision(rows: rows, nowMs: nowMs, rules: rules, caller: ChangeContext(), draws: Draws()))
+            try decide(Decision(rows: rows, nowMs: nowMs, rules: rules, caller: ChangeContext(), draws: .none))
         }
     }
 

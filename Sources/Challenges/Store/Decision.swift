@@ -54,12 +54,20 @@ final class Decision {
 /// Random numbers of one write, all from 256 random bits that were drawn before its transaction: whoever runs the same rule again
 /// gets the same identifiers and secrets.
 struct Draws: RandomNumberGenerator, Sendable {
-    private let seed = SymmetricKey(size: .bits256)
+    /// Nil: nothing is drawn.
+    private let seed: SymmetricKey?
     private var blocks: UInt64 = 0
     private var numbers: [UInt64] = []
 
+    /// For reads, which make nothing.
+    static let none = Draws(seed: nil)
+
+    init() { self.init(seed: SymmetricKey(size: .bits256)) }
+    private init(seed: SymmetricKey?) { self.seed = seed }
+
     mutating func next() -> UInt64 {
         if let number = numbers.popLast() { return number }
+        guard let seed else { preconditionFailure("a read draws no identifiers and secrets") }
         // HMAC-SHA256 over a counter is a generator that nobody predicts who has not the seed.
         let block = withUnsafeBytes(of: blocks.littleEndian) { HMAC<SHA256>.authenticationCode(for: $0, using: seed) }
         blocks += 1

@@ -1,5 +1,3 @@
-package import ChallengeModel
-
 /// A database that keeps Beckon's rows: SQLite today. It runs transactions and knows statements; what is allowed, refused, told and
 /// published is decided above it, in ``Decision``.
 package protocol StorageEngine: Sendable {
@@ -37,22 +35,8 @@ package protocol StoreTransaction: AccountRows, AuditRows, ChallengeRows, CodeFa
     DeliveryRows, EntityRows, FactorRows, OnceRows, OutboxRows, SealingRows, ServiceRows, SweptRows, TargetRows,
     WebhookRows
 {
-    /// Names reads that follow and do not depend on each other, so that an engine with a network in between asks for them together.
-    func prefetch(_ reads: [StoreRead])
-}
-
-extension StoreTransaction {
-    package func prefetch(_ reads: [StoreRead]) {}
-}
-
-/// A read that can be asked for ahead, named as its verb.
-package enum StoreRead: Sendable, Hashable {
-    case service(ServiceSID, account: AccountSID)
-    case lockedPerson(account: AccountSID, service: ServiceSID, identity: String)
-    case requestResult(String, account: AccountSID, service: String)
-    case idempotentRequest([UInt8])
-    case factor(FactorSID, entity: EntitySID)
-    case verifiedFactors(EntitySID)
-    case pendingChallenge(action: String, entity: EntitySID)
-    case pendingExpiries(EntitySID)
+    /// Names reads that do not depend on each other, so that an engine with a network in between asks for them in one round trip, in
+    /// the order in which `reads` calls their verbs. The same calls after it find what was answered. Other engines never call `reads`.
+    /// - Parameter reads: calls verbs by `try?`; what they return means nothing there.
+    func prefetch(_ reads: () -> Void) throws
 }

@@ -44,7 +44,7 @@ package final class SQLiteEngine: StorageEngine {
         do {
             pool = try DatabasePool(path: path, configuration: configuration)
             try Migrations.run(on: pool, file: file)
-            try pool.write { try check(SQLiteTransaction(database: $0)) }
+            try pool.write { try check(SQLiteTransaction(connection: $0)) }
             checkpoints = try LogCheckpoints(path: path, configuration: configuration)
             lastOutboxID = try pool.writeWithoutTransaction { database in
                 // GRDB opens a WAL database with synchronous=NORMAL, under which a power loss may take the last commits; that
@@ -132,13 +132,13 @@ package final class SQLiteEngine: StorageEngine {
     package func write<Value: Sendable>(
         _ body: @escaping @Sendable (any StoreTransaction) throws -> Value
     ) async throws -> Value {
-        try await writeRows { try body(SQLiteTransaction(database: $0)) }
+        try await writeRows { try body(SQLiteTransaction(connection: $0)) }
     }
 
     package func read<Value: Sendable>(
         _ body: @escaping @Sendable (any StoreTransaction) throws -> Value
     ) async throws -> Value {
-        try await readRows { try body(SQLiteTransaction(database: $0)) }
+        try await readRows { try body(SQLiteTransaction(connection: $0)) }
     }
 
     func writeRows<Value: Sendable>(_ body: @escaping @Sendable (Database) throws -> Value) async throws -> Value {

@@ -1,30 +1,32 @@
 import Challenges
 import Foundation
-import GRDB
 
-extension SQLiteTransaction: SealingRows {
+/// The verbs of ``SealingRows``.
+extension SQLTransaction {
     func noteSealing(_ keyID: String, proof: [UInt8]) throws {
-        try database.run("INSERT OR IGNORE INTO sealing_keys (key_id, proof) VALUES (?, ?)", [keyID, blob(proof)])
+        try connection.run(
+            "INSERT INTO sealing_keys (key_id, proof) VALUES (?, ?) ON CONFLICT (key_id) DO NOTHING",
+            [keyID, blob(proof)])
     }
 
     func sealingKeys() throws -> [(keyID: String, proof: [UInt8]?)] {
-        try database.rows("SELECT key_id, proof FROM sealing_keys ORDER BY key_id").map { row in
+        try connection.rows("SELECT key_id, proof FROM sealing_keys ORDER BY key_id").map { row in
             var columns = Columns(row)
             return (columns.text(), columns.optionalBytes())
         }
     }
 
     func setProof(_ proof: [UInt8], ofKey keyID: String) throws {
-        try database.run("UPDATE sealing_keys SET proof = ? WHERE key_id = ?", [blob(proof), keyID])
+        try connection.run("UPDATE sealing_keys SET proof = ? WHERE key_id = ?", [blob(proof), keyID])
     }
 
     func deleteSealingKey(_ keyID: String) throws {
-        try database.run("DELETE FROM sealing_keys WHERE key_id = ?", [keyID])
+        try connection.run("DELETE FROM sealing_keys WHERE key_id = ?", [keyID])
     }
 
     func sealedRows(_ place: SealedPlace, under keyID: String, after sid: String, limit: Int) throws -> [SealedRow] {
         let columns = place.columns
-        return try database.rows(
+        return try connection.rows(
             """
             SELECT sid, \(columns.account), \(columns.sealed) FROM \(columns.table) WHERE \(columns.key) = ? AND sid > ? \
             ORDER BY sid LIMIT ?
@@ -37,7 +39,7 @@ extension SQLiteTransaction: SealingRows {
 
     func replace(_ place: SealedPlace, of sid: String, with value: SealedValue) throws {
         let columns = place.columns
-        try database.run(
+        try connection.run(
             "UPDATE \(columns.table) SET \(columns.key) = ?, \(columns.sealed) = ? WHERE sid = ?",
             [value.keyID, blob(value.bytes), sid])
     }

@@ -1,10 +1,10 @@
 import ChallengeModel
 import Challenges
-import GRDB
 
-extension SQLiteTransaction: EntityRows {
+/// The verbs of ``EntityRows``.
+extension SQLTransaction {
     func entity(account: AccountSID, service: ServiceSID, identity: String) throws -> Entity? {
-        try database.row(
+        try connection.row(
             "SELECT \(Entity.columns) \(Entity.named(identity))", Entity.arguments(account, service, identity)
         ).map(Entity.init(row:))
     }
@@ -12,25 +12,25 @@ extension SQLiteTransaction: EntityRows {
     // One writer at a time: its transaction is the lock.
 
     func lockedPerson(account: AccountSID, service: ServiceSID, identity: String) throws -> Person? {
-        try database.row(
+        try connection.row(
             "SELECT \(Person.columns) \(Entity.named(identity))", Entity.arguments(account, service, identity)
         ).map(Person.init(row:))
     }
 
     func lockedPerson(_ entity: EntitySID) throws -> Person? {
-        try database.row("SELECT \(Person.columns) FROM entities e WHERE e.sid = ?", [entity.rawValue])
+        try connection.row("SELECT \(Person.columns) FROM entities e WHERE e.sid = ?", [entity.rawValue])
             .map(Person.init(row:))
     }
 
     func lockedPerson(ofChallenge sid: ChallengeSID) throws -> Person? {
-        try database.row(
+        try connection.row(
             "SELECT \(Person.columns) FROM challenges c JOIN entities e ON e.sid = c.entity_sid WHERE c.sid = ?",
             [sid.rawValue]
         ).map(Person.init(row:))
     }
 
     func lockedPerson(ofFactor sid: FactorSID) throws -> Person? {
-        try database.row(
+        try connection.row(
             """
             SELECT \(Person.columns) FROM \(sid.isCodeFactor ? "code_factors" : "factors") f \
             JOIN entities e ON e.sid = f.entity_sid WHERE f.sid = ?
@@ -39,7 +39,7 @@ extension SQLiteTransaction: EntityRows {
     }
 
     func update(_ limits: PersonLimits, of entity: EntitySID) throws {
-        try database.run(
+        try connection.run(
             """
             UPDATE entities SET creations_ms = ?, denials = ?, quiet_until_ms = ?, limit_told_ms = ?, wrong_numbers = ? \
             WHERE sid = ?
@@ -51,27 +51,27 @@ extension SQLiteTransaction: EntityRows {
     }
 
     func entities(service: ServiceSID, page request: PageRequest) throws -> Page<Entity> {
-        let rows = try database.rows(
+        let rows = try connection.rows(
             "SELECT \(Entity.columns) FROM entities e WHERE service_sid = ? AND sid > ? ORDER BY sid LIMIT ?",
             [service.rawValue, request.after ?? "", request.clampedSize + 1])
         return try page(rows, request, cursor: \.sid.rawValue, Entity.init(row:))
     }
 
     func someEntities(ofService service: ServiceSID, limit: Int) throws -> [Entity] {
-        try database.rows(
+        try connection.rows(
             "SELECT \(Entity.columns) FROM entities e WHERE service_sid = ? LIMIT ?", [service.rawValue, limit]
         ).map(Entity.init(row:))
     }
 
     func countEntities(account: AccountSID, in range: Range<EntitySID>) throws -> Int {
         Int(
-            try database.integer(
+            try connection.integer(
                 "SELECT count(*) FROM entities WHERE sid >= ? AND sid < ? AND account_sid = ?",
                 [range.lowerBound.rawValue, range.upperBound.rawValue, account.rawValue]))
     }
 
     func insert(_ entity: Entity) throws {
-        try database.run(
+        try connection.run(
             """
             INSERT INTO entities (sid, account_sid, service_sid, identity, identity_key, created_ms, updated_ms) \
             VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -83,20 +83,21 @@ extension SQLiteTransaction: EntityRows {
     }
 
     func delete(_ entity: EntitySID) throws {
-        try database.run("DELETE FROM entities WHERE sid = ?", [entity.rawValue])
-        try database.run("INSERT OR IGNORE INTO entity_purges (entity_sid) VALUES (?)", [entity.rawValue])
+        try connection.run("DELETE FROM entities WHERE sid = ?", [entity.rawValue])
+        try connection.run(
+            "INSERT INTO entity_purges (entity_sid) VALUES (?) ON CONFLICT (entity_sid) DO NOTHING", [entity.rawValue])
     }
 
     func entityToPurge() throws -> EntitySID? {
-        try database.texts("SELECT entity_sid FROM entity_purges LIMIT 1").first.flatMap { EntitySID($0) }
+        try connection.texts("SELECT entity_sid FROM entity_purges LIMIT 1").first.flatMap { EntitySID($0) }
     }
 
     func endPurge(of entity: EntitySID) throws {
-        try database.run("DELETE FROM entity_purges WHERE entity_sid = ?", [entity.rawValue])
+        try connection.run("DELETE FROM entity_purges WHERE entity_sid = ?", [entity.rawValue])
     }
 
     func insert(_ token: AccessToken, secretHash: [UInt8], expiresAtMs: Int64) throws {
-        try database.run(
+        try connection.run(
             """
             INSERT INTO access_tokens (sid, account_sid, service_sid, identity, identity_key, friendly_name, \
             ttl_seconds, secret_hash, expires_ms, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -109,7 +110,7 @@ extension SQLiteTransaction: EntityRows {
     }
 
     func accessToken(_ sid: AccessTokenSID, account: AccountSID, service: ServiceSID) throws -> AccessToken? {
-        try database.row(
+        try connection.row(
             """
             SELECT sid, account_sid, service_sid, identity, friendly_name, ttl_seconds, created_ms \
             FROM access_tokens WHERE sid = ? AND account_sid = ? AND service_sid = ?
@@ -124,7 +125,7 @@ extension SQLiteTransaction: EntityRows {
     }
 
     func accessToken(secretHash: [UInt8]) throws -> AccessTokenUse? {
-        try database.row(
+        try connection.row(
             """
             SELECT sid, account_sid, service_sid, identity, expires_ms, spent, factors FROM access_tokens \
             WHERE secret_hash = ?
@@ -139,11 +140,11 @@ extension SQLiteTransaction: EntityRows {
     }
 
     func countFactor(of token: AccessTokenSID) throws {
-        try database.run("UPDATE access_tokens SET factors = factors + 1 WHERE sid = ?", [token.rawValue])
+        try connection.run("UPDATE access_tokens SET factors = factors + 1 WHERE sid = ?", [token.rawValue])
     }
 
     func spend(_ token: AccessTokenSID) throws {
-        try database.run("UPDATE access_tokens SET spent = 1 WHERE sid = ?", [token.rawValue])
+        try connection.run("UPDATE access_tokens SET spent = 1 WHERE sid = ?", [token.rawValue])
     }
 }
 
@@ -171,7 +172,7 @@ extension Entity {
         ]
     }
 
-    fileprivate init(row: Row) throws {
+    fileprivate init(row: some SQLRow) throws {
         var columns = Columns(row)
         self.init(
             sid: try columns.sid(), account: try columns.sid(), service: try columns.sid(), identity: columns.text(),
@@ -184,7 +185,7 @@ extension Person {
     fileprivate static let columns =
         Entity.columns + ", e.creations_ms, e.denials, e.quiet_until_ms, e.limit_told_ms, e.wrong_numbers"
 
-    fileprivate init(row: Row) throws {
+    fileprivate init(row: some SQLRow) throws {
         var columns = Columns(row, from: 6)
         var limits = PersonLimits()
         limits.creationsFullAtMs = columns.int64()

@@ -1,10 +1,10 @@
 import ChallengeModel
 import Challenges
-import GRDB
 
-extension SQLiteTransaction: AuditRows {
+/// The verbs of ``AuditRows``.
+extension SQLTransaction {
     func insert(_ event: AuditEvent, isTraffic: Bool) throws {
-        try database.run(
+        try connection.run(
             """
             INSERT INTO audit_events (sid, account_sid, at_ms, actor, action, subject, request_id, traffic, address, \
             count, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -31,16 +31,16 @@ extension SQLiteTransaction: AuditRows {
         }
         sql += " ORDER BY id DESC LIMIT ?"
         arguments += [request.clampedSize + 1]
-        let rows = try database.rows(sql, arguments)
+        let rows = try connection.rows(sql, arguments)
         let events = try rows.prefix(request.clampedSize).map(AuditEvent.init(row:))
-        let last: Int64? = rows.prefix(request.clampedSize).last.map { $0[0] }
+        let last: Int64? = rows.prefix(request.clampedSize).last.map { $0.int64(0) }
         return Page(items: events, next: rows.count > events.count ? last.map { String($0) } : nil)
     }
 }
 
 extension AuditEvent {
     /// Behind the id.
-    fileprivate init(row: Row) throws {
+    fileprivate init(row: some SQLRow) throws {
         var columns = Columns(row, from: 1)
         self.init(
             sid: try columns.sid(), account: try columns.sid(), atMs: columns.int64(), actor: columns.text(),
@@ -49,19 +49,20 @@ extension AuditEvent {
     }
 }
 
-extension SQLiteTransaction: SweptRows {
+/// The verbs of ``SweptRows``.
+extension SQLTransaction {
     func hasAged(_ rows: AgedRows, untilMs: Int64) throws -> Bool {
         let place = rows.place
-        return try database.exists("SELECT 1 FROM \(place.table) WHERE \(place.condition) <= ? LIMIT 1", [untilMs])
+        return try connection.exists("SELECT 1 FROM \(place.table) WHERE \(place.condition) <= ? LIMIT 1", [untilMs])
     }
 
     func deleteAged(_ rows: AgedRows, untilMs: Int64, limit: Int) throws {
         let place = rows.place
         let key = place.key.contains(",") ? "(\(place.key))" : place.key
-        try database.run(
+        try connection.run(
             """
             DELETE FROM \(place.table) WHERE \(key) IN (SELECT \(place.key) FROM \(place.table) \
-            WHERE \(place.condition) <= ? ORDER BY \(place.time) LIMIT ?)
+            WHERE \(place.condition) <= ? ORDER BY \(place.time) LIMIT ?\(dialect.skippingLocked(place.table)))
             """, [untilMs, limit])
     }
 }
@@ -71,7 +72,7 @@ extension AgedRows {
     fileprivate var place: (table: String, key: String, time: String, condition: String) {
         switch self {
         case .requestIDs: ("request_ids", "account_sid, service_sid, request_id", "created_ms", "created_ms")
-        case .accessTokens: ("access_tokens", "rowid", "expires_ms", "expires_ms")
+        case .accessTokens: ("access_tokens", "sid", "expires_ms", "expires_ms")
         case .codeCreations: ("code_creations", "factor_sid, created_ms, challenge_sid", "created_ms", "created_ms")
         case .factorCreations: ("factor_creations", "entity_sid, created_ms, factor_sid", "created_ms", "created_ms")
         case .deviceRequests: ("device_requests", "fingerprint", "expires_ms", "expires_ms")

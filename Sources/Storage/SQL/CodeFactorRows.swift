@@ -1,22 +1,22 @@
 import ChallengeModel
 import Challenges
-import GRDB
 
-extension SQLiteTransaction: CodeFactorRows {
+/// The verbs of ``CodeFactorRows``.
+extension SQLTransaction {
     func codeFactor(_ sid: FactorSID) throws -> CodeFactor? {
-        try database.row("SELECT \(CodeFactor.columns) FROM code_factors WHERE sid = ?", [sid.rawValue]).map(
+        try connection.row("SELECT \(CodeFactor.columns) FROM code_factors WHERE sid = ?", [sid.rawValue]).map(
             CodeFactor.init(row:))
     }
 
     func codeFactor(_ sid: FactorSID, entity: EntitySID) throws -> CodeFactor? {
-        try database.row(
+        try connection.row(
             "SELECT \(CodeFactor.columns) FROM code_factors WHERE sid = ? AND entity_sid = ?",
             [sid.rawValue, entity.rawValue]
         ).map(CodeFactor.init(row:))
     }
 
     func codeSecret(of sid: FactorSID) throws -> CodeSecret? {
-        try database.row(
+        try connection.row(
             "SELECT key_id, sealed, used_step, attempts FROM code_factors WHERE sid = ?", [sid.rawValue]
         ).map { row in
             var columns = Columns(row)
@@ -25,7 +25,7 @@ extension SQLiteTransaction: CodeFactorRows {
     }
 
     func codeSecrets(of entity: EntitySID) throws -> [(sid: FactorSID, secret: SealedValue)] {
-        try database.rows(
+        try connection.rows(
             "SELECT sid, key_id, sealed FROM code_factors WHERE entity_sid = ?", [entity.rawValue]
         ).map { row in
             var columns = Columns(row)
@@ -34,13 +34,13 @@ extension SQLiteTransaction: CodeFactorRows {
     }
 
     func codeFactors(of entity: EntitySID) throws -> [CodeFactor] {
-        try database.rows(
+        try connection.rows(
             "SELECT \(CodeFactor.columns) FROM code_factors WHERE entity_sid = ?", [entity.rawValue]
         ).map(CodeFactor.init(row:))
     }
 
     func insert(_ factor: CodeFactor, secret: SealedValue) throws {
-        try database.run(
+        try connection.run(
             """
             INSERT INTO code_factors (\(CodeFactor.columns), key_id, sealed) \
             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -54,7 +54,7 @@ extension SQLiteTransaction: CodeFactorRows {
     }
 
     func update(_ factor: CodeFactor) throws -> Int64 {
-        try database.run(
+        try connection.run(
             """
             UPDATE code_factors SET friendly_name = ?, algorithm = ?, time_step = ?, code_length = ?, skew = ?, \
             updated_ms = ?, revision = revision + 1 WHERE sid = ?
@@ -63,29 +63,29 @@ extension SQLiteTransaction: CodeFactorRows {
                 factor.friendlyName, factor.code.algorithm.rawValue, factor.code.timeStep, factor.code.codeLength,
                 factor.code.skew, factor.updatedAtMs, factor.sid.rawValue,
             ])
-        return try database.integer("SELECT revision FROM code_factors WHERE sid = ?", [factor.sid.rawValue])
+        return try connection.integer("SELECT revision FROM code_factors WHERE sid = ?", [factor.sid.rawValue])
     }
 
     func markCodeFactorVerified(_ sid: FactorSID, nowMs: Int64) throws {
-        try database.run("UPDATE code_factors SET verified = 1, updated_ms = ? WHERE sid = ?", [nowMs, sid.rawValue])
+        try connection.run("UPDATE code_factors SET verified = 1, updated_ms = ? WHERE sid = ?", [nowMs, sid.rawValue])
     }
 
     func setUsedStep(_ step: Int64, ofCodeFactor sid: FactorSID) throws {
-        try database.run("UPDATE code_factors SET used_step = ? WHERE sid = ?", [step, sid.rawValue])
+        try connection.run("UPDATE code_factors SET used_step = ? WHERE sid = ?", [step, sid.rawValue])
     }
 
     func setAttempts(_ attempts: Int, ofCodeFactor sid: FactorSID) throws {
-        try database.run("UPDATE code_factors SET attempts = ? WHERE sid = ?", [attempts, sid.rawValue])
+        try connection.run("UPDATE code_factors SET attempts = ? WHERE sid = ?", [attempts, sid.rawValue])
     }
 
     func deleteCodeFactor(_ sid: FactorSID) throws {
-        try database.run("DELETE FROM code_factors WHERE sid = ?", [sid.rawValue])
-        try database.run("DELETE FROM code_creations WHERE factor_sid = ?", [sid.rawValue])
+        try connection.run("DELETE FROM code_factors WHERE sid = ?", [sid.rawValue])
+        try connection.run("DELETE FROM code_creations WHERE factor_sid = ?", [sid.rawValue])
     }
 
     func unverifiedCodeFactors(of entity: EntitySID?, createdUntilMs: Int64, limit: Int) throws -> [CodeFactor] {
         let ofEntity = entity == nil ? "" : "entity_sid = ? AND "
-        return try database.rows(
+        return try connection.rows(
             """
             SELECT \(CodeFactor.columns) FROM code_factors WHERE \(ofEntity)verified = 0 AND created_ms <= ? \
             ORDER BY created_ms LIMIT ?
@@ -95,8 +95,8 @@ extension SQLiteTransaction: CodeFactorRows {
 
     func allFactors(entity: EntitySID, page request: PageRequest) throws -> Page<AnyFactor> {
         // The time stands behind the two digits of the variant. There are at most 120 rows.
-        func rows(_ columns: String, _ table: String) throws -> [Row] {
-            try database.rows(
+        func rows(_ columns: String, _ table: String) throws -> [Connection.Row] {
+            try connection.rows(
                 """
                 SELECT \(columns) FROM \(table) WHERE entity_sid = ? AND substr(sid, 5) > ? \
                 ORDER BY substr(sid, 5) LIMIT ?
@@ -113,30 +113,30 @@ extension SQLiteTransaction: CodeFactorRows {
 
     func countCodeChallenges(of factor: FactorSID, sinceMs: Int64) throws -> Int {
         Int(
-            try database.integer(
+            try connection.integer(
                 "SELECT count(*) FROM code_creations WHERE factor_sid = ? AND created_ms > ?",
                 [factor.rawValue, sinceMs]))
     }
 
     func insertCodeChallenge(_ sid: ChallengeSID, of factor: FactorSID, sinceMs: Int64, nowMs: Int64) throws {
-        try database.run(
+        try connection.run(
             "DELETE FROM code_creations WHERE factor_sid = ? AND created_ms <= ?", [factor.rawValue, sinceMs])
-        try database.run(
+        try connection.run(
             "INSERT INTO code_creations (factor_sid, created_ms, challenge_sid) VALUES (?, ?, ?)",
             [factor.rawValue, nowMs, sid.rawValue])
     }
 
     func codeAttempts(of challenge: ChallengeSID) throws -> Int {
         Int(
-            try database.integer(
+            try connection.integer(
                 "SELECT attempts FROM code_attempts WHERE challenge_sid = ?", [challenge.rawValue]))
     }
 
     func countCodeAttempt(of challenge: ChallengeSID) throws {
-        try database.run(
+        try connection.run(
             """
             INSERT INTO code_attempts (challenge_sid, attempts) VALUES (?, 1) \
-            ON CONFLICT (challenge_sid) DO UPDATE SET attempts = attempts + 1
+            ON CONFLICT (challenge_sid) DO UPDATE SET attempts = code_attempts.attempts + 1
             """, [challenge.rawValue])
     }
 }
@@ -147,7 +147,7 @@ extension CodeFactor {
         skew, metadata, created_ms, updated_ms
         """
 
-    fileprivate init(row: Row) throws {
+    fileprivate init(row: some SQLRow) throws {
         var columns = Columns(row)
         self.init(
             sid: try columns.sid(), account: try columns.sid(), service: try columns.sid(), entity: try columns.sid(),

@@ -1,21 +1,21 @@
 import ChallengeModel
 import Challenges
 import Foundation
-import GRDB
 
-extension SQLiteTransaction: AccountRows {
+/// The verbs of ``AccountRows``.
+extension SQLTransaction {
     func insertAccount(_ sid: AccountSID, authToken: SealedValue, nowMs: Int64) throws {
-        try database.run(
+        try connection.run(
             "INSERT INTO accounts (sid, token_key_id, token_sealed, created_ms) VALUES (?, ?, ?, ?)",
             [sid.rawValue, authToken.keyID, blob(authToken.bytes), nowMs])
     }
 
     func hasAccount(_ sid: AccountSID) throws -> Bool {
-        try database.exists("SELECT 1 FROM accounts WHERE sid = ?", [sid.rawValue])
+        try connection.exists("SELECT 1 FROM accounts WHERE sid = ?", [sid.rawValue])
     }
 
     func authTokens(of account: AccountSID) throws -> AuthTokens? {
-        try database.row(
+        try connection.row(
             """
             SELECT token_key_id, token_sealed, former_key_id, former_sealed, former_until_ms FROM accounts \
             WHERE sid = ?
@@ -29,7 +29,7 @@ extension SQLiteTransaction: AccountRows {
     }
 
     func replaceAuthToken(of account: AccountSID, with token: SealedValue, formerUntilMs: Int64) throws -> Bool {
-        try database.changes(
+        try connection.hasChanged(
             """
             UPDATE accounts SET former_key_id = token_key_id, former_sealed = token_sealed, former_until_ms = ?, \
             token_key_id = ?, token_sealed = ? WHERE sid = ?
@@ -37,7 +37,7 @@ extension SQLiteTransaction: AccountRows {
     }
 
     func insert(_ key: APIKey, secretHash: [UInt8]) throws {
-        try database.run(
+        try connection.run(
             """
             INSERT INTO api_keys (sid, account_sid, role, friendly_name, secret_hash, created_ms) \
             VALUES (?, ?, ?, ?, ?, ?)
@@ -49,7 +49,7 @@ extension SQLiteTransaction: AccountRows {
     }
 
     func keys(account: AccountSID, page request: PageRequest) throws -> Page<APIKey> {
-        let rows = try database.rows(
+        let rows = try connection.rows(
             "SELECT \(APIKey.columns) FROM api_keys WHERE account_sid = ? AND sid > ? ORDER BY sid LIMIT ?",
             [account.rawValue, request.after ?? "", request.clampedSize + 1])
         return try page(rows, request, cursor: \.sid.rawValue, APIKey.init(row:))
@@ -57,37 +57,37 @@ extension SQLiteTransaction: AccountRows {
 
     func countKeys(account: AccountSID) throws -> Int {
         Int(
-            try database.integer(
+            try connection.integer(
                 "SELECT count(*) FROM api_keys WHERE account_sid = ? AND revoked_ms IS NULL", [account.rawValue]))
     }
 
     func countKeys(role: AccountRole) throws -> Int {
         Int(
-            try database.integer(
+            try connection.integer(
                 "SELECT count(*) FROM api_keys WHERE role = ? AND revoked_ms IS NULL", [role.rawValue]))
     }
 
     func keyInUse(_ sid: APIKeySID) throws -> (key: APIKey, secretHash: [UInt8])? {
-        try database.row(
+        try connection.row(
             """
             SELECT \(APIKey.columns), secret_hash FROM api_keys WHERE sid = ? AND revoked_ms IS NULL \
             AND EXISTS (SELECT 1 FROM accounts a WHERE a.sid = api_keys.account_sid)
             """, [sid.rawValue]
         ).flatMap { row in
             // A role of a later version lets nobody in.
-            guard AccountRole(rawValue: row[2] as String) != nil else { return nil }
+            guard AccountRole(rawValue: row.text(2)) != nil else { return nil }
             var columns = Columns(row, from: 6)
             return (try APIKey(row: row), columns.bytes())
         }
     }
 
     func account(ofKey sid: APIKeySID) throws -> AccountSID? {
-        try database.texts("SELECT account_sid FROM api_keys WHERE sid = ?", [sid.rawValue]).first
+        try connection.texts("SELECT account_sid FROM api_keys WHERE sid = ?", [sid.rawValue]).first
             .flatMap { AccountSID($0) }
     }
 
     func revokeKey(_ sid: APIKeySID, account: AccountSID, nowMs: Int64) throws -> Bool {
-        try database.changes(
+        try connection.hasChanged(
             "UPDATE api_keys SET revoked_ms = ? WHERE sid = ? AND account_sid = ? AND revoked_ms IS NULL",
             [nowMs, sid.rawValue, account.rawValue])
     }
@@ -96,7 +96,7 @@ extension SQLiteTransaction: AccountRows {
 extension APIKey {
     fileprivate static let columns = "sid, account_sid, role, friendly_name, created_ms, revoked_ms"
 
-    fileprivate init(row: Row) throws {
+    fileprivate init(row: some SQLRow) throws {
         var columns = Columns(row)
         let sid: APIKeySID = try columns.sid()
         let account: AccountSID = try columns.sid()

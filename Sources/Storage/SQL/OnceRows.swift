@@ -1,19 +1,19 @@
 import ChallengeModel
 import Challenges
-import GRDB
 
-extension SQLiteTransaction: OnceRows {
+/// The verbs of ``OnceRows``.
+extension SQLTransaction {
     func requestResult(
         _ requestID: String, account: AccountSID, service: String, sinceMs: Int64
     ) throws -> RequestResult? {
-        try database.row(
+        try connection.row(
             """
             SELECT challenge_sid FROM request_ids WHERE account_sid = ? AND service_sid = ? AND request_id = ? \
             AND created_ms > ?
             """, [account.rawValue, service, requestID, sinceMs]
         ).map { row in
             // A request that was rejected made none.
-            guard !(row[0] as String).isEmpty else { return .rejected }
+            guard !row.text(0).isEmpty else { return .rejected }
             var columns = Columns(row)
             return .challenge(try columns.sid())
         }
@@ -27,15 +27,16 @@ extension SQLiteTransaction: OnceRows {
             case .challenge(let sid): sid.rawValue
             case .rejected: ""
             }
-        try database.run(
+        try connection.run(
             """
-            INSERT OR REPLACE INTO request_ids (account_sid, service_sid, request_id, challenge_sid, created_ms) \
-            VALUES (?, ?, ?, ?, ?)
+            INSERT INTO request_ids (account_sid, service_sid, request_id, challenge_sid, created_ms) \
+            VALUES (?, ?, ?, ?, ?) ON CONFLICT (account_sid, service_sid, request_id) DO UPDATE SET \
+            challenge_sid = excluded.challenge_sid, created_ms = excluded.created_ms
             """, [account.rawValue, service, requestID, challenge, nowMs])
     }
 
     func idempotentRequest(_ key: [UInt8], sinceMs: Int64) throws -> (request: [UInt8], challenge: ChallengeSID)? {
-        try database.row(
+        try connection.row(
             "SELECT request_hash, challenge_sid FROM idempotency_keys WHERE key_hash = ? AND created_ms > ?",
             [blob(key), sinceMs]
         ).map { row in
@@ -45,15 +46,16 @@ extension SQLiteTransaction: OnceRows {
     }
 
     func remember(_ key: IdempotencyKey, made challenge: ChallengeSID, nowMs: Int64) throws {
-        try database.run(
+        try connection.run(
             """
-            INSERT OR REPLACE INTO idempotency_keys (key_hash, request_hash, challenge_sid, created_ms) \
-            VALUES (?, ?, ?, ?)
+            INSERT INTO idempotency_keys (key_hash, request_hash, challenge_sid, created_ms) \
+            VALUES (?, ?, ?, ?) ON CONFLICT (key_hash) DO UPDATE SET request_hash = excluded.request_hash, \
+            challenge_sid = excluded.challenge_sid, created_ms = excluded.created_ms
             """, [blob(key.key), blob(key.request), challenge.rawValue, nowMs])
     }
 
     func insertSessionToken(_ secretHash: [UInt8], _ token: SessionToken) throws {
-        try database.run(
+        try connection.run(
             """
             INSERT INTO session_tokens (secret_hash, account_sid, service_sid, entity_sid, factor_sid, challenge_sid, \
             expires_ms) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -65,7 +67,7 @@ extension SQLiteTransaction: OnceRows {
     }
 
     func sessionToken(_ secretHash: [UInt8]) throws -> SessionToken? {
-        try database.row(
+        try connection.row(
             """
             SELECT account_sid, service_sid, entity_sid, factor_sid, challenge_sid, expires_ms FROM session_tokens \
             WHERE secret_hash = ?
@@ -79,7 +81,7 @@ extension SQLiteTransaction: OnceRows {
     }
 
     func bindSessionToken(_ secretHash: [UInt8], to challenge: ChallengeSID) throws -> Bool {
-        try database.changes(
+        try connection.hasChanged(
             """
             UPDATE session_tokens SET challenge_sid = ? WHERE secret_hash = ? \
             AND (challenge_sid IS NULL OR challenge_sid = ?)
@@ -88,21 +90,24 @@ extension SQLiteTransaction: OnceRows {
 
     func claim(_ request: DeviceRequest) throws -> [UInt8]? {
         let fingerprint = blob(request.fingerprint)
-        if try database.changes(
-            "INSERT OR IGNORE INTO device_requests (fingerprint, request, expires_ms) VALUES (?, ?, ?)",
-            [fingerprint, blob(request.request), request.expiresAtMs])
+        if try connection.hasChanged(
+            """
+            INSERT INTO device_requests (fingerprint, request, expires_ms) VALUES (?, ?, ?) \
+            ON CONFLICT (fingerprint) DO NOTHING
+            """, [fingerprint, blob(request.request), request.expiresAtMs])
         {
             return nil
         }
         // Without a row it is nobody's, and so not this request's either.
-        return try database.row("SELECT request FROM device_requests WHERE fingerprint = ?", [fingerprint]).map { row in
+        return try connection.row("SELECT request FROM device_requests WHERE fingerprint = ?", [fingerprint]).map {
+            row in
             var columns = Columns(row)
             return columns.bytes()
         } ?? []
     }
 
     func deviceRequest(_ fingerprint: [UInt8], nowMs: Int64) throws -> [UInt8]? {
-        try database.row(
+        try connection.row(
             "SELECT request FROM device_requests WHERE fingerprint = ? AND expires_ms > ?", [blob(fingerprint), nowMs]
         ).map { row in
             var columns = Columns(row)

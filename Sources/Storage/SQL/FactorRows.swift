@@ -1,61 +1,64 @@
 import ChallengeModel
 import Challenges
-import GRDB
 
-extension SQLiteTransaction: FactorRows {
+/// The verbs of ``FactorRows``.
+extension SQLTransaction {
     func factor(_ sid: FactorSID) throws -> Factor? {
-        try database.row("SELECT \(Factor.columns) FROM factors WHERE sid = ?", [sid.rawValue]).map(Factor.init(row:))
+        try connection.row("SELECT \(Factor.columns) FROM factors WHERE sid = ?", [sid.rawValue]).map(Factor.init(row:))
     }
 
     func factor(_ sid: FactorSID, entity: EntitySID) throws -> Factor? {
-        try database.row(
+        try connection.row(
             "SELECT \(Factor.columns) FROM factors WHERE sid = ? AND entity_sid = ?",
             [sid.rawValue, entity.rawValue]
         ).map(Factor.init(row:))
     }
 
     func factor(keyID: String) throws -> Factor? {
-        try database.row("SELECT \(Factor.columns) FROM factors WHERE key_id = ?", [keyID]).map(Factor.init(row:))
+        try connection.row("SELECT \(Factor.columns) FROM factors WHERE key_id = ?", [keyID]).map(Factor.init(row:))
     }
 
     func factors(entity: EntitySID, page request: PageRequest) throws -> Page<Factor> {
-        let rows = try database.rows(
+        let rows = try connection.rows(
             "SELECT \(Factor.columns) FROM factors WHERE entity_sid = ? AND sid > ? ORDER BY sid LIMIT ?",
             [entity.rawValue, request.after ?? "", request.clampedSize + 1])
         return try page(rows, request, cursor: \.sid.rawValue, Factor.init(row:))
     }
 
     func factors(of entity: EntitySID) throws -> [Factor] {
-        try database.rows(
+        try connection.rows(
             "SELECT \(Factor.columns) FROM factors WHERE entity_sid = ? ORDER BY sid", [entity.rawValue]
         ).map(Factor.init(row:))
     }
 
     func verifiedFactors(of entity: EntitySID) throws -> [Factor] {
-        try database.rows(
+        try connection.rows(
             "SELECT \(Factor.columns) FROM factors WHERE entity_sid = ? AND verified = 1 ORDER BY sid",
             [entity.rawValue]
         ).map(Factor.init(row:))
     }
 
     func hasFactor(of entity: EntitySID, publicKey: [UInt8]) throws -> Bool {
-        try database.exists(
+        try connection.exists(
             "SELECT 1 FROM factors WHERE entity_sid = ? AND public_key = ?", [entity.rawValue, blob(publicKey)])
     }
 
     func countFactors(of entity: EntitySID, like new: NewFactor) throws -> FactorCounts {
-        let row = try database.row(
+        let row = try connection.row(
             """
-            SELECT coalesce(sum(verified = 0), 0), coalesce(sum(verified = 1), 0), \
-            coalesce(sum(verified = 1 AND push_token = ? AND platform = ? AND app_id = ?), 0) \
+            SELECT count(*) FILTER (WHERE verified = 0), count(*) FILTER (WHERE verified = 1), \
+            count(*) FILTER (WHERE verified = 1 AND push_token = ? AND platform = ? AND app_id = ?) \
             FROM factors WHERE entity_sid = ?
             """, [new.pushToken, new.platform.rawValue, new.appID, entity.rawValue])
-        return row.map { FactorCounts(unverified: $0[0], verified: $0[1], verifiedAlike: $0[2]) }
+        return row.map {
+            FactorCounts(
+                unverified: Int($0.int64(0)), verified: Int($0.int64(1)), verifiedAlike: Int($0.int64(2)))
+        }
             ?? FactorCounts(unverified: 0, verified: 0, verifiedAlike: 0)
     }
 
     func insert(_ factor: Factor, accessToken: AccessTokenSID?) throws {
-        try database.run(
+        try connection.run(
             """
             INSERT INTO factors (\(Factor.columns), access_token_sid) \
             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -71,7 +74,7 @@ extension SQLiteTransaction: FactorRows {
     }
 
     func update(_ factor: Factor) throws -> Int64 {
-        try database.run(
+        try connection.run(
             """
             UPDATE factors SET friendly_name = ?, platform = ?, push_token = ?, app_id = ?, environment = ?, \
             sdk_version = ?, notifications_enabled = ?, registered_ms = ?, updated_ms = ?, revision = revision + 1 \
@@ -82,20 +85,20 @@ extension SQLiteTransaction: FactorRows {
                 factor.environment.rawValue, factor.sdkVersion, factor.notificationsEnabled, factor.registeredAtMs,
                 factor.updatedAtMs, factor.sid.rawValue,
             ])
-        return try database.integer("SELECT revision FROM factors WHERE sid = ?", [factor.sid.rawValue])
+        return try connection.integer("SELECT revision FROM factors WHERE sid = ?", [factor.sid.rawValue])
     }
 
     func markVerified(_ sid: FactorSID, nowMs: Int64) throws {
-        try database.run("UPDATE factors SET verified = 1, updated_ms = ? WHERE sid = ?", [nowMs, sid.rawValue])
+        try connection.run("UPDATE factors SET verified = 1, updated_ms = ? WHERE sid = ?", [nowMs, sid.rawValue])
     }
 
     func delete(_ sid: FactorSID) throws {
-        try database.run("DELETE FROM factors WHERE sid = ?", [sid.rawValue])
-        try database.run("DELETE FROM background_grants WHERE factor_sid = ?", [sid.rawValue])
+        try connection.run("DELETE FROM factors WHERE sid = ?", [sid.rawValue])
+        try connection.run("DELETE FROM background_grants WHERE factor_sid = ?", [sid.rawValue])
     }
 
     func accessToken(ofFactor sid: FactorSID) throws -> AccessTokenSID? {
-        let row = try database.row("SELECT access_token_sid FROM factors WHERE sid = ?", [sid.rawValue])
+        let row = try connection.row("SELECT access_token_sid FROM factors WHERE sid = ?", [sid.rawValue])
         return try row.flatMap { row in
             var columns = Columns(row)
             return try columns.optionalSID()
@@ -103,14 +106,14 @@ extension SQLiteTransaction: FactorRows {
     }
 
     func unverifiedFactors(madeWith token: AccessTokenSID) throws -> [Factor] {
-        try database.rows(
+        try connection.rows(
             "SELECT \(Factor.columns) FROM factors WHERE access_token_sid = ? AND verified = 0", [token.rawValue]
         ).map(Factor.init(row:))
     }
 
     func unverifiedFactors(of entity: EntitySID?, createdUntilMs: Int64, limit: Int) throws -> [Factor] {
         let ofEntity = entity == nil ? "" : "entity_sid = ? AND "
-        return try database.rows(
+        return try connection.rows(
             """
             SELECT \(Factor.columns) FROM factors WHERE \(ofEntity)verified = 0 AND created_ms <= ? \
             ORDER BY created_ms LIMIT ?
@@ -119,35 +122,35 @@ extension SQLiteTransaction: FactorRows {
     }
 
     func noteSigned(_ sid: FactorSID, nowMs: Int64) throws {
-        try database.run(
+        try connection.run(
             "UPDATE factors SET signed_ms = ? WHERE sid = ? AND signed_ms < ?", [nowMs, sid.rawValue, nowMs])
     }
 
     func wrongNumbers(of sid: FactorSID) throws -> NumberGuesses {
         NumberGuesses(
-            try database.texts("SELECT wrong_numbers FROM factors WHERE sid = ?", [sid.rawValue]).first ?? "")
+            try connection.texts("SELECT wrong_numbers FROM factors WHERE sid = ?", [sid.rawValue]).first ?? "")
     }
 
     func setWrongNumbers(_ guesses: NumberGuesses, of sid: FactorSID) throws {
-        try database.run("UPDATE factors SET wrong_numbers = ? WHERE sid = ?", [guesses.text, sid.rawValue])
+        try connection.run("UPDATE factors SET wrong_numbers = ? WHERE sid = ?", [guesses.text, sid.rawValue])
     }
 
     // MARK: - Dead push tokens
 
     func markUnreachable(_ sid: FactorSID, atMs: Int64, credential: CredentialSID, purgeAtMs: Int64) throws {
-        try database.run(
+        try connection.run(
             "UPDATE factors SET unreachable_ms = ?, unreachable_credential_sid = ?, purge_ms = ? WHERE sid = ?",
             [atMs, credential.rawValue, purgeAtMs, sid.rawValue])
     }
 
     func markReachable(_ sid: FactorSID) throws {
-        try database.run(
+        try connection.run(
             "UPDATE factors SET unreachable_ms = NULL, unreachable_credential_sid = NULL, purge_ms = NULL WHERE sid = ?",
             [sid.rawValue])
     }
 
     func markReachable(under credential: CredentialSID, sinceMs: Int64) throws {
-        try database.run(
+        try connection.run(
             """
             UPDATE factors SET unreachable_ms = NULL, unreachable_credential_sid = NULL, purge_ms = NULL \
             WHERE unreachable_credential_sid = ? AND unreachable_ms > ?
@@ -155,60 +158,60 @@ extension SQLiteTransaction: FactorRows {
     }
 
     func countUnreachable(under credential: CredentialSID, sinceMs: Int64) throws -> Int64 {
-        try database.integer(
+        try connection.integer(
             "SELECT count(*) FROM factors WHERE unreachable_credential_sid = ? AND unreachable_ms > ?",
             [credential.rawValue, sinceMs])
     }
 
     func factorsToPurge(untilMs: Int64, limit: Int) throws -> [(factor: Factor, credential: CredentialSID?)] {
-        try database.rows(
+        try connection.rows(
             """
             SELECT \(Factor.columns), unreachable_credential_sid FROM factors WHERE purge_ms <= ? \
             ORDER BY purge_ms LIMIT ?
             """, [untilMs, limit]
         ).map { row in
-            (try Factor(row: row), (row["unreachable_credential_sid"] as String?).flatMap { CredentialSID($0) })
+            (try Factor(row: row), row.optionalText(21).flatMap { CredentialSID($0) })
         }
     }
 
     func setPurge(_ sid: FactorSID, atMs: Int64) throws {
-        try database.run("UPDATE factors SET purge_ms = ? WHERE sid = ?", [atMs, sid.rawValue])
+        try connection.run("UPDATE factors SET purge_ms = ? WHERE sid = ?", [atMs, sid.rawValue])
     }
 
     // MARK: - What is counted of them
 
     func countBackgroundGrants(of sid: FactorSID, sinceMs: Int64) throws -> Int {
         Int(
-            try database.integer(
+            try connection.integer(
                 "SELECT count(*) FROM background_grants WHERE factor_sid = ? AND granted_ms > ?",
                 [sid.rawValue, sinceMs]))
     }
 
     func insertBackgroundGrant(of sid: FactorSID, challenge: ChallengeSID, sinceMs: Int64, nowMs: Int64) throws {
-        try database.run(
+        try connection.run(
             "DELETE FROM background_grants WHERE factor_sid = ? AND granted_ms <= ?", [sid.rawValue, sinceMs])
-        try database.run(
+        try connection.run(
             "INSERT INTO background_grants (factor_sid, granted_ms, challenge_sid) VALUES (?, ?, ?)",
             [sid.rawValue, nowMs, challenge.rawValue])
     }
 
     func countFactorCreations(of entity: EntitySID, sinceMs: Int64) throws -> Int {
         Int(
-            try database.integer(
+            try connection.integer(
                 "SELECT count(*) FROM factor_creations WHERE entity_sid = ? AND created_ms > ?",
                 [entity.rawValue, sinceMs]))
     }
 
     func insertFactorCreation(_ sid: FactorSID, of entity: EntitySID, sinceMs: Int64, nowMs: Int64) throws {
-        try database.run(
+        try connection.run(
             "DELETE FROM factor_creations WHERE entity_sid = ? AND created_ms <= ?", [entity.rawValue, sinceMs])
-        try database.run(
+        try connection.run(
             "INSERT INTO factor_creations (entity_sid, created_ms, factor_sid) VALUES (?, ?, ?)",
             [entity.rawValue, nowMs, sid.rawValue])
     }
 
     func deleteFactorCreations(of entity: EntitySID) throws {
-        try database.run("DELETE FROM factor_creations WHERE entity_sid = ?", [entity.rawValue])
+        try connection.run("DELETE FROM factor_creations WHERE entity_sid = ?", [entity.rawValue])
     }
 }
 
@@ -219,7 +222,7 @@ extension Factor {
         unreachable_ms, signed_ms
         """
 
-    init(row: Row) throws {
+    init(row: some SQLRow) throws {
         var columns = Columns(row)
         self.init(
             sid: try columns.sid(), account: try columns.sid(), service: try columns.sid(), entity: try columns.sid(),

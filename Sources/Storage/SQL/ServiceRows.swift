@@ -1,11 +1,11 @@
 import ChallengeModel
 import Challenges
 import Foundation
-import GRDB
 
-extension SQLiteTransaction: ServiceRows {
+/// The verbs of ``ServiceRows``.
+extension SQLTransaction {
     func insert(_ service: Service) throws {
-        try database.run(
+        try connection.run(
             "INSERT INTO services (\(Service.columns)) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 service.sid.rawValue, service.account.rawValue, service.friendlyName, service.includeDate,
@@ -16,19 +16,19 @@ extension SQLiteTransaction: ServiceRows {
     }
 
     func service(_ sid: ServiceSID, account: AccountSID) throws -> Service? {
-        try database.row(
+        try connection.row(
             "SELECT \(Service.columns) FROM services WHERE sid = ? AND account_sid = ? AND deleted = 0",
             [sid.rawValue, account.rawValue]
         ).map(Service.init(row:))
     }
 
     func serviceOrDeleted(_ sid: ServiceSID) throws -> Service? {
-        try database.row("SELECT \(Service.columns) FROM services WHERE sid = ?", [sid.rawValue])
+        try connection.row("SELECT \(Service.columns) FROM services WHERE sid = ?", [sid.rawValue])
             .map(Service.init(row:))
     }
 
     func services(account: AccountSID, page request: PageRequest) throws -> Page<Service> {
-        let rows = try database.rows(
+        let rows = try connection.rows(
             """
             SELECT \(Service.columns) FROM services WHERE account_sid = ? AND deleted = 0 AND sid > ? \
             ORDER BY sid LIMIT ?
@@ -37,7 +37,7 @@ extension SQLiteTransaction: ServiceRows {
     }
 
     func update(_ service: Service) throws {
-        try database.run(
+        try connection.run(
             """
             UPDATE services SET friendly_name = ?, include_date = ?, apn_credential_sid = ?, fcm_credential_sid = ?, \
             hms_credential_sid = ?, webpush_credential_sid = ?, settings = ?, policy = ?, updated_ms = ? WHERE sid = ?
@@ -50,18 +50,18 @@ extension SQLiteTransaction: ServiceRows {
     }
 
     func markDeleted(_ sid: ServiceSID, account: AccountSID) throws -> Bool {
-        try database.changes(
+        try connection.hasChanged(
             "UPDATE services SET deleted = 1 WHERE sid = ? AND account_sid = ? AND deleted = 0",
             [sid.rawValue, account.rawValue])
     }
 
     func deletedService() throws -> ServiceSID? {
-        try database.texts("SELECT sid FROM services WHERE deleted = 1 LIMIT 1").first.flatMap { ServiceSID($0) }
+        try connection.texts("SELECT sid FROM services WHERE deleted = 1 LIMIT 1").first.flatMap { ServiceSID($0) }
     }
 
     func delete(_ service: ServiceSID) throws {
-        try database.run("DELETE FROM webhooks WHERE service_sid = ?", [service.rawValue])
-        try database.run("DELETE FROM services WHERE sid = ?", [service.rawValue])
+        try connection.run("DELETE FROM webhooks WHERE service_sid = ?", [service.rawValue])
+        try connection.run("DELETE FROM services WHERE sid = ?", [service.rawValue])
     }
 }
 
@@ -71,7 +71,7 @@ extension Service {
         updated_ms, hms_credential_sid, webpush_credential_sid, policy
         """
 
-    fileprivate init(row: Row) throws {
+    fileprivate init(row: some SQLRow) throws {
         var columns = Columns(row)
         self.init(
             sid: try columns.sid(), account: try columns.sid(), friendlyName: columns.text(),
@@ -82,9 +82,10 @@ extension Service {
     }
 }
 
-extension SQLiteTransaction: WebhookRows {
+/// The verbs of ``WebhookRows``.
+extension SQLTransaction {
     func insert(_ webhook: Webhook) throws {
-        try database.run(
+        try connection.run(
             "INSERT INTO webhooks (\(Webhook.columns)) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 webhook.sid.rawValue, webhook.account.rawValue, webhook.service.rawValue, webhook.friendlyName,
@@ -94,25 +95,25 @@ extension SQLiteTransaction: WebhookRows {
     }
 
     func webhook(_ sid: WebhookSID, service: ServiceSID) throws -> Webhook? {
-        try database.row(
+        try connection.row(
             "SELECT \(Webhook.columns) FROM webhooks WHERE sid = ? AND service_sid = ?",
             [sid.rawValue, service.rawValue]
         ).map(Webhook.init(row:))
     }
 
     func webhooks(service: ServiceSID, page request: PageRequest) throws -> Page<Webhook> {
-        let rows = try database.rows(
+        let rows = try connection.rows(
             "SELECT \(Webhook.columns) FROM webhooks WHERE service_sid = ? AND sid > ? ORDER BY sid LIMIT ?",
             [service.rawValue, request.after ?? "", request.clampedSize + 1])
         return try page(rows, request, cursor: \.sid.rawValue, Webhook.init(row:))
     }
 
     func countWebhooks(service: ServiceSID) throws -> Int {
-        Int(try database.integer("SELECT count(*) FROM webhooks WHERE service_sid = ?", [service.rawValue]))
+        Int(try connection.integer("SELECT count(*) FROM webhooks WHERE service_sid = ?", [service.rawValue]))
     }
 
     func update(_ webhook: Webhook) throws {
-        try database.run(
+        try connection.run(
             """
             UPDATE webhooks SET friendly_name = ?, event_types = ?, url = ?, enabled = ?, version = ?, updated_ms = ? \
             WHERE sid = ?
@@ -124,7 +125,7 @@ extension SQLiteTransaction: WebhookRows {
     }
 
     func deleteWebhook(_ sid: WebhookSID) throws {
-        try database.run("DELETE FROM webhooks WHERE sid = ?", [sid.rawValue])
+        try connection.run("DELETE FROM webhooks WHERE sid = ?", [sid.rawValue])
     }
 }
 
@@ -132,7 +133,7 @@ extension Webhook {
     fileprivate static let columns =
         "sid, account_sid, service_sid, friendly_name, event_types, url, enabled, version, created_ms, updated_ms"
 
-    fileprivate init(row: Row) throws {
+    fileprivate init(row: some SQLRow) throws {
         var columns = Columns(row)
         self.init(
             sid: try columns.sid(), account: try columns.sid(), service: try columns.sid(),

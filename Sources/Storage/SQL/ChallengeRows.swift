@@ -1,11 +1,11 @@
 import ChallengeModel
 import Challenges
 import Foundation
-import GRDB
 
-extension SQLiteTransaction: ChallengeRows {
+/// The verbs of ``ChallengeRows``.
+extension SQLTransaction {
     func challenge(_ sid: ChallengeSID) throws -> StoredChallenge? {
-        try database.row("SELECT \(Challenge.columns) FROM challenges c WHERE c.sid = ?", [sid.rawValue])
+        try connection.row("SELECT \(Challenge.columns) FROM challenges c WHERE c.sid = ?", [sid.rawValue])
             .map(Challenge.read)
     }
 
@@ -14,7 +14,7 @@ extension SQLiteTransaction: ChallengeRows {
     ) throws -> Page<Challenge> {
         // A phone polls for what is pending: that index holds the live ones only, however long the history is.
         let index = filter.status == .pending ? "challenges_live" : "challenges_by_entity"
-        var sql = "SELECT \(Challenge.columns) FROM challenges c INDEXED BY \(index) WHERE c.entity_sid = ?"
+        var sql = "SELECT \(Challenge.columns) FROM challenges c\(dialect.by(index)) WHERE c.entity_sid = ?"
         var arguments: Arguments = [entity.rawValue]
         switch filter.status {
         case nil: break
@@ -42,24 +42,24 @@ extension SQLiteTransaction: ChallengeRows {
         }
         sql += " ORDER BY c.sid \(filter.descending ? "DESC" : "ASC") LIMIT ?"
         arguments += [request.clampedSize + 1]
-        return try page(database.rows(sql, arguments), request, cursor: \.sid.rawValue) {
+        return try page(connection.rows(sql, arguments), request, cursor: \.sid.rawValue) {
             try Challenge.read($0).challenge
         }
     }
 
     func pendingChallenge(ofAction key: String, entity: EntitySID) throws -> StoredChallenge? {
-        try database.row(
+        try connection.row(
             """
-            SELECT \(Challenge.columns) FROM challenges c INDEXED BY challenges_by_action \
+            SELECT \(Challenge.columns) FROM challenges c\(dialect.by("challenges_by_action")) \
             WHERE c.entity_sid = ? AND c.action_key = ? AND c.status = 'pending'
             """, [entity.rawValue, key]
         ).map(Challenge.read)
     }
 
     func pendingChallenges(of entity: EntitySID) throws -> [StoredChallenge] {
-        try database.rows(
+        try connection.rows(
             """
-            SELECT \(Challenge.columns) FROM challenges c INDEXED BY challenges_live \
+            SELECT \(Challenge.columns) FROM challenges c\(dialect.by("challenges_live")) \
             WHERE c.entity_sid = ? AND c.status = 'pending' ORDER BY c.sid
             """, [entity.rawValue]
         ).map(Challenge.read)
@@ -67,16 +67,16 @@ extension SQLiteTransaction: ChallengeRows {
 
     func pendingExpiries(of entity: EntitySID, nowMs: Int64, limit: Int) throws -> [Int64] {
         // One-time codes ring nothing.
-        try database.rows(
+        try connection.rows(
             """
-            SELECT expires_ms FROM challenges INDEXED BY challenges_live WHERE entity_sid = ? AND status = 'pending' \
-            AND expires_ms > ? AND \(Challenge.isPushed) LIMIT ?
+            SELECT expires_ms FROM challenges\(dialect.by("challenges_live")) \
+            WHERE entity_sid = ? AND status = 'pending' AND expires_ms > ? AND \(Challenge.isPushed) LIMIT ?
             """, [entity.rawValue, nowMs, limit]
-        ).map { $0[0] }
+        ).map { $0.int64(0) }
     }
 
     func insert(_ challenge: Challenge, traceparent: String?) throws {
-        try database.run(
+        try connection.run(
             """
             INSERT INTO challenges (sid, account_sid, service_sid, entity_sid, identity, factor_sid, message, fields, \
             hidden_details, include_date, expires_ms, created_ms, updated_ms, status, fallbacks, redelivery, request_id, \
@@ -95,7 +95,7 @@ extension SQLiteTransaction: ChallengeRows {
     }
 
     func close(_ challenge: Challenge, isExpired: Bool, nowMs: Int64) throws -> Bool {
-        try database.changes(
+        try connection.hasChanged(
             """
             UPDATE challenges SET status = ?, updated_ms = ?, responded_ms = ?, responder_sid = ?, signed_answer = ?, \
             metadata = ?, responder_key = ?, number_key_id = NULL, number_sealed = NULL \
@@ -109,64 +109,66 @@ extension SQLiteTransaction: ChallengeRows {
     }
 
     func countResend(of sid: ChallengeSID, nowMs: Int64) throws {
-        try database.run(
+        try connection.run(
             "UPDATE challenges SET notifications = notifications + 1, updated_ms = ?, quiet_until_ms = NULL WHERE sid = ?",
             [nowMs, sid.rawValue])
     }
 
     func countWrongNumber(of sid: ChallengeSID) throws -> Int {
-        try database.run("UPDATE challenges SET wrong_numbers = wrong_numbers + 1 WHERE sid = ?", [sid.rawValue])
-        return Int(try database.integer("SELECT wrong_numbers FROM challenges WHERE sid = ?", [sid.rawValue]))
+        try connection.run("UPDATE challenges SET wrong_numbers = wrong_numbers + 1 WHERE sid = ?", [sid.rawValue])
+        return Int(try connection.integer("SELECT wrong_numbers FROM challenges WHERE sid = ?", [sid.rawValue]))
     }
 
     func setQuiet(of entity: EntitySID, untilMs: Int64, nowMs: Int64) throws {
-        try database.run(
+        try connection.run(
             """
-            UPDATE challenges INDEXED BY challenges_live SET quiet_until_ms = ? \
+            UPDATE challenges\(dialect.by("challenges_live")) SET quiet_until_ms = ? \
             WHERE entity_sid = ? AND status = 'pending' AND expires_ms > ? AND \(Challenge.isPushed)
             """, [untilMs, entity.rawValue, nowMs])
     }
 
     func expiredChallenges(nowMs: Int64, limit: Int) throws -> [ChallengeSID] {
-        try database.texts(
+        try connection.texts(
             """
-            SELECT sid FROM challenges INDEXED BY challenges_by_expiry WHERE status = 'pending' AND expires_ms <= ? \
-            ORDER BY expires_ms LIMIT ?
+            SELECT c.sid FROM challenges c\(dialect.by("challenges_by_expiry"))\(dialect.person(of: "c")) \
+            WHERE c.status = 'pending' AND c.expires_ms <= ? ORDER BY c.expires_ms LIMIT ?\(dialect.skippingLocked("e"))
             """, [nowMs, limit]
         ).compactMap { ChallengeSID($0) }
     }
 
     func challengeVersions(_ challenges: [ChallengeSID]) throws -> [String?] {
-        try challenges.map { sid in
-            let row = try database.row(
-                """
-                SELECT status, updated_ms, notifications, ifnull(quiet_until_ms, 0), \
-                (SELECT count(*) FROM delivery_facts f WHERE f.challenge_sid = c.sid) FROM challenges c WHERE c.sid = ?
-                """, [sid.rawValue])
-            return row.map { row in
-                "\(row[0] as String) \(row[1] as Int64) \(row[2] as Int64) \(row[3] as Int64) \(row[4] as Int64)"
+        let sql = """
+            SELECT status, updated_ms, notifications, coalesce(quiet_until_ms, 0), \
+            (SELECT count(*) FROM delivery_facts f WHERE f.challenge_sid = c.sid) FROM challenges c WHERE c.sid = ?
+            """
+        try connection.prefetch { for sid in challenges { _ = try? connection.row(sql, [sid.rawValue]) } }
+        return try challenges.map { sid in
+            try connection.row(sql, [sid.rawValue]).map { row in
+                "\(row.text(0)) \(row.int64(1)) \(row.int64(2)) \(row.int64(3)) \(row.int64(4))"
             }
         }
     }
 
     func closedChallenges(createdUntilMs: Int64, limit: Int) throws -> [ChallengeSID] {
-        // Row ids ascend with the time of creation: a look at the first tells.
-        try database.rows("SELECT sid, created_ms, status FROM challenges ORDER BY id LIMIT ?", [limit])
-            .prefix { row in (row[1] as Int64) <= createdUntilMs && (row[2] as String) != "pending" }
-            .compactMap { ChallengeSID($0[0] as String) }
+        // They are in the order of their creation: a look at the first tells.
+        try connection.rows(
+            "SELECT sid, created_ms, status FROM challenges ORDER BY \(dialect.challengeAge) LIMIT ?", [limit]
+        )
+        .prefix { row in row.int64(1) <= createdUntilMs && row.text(2) != "pending" }
+        .compactMap { ChallengeSID($0.text(0)) }
     }
 
     func someChallenges(of entity: EntitySID, limit: Int) throws -> [ChallengeSID] {
-        try database.texts("SELECT sid FROM challenges WHERE entity_sid = ? LIMIT ?", [entity.rawValue, limit])
+        try connection.texts("SELECT sid FROM challenges WHERE entity_sid = ? LIMIT ?", [entity.rawValue, limit])
             .compactMap { ChallengeSID($0) }
     }
 
     func delete(_ challenges: [ChallengeSID]) throws {
         for sid in challenges {
-            try database.run("DELETE FROM challenges WHERE sid = ?", [sid.rawValue])
-            try database.run("DELETE FROM challenge_targets WHERE challenge_sid = ?", [sid.rawValue])
-            try database.run("DELETE FROM code_attempts WHERE challenge_sid = ?", [sid.rawValue])
-            try database.run("DELETE FROM delivery_facts WHERE challenge_sid = ?", [sid.rawValue])
+            try connection.run("DELETE FROM challenges WHERE sid = ?", [sid.rawValue])
+            try connection.run("DELETE FROM challenge_targets WHERE challenge_sid = ?", [sid.rawValue])
+            try connection.run("DELETE FROM code_attempts WHERE challenge_sid = ?", [sid.rawValue])
+            try connection.run("DELETE FROM delivery_facts WHERE challenge_sid = ?", [sid.rawValue])
         }
     }
 }
@@ -181,7 +183,7 @@ extension Challenge {
         c.session_required, c.quiet_until_ms, c.responder_key, c.wrong_numbers
         """
 
-    fileprivate static func read(_ row: Row) throws -> StoredChallenge {
+    fileprivate static func read(_ row: some SQLRow) throws -> StoredChallenge {
         var columns = Columns(row)
         var challenge = Challenge(
             sid: try columns.sid(), account: try columns.sid(), service: try columns.sid(), entity: try columns.sid(),
