@@ -41,7 +41,7 @@ extension SealedConfiguration {
         let credential = try ProviderCredential(value: Array(bytes), contentType: ContentType.protobuf.rawValue)
         guard credential.accountSid == accountSid, credential.credentialSid == sid else {
             throw RecordFormatError(
-                reason: "field", "the sealed credential names another account or SID than its record")
+                reason: "field", "the account or SID in the sealed credential differs from its record")
         }
         return credential
     }

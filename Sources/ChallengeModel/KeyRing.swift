@@ -34,7 +34,7 @@ public struct KeyRing: Sendable {
 
     /// - Parameter keys: at least one; ids distinct.
     public init(keys: [Key]) {
-        precondition(!keys.isEmpty, "a key ring needs a key")
+        precondition(!keys.isEmpty, "a key ring needs at least one key")
         self.keys = keys
     }
 
@@ -50,10 +50,10 @@ public struct KeyRing: Sendable {
                     entry: index + 1, reason: "expected <id>:<base64>, id of 1 to 16 letters, digits, - or _")
             }
             guard let data = Data(base64Encoded: parts[1].trimmingCharacters(in: .whitespaces)), data.count == 32 else {
-                throw KeyRingError(entry: index + 1, reason: "expected 32 bytes in base64 behind the colon")
+                throw KeyRingError(entry: index + 1, reason: "expected 32 bytes in base64 after the colon")
             }
             guard !keys.contains(where: { $0.id == id }) else {
-                throw KeyRingError(entry: index + 1, reason: "the id stands twice")
+                throw KeyRingError(entry: index + 1, reason: "the id appears twice")
             }
             keys.append(Key(id: id, material: SymmetricKey(data: data)))
         }

@@ -16,7 +16,7 @@ public final class EmbeddedBroker: Sendable {
 
         init(handle: RDKafkaHandle, brokers: Int) throws(KafkaError) {
             guard let pointer = rd_kafka_mock_cluster_new(handle.pointer, Int32(brokers)) else {
-                throw KafkaError(code: "_FAIL", reason: "the stand-in broker did not start")
+                throw KafkaError(code: "_FAIL", reason: "the embedded broker did not start")
             }
             self.handle = handle
             self.pointer = pointer

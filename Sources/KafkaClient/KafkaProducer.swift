@@ -68,7 +68,8 @@ public final class KafkaProducer: Sendable {
                     .failure(
                         KafkaError(
                             code: "_UNKNOWN_PARTITION",
-                            reason: "\(record.topic)[\(partition)]: ask partitionCounts first, and stay below the count"
+                            reason:
+                                "\(record.topic)[\(partition)]: expected a partition below the topic's partitionCounts"
                         )))
             }
         }
@@ -208,7 +209,7 @@ extension KafkaProducer {
         guard isReplaced else { return fresh.end() }
         session.retire()
         logger.warning(
-            "a broker refuses a batch for its size: its records are sent one by one, and batches are smaller from now on",
+            "a broker refuses a batch because of its size: its records are sent one by one, and later batches are smaller",
             metadata: ["topic": "\(topic)", "batch_bytes": "\(half)"])
     }
 

@@ -37,7 +37,7 @@ final class OutboxPressure: Sendable {
                 let rows = try await store.outbox.outboxState().rows
                 if update(rows: rows, limit: limit) {
                     logger.warning(
-                        isOver ? "the outbox is over its limit: creations answer 503" : "the outbox has drained",
+                        isOver ? "the outbox is over its limit: creations get 503" : "the outbox has drained",
                         metadata: ["rows": "\(rows)", "limit": "\(limit)"])
                 }
                 if isOver {

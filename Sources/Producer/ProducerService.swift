@@ -149,7 +149,7 @@ public final class ProducerService: ServiceLifecycle.Service {
         let connections = OpenFiles.bound(atMost: wanted, listeners: addresses.count)
         if connections < wanted {
             logger.warning(
-                "fewer connections than api.maxConnections: raise the limit of open files",
+                "the limit of open files allows fewer connections than api.maxConnections: raise it",
                 metadata: [
                     "connections": "\(connections)", "wanted": "\(wanted)", "open-files": "\(OpenFiles.limit)",
                 ])

@@ -44,7 +44,7 @@ struct StoreWatch: Sendable {
         }
         readiness.fail(Self.readinessCheck, "the store cannot write: \(fault.advice)")
         log.error(
-            "the store cannot write; requests that change something answer 503",
+            "the store cannot write; requests that change something get 503",
             metadata: [
                 "cause": "\(fault.cause.rawValue)", "error": "\(fault.detail)", "advice": "\(fault.advice)",
             ], cause: fault.cause.rawValue)
@@ -54,9 +54,9 @@ struct StoreWatch: Sendable {
 extension StoreFault {
     var advice: String {
         switch cause {
-        case .locked: "another process holds its lock: end that process, or wait for it"
-        case .diskFull: "the disk is full: make room"
-        case .readOnly: "the file or its disk is read-only: give the producer the right to write"
+        case .locked: "another process holds its lock: stop that process, or wait for it"
+        case .diskFull: "the disk is full: free disk space"
+        case .readOnly: "the file or its disk is read-only: give the producer write access"
         case .failing: "\(detail)"
         }
     }

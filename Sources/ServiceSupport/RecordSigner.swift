@@ -44,9 +44,9 @@ public struct RecordSigner: Sendable {
     /// Why a record that is not authentic is refused: the reason for its dead letter, a stable word, and what was expected.
     public func refusal(of record: ConsumedRecord) -> (reason: String, detail: String) {
         guard let keyID = unknownKeyID(of: record) else {
-            return ("mac", "the header beckon-mac is missing or not made with our record keys")
+            return ("mac", "the header beckon-mac is missing, or no record key of this role made it")
         }
-        return ("key", "signed with the record key \(keyID), which BECKON_RECORD_KEYS did not have for an hour")
+        return ("key", "signed with record key \(keyID), which BECKON_RECORD_KEYS has not contained for an hour")
     }
 
     /// The same record for `dead-letters`, cut so that every broker takes it: key at 1 KB, value at 512 KB, of foreign headers
@@ -101,7 +101,7 @@ public struct RecordSigner: Sendable {
     /// Why a record that ``moved(_:)`` gives up goes to the dead letters.
     public static let movedTooOften = (
         reason: "misplaced",
-        detail: "moved \(mostMoves) times, and found in a partition that its key does not belong to again"
+        detail: "moved \(mostMoves) times, and again in a partition that does not belong to its key"
     )
 
     /// A dead letter for what a broker refuses for good.
@@ -109,6 +109,6 @@ public struct RecordSigner: Sendable {
         let consumed = ConsumedRecord(
             topicPartition: TopicPartition(topic: record.topic, partition: -1), offset: -1, timestampMs: -1,
             key: record.key, value: record.value, headers: record.headers)
-        return deadLetter(consumed, reason: "refused", detail: "the broker refuses this record for good")
+        return deadLetter(consumed, reason: "refused", detail: "the broker permanently refuses this record")
     }
 }

@@ -31,10 +31,10 @@ public enum RoleProcess {
         let temporary = path + ".new"
         let manager = FileManager.default
         guard manager.createFile(atPath: temporary, contents: content, attributes: [.posixPermissions: 0o600]) else {
-            throw StartError("ready file \(path) cannot be written: is its folder there and writable?")
+            throw StartError("ready file \(path) cannot be written: expected a folder that exists and is writable")
         }
         guard rename(temporary, path) == 0 else {
-            throw StartError("ready file \(path) cannot be put in place: \(String(cString: strerror(errno)))")
+            throw StartError("ready file \(path) cannot be moved to its place: \(String(cString: strerror(errno)))")
         }
     }
 }
@@ -46,7 +46,7 @@ private struct HangUpService: Service {
 
     func run() async throws {
         for await _ in await UnixSignalsSequence(trapping: .sighup).cancelOnGracefulShutdown() {
-            logger.notice("SIGHUP: TLS certificates are read again; other settings need a restart")
+            logger.notice("SIGHUP: reading the TLS certificates again; other settings need a restart")
             await reload()
         }
     }

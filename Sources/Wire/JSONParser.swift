@@ -44,7 +44,7 @@ package struct JSONParser {
             parser.skipSpace()
             let value = try parser.value(depth: 0)
             parser.skipSpace()
-            guard parser.index == bytes.count else { throw parser.problem("something behind the value") }
+            guard parser.index == bytes.count else { throw parser.problem("unexpected bytes after the value") }
             return value
         }
     }
@@ -152,7 +152,7 @@ package struct JSONParser {
             skipSpace()
             guard next == UInt8(ascii: "\"") else { throw problem("expected a name") }
             let name = try string()
-            guard names.isNew(name, among: members) else { throw problem("a name stands twice") }
+            guard names.isNew(name, among: members) else { throw problem("a name appears twice") }
             skipSpace()
             guard take(UInt8(ascii: ":")) else { throw problem("expected a colon") }
             skipSpace()
@@ -224,7 +224,7 @@ package struct JSONParser {
             default: out.append(byte)
             }
         }
-        throw problem("a string without its end")
+        throw problem("a string that does not end")
     }
 
     private func text(_ bytes: some Collection<UInt8>) throws(JSONProblem) -> String {
@@ -236,7 +236,7 @@ package struct JSONParser {
     }
 
     private mutating func escape(into out: inout [UInt8]) throws(JSONProblem) {
-        guard let byte = next else { throw problem("an escape without its end") }
+        guard let byte = next else { throw problem("an incomplete escape") }
         index += 1
         switch byte {
         case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): out.append(byte)
@@ -248,12 +248,14 @@ package struct JSONParser {
         case UInt8(ascii: "u"):
             var code = UInt32(try fourDigits())
             if (0xD800...0xDBFF).contains(code) {
-                guard take(UInt8(ascii: "\\")), take(UInt8(ascii: "u")) else { throw problem("half a surrogate pair") }
+                guard take(UInt8(ascii: "\\")), take(UInt8(ascii: "u")) else {
+                    throw problem("an incomplete surrogate pair")
+                }
                 let low = UInt32(try fourDigits())
-                guard (0xDC00...0xDFFF).contains(low) else { throw problem("half a surrogate pair") }
+                guard (0xDC00...0xDFFF).contains(low) else { throw problem("an incomplete surrogate pair") }
                 code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00)
             }
-            guard let scalar = Unicode.Scalar(code) else { throw problem("half a surrogate pair") }
+            guard let scalar = Unicode.Scalar(code) else { throw problem("an incomplete surrogate pair") }
             out.append(contentsOf: UTF8.encode(scalar) ?? UTF8.encodedReplacementCharacter)
         default: throw problem("an unknown escape")
         }

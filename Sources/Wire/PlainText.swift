@@ -44,7 +44,7 @@ package enum PlainText {
     package static func expectation(brokenBy text: some StringProtocol, _ shape: Shape) -> String? {
         refused(in: text, shape).map { offset, scalar in
             let allowed = shape == .lines ? " other than tab and line ends" : ""
-            return "text without control characters\(allowed), it holds \(name(scalar)) at byte \(offset)"
+            return "text without control characters\(allowed), got \(name(scalar)) at byte \(offset)"
         }
     }
 

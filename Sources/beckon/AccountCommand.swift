@@ -8,12 +8,13 @@ import Wire
 
 struct AccountCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "account", abstract: "Accounts: who may use the API.", subcommands: [Create.self, Rotate.self])
+        commandName: "account", abstract: "Creates accounts, which may use the API, and rotates their auth tokens.",
+        subcommands: [Create.self, Rotate.self])
 
     struct Create: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "create", abstract: "Makes an account and prints its SID and auth token as one JSON line.",
-            discussion: "The auth token is shown this once. " + CommandStore.discussion)
+            commandName: "create", abstract: "Creates an account and prints its SID and auth token as one JSON line.",
+            discussion: "The auth token is shown only now. " + CommandStore.discussion)
 
         @Argument(parsing: .allUnrecognized, help: CommandStore.help)
         var settings: [String] = []
@@ -26,20 +27,20 @@ struct AccountCommand: AsyncParsableCommand {
 
     struct Rotate: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "rotate", abstract: "Makes a new auth token; the former one stays good for a while.",
+            commandName: "rotate", abstract: "Creates a new auth token; the former one stays valid for some hours.",
             discussion:
-                "The auth token is shown this once. Webhooks are signed with the new one at once. To end the former one "
-                + "before its time, rotate again with --keep-former-hours 0. " + CommandStore.discussion)
+                "The auth token is shown only now. Webhooks are signed with the new token at once. To end the former token "
+                + "earlier, rotate again with --keep-former-hours 0. " + CommandStore.discussion)
 
         @Option(help: "The account's SID.") var account: String
-        @Option(help: "How long the former token stays good, 0 to 720.") var keepFormerHours = 24
+        @Option(help: "Hours for which the former token stays valid, 0 to 720.") var keepFormerHours = 24
 
         @Argument(parsing: .allUnrecognized, help: CommandStore.help)
         var settings: [String] = []
 
         func run() async throws {
             guard (0...720).contains(keepFormerHours) else {
-                throw ValidationError("--keep-former-hours: expected 0 to 720")
+                throw ValidationError("--keep-former-hours: expected hours from 0 to 720")
             }
             let account = try sid(account, "--account", AccountSID.self)
             let nowMs = Timestamp.nowMs()
@@ -58,18 +59,19 @@ struct AccountCommand: AsyncParsableCommand {
 
 struct KeyCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "key", abstract: "API keys: callers that may do less than the account's auth token.",
+        commandName: "key",
+        abstract: "Creates, lists and revokes API keys. A key may do less than the account's auth token.",
         subcommands: [Create.self, List.self, Revoke.self])
 
     struct Create: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "create", abstract: "Makes an API key and prints its SID and secret as one JSON line.",
-            discussion: "The secret is shown this once: only its hash is kept. " + CommandStore.discussion)
+            commandName: "create", abstract: "Creates an API key and prints its SID and secret as one JSON line.",
+            discussion: "The secret is shown only now: the store keeps only its hash. " + CommandStore.discussion)
 
         @Option(help: "The account's SID.") var account: String
         @Option(help: "full: everything; send: challenges; enrol: access and session tokens, factors; read: GET only.")
         var role: String
-        @Option(help: "At most 64 characters.") var name = ""
+        @Option(help: "Name of the key, at most 64 characters.") var name = ""
 
         @Argument(parsing: .allUnrecognized, help: CommandStore.help)
         var settings: [String] = []
@@ -95,10 +97,10 @@ struct KeyCommand: AsyncParsableCommand {
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "list", abstract: "Prints the account's API keys, one JSON line each, revoked ones too.",
+            commandName: "list", abstract: "Prints the account's API keys, including revoked keys, one JSON line each.",
             discussion:
-                "A key of role send+enrol was made before role enrol was split off role send, and may still do both: "
-                + "give its caller a key of one of them, and revoke it. " + CommandStore.discussion)
+                "A key of role send+enrol was created when role send still had the rights of role enrol, and keeps both. "
+                + "Give its caller a key of role send or enrol, then revoke the old key. " + CommandStore.discussion)
 
         @Option(help: "The account's SID.") var account: String
 
@@ -121,7 +123,7 @@ struct KeyCommand: AsyncParsableCommand {
 
     struct Revoke: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "revoke", abstract: "Ends an API key: running producers refuse it within 2 seconds.",
+            commandName: "revoke", abstract: "Revokes an API key; running producers refuse it within 2 seconds.",
             discussion: CommandStore.discussion)
 
         @Option(help: "The account's SID.") var account: String
@@ -137,7 +139,7 @@ struct KeyCommand: AsyncParsableCommand {
                 try await $0.revokeKey(key, account: account, nowMs: Timestamp.nowMs())
             }
             guard isRevoked else {
-                throw ValidationError("--key: the account has no such key, or it was revoked before")
+                throw ValidationError("--key: expected a key of this account that is not revoked")
             }
             print(JSONLine([("sid", key.rawValue), ("revoked", "true")]))
         }
@@ -159,11 +161,11 @@ private func sid<Kind: SIDKind>(_ text: String, _ name: String, _ type: SID<Kind
     return sid
 }
 
-/// The store as commands open it: beside a producer that may be running.
+/// Opens the store for a command. A producer may be running on the same store.
 enum CommandStore {
     static let help: ArgumentHelp = "The producer's settings: --store-path F."
     static let discussion =
-        "Takes the producer's --store-path and its keys from the environment; works while a producer runs."
+        "Needs the producer's --store-path, and the producer's keys in the environment. Works while a producer runs."
 
     static func with<Value: Sendable>(
         _ arguments: [String], _ body: @Sendable (ChallengeStore) async throws -> Value
@@ -177,7 +179,7 @@ enum CommandStore {
         }
     }
 
-    /// Opens a store, or ends the command with what is to be done.
+    /// Opens a store. When it cannot be opened, the command ends with a message that says what to do.
     static func advising(_ path: String, _ open: () throws -> ChallengeStore) throws -> ChallengeStore {
         do { return try open() } catch let error as StoreError { throw CommandFailure(advice(error, path: path)) }
     }
@@ -185,13 +187,13 @@ enum CommandStore {
     static func advice(_ error: StoreError, path: String) -> String {
         switch error {
         case .notFound(.account):
-            "--account: the store \(path) has no such account; name one of its own, give the producer's --store-path, "
-                + "or make an account with: beckon account create --store-path \(path)"
+            "--account: the store \(path) has no such account; name an account of this store, set the producer's --store-path, "
+                + "or create an account with: beckon account create --store-path \(path)"
         case .limit(.keys):
-            "the account has 200 keys that are not revoked, the most there may be: end one with beckon key revoke"
+            "the account has 200 keys that are not revoked, which is the maximum: revoke one with beckon key revoke"
         case .failed(let reason): "the store cannot be used: \(reason)"
-        case .unavailable(let fault): "the store \(path) cannot be written, nothing was done: \(fault.detail)"
-        case .nulInText: "a text holds the control character U+0000: expected texts without it"
+        case .unavailable(let fault): "the store \(path) cannot be written; nothing was changed: \(fault.detail)"
+        case .nulInText: "a text contains the control character U+0000: expected text without it"
         default: "the store refused: \(error)"
         }
     }

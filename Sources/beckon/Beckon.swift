@@ -8,7 +8,7 @@ struct Beckon: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "beckon",
         abstract: "Pushes verification challenges to a person's devices and makes sure that they arrive.",
-        discussion: "Start with `beckon demo`. Every role takes --help for its settings.",
+        discussion: "Start with `beckon demo`. `beckon ROLE --help` lists the settings of a role.",
         version: "0.1.0",
         groupedSubcommands: [
             CommandGroup(name: "Try it:", subcommands: [DevCommand.self, DemoCommand.self]),
@@ -16,7 +16,7 @@ struct Beckon: AsyncParsableCommand {
                 name: "Roles, one process each:",
                 subcommands: [ProducerCommand.self, DispatcherCommand.self, AckTrackerCommand.self]),
             CommandGroup(
-                name: "Stand-ins for development:",
+                name: "Simulators for development:",
                 subcommands: [BrokerCommand.self, SimulatorCommand.self, PhoneCommand.self]),
             CommandGroup(
                 name: "Tools:",
@@ -26,10 +26,10 @@ struct Beckon: AsyncParsableCommand {
         ])
 
     static func main() async {
-        // librdkafka's TLS writes go through OpenSSL, which raises SIGPIPE before NIO has switched it off.
+        // librdkafka writes TLS through OpenSSL, which can raise SIGPIPE before NIO ignores the signal.
         signal(SIGPIPE, SIG_IGN)
         OpenFiles.raiseLimit()
-        // Dispatchers only: with one arena the tracker replays 184,000 records/s in place of 304,000.
+        // Only for dispatchers: with one arena the tracker replays 184,000 records/s instead of 304,000.
         if CommandLine.arguments.dropFirst().first == "dispatcher" { beckon_bound_allocator() }
         do {
             var command = try parseAsRoot()

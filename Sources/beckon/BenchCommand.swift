@@ -7,7 +7,7 @@ import Wire
 /// `beckon bench`: measurements, one JSON line each.
 struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "bench", abstract: "Measurements; each prints one JSON line.",
+        commandName: "bench", abstract: "Runs measurements; each prints one JSON line.",
         subcommands: [
             BenchSendCommand.self, BenchPipelineCommand.self, BenchTrackerCommand.self, BenchAPICommand.self,
             BenchHelloCommand.self,
@@ -19,20 +19,20 @@ struct BenchCommand: AsyncParsableCommand {
 struct BenchSendCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "send",
-        abstract: "Sends pushes in the shape of APNs alerts to any HTTP/2 server, over the gateway's transport.",
+        abstract: "Sends pushes with the form of APNs alerts to any HTTP/2 server, over the gateway's transport.",
         discussion: """
-            Prints: pushes, seconds, per_second, cpu_us_per_push (this process, user and system), p50_ms and p99_ms (hand-over to
-            answer; with --rate from when a push was due), errors (pushes that did not end with 2xx), connections (opened).
+            Prints: pushes, seconds, per_second, cpu_us_per_push (this process, user and system), p50_ms and p99_ms (from hand-over
+            to answer; with --rate, from the time a push was due), errors (pushes without a 2xx answer), connections (opened).
             """)
 
     @Option(help: "https://HOST:PORT") var url: String
-    @Option(help: "PEM file of roots besides the system's.") var caFile: String?
+    @Option(help: "PEM file of root certificates, in addition to the system's.") var caFile: String?
     @Option(help: "Pushes to send.") var count = 100_000
-    @Option(help: "Pushes outstanding at a time.") var inFlight = 500
-    @Option(help: "Most connections; opened as the load asks.") var connections = 1
-    @Option(help: "Milliseconds from hand-over to answer.") var deadlineMs = 10_000
-    @Option(help: "Pushes per second, evenly, at most --in-flight outstanding; 0: as fast as answers come.") var rate =
-        0
+    @Option(help: "Pushes that may be outstanding at the same time.") var inFlight = 500
+    @Option(help: "Maximum number of connections; opened when the load needs them.") var connections = 1
+    @Option(help: "Milliseconds that a push may take from hand-over to answer.") var deadlineMs = 10_000
+    @Option(help: "Pushes per second, evenly spread, at most --in-flight outstanding; 0: as fast as possible.")
+    var rate = 0
 
     func run() async throws {
         let load = SendLoad(
@@ -51,19 +51,21 @@ struct BenchSendCommand: AsyncParsableCommand {
     private func rounded(_ value: Double) -> Double { (value * 1000).rounded() / 1000 }
 }
 
-/// `beckon bench tracker`: what the ack tracker holds, and how fast.
+/// `beckon bench tracker`: memory and speed of the ack tracker.
 struct BenchTrackerCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "tracker",
-        abstract: "Holds that many challenges, after a replay that builds them, and watches timers.",
+        abstract: "Replays records until the tracker holds --open challenges, then measures timers.",
         discussion: """
-            Fed without a broker: the replay counts MAC check, decoding and fold on all cores, not the network. Prints: open, rss_mb
-            (the whole process), replay_per_second, cpu_us_per_record, timer_p50_ms and timer_p99_ms (due to decided and signed),
-            timers_fired, facts_per_second (arriving while timers are watched, made in the same process).
+            Needs no broker: the replay measures MAC check, decoding and fold on all cores, not the network. Prints: open,
+            rss_mb (the whole process), replay_per_second, cpu_us_per_record, timer_p50_ms and timer_p99_ms (from due to
+            decided and signed), timers_fired, facts_per_second (facts that arrive during the timer measurement; the same
+            process creates them).
             """)
 
-    @Option(help: "Challenges held: one device, 64-byte message, five-minute life.") var open = 1_000_000
-    @Option(help: "Facts that arrive per second while timers are watched.") var factsPerSecond = 20_000
+    @Option(help: "Number of challenges; each has one device, a 64-byte message and a five-minute life.") var open =
+        1_000_000
+    @Option(help: "Facts per second during the timer measurement.") var factsPerSecond = 20_000
 
     func validate() throws {
         guard (1...10_000_000).contains(open) else { throw ValidationError("--open must be 1 to 10000000") }
@@ -82,7 +84,8 @@ struct BenchTrackerCommand: AsyncParsableCommand {
 struct BenchRedeliveryCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "redelivery",
-        abstract: "Simulates fixed and adaptive expected latency on a fast and a slow network; a JSON line each.")
+        abstract:
+            "Simulates fixed and adaptive expected latency on a fast and a slow network; prints one JSON line each.")
 
     @Option(help: "Challenges per run.") var challenges = 20_000
     @Option(help: "Seed of the generator.") var seed: UInt64 = 1

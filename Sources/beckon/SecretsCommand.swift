@@ -4,16 +4,17 @@ import ServiceSupport
 
 struct SecretsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "secrets", abstract: "The keys that secrets in the store are sealed with.",
+        commandName: "secrets", abstract: "Manages the keys that seal the secrets in the store.",
         subcommands: [Reseal.self])
 
     struct Reseal: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "reseal",
-            abstract: "Seals every secret of the store again under the first key of BECKON_STORE_KEYS.",
+            abstract: "Seals every secret of the store again with the first key of BECKON_STORE_KEYS.",
             discussion:
-                "To rotate: put the new key in front of the old one, restart the producer, run this, and take the old key away "
-                + "when the last line names it under retired_keys. A run that was stopped goes on where it was. Prints a JSON line per step. "
+                "To rotate a key: put the new key in front of the old key, restart the producer, and run this command. "
+                + "Remove the old key when the last line names it under retired_keys. After an interruption, the next "
+                + "run continues where the last one stopped. Prints one JSON line per step. "
                 + CommandStore.discussion)
 
         @Argument(parsing: .allUnrecognized, help: CommandStore.help)
@@ -35,7 +36,7 @@ struct SecretsCommand: AsyncParsableCommand {
                 ]))
             guard result.failed == 0 else {
                 throw CommandFailure(
-                    "\(result.failed) values cannot be opened by any key, and were left: they are damaged; what they belong to must be made anew"
+                    "\(result.failed) values are damaged: no key opens them, and they were not changed; create their resources again"
                 )
             }
         }

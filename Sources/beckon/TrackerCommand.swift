@@ -5,23 +5,25 @@ import NIOCore
 import NIOHTTP1
 import ServiceSupport
 
-/// `beckon tracker`: questions to the ack trackers.
+/// `beckon tracker`: queries the ack trackers.
 struct TrackerCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "tracker", abstract: "Asks the ack trackers.", subcommands: [TrackerShowCommand.self])
+        commandName: "tracker", abstract: "Queries the ack trackers.", subcommands: [TrackerShowCommand.self])
 }
 
 struct TrackerShowCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "show",
-        abstract: "What is held of a challenge: state, next action, why.",
+        abstract: "Prints what a tracker knows about a challenge: its state, the next action and the reason.",
         discussion: """
-            Asks one tracker after the other until one owns the challenge's partition. A tracker whose admin port is not on a
-            loopback address wants its admin.token: set BECKON_ADMIN_TOKEN.
+            Queries one tracker after the other until it finds the owner of the challenge's partition. A tracker whose admin
+            port is not on a loopback address requires its admin.token: set BECKON_ADMIN_TOKEN.
             """)
 
     @Argument(help: "The challenge's SID.") var challenge: String
-    @Option(help: "Admin address of a tracker; may be repeated.") var admin: [String] = ["http://127.0.0.1:9464"]
+    @Option(help: "Admin address of a tracker; repeat the option for several trackers.") var admin: [String] = [
+        "http://127.0.0.1:9464"
+    ]
 
     func run() async throws {
         let client = HTTPClient(eventLoopGroupProvider: .singleton)
@@ -58,7 +60,7 @@ struct TrackerShowCommand: AsyncParsableCommand {
                 return
             }
             answers.append("\(base): \(status) \(body.trimmingCharacters(in: .whitespacesAndNewlines))")
-            // The owner has spoken.
+            // Only the owner of the partition answers with these statuses.
             if status == 404 || status == 400 { break }
         }
         throw StartError(answers.joined(separator: "\n"))

@@ -54,14 +54,14 @@ package enum ChallengeRules {
     package static func message(_ text: String) throws(RuleViolation) -> String {
         let count = text.unicodeScalars.count
         guard (1...256).contains(count) else {
-            throw violation(.message, "1 to 256 characters, these are \(count)")
+            throw violation(.message, "1 to 256 characters, got \(count)")
         }
         return text
     }
 
     /// - Returns: JSON text `[{"label":…,"value":…}]`.
     package static func fields(_ fields: [DetailField]) throws(RuleViolation) -> String {
-        guard fields.count <= 20 else { throw violation(.fields, "at most 20 fields, these are \(fields.count)") }
+        guard fields.count <= 20 else { throw violation(.fields, "at most 20 fields, got \(fields.count)") }
         for field in fields {
             guard (1...36).contains(field.label.unicodeScalars.count) else {
                 throw violation(.fields, "a label of 1 to 36 characters in each field")
@@ -107,13 +107,13 @@ package enum ChallengeRules {
     /// `ExpirationDate` as it was sent: ISO 8601.
     package static func expirationDate(_ text: String) throws(RuleViolation) -> Int64 {
         guard let time = Timestamp.epochMs(text), time < 1 << 50 else {
-            throw violation(.expiration, "a time of RFC 3339, like 2026-01-31T20:00:00Z")
+            throw violation(.expiration, "an RFC 3339 time, like 2026-01-31T20:00:00Z")
         }
         return time
     }
 
     package static func fallbacks(_ names: [String]) throws(RuleViolation) -> [String] {
-        guard names.count <= 8 else { throw violation(.fallback, "at most 8 names, these are \(names.count)") }
+        guard names.count <= 8 else { throw violation(.fallback, "at most 8 names, got \(names.count)") }
         for name in names {
             let isAllowed = name.utf8.allSatisfy { byte in
                 TextRules.isDigit(byte) || TextRules.isLower(byte) || byte == UInt8(ascii: "_")
@@ -128,7 +128,7 @@ package enum ChallengeRules {
 
     package static func actionKey(_ text: String) throws(RuleViolation) -> String {
         guard (1...128).contains(text.unicodeScalars.count) else {
-            throw violation(.actionKey, "1 to 128 characters that name one attempt, or nothing")
+            throw violation(.actionKey, "1 to 128 characters that name one attempt, or no value")
         }
         return text
     }
@@ -137,7 +137,7 @@ package enum ChallengeRules {
     package static func completeNumber(_ new: inout NewChallenge) throws(RuleViolation) {
         guard new.numberDigits != nil else { return }
         guard new.requiresNumber != false else {
-            throw violation(.numberDigits, "nothing beside \(ChallengeField.numberMatching.rawValue)=false")
+            throw violation(.numberDigits, "no value when \(ChallengeField.numberMatching.rawValue) is false")
         }
         new.requiresNumber = true
     }

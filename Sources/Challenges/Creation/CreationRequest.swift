@@ -58,7 +58,7 @@ extension ChallengeRules {
         if let text = request.factor {
             factor = FactorSID(text)
             guard factor != nil else {
-                throw violation(.factor, "YF and 32 hexadecimal digits, or nothing for all devices of the identity")
+                throw violation(.factor, "YF and 32 hexadecimal digits, or no value for all devices of the identity")
             }
         }
         // A code needs no words: nothing is pushed.
@@ -99,7 +99,7 @@ extension ChallengeRules {
         case .date(let text): return wholeSeconds(try expirationDate(text))
         case .life(let seconds, let fromMs):
             guard seconds <= maxLifeMs / 1000 else {
-                throw violation(.expiration, "at most 3600 seconds, 0 stands for 300")
+                throw violation(.expiration, "at most 3600 seconds; 0 means 300")
             }
             return wholeSeconds(fromMs + (seconds == 0 ? defaultLifeMs : Int64(seconds) * 1000))
         }

@@ -7,36 +7,37 @@ extension Problem {
         case .notFound: self.init(.notFound, Self.notFound)
         case .conflict(.factor):
             self.init(.factorExists, "A factor of this key or secret exists already for this identity")
-        case .conflict: self.init(.entityExists, "An entity with this Identity exists already in this service")
+        case .conflict: self.init(.entityExists, "The service already has an entity with this Identity")
         case .factorLimit(let bound):
-            self.init(.factorLimit, "The identity has \(bound) push factors, the most there may be: delete one first")
+            self.init(.factorLimit, "The identity has \(bound) push factors, which is the maximum: delete one first")
         case .limit(.notifications):
-            self.init(.notificationLimit, "The challenge was sent again 3 times, the most there may be")
+            self.init(.notificationLimit, "The challenge was resent 3 times, which is the maximum")
         case .limit(.codeFactors):
-            self.init(.factorLimit, "The identity has 100 totp factors, the most there may be: delete one first")
+            self.init(.factorLimit, "The identity has 100 totp factors, which is the maximum: delete one first")
         case .limit(.factorCreations):
             self.init(.factorCreations, "100 factors were made for the identity within a day, the most there may be")
         case .limit(.factorAttempts):
-            self.init(.factorAttempts, "Five wrong codes were sent for the factor: make a new one")
+            self.init(.factorAttempts, "Five wrong codes were sent for the factor: create a new factor")
         case .limit(.challengeAttempts):
-            self.init(.challengeAttempts, "Five wrong codes were sent for the challenge: make a new one")
+            self.init(.challengeAttempts, "Five wrong codes were sent for the challenge: create a new challenge")
         case .limit(.challengeCreations):
             self.init(
-                .challengeCreations, "Too many challenges were made of the factor within an hour or a day: wait")
+                .challengeCreations, "Too many challenges were created for the factor within an hour or a day: wait")
         case .limit(.entityCreations):
             self.init(
-                .entityCreations, "Too many entities were made for the account within a second",
+                .entityCreations, "Too many entities were created for the account within a second",
                 retryAfterSeconds: 1)
         case .limit(.webhooks):
-            self.init(.invalidParameter, "The service has 100 webhooks, the most there may be: delete one first")
-        case .codeRefused: self.init(.answerRefused, "Challenge verification failed: the code is wrong, or was used")
-        case .limit(.keys): self.init(.invalidParameter, "The account has 200 API keys, the most there may be")
+            self.init(.invalidParameter, "The service has 100 webhooks, which is the maximum: delete one first")
+        case .codeRefused:
+            self.init(.answerRefused, "Challenge verification failed: the code is wrong, or was already used")
+        case .limit(.keys): self.init(.invalidParameter, "The account has 200 API keys, which is the maximum")
         case .tokenReplayed:
-            self.init(.invalidToken, "Invalid token: it was used for another request already, sign a new one")
+            self.init(.invalidToken, "Invalid token: it was already used for another request; sign a new one")
         case .accessTokenRefused:
             self.init(
                 .factorCreationRefused,
-                "Unauthorized factor creation: the access token is unknown, expired, used up, or was made for another "
+                "Unauthorized factor creation: the access token is unknown, expired, used up, or was created for another "
                     + "service or identity")
         case .factorUnverified:
             self.init(.factorUnverified, "The factor is not verified: the device must verify it first")
@@ -53,15 +54,15 @@ extension Problem {
                 "\(Self.idempotencyKey): it was used for a request with other parameters within 24 hours")
         case .nulInText:
             self.init(.malformed, "A text holds the control character U+0000: expected texts without it")
-        case .requestClosed: self.init(.notFound, "The request was rejected before, or its challenge is gone")
-        case .repeated: self.init(.unavailable, "Busy: the same request is under way", retryAfterSeconds: 1)
-        case .alreadyResponded: self.init(.alreadyResponded, "The challenge was answered already")
+        case .requestClosed: self.init(.notFound, "The request was rejected before, or its challenge was deleted")
+        case .repeated: self.init(.unavailable, "Busy: the same request is in progress", retryAfterSeconds: 1)
+        case .alreadyResponded: self.init(.alreadyResponded, "The challenge was already answered")
         case .alreadyExpired: self.init(.alreadyExpired, "The challenge has expired")
         case .busy, .closed:
-            self.init(.unavailable, "Busy: nothing was done, try again", retryAfterSeconds: 1)
+            self.init(.unavailable, "Busy: nothing was done, retry", retryAfterSeconds: 1)
         case .unavailable(let fault):
             self.init(
-                .unavailable, "The store cannot write for now: nothing was done, try again",
+                .unavailable, "The store cannot write at the moment: nothing was done, retry",
                 retryAfterSeconds: fault.cause == .locked ? 1 : 5)
         case .failed: self.init(.internalError, "Internal error")
         }
@@ -79,10 +80,10 @@ extension ApprovalRule {
         switch self {
         case .number:
             ChallengeRules.violation(
-                .numberMatching, "true, or nothing: the service has Push.NumberMatching=required")
+                .numberMatching, "true, or no value: the service has Push.NumberMatching=required")
         case .numberDigits: ChallengeRules.violation(.numberDigits, "at least the service's Push.NumberDigits")
         case .session:
-            ChallengeRules.violation(.requireSession, "true, or nothing: the service has Push.RequireSession=true")
+            ChallengeRules.violation(.requireSession, "true, or no value: the service has Push.RequireSession=true")
         }
     }
 }

@@ -22,7 +22,7 @@ package enum TextRules {
     /// - Returns: the object, written our way.
     package static func stringObject(_ text: String, parameter: String) throws(RuleViolation) -> String {
         guard text.unicodeScalars.count <= 1024 else {
-            throw RuleViolation(parameter, "at most 1024 characters of JSON, these are \(text.unicodeScalars.count)")
+            throw RuleViolation(parameter, "at most 1024 characters of JSON, got \(text.unicodeScalars.count)")
         }
         guard let value = try? JSONParser.parse(text), let members = value.members,
             members.allSatisfy({ $0.value.stringValue != nil })

@@ -19,13 +19,13 @@ struct Watchdog: Sendable {
 
     var boundMs: Int64
 
-    /// What stands still; nil: nothing.
+    /// The part that makes no progress; nil: all parts do.
     func verdict(_ sight: Sight) -> String? {
-        if sight.controlMs > boundMs { return "the control loop has not turned for \(sight.controlMs) ms" }
+        if sight.controlMs > boundMs { return "the control loop has made no progress for \(sight.controlMs) ms" }
         if sight.pollMs > boundMs { return "the consumer has not been polled for \(sight.pollMs) ms" }
         for lane in sight.lanes {
             if lane.turnMs > boundMs {
-                return "the lane of partition \(lane.partition) has not turned for \(lane.turnMs) ms"
+                return "the lane of partition \(lane.partition) has made no progress for \(lane.turnMs) ms"
             }
             if let sent = lane.oldestSentMs, sent > boundMs {
                 return "a push of partition \(lane.partition) has had no answer for \(sent) ms"
@@ -35,20 +35,20 @@ struct Watchdog: Sendable {
     }
 }
 
-/// Why a dispatcher ended by itself.
+/// The reason why a dispatcher ended without being stopped.
 public enum DispatcherError: Error, CustomStringConvertible, Sendable {
-    /// Something stood still for longer than the watchdog's bound; the text says what.
+    /// A part made no progress for longer than the watchdog's bound; the text names it.
     case stalled(String)
-    /// The Kafka client is of no more use.
+    /// The Kafka client failed and cannot recover.
     case kafka(KafkaError)
-    /// The consumer's events ended without anybody having asked for it.
+    /// The consumer's events ended although nobody closed the consumer.
     case consumerEnded
 
     public var description: String {
         switch self {
-        case .stalled(let what): "the dispatcher stands still: \(what)"
-        case .kafka(let error): "the dispatcher's Kafka client failed for good: \(error)"
-        case .consumerEnded: "the dispatcher's consumer ended by itself"
+        case .stalled(let what): "the dispatcher makes no progress: \(what)"
+        case .kafka(let error): "the dispatcher's Kafka client failed permanently: \(error)"
+        case .consumerEnded: "the dispatcher's consumer ended unexpectedly"
         }
     }
 }

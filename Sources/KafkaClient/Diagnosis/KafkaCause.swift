@@ -10,8 +10,9 @@ extension KafkaDiagnosis.Cause {
         var supportsSCRAM: Bool
     }
 
-    /// From a log line of librdkafka's, facility `FAIL` or `ERROR`; nil: it names no cause, or the client goes on by itself.
-    /// The texts are those of librdkafka 2.0.2, `rdkafka_broker.c`, `rdkafka_request.c`, `rdkafka_ssl.c`, `rdkafka_sasl*.c`.
+    /// Reads the cause from a log line of librdkafka with facility `FAIL` or `ERROR`; nil when the line names no cause,
+    /// or when the client recovers by itself. The texts are from librdkafka 2.0.2, `rdkafka_broker.c`,
+    /// `rdkafka_request.c`, `rdkafka_ssl.c`, `rdkafka_sasl*.c`.
     init?(line: String, client: Client) {
         let shown = Self.printable(line)
         func has(_ part: String) -> Bool { line.contains(part) }
@@ -27,40 +28,43 @@ extension KafkaDiagnosis.Cause {
             if client.mechanism?.hasPrefix("SCRAM") == true, !client.supportsSCRAM {
                 self = cause(
                     .refusal,
-                    "SASL/SCRAM fails: librdkafka \(client.libraryVersion) cannot do it with Kafka 4 and some before, 2.6.1 can;"
-                        + " else the user or the password is wrong")
+                    "SASL/SCRAM fails: librdkafka \(client.libraryVersion) cannot use it with Kafka 4 and some earlier versions, "
+                        + "2.6.1 can; otherwise the user or the password is wrong")
             } else {
-                self = cause(.refusal, "SASL authentication fails: look at sasl.username and sasl.password")
+                self = cause(.refusal, "SASL authentication fails: correct sasl.username or sasl.password")
             }
         } else if has("broker might require SASL authentication") {
-            self = cause(.reach, "the brokers hang up: they may want SASL, set security.protocol")
+            self = cause(.reach, "the brokers close the connection: they may require SASL; set security.protocol")
         } else if has("certificate verify failed") {
             self = cause(
-                .refusal, "the broker's certificate is not trusted or is of another name: look at ssl.ca.location")
+                .refusal, "the broker's certificate is not trusted or is for another name: correct ssl.ca.location")
         } else if has("connecting to a PLAINTEXT broker listener") || has("wrong version number") {
             self = cause(
-                .refusal, "the broker's port does not speak TLS: another port, or security.protocol without SSL")
+                .refusal, "the broker's port does not speak TLS: use another port, or a security.protocol without SSL")
         } else if has("SSL handshake failed") {
-            self = cause(.refusal, "the TLS handshake fails: the brokers may want a client certificate")
+            self = cause(.refusal, "the TLS handshake fails: the brokers may require a client certificate")
         } else if has("connecting to a SSL listener") || has("Invalid response size") {
-            self = cause(.reach, "the port speaks TLS or is not Kafka: security.protocol, or another port")
+            self = cause(
+                .reach, "the port speaks TLS or is not a Kafka port: correct security.protocol, or use another port")
         } else if has("Failed to resolve") {
             self = cause(.reach, "a broker's name is not known to DNS")
         } else if has("Connection refused") || has("Connection setup timed out") || has("No route to host")
             || has("Network is unreachable")
         {
-            self = cause(.reach, "a broker cannot be reached: host, port, firewall")
+            self = cause(.reach, "a broker cannot be reached: check host, port and firewall")
         } else if has("Timed out ApiVersionRequest") || has("Timed out in-queue") || has("timed out requests") {
-            self = cause(.reach, "a broker takes the connection and does not answer: a firewall or a proxy in between")
+            self = cause(
+                .reach,
+                "a broker accepts the connection and does not answer: check for a firewall or a proxy in between")
         } else {
             return nil
         }
     }
 
-    /// From an error's code.
+    /// Reads the cause from an error's code.
     /// - Parameters:
     ///   - code: librdkafka's name, without `RD_KAFKA_RESP_ERR_`.
-    ///   - topic: which one it is about; nil: the text may say it.
+    ///   - topic: the topic of the error; nil: the text may name it.
     init?(code: String, topic: String?, text: String, client: Client) {
         switch code {
         case "GROUP_AUTHORIZATION_FAILED":
@@ -71,7 +75,9 @@ extension KafkaDiagnosis.Cause {
             let name = topic ?? Self.topic(in: text)
             self.init(
                 subject: .topic(name ?? ""),
-                text: "no right to the topic \(name ?? "(\(Self.printable(text)))"): grant what the role needs")
+                text:
+                    "no right to the topic \(name ?? "(\(Self.printable(text)))"): grant the rights that the role needs"
+            )
         case "CLUSTER_AUTHORIZATION_FAILED":
             self.init(
                 subject: .refusal, text: "no right to write idempotently: grant IDEMPOTENT_WRITE on the cluster")
@@ -79,12 +85,14 @@ extension KafkaDiagnosis.Cause {
             let name = topic ?? Self.topic(in: text)
             self.init(
                 subject: .topic(name ?? ""),
-                text: "the topic \(name ?? "(\(Self.printable(text)))") does not exist, or may not be seen: create it")
+                text:
+                    "the topic \(name ?? "(\(Self.printable(text)))") does not exist, or this client has no right to see it: create it"
+            )
         case "INCONSISTENT_GROUP_PROTOCOL":
             self.init(
                 subject: .group,
                 text:
-                    "the consumer group \(client.groupID ?? "?") has members with another assignment strategy: end them"
+                    "the consumer group \(client.groupID ?? "?") has members with another assignment strategy: stop them"
             )
         case "_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", "_SSL", "UNSUPPORTED_SASL_MECHANISM":
             self.init(line: text, client: client)

@@ -146,7 +146,7 @@ struct APIResponder: Sendable {
             !encoding.isEmpty, encoding != "identity"
         {
             throw APIError(
-                .mediaType, "Content-Encoding: expected none, the body as it is",
+                .mediaType, "Content-Encoding: expected a body without it",
                 headers: ["Accept-Encoding": "identity"])
         }
         func tooLarge() -> APIError {
@@ -172,7 +172,7 @@ struct APIResponder: Sendable {
         case let error as RuleViolation: told = APIError(error)
         case is CancellationError:
             // The client has hung up, or we are on our way out.
-            told = APIError(.unavailable, "Not answered: on the way out", headers: ["Retry-After": "1"])
+            told = APIError(.unavailable, "The server is shutting down: retry", headers: ["Retry-After": "1"])
         case let refusal as HTTPRefusal: told = APIError(refusal)
         case let error as StoreError:
             if case .failed(let reason) = error {

@@ -93,7 +93,7 @@ struct Authenticator: Sendable {
             metrics.authenticationFailed(.backend)
             throw APIError(
                 .authentication,
-                "Authenticate: the account SID and the auth token, or the API key and its secret, do not belong together"
+                "Authenticate: the auth token is not that of the account SID, or the secret is not that of the API key"
             )
         }
         return principal
@@ -133,7 +133,7 @@ struct Authenticator: Sendable {
                 factor.service == service && (path == nil || path == factor.sid)
                 && (factor.identity.lowercased() == identity.lowercased() || factor.entity.rawValue == identity)
             guard isOwn else {
-                throw APIError(.deviceUnknown, "Authentication failed: the path is not that of the factor")
+                throw APIError(.deviceUnknown, "Authentication failed: the path does not belong to the factor")
             }
             return factor
         } catch let error as APIError {

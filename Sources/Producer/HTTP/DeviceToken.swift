@@ -56,9 +56,11 @@ struct DeviceToken: Sendable {
             throw APIError(.deviceClaims, "Invalid token claims: expected whole seconds as nbf and exp")
         }
         let now = nowMs / 1000
-        guard expiry > now else { throw APIError(.deviceExpired, "The token has expired: compare clocks by Date") }
+        guard expiry > now else {
+            throw APIError(.deviceExpired, "The token has expired: set the clock by the header Date")
+        }
         guard notBefore <= now + Self.leewaySeconds else {
-            throw APIError(.deviceNotYetValid, "The token is not valid yet: compare clocks by Date")
+            throw APIError(.deviceNotYetValid, "The token is not valid yet: set the clock by the header Date")
         }
         let (life, overflow) = expiry.subtractingReportingOverflow(notBefore)
         guard !overflow, life <= Self.maxLifeSeconds + Self.leewaySeconds else {

@@ -22,7 +22,7 @@ struct ParameterReader {
         do {
             self.init(try Form(bytes), isOfList: isOfList)
         } catch {
-            let expectation = "UTF-8 with % and two hexadecimal digits for what must be escaped"
+            let expectation = "UTF-8, with % and two hexadecimal digits for each escaped byte"
             switch error {
             case .tooMany: throw RuleViolation("body", "at most \(Form.maxPairs) parameters")
             case .name: throw RuleViolation("a parameter name", expectation)
@@ -87,7 +87,7 @@ struct ParameterReader {
         let count = value.unicodeScalars.count
         guard length.contains(count) else {
             throw RuleViolation(
-                name, "\(length.lowerBound) to \(length.upperBound) characters, these are \(count)")
+                name, "\(length.lowerBound) to \(length.upperBound) characters, got \(count)")
         }
         return value
     }
@@ -96,12 +96,12 @@ struct ParameterReader {
         _ name: String, length: ClosedRange<Int> = 1...Int.max, _ shape: PlainText.Shape = .line
     ) throws(RuleViolation) -> String {
         guard let value = try text(name, shape), !value.isEmpty || length.lowerBound == 0 else {
-            throw RuleViolation(name, "a value, it is required")
+            throw RuleViolation(name, "a value, because it is required")
         }
         let count = value.unicodeScalars.count
         guard length.contains(count) else {
             throw RuleViolation(
-                name, "\(length.lowerBound) to \(length.upperBound) characters, these are \(count)")
+                name, "\(length.lowerBound) to \(length.upperBound) characters, got \(count)")
         }
         return value
     }

@@ -25,18 +25,18 @@ enum SignedAnswer {
     ///   - publicKey: of the factor that the request came from.
     ///   - representation: the challenge as that factor reads it.
     static func verdict(on text: String, publicKey: [UInt8], representation: JSONValue) -> Verdict {
-        guard let jwt = CompactJWT(text) else { return .refused("AuthPayload is no compact JWT") }
+        guard let jwt = CompactJWT(text) else { return .refused("AuthPayload is not a compact JWT") }
         guard jwt.isES256 else { return .refused("AuthPayload is not signed with ES256") }
         guard jwt.isSigned(by: publicKey) else { return .refused("AuthPayload is not signed by this factor's key") }
         for field in fields {
             guard let signed = jwt.payload[field], let own = representation[field], signed == own else {
-                return .refused("AuthPayload has another \(field) than the challenge")
+                return .refused("\(field) in AuthPayload differs from the challenge")
             }
         }
         switch jwt.payload["status"]?.stringValue {
         case "approved": return .approved
         case "denied": return .denied
-        default: return .refused("AuthPayload has no status approved or denied")
+        default: return .refused("status in AuthPayload: expected approved or denied")
         }
     }
 }

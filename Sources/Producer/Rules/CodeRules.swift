@@ -20,7 +20,7 @@ enum CodeRules {
     /// `Binding.Secret`: base32 of 10 to 128 bytes.
     static func secret(_ text: String) throws(RuleViolation) -> [UInt8] {
         guard let secret = Base32.decode(text), (10...128).contains(secret.count) else {
-            throw RuleViolation("Binding.Secret", "base32 of 10 to 128 bytes, or nothing for a new one")
+            throw RuleViolation("Binding.Secret", "base32 of 10 to 128 bytes, or no value for a new secret")
         }
         return secret
     }

@@ -46,7 +46,7 @@ enum FactorRules {
             throw RuleViolation(parameter, "a token, or Config.NotificationPlatform none")
         }
         guard (32...255).contains(text.utf8.count) else {
-            throw RuleViolation(parameter, "32 to 255 characters, these are \(text.utf8.count)")
+            throw RuleViolation(parameter, "32 to 255 characters, got \(text.utf8.count)")
         }
         guard let provider = PushProviders.provider(of: platform) else {
             throw RuleViolation(parameter, "a platform that Beckon pushes to")

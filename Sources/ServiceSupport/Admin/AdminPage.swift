@@ -46,7 +46,7 @@ struct AdminAccess: Sendable {
                 ? nil
                 : .error(
                     403,
-                    "the admin port is not on a loopback address and there is no admin.token: set BECKON_ADMIN_TOKEN")
+                    "the admin port is not on a loopback address and admin.token is missing: set BECKON_ADMIN_TOKEN")
         }
         guard let authorization, authorization.lowercased().hasPrefix("bearer ") else {
             return .error(401, "expected Authorization: Bearer <admin.token>")

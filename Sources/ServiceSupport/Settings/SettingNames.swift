@@ -17,7 +17,7 @@ enum SettingNames {
         let told = unknown.sorted().map {
             "environment variable \($0) is no setting; did you mean \(nearest($0, known))?"
         }
-        throw SettingsError(told.joined(separator: "; ") + " All are in docs/configuration.md")
+        throw SettingsError(told.joined(separator: "; ") + " docs/configuration.md lists all settings")
     }
 
     private static func isLink(_ name: String, _ value: String) -> Bool {

@@ -114,7 +114,7 @@ public struct Settings: Sendable {
             }
             guard !about.isSecret else {
                 throw SettingsError(
-                    "\(about.flag) is a secret and cannot be a flag, which every user of the machine can read: set \(about.environmentName)"
+                    "\(about.flag) is a secret and cannot be a flag, because every user of the machine can read flags: set \(about.environmentName)"
                 )
             }
             if parts.count == 2 {
@@ -140,7 +140,7 @@ public struct Settings: Sendable {
             if about.isRequired { facts.append("required") }
             return "  \(name)\n      \(about.summary) (\(facts.joined(separator: "; ")))"
         }
-        return "Settings: flags, then BECKON_… environment variables, then a YAML file.\n\n"
+        return "Settings are read from flags, then from BECKON_… environment variables, then from a YAML file.\n\n"
             + rows.joined(separator: "\n")
     }
 }

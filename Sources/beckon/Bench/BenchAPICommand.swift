@@ -5,7 +5,8 @@ import Wire
 /// `beckon bench api`: a Producer under HTTP load.
 struct BenchAPICommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "api", abstract: "HTTP load on a Producer with default limits, a process of its own.",
+        commandName: "api",
+        abstract: "Measures a Producer with default limits, in a process of its own, under HTTP load.",
         discussion: """
             Producer, stand-in broker and a hello-world of the same HTTP server are processes of their own, one after the other \
             under the client of this one. A database file is filled once and used again, with the file beside it that has its keys.
@@ -26,25 +27,26 @@ struct BenchAPICommand: AsyncParsableCommand {
         case mixed
     }
 
-    @Option(help: "sqlite:PATH, made when missing; sqlite:temporary: a file that is removed.") var database =
+    @Option(help: "sqlite:PATH, created when missing; sqlite:temporary: a file that is removed afterwards.")
+    var database =
         "sqlite:temporary"
     @Option(help: "create, list or mixed.") var load = Load.create
-    @Option(help: "Calls per second; 0: as many as there can be.") var rate = 0.0
+    @Option(help: "Calls per second; 0: as many as possible.") var rate = 0.0
     @Option(help: "Seconds of load.") var seconds = 10.0
     @Option(help: "Connections of the client.") var connections = 64
     @Option(help: "Factors in the store, one identity each, before the load.") var factors = 100_000
     @Option(help: "Answered challenges in the store before the load.") var closedChallenges = 0
-    @Option(help: "Connections that are opened before the load and say nothing.") var idle = 0
+    @Option(help: "Idle connections that are opened before the load.") var idle = 0
     @Flag(help: "The broker goes down before the load starts.") var kafkaDown = false
-    @Option(help: "Seconds of the hello-world; 0: without.") var helloSeconds = 3.0
-    @Option(help: "Where the Producer's log goes; thrown away by default.") var log: String?
+    @Option(help: "Seconds of the hello-world measurement; 0: none.") var helloSeconds = 3.0
+    @Option(help: "File for the Producer's log; without it the log is discarded.") var log: String?
 
     func validate() throws {
         guard database.hasPrefix("sqlite:"), seconds > 0, (1...10_000).contains(connections), factors > 0, rate >= 0,
             closedChallenges >= 0, helloSeconds >= 0, idle >= 0
         else {
             throw ValidationError(
-                "expected --database sqlite:PATH, --connections 1 to 10000, seconds and factors above 0, nothing negative"
+                "expected --database sqlite:PATH, --connections 1 to 10000, --seconds and --factors above 0, all others 0 or more"
             )
         }
     }

@@ -45,11 +45,11 @@ final class BenchChild: Sendable {
                 return try JSONDecoder().decode([String: String].self, from: data)
             }
             guard isRunning else {
-                throw BenchError("\(name) ended before it was ready; --log FILE keeps what it said")
+                throw BenchError("\(name) ended before it was ready; use --log FILE to keep its log")
             }
             try await Task.sleep(for: .milliseconds(20))
         }
-        throw BenchError("\(name) was not ready within 30 s; --log FILE keeps what it said")
+        throw BenchError("\(name) was not ready within 30 s; use --log FILE to keep its log")
     }
 
     /// SIGTERM, and after 10 s SIGKILL.

@@ -6,7 +6,7 @@ struct BenchPipelineCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "pipeline",
         abstract:
-            "Records through a real dispatcher, a process of its own, to a provider; outcomes written and counted.",
+            "Sends records through a dispatcher, in a process of its own, to a provider, and counts the outcomes.",
         discussion: """
             Without --kafka the stand-in broker serves; with it a real cluster does, whose topics have to exist. Without
             --provider the APNs look-alike serves, with it any HTTP/2 server does.
@@ -16,21 +16,21 @@ struct BenchPipelineCommand: AsyncParsableCommand {
             once), refused (with an outcome that is not accepted), p50_ms and p99_ms (record written to outcome made).
             """)
 
-    @Option(help: "Pushes; one record each.") var count = 100_000
+    @Option(help: "Number of pushes; each has its own record.") var count = 100_000
     @Option(help: "HOST:PORT of a real cluster.") var kafka: String?
-    @Option(help: "Prefix of the topics there.") var topicPrefix = "beckon."
-    @Option(help: "https://HOST:PORT of an HTTP/2 server in place of the APNs look-alike.") var provider: String?
-    @Option(help: "PEM file of roots for --provider.") var caFile: String?
-    @Option(help: "Partitions of the stand-in broker.") var partitions = 12
-    @Option(help: "Records per second; 0: as fast as they are taken.") var rate = 0
-    @Option(help: "Where the dispatcher's log goes; thrown away by default.") var log: String?
+    @Option(help: "Prefix of the topics of that cluster.") var topicPrefix = "beckon."
+    @Option(help: "https://HOST:PORT of an HTTP/2 server instead of the APNs simulator.") var provider: String?
+    @Option(help: "PEM file of root certificates for --provider.") var caFile: String?
+    @Option(help: "Partitions of the embedded broker.") var partitions = 12
+    @Option(help: "Records per second; 0: as fast as the dispatcher reads them.") var rate = 0
+    @Option(help: "File for the dispatcher's log; without it the log is discarded.") var log: String?
 
     func validate() throws {
         guard count > 0, (1...64).contains(partitions), rate >= 0 else {
             throw ValidationError("--count must be 1 or more, --partitions 1 to 64, --rate 0 or more")
         }
         guard provider != nil || caFile == nil else {
-            throw ValidationError("--ca-file belongs to --provider; the look-alike brings its own")
+            throw ValidationError("--ca-file needs --provider; the simulator has its own certificate")
         }
     }
 

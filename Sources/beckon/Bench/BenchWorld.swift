@@ -39,12 +39,12 @@ struct BenchWorld: Sendable {
         let deedPath = path + ".bench.json"
         if FileManager.default.fileExists(atPath: path) {
             guard let data = FileManager.default.contents(atPath: deedPath) else {
-                throw BenchError("\(path) is there already, without \(deedPath): it is not one of ours")
+                throw BenchError("\(path) exists, but \(deedPath) does not: this benchmark did not create it")
             }
             deed = try JSONDecoder().decode(Deed.self, from: data)
             guard deed.people == people, deed.closedChallenges == closedChallenges else {
                 throw BenchError(
-                    "\(path) has \(deed.people) factors and \(deed.closedChallenges) closed challenges: ask for as many"
+                    "\(path) has \(deed.people) factors and \(deed.closedChallenges) closed challenges: pass the same numbers"
                 )
             }
         } else {

@@ -112,7 +112,7 @@ final class PipelineBook: Sendable {
             try await Task.sleep(for: .milliseconds(2))
             let (last, failures) = state.withLock { ($0.last, $0.failures) }
             if failures > 0 { throw BenchError("\(failures) records could not be written to Kafka") }
-            guard isAlive() else { throw BenchError("the dispatcher ended; --log FILE keeps what it said") }
+            guard isAlive() else { throw BenchError("the dispatcher ended; use --log FILE to keep its log") }
             if .now - last > patience { return }
         }
     }

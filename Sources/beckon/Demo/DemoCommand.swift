@@ -4,9 +4,10 @@ import Logging
 
 struct DemoCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "demo", abstract: "A guided tour with real traffic; exits 0 only if every step did what it says.")
+        commandName: "demo", abstract: "Runs a guided tour with real traffic; exits with 0 only if every step succeeds."
+    )
 
-    @Option(help: "Least level of log lines, which go to stderr.")
+    @Option(help: "Lowest level of the log lines that go to stderr.")
     var logLevel = "error"
 
     func run() async throws {
@@ -16,15 +17,16 @@ struct DemoCommand: AsyncParsableCommand {
         let failures = FailureCount()
         try await cluster.run {
             Terminal.line(
-                "Beckon, a guided tour: backend, Kafka stand-in, dispatcher, APNs and FCM look-alikes, phones.")
+                "A guided tour of Beckon: backend, embedded Kafka broker, dispatcher, simulators of APNs and FCM, phones."
+            )
             let playground = try await cluster.playground()
-            Terminal.line("Everything is up after \((ContinuousClock.now - started).short).\n")
+            Terminal.line("Everything is ready after \((ContinuousClock.now - started).short).\n")
             try await Tour(cluster: cluster, playground: playground).run(counting: failures)
         }
         guard failures.isFinished else { throw StepFailed("the tour was interrupted") }
         let took = (ContinuousClock.now - started).short
         guard failures.count == 0 else {
-            Terminal.line("\n\(failures.count) of \(Tour.steps.count) steps did not do what they say (\(took)).")
+            Terminal.line("\n\(failures.count) of \(Tour.steps.count) steps failed (\(took)).")
             throw ExitCode.failure
         }
         Terminal.line("\nAll \(Tour.steps.count) steps did what they say (\(took)).")

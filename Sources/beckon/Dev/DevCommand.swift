@@ -8,22 +8,24 @@ import Wire
 
 struct DevCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "dev", abstract: "Everything in one process, with a simulated phone that approves.",
+        commandName: "dev", abstract: "Runs everything in one process, with a simulated phone that approves.",
         discussion:
-            "Broker, store, roles, look-alikes of APNs, FCM and HMS. Prints where everything is; ends with Ctrl-C.")
+            "Runs a broker, the store, all roles and simulators of APNs, FCM and HMS. Prints all addresses. Stop it with Ctrl-C."
+    )
 
     @Option(help: "Port of the HTTP API; 0: any free one.")
     var apiPort = 0
     @Option(help: "Port of /livez, /readyz and /metrics; 0: any free one.")
     var adminPort = 0
     @Option(
-        help: ArgumentHelp("Where the addresses are written as JSON once all is up (mode 0600).", valueName: "file"))
+        help: ArgumentHelp(
+            "File that gets the addresses as JSON when everything is ready (mode 0600).", valueName: "file"))
     var readyFile: String?
     @Option(help: "Identity that the simulated phone belongs to.")
     var identity = "person-00001"
-    @Option(help: "What the phone does: \(PhoneBehaviour.forms).")
+    @Option(help: "Behaviour of the phone: \(PhoneBehaviour.forms).")
     var behaviour = "answers"
-    @Option(help: "Least level of log lines, which go to stderr.")
+    @Option(help: "Lowest level of the log lines that go to stderr.")
     var logLevel = "warning"
 
     func validate() throws {
@@ -35,7 +37,7 @@ struct DevCommand: AsyncParsableCommand {
                 "--log-level: expected one of \(Logger.Level.allCases.map(\.rawValue).joined(separator: ", "))")
         }
         guard (0...65_535).contains(apiPort), (0...65_535).contains(adminPort) else {
-            throw ValidationError("a port is 0 to 65535")
+            throw ValidationError("--api-port, --admin-port: expected a port from 0 to 65535")
         }
     }
 
@@ -55,17 +57,17 @@ struct DevCommand: AsyncParsableCommand {
         let json = try JSONEncoder.page.encode(addresses)
         Terminal.line(
             """
-            Beckon runs; Ctrl-C ends it.
+            Beckon is running. Stop it with Ctrl-C.
               HTTP API    \(addresses.api)
               Kafka       \(addresses.kafka) (topics \(cluster.names.prefix)*)
               metrics     \(addresses.metrics)
               simulators  APNs \(addresses.simulators.apns), FCM \(addresses.simulators.fcm), HMS \(addresses.simulators.hms)
               switches    \(addresses.simulators.control)
-              phone       \(identity), which \(behaviour)
+              phone       \(identity), behaviour: \(behaviour)
             """)
         if let readyFile {
             try RoleProcess.writeReadyFile(readyFile, json)
-            Terminal.line("  credentials and all of this as JSON: \(readyFile)")
+            Terminal.line("  These addresses and the credentials as JSON: \(readyFile)")
         } else {
             Terminal.line(String(decoding: json, as: UTF8.self))
         }

@@ -4,7 +4,8 @@ import ServiceSupport
 
 struct AckTrackerCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "ack-tracker", abstract: "Pushes again what no device has confirmed; one of any number.")
+        commandName: "ack-tracker",
+        abstract: "Pushes challenges again that no device has confirmed; run any number of them.")
 
     @Argument(parsing: .captureForPassthrough, help: "See beckon ack-tracker --help.")
     var settings: [String] = []

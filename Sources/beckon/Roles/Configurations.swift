@@ -10,7 +10,7 @@ import PushProviders
 import ServiceSupport
 import Wire
 
-// From settings to each role's configuration: the only place that knows both.
+// Creates each role's configuration from the settings. No other file knows both.
 
 extension ProducerConfiguration {
     init(_ settings: Settings) throws {
@@ -32,7 +32,7 @@ extension ProducerConfiguration {
         if let text = try settings.optional(Settings.hmsCallbackKeys) {
             guard let keys = HMSCallbackKeys(parsing: text) else {
                 throw SettingsError(
-                    "hms.callbackKeys: expected <user>:<key>,…, at most 32, each key of at least 16 characters")
+                    "hms.callbackKeys: expected <user>:<key>,…, at most 32 pairs, each key with at least 16 characters")
             }
             hmsCallback = keys
         }
@@ -60,7 +60,8 @@ extension ProducerConfiguration {
         case (nil, nil): return nil
         default:
             throw SettingsError(
-                "\(certificate.description.key) and \(key.description.key) belong together: set both for TLS, or none")
+                "\(certificate.description.key) and \(key.description.key) belong together: set both to use TLS, or neither"
+            )
         }
     }
 }

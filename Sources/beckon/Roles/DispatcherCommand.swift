@@ -5,7 +5,7 @@ import ServiceSupport
 
 struct DispatcherCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "dispatcher", abstract: "Takes challenges from Kafka and pushes them; one of any number.")
+        commandName: "dispatcher", abstract: "Reads challenges from Kafka and pushes them; run any number of them.")
 
     @Argument(parsing: .captureForPassthrough, help: "See beckon dispatcher --help.")
     var settings: [String] = []
@@ -13,7 +13,7 @@ struct DispatcherCommand: AsyncParsableCommand {
     func run() async throws {
         let context = try await RoleContext(.dispatcher, arguments: settings)
         let configuration = try DispatcherConfiguration(context.settings)
-        // Last of what can be refused: a gateway that was opened has to be closed.
+        // The gateway is opened after all other checks, because an open gateway must be closed.
         let gateway = try PushGateway(
             configuration: try PushGatewayConfiguration(context.settings), logger: context.logger)
         let service: DispatcherService

@@ -8,7 +8,8 @@ import Storage
 
 struct ProducerCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "producer", abstract: "HTTP API, Kafka entrances, outbox relay, expiry sweep.")
+        commandName: "producer",
+        abstract: "Serves the HTTP API, reads requests from Kafka, relays the outbox and expires challenges.")
 
     @Argument(parsing: .captureForPassthrough, help: "See beckon producer --help.")
     var settings: [String] = []

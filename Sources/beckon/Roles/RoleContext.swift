@@ -6,7 +6,7 @@ import ServiceLifecycle
 import ServiceSupport
 import Wire
 
-/// What every role's process has: settings, logger, metrics, readiness and the admin port.
+/// The parts that the process of every role has: settings, logger, metrics, readiness and the admin port.
 struct RoleContext: Sendable {
     let role: Role
     let settings: Settings
@@ -21,7 +21,7 @@ struct RoleContext: Sendable {
             print("USAGE: beckon \(role.rawValue) [--key value …]\n\n\(Settings.help(for: role))")
             throw ExitCode.success
         }
-        // Until the service that takes it runs, too.
+        // SIGHUP is ignored also before the service that handles it runs.
         signal(SIGHUP, SIG_IGN)
         self.role = role
         settings = try await Settings(role: role, arguments: arguments)
@@ -41,7 +41,7 @@ struct RoleContext: Sendable {
         for address in try Self.addresses(role, settings) { try await address.check() }
     }
 
-    /// Where the role listens.
+    /// The addresses that the role listens on.
     private static func addresses(_ role: Role, _ settings: Settings) throws(SettingsError) -> [ListenAddress] {
         var addresses: [ListenAddress] = []
         func add(_ name: String, _ host: Setting<String>, _ port: Setting<Int>) throws(SettingsError) {
@@ -63,8 +63,8 @@ struct RoleContext: Sendable {
             }
         case .simulator:
             for (name, port) in [
-                ("APNs look-alike", Settings.simulatorAPNsPort), ("FCM look-alike", Settings.simulatorFCMPort),
-                ("HMS look-alike", Settings.simulatorHMSPort), ("simulator's control", Settings.simulatorControlPort),
+                ("APNs simulator", Settings.simulatorAPNsPort), ("FCM simulator", Settings.simulatorFCMPort),
+                ("HMS simulator", Settings.simulatorHMSPort), ("simulator control", Settings.simulatorControlPort),
             ] { try add(name, Settings.simulatorHost, port) }
         case .dispatcher, .ackTracker, .broker, .phone: break
         }
@@ -77,10 +77,10 @@ struct RoleContext: Sendable {
         return logger
     }
 
-    /// Runs the role until SIGTERM, with the admin port first (so that it is the last to go) and the ready file last.
+    /// Runs the role until SIGTERM. The admin port starts first, so it stops last. The ready file is written last.
     /// - Parameters:
-    ///   - kafka: what the role's clients are made of; nil: it has none.
-    ///   - addresses: what the ready file says beside `admin`; asked once the role is ready.
+    ///   - kafka: the configuration of the role's Kafka clients; nil: it has none.
+    ///   - addresses: the addresses in the ready file besides `admin`; called when the role is ready.
     ///   - reload: called at each SIGHUP.
     func run(
         _ services: [any Service], kafka: KafkaConfiguration? = nil,

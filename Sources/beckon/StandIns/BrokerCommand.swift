@@ -6,9 +6,10 @@ import ServiceSupport
 
 struct BrokerCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "broker", abstract: "librdkafka's stand-in broker on loopback, with fault switches over HTTP.",
+        commandName: "broker", abstract: "Runs librdkafka's mock broker on loopback, with fault switches over HTTP.",
         discussion:
-            "In memory, on a random port: for development and tests. The ready file has its address as \"kafka\".")
+            "It runs in memory on a random port, for development and tests. The ready file has its address as \"kafka\"."
+    )
 
     @Argument(parsing: .captureForPassthrough, help: "See beckon broker --help.")
     var settings: [String] = []

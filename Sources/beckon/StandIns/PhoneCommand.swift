@@ -10,7 +10,7 @@ import Synchronization
 struct PhoneCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "phone",
-        abstract: "Simulated phones: they register, receive, confirm and answer with real signatures.")
+        abstract: "Simulates phones that enrol, receive, confirm and answer with real signatures.")
 
     @Argument(parsing: .captureForPassthrough, help: "See beckon phone --help.")
     var settings: [String] = []
@@ -24,7 +24,7 @@ struct PhoneCommand: AsyncParsableCommand {
     }
 }
 
-/// Registers the phones and lives their lives until stopped.
+/// Enrols the phones and runs them until it is stopped.
 private final class PhoneService: Service {
     private let context: RoleContext
     private let client: HTTPClient
@@ -91,7 +91,7 @@ private final class PhoneService: Service {
             await withDiscardingTaskGroup { group in
                 group.addTask { await playground.pool.run(phones) }
                 group.addTask { [context] in
-                    // Every phone that receives is online before anyone is told to push.
+                    // Every phone that receives pushes must be online before this role is ready.
                     let expected = phones.filter { ![.polls, .deleted].contains($0.behaviour) }.count
                     while playground.pool.log.count(.online) + playground.pool.log.count(.offline) < expected,
                         !Task.isCancelled

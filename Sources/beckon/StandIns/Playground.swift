@@ -5,14 +5,14 @@ import NIOCore
 import NIOHTTP1
 import Simulators
 
-/// A service with credentials that the provider look-alikes know: what phones register with.
+/// A service for simulated phones, with credentials that the provider simulators know.
 struct Playground: Sendable {
     let backend: BackendClient
     let serviceSID: String
     let pool: PhonePool
 
     /// - Parameters:
-    ///   - serviceSID: nil: made anew, with credentials that the simulator hands out.
+    ///   - serviceSID: nil: a new service is created, with credentials from the simulator.
     ///   - control: the simulator's control address.
     init(
         backend: BackendClient, devices: DeviceClient, serviceSID: String? = nil, control: String,

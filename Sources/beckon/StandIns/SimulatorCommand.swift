@@ -5,7 +5,7 @@ import Simulators
 struct SimulatorCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "simulator",
-        abstract: "Strict look-alikes of APNs, FCM and HMS over TLS HTTP/2, with fault switches over HTTP.")
+        abstract: "Simulates APNs, FCM and HMS strictly, over TLS and HTTP/2, with fault switches over HTTP.")
 
     @Argument(parsing: .captureForPassthrough, help: "See beckon simulator --help.")
     var settings: [String] = []
@@ -22,7 +22,7 @@ struct SimulatorCommand: AsyncParsableCommand {
         configuration.controlPort = try settings(Settings.simulatorControlPort)
         let names = (try settings.optional(Settings.simulatorNames) ?? "").split(separator: ",").map(String.init)
         configuration.certificateHosts += names
-        // An address to listen on everywhere is none to connect to.
+        // 0.0.0.0 is an address to listen on, not one to connect to.
         configuration.publicHost = names.first ?? (configuration.host == "0.0.0.0" ? "127.0.0.1" : configuration.host)
         let providers = try SimulatedProviders(configuration: configuration, logger: context.logger)
         let caFile = try settings.optional(Settings.simulatorCAFile)

@@ -47,7 +47,7 @@ struct API: Sendable {
         guard pressure.isOver else { return }
         metrics.shed()
         throw APIError(
-            .unavailable, "The queue to Kafka is full: nothing was created, try again",
+            .unavailable, "The queue to Kafka is full: nothing was created, retry",
             headers: ["Retry-After": "5"])
     }
 }

@@ -102,7 +102,7 @@ extension API {
         }
         if let factor = caller.factor {
             guard filter.factor == nil || filter.factor == factor.sid else {
-                throw APIError(.accessDenied, "Access denied: a device reads its own challenges only")
+                throw APIError(.accessDenied, "Access denied: a device may read only its own challenges")
             }
             filter.factor = factor.sid
         }
@@ -152,7 +152,7 @@ extension API {
             return try await cancelChallenge(call, challenge)
         }
         guard try parameters.text("Status") == nil else {
-            throw APIError(.accessDenied, "Access denied: a device answers, only a backend cancels")
+            throw APIError(.accessDenied, "Access denied: only a backend may cancel a challenge")
         }
         let payload = try parameters.required("AuthPayload", length: 1...CompactJWT.maxLength, .lines)
         let metadata = try metadata(&parameters)

@@ -55,7 +55,7 @@ extension API {
                 factor = try await store.verifyCodeFactor(sid, code: code, nowMs: call.nowMs)
             } catch StoreError.codeRefused {
                 throw APIError(
-                    .factorVerificationFailed, "Factor verification failed: AuthPayload is not the code of this moment")
+                    .factorVerificationFailed, "Factor verification failed: AuthPayload is not the current code")
             }
         }
         if change != CodeFactorChange() {
@@ -113,7 +113,8 @@ extension API {
         } catch StoreError.codeRefused {
             metrics.answer(.refused)
             throw APIError(
-                .answerRefused, "Challenge verification failed: AuthPayload is not the code of this moment, or was used"
+                .answerRefused,
+                "Challenge verification failed: AuthPayload is not the current code, or the code was already used"
             )
         } catch let error as StoreError where error == .alreadyResponded || error == .alreadyExpired {
             metrics.answer(.late)

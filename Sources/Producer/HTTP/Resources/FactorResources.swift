@@ -52,7 +52,7 @@ extension API {
         let token = try FactorRules.pushToken(try parameters.text("Config.NotificationToken"), platform: platform)
         let appID = try parameters.text("Config.AppId", length: 0...100)
         guard let appID = appID ?? (platform == .noPush ? "" : nil) else {
-            throw RuleViolation("Config.AppId", "the bundle id or package name, it is required for pushes")
+            throw RuleViolation("Config.AppId", "the bundle id or package name, which is required for pushes")
         }
         var new = NewFactor(
             account: account, service: service, identity: identity, friendlyName: friendlyName, publicKey: publicKey,
@@ -107,7 +107,8 @@ extension API {
             guard FactorRules.isProof(proof, of: factor.sid, publicKey: factor.publicKey) else {
                 throw APIError(
                     .factorVerificationFailed,
-                    "Factor verification failed: AuthPayload is no base64 of a DER signature over the factor's SID")
+                    "Factor verification failed: expected AuthPayload with base64 of a DER signature over the factor's SID"
+                )
             }
         }
         if proof != nil || change != FactorChange() {

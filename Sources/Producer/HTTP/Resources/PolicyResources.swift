@@ -37,7 +37,7 @@ extension API {
     func cancelChallenge(_ call: APICall, _ challenge: Challenge) async throws -> APIReply {
         var parameters = try call.parameters()
         guard try parameters.choice("Status", ["canceled": true]) == true else {
-            throw APIError(.accessDenied, "Access denied: only the device answers a challenge, with its own token")
+            throw APIError(.accessDenied, "Access denied: only the device may answer a challenge, with its own token")
         }
         let canceled = try await store.cancelChallenge(challenge.sid, nowMs: call.nowMs)
         return .ok(
@@ -59,7 +59,7 @@ extension API {
             new.factor = FactorSID(text)
             guard new.factor != nil else {
                 throw RuleViolation(
-                    "FactorSid", "YF and 32 hexadecimal digits, or nothing for any factor of the identity")
+                    "FactorSid", "YF and 32 hexadecimal digits, or no value for any factor of the identity")
             }
         }
         new.ttlSeconds = try parameters.integer("Ttl", in: 30...300) ?? 120

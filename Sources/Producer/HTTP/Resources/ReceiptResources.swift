@@ -8,7 +8,7 @@ extension API {
     ) async throws -> APIReply {
         let (challenge, caller) = try await challenge(call, service, identity, sid)
         guard let factor = caller.factor else {
-            throw APIError(.accessDenied, "Access denied: only the device confirms, with its own token")
+            throw APIError(.accessDenied, "Access denied: only the device may confirm a challenge, with its own token")
         }
         var parameters = try call.parameters()
         var receipt = try receipt(&parameters, call)

@@ -84,7 +84,8 @@ extension API {
         guard let sid = CredentialSID(text), let credential = try await store.credential(sid, account: account),
             credential.type == type
         else {
-            throw RuleViolation(name, "the SID (CR…) of a credential of type \(type) of this account, or nothing")
+            throw RuleViolation(
+                name, "the SID (CR…) of a credential of type \(type) of this account, or an empty value")
         }
         return sid
     }
