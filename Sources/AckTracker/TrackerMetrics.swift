@@ -3,57 +3,57 @@ import KafkaClient
 
 /// The names of the tracker's metrics.
 public enum TrackerMetricName {
-    /// Gauge: challenges held, closed and early ones included.
+    /// Gauge: challenges in the tracker's memory, including closed challenges and early facts.
     public static let held = "beckon_tracker_held"
-    /// Gauge: challenges that are due and wait for the ends of their topics to be read, or for a fresh commit.
+    /// Gauge: due challenges that wait until their topics are read to the end, or for a recent commit.
     public static let due = "beckon_tracker_due"
-    /// Gauge: challenges known by early facts alone.
+    /// Gauge: challenges known only from early facts, because their record has not been read.
     public static let early = "beckon_tracker_early"
-    /// Counter: attempts t<n> written and acknowledged.
+    /// Counter: attempts `t<n>` that were written and acknowledged.
     public static let attempts = "beckon_tracker_attempts_total"
-    /// Counter: escalations written and acknowledged.
+    /// Counter: escalations that were written and acknowledged.
     public static let escalations = "beckon_tracker_escalations_total"
     /// Counter: states carried forward.
     public static let carried = "beckon_tracker_carried_total"
-    /// Counter: writes that failed and are decided again; label `kind`.
+    /// Counter: failed writes, which are decided again; label `kind`.
     public static let writeFailures = "beckon_tracker_write_failures_total"
-    /// Counter: receipts of a device that was pushed to.
+    /// Counter: receipts from devices that the challenge was pushed to.
     public static let receiptsMatched = "beckon_tracker_receipts_matched_total"
-    /// Counter: facts of a challenge that was not known (yet).
+    /// Counter: facts about a challenge that the tracker did not know at that time.
     public static let earlyFacts = "beckon_tracker_early_facts_total"
-    /// Counter: early facts dropped because there was no room.
+    /// Counter: early facts that were dropped because their table was full.
     public static let earlyDropped = "beckon_tracker_early_dropped_total"
     /// Counter: events written; label `type`.
     public static let events = "beckon_tracker_events_total"
-    /// Counter: events and dead letters left to a later run because they cannot be written.
+    /// Counter: events and dead letters that cannot be written now and are left to a later run.
     public static let untold = "beckon_tracker_untold_total"
-    /// Counter: records refused; labels `topic`, `reason` (`forged`, `poison`, `misplaced`, `implausible`,
-    /// `foreign`).
+    /// Counter: refused records; labels `topic`, `reason` (`forged`, `poison`, `misplaced`, `implausible`, `foreign`).
     public static let refused = "beckon_tracker_refused_total"
-    /// Gauge: records not read yet, over the four topics and all partitions owned. The group's lag in Kafka's own terms
-    /// shows how long challenges are held instead.
+    /// Gauge: unread records of the four topics, over all partitions of this tracker. Do not use the lag that Kafka
+    /// reports for the group: it shows how long challenges are held.
     public static let lag = "beckon_tracker_lag_records"
-    /// Gauge: partitions of the four topics held in front of a record that is signed with a record key which this role does not
-    /// have.
+    /// Gauge: partitions of the four topics that are held because their next record is signed with a key that this role
+    /// does not have.
     public static let heldPartitions = "beckon_tracker_held_partitions"
-    /// Counter: partitions of the four topics that turned out to be another log than the one that was read, and were read from their
-    /// start: a topic made anew, or an unclean election.
+    /// Counter: partitions of the four topics that were read again from their start, because their log was replaced:
+    /// the topic was created again, or an election was unclean.
     public static let logsCut = "beckon_tracker_logs_cut_total"
-    /// Timer: from an assignment to its catch-up.
+    /// Timer: from an assignment until its partitions are caught up.
     public static let catchUp = "beckon_tracker_catch_up_seconds"
-    /// Gauge: seconds since the request of the last acknowledged commit; nothing fires beyond the session timeout less 2 s.
+    /// Gauge: seconds since the last acknowledged commit was sent. No timer fires when this exceeds the session timeout
+    /// less 2 s.
     public static let commitAge = "beckon_tracker_commit_age_seconds"
-    /// Counter: commits refused or unanswered.
+    /// Counter: commits that were refused or got no answer.
     public static let commitFailures = "beckon_tracker_commit_failures_total"
-    /// Timer: from due to written.
+    /// Timer: from the time that an action is due until it is written.
     public static let fireDelay = "beckon_tracker_fire_delay_seconds"
-    /// Gauge: partitions owned and caught up.
+    /// Gauge: partitions of this tracker that are caught up.
     public static let partitions = "beckon_tracker_partitions"
-    /// Gauge: the expected latency learnt, milliseconds; labels `platform`, `app` (at most 1,000).
+    /// Gauge: the learned expected latency in milliseconds; labels `platform`, `app` (at most 1,000).
     public static let expectedLatency = "beckon_tracker_expected_latency_ms"
 }
 
-/// The tracker's metrics, made once.
+/// The tracker's metrics. Each is created once.
 struct TrackerMetrics: Sendable {
     let held, due, early, lag, commitAge, partitions, heldPartitions: Gauge
     let attempts, escalations, carried, receiptsMatched, earlyFacts, earlyDropped, untold, commitFailures,

@@ -8,54 +8,58 @@ import Synchronization
 public enum DispatcherMetricName: String, CaseIterable, Sendable {
     /// Counter. Answers to pushes, by `provider`, `kind` and `disposition`.
     case pushes = "beckon_dispatcher_pushes_total"
-    /// Counter. Pushes not sent, by `reason`.
+    /// Counter. Pushes that were not sent, by `reason`.
     case dropped = "beckon_dispatcher_dropped_total"
-    /// Gauge. Pushes taken whose outcome is not acknowledged.
+    /// Gauge. Pushes whose outcome is not acknowledged yet.
     case inFlight = "beckon_dispatcher_in_flight"
-    /// Gauge. Partitions served.
+    /// Gauge. Partitions that this dispatcher serves.
     case lanes = "beckon_dispatcher_lanes"
-    /// Counter. Times that a lane stopped reading because its window, or the process's, was full.
+    /// Counter. Times that a lane stopped reading because its own window or the window of the process was full.
     case windowFull = "beckon_dispatcher_window_full_total"
     /// Counter. Times that a lane held its pushes because the last acknowledged commit was too old.
     case holds = "beckon_dispatcher_holds_total"
-    /// Counter. Later attempts that waited until their lane had read `receipts` and `resolutions` to their ends.
+    /// Counter. Attempts after the first that waited until their lane had read `receipts` and `resolutions` to the end.
     case attemptsHeld = "beckon_dispatcher_attempts_held_total"
-    /// Counter. Of those, and of retries, what left after 5 s although the ends could not be reached.
+    /// Counter. Such attempts, and retries, that were sent after 5 s although the lane could not read to the end.
     case attemptsUnsure = "beckon_dispatcher_attempts_unsure_total"
-    /// Counter. Partitions of `challenges` that ended before the committed offset when they were taken over.
+    /// Counter. Partitions of `challenges` whose end was below the committed offset when this dispatcher got them.
     case logsCut = "beckon_dispatcher_logs_cut_total"
-    /// Gauge. Partitions held in front of a record that is signed with a record key which this role does not have.
+    /// Gauge. Partitions that are held because their next record is signed with a key that this role does not have.
     case heldPartitions = "beckon_dispatcher_held_partitions"
     /// Gauge. Records behind the end of `challenges`, by `partition`.
     case lag = "beckon_dispatcher_lag"
-    /// Gauge. Age of the oldest challenge read and not sent, over all lanes, in seconds. The signal to scale on.
+    /// Gauge. Age in seconds of the oldest challenge that was read but not sent, over all lanes. Scale on this metric.
     case oldestUnsent = "beckon_dispatcher_oldest_unsent_seconds"
     /// Gauge. Age of the last acknowledged commit, in seconds.
     case commitAge = "beckon_dispatcher_commit_age_seconds"
     /// Counter. Commits, by `result`: `acknowledged`, `refused`.
     case commits = "beckon_dispatcher_commits_total"
-    /// Counter. Records that were not what they should be, by `topic` and `reason`. Those of `challenges` are written to
-    /// `dead-letters`; those of the other topics are left to the ack tracker, who commits them.
+    /// Counter. Invalid records, by `topic` and `reason`. The dispatcher writes invalid records of `challenges` to
+    /// `dead-letters`. It leaves those of other topics to the ack tracker, which commits them.
     case deadLetters = "beckon_dispatcher_dead_letters_total"
-    /// Counter. Records in a partition that their key does not belong to, by `topic`.
+    /// Counter. Records in a partition that does not belong to their key, by `topic`.
     case misplaced = "beckon_dispatcher_misplaced_total"
-    /// Counter. Pushes that could be repeated unnoticed: forgotten before their time, or handed over unanswered; by `cause`.
+    /// Counter. Pushes that may be repeated without being recognised, by `cause`: they were forgotten too early, or
+    /// they were handed over while unanswered.
     case repeatsPossible = "beckon_dispatcher_repeats_possible_total"
-    /// Counter. Outcomes and dead letters that had to be written again, because the broker did not acknowledge them.
+    /// Counter. Outcomes and dead letters that were written again because the broker did not acknowledge them.
     case writeRetries = "beckon_dispatcher_write_retries_total"
     /// Counter. Rebalances, by `kind`: `assigned`, `revoked`, `lost`.
     case rebalances = "beckon_dispatcher_rebalances_total"
     /// Gauge. Provider credentials opened from `configuration`.
     case credentials = "beckon_dispatcher_credentials"
-    /// Gauge. Credentials on `configuration` whose record or configuration key this role does not have.
+    /// Gauge. Credentials on `configuration` that this role cannot read, because it lacks their record key or
+    /// configuration key.
     case unreadableCredentials = "beckon_dispatcher_unreadable_credentials"
-    /// Gauge. Seconds that this machine's clock is ahead (above 0) or behind, as far as providers' answers and new records show it.
+    /// Gauge. Seconds by which this machine's clock is ahead (above 0) or behind (below 0), estimated from providers'
+    /// answers and new records.
     case clockSkew = "beckon_dispatcher_clock_skew_seconds"
-    /// Gauge. Connections to providers open now.
+    /// Gauge. Open connections to providers.
     case connections = "beckon_dispatcher_connections"
-    /// Counter. Connections to providers opened.
+    /// Counter. Connections to providers that were opened.
     case connectionsOpened = "beckon_dispatcher_connections_opened_total"
-    /// Counter. Connections that ended by a fault: neither by GOAWAY nor by us.
+    /// Counter. Connections to providers that failed. Connections that ended by GOAWAY, or that this side closed, do
+    /// not count.
     case connectionsLost = "beckon_dispatcher_connections_lost_total"
     /// Counter. Attempts to connect to a provider that failed.
     case connectFailures = "beckon_dispatcher_connect_failures_total"
@@ -63,17 +67,17 @@ public enum DispatcherMetricName: String, CaseIterable, Sendable {
     case goaways = "beckon_dispatcher_goaways_total"
     /// Counter. Requests handed to another connection because the provider had not processed them.
     case resends = "beckon_dispatcher_resends_total"
-    /// Counter. Requests whose deadline came with the answer outstanding.
+    /// Counter. Requests that got no answer before their deadline.
     case timeouts = "beckon_dispatcher_push_timeouts_total"
-    /// Gauge. Ways (credential and host) whose circuit breaker keeps pushes back now.
+    /// Gauge. Pairs of credential and host whose circuit breaker is open.
     case openCircuits = "beckon_dispatcher_open_circuits"
-    /// Gauge. Most pushes that may be outstanding now, of the credential of each `provider` that is limited most.
+    /// Gauge. Current limit of outstanding pushes, by `provider`: the lowest limit among the provider's credentials.
     case inFlightLimit = "beckon_dispatcher_in_flight_limit"
-    /// Timer. From the record's time stamp to the hand-over to the gateway.
+    /// Timer. From the record's timestamp to the hand-over to the gateway.
     case waited = "beckon_dispatcher_wait_seconds"
 }
 
-/// Makes each metric once.
+/// Creates each metric once.
 final class DispatcherMetrics: Sendable {
     private let factory: any MetricsFactory
     private let counters = Mutex<[String: Counter]>([:])
@@ -112,7 +116,7 @@ final class DispatcherMetrics: Sendable {
         gauge.record(value)
     }
 
-    /// What the push gateway did since it was made; `before` is what was told last.
+    /// Adds the changes in the push gateway's counters since `before`, the last values that were reported.
     func transport(_ now: PushGatewayStatistics, since before: PushGatewayStatistics) {
         set(.connections, Double(now.connections))
         set(.openCircuits, Double(now.openCircuits))
@@ -128,7 +132,7 @@ final class DispatcherMetrics: Sendable {
         for (name, field) in counters { count(name, by: max(0, now[keyPath: field] - before[keyPath: field])) }
     }
 
-    /// On the hot path: no text is made.
+    /// This runs on the hot path, so it creates no text.
     func answered(_ platform: Platform, _ kind: PushKind, _ disposition: Disposition) {
         let key = platform.rawValue << 8 | kind.rawValue << 4 | disposition.rawValue
         let counter = pushCounters.withLock { counters in

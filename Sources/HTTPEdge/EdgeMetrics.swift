@@ -2,16 +2,18 @@ import Metrics
 
 /// The names of the listeners' metrics; each has the label `listener`.
 public enum EdgeMetricName: String, CaseIterable, Sendable {
-    /// Gauge: connections open.
+    /// Gauge: open connections.
     case open = "beckon_http_connections"
-    /// Gauge: connections that may be open at once.
+    /// Gauge: maximum number of open connections.
     case limit = "beckon_http_connections_limit"
-    /// Counter: connections refused, by `reason` (`full`: all have a request under way; `client`: its address has its share).
+    /// Counter: refused connections, by `reason` (`full`: all connections have a request in progress; `client`: the
+    /// address has reached its share).
     case refused = "beckon_http_connections_refused_total"
-    /// Counter: connections closed before their time, by `reason` (`room`, `client`: the longest idle one, for a new one, of any
-    /// or the same address; `files`: no file descriptor was left; `silent`: no request; `reader`: a reply not taken).
+    /// Counter: connections that were closed early, by `reason` (`room`: the longest idle connection was closed to
+    /// accept a new one; `client`: the same, within one address; `files`: no file descriptor was left; `silent`: no
+    /// request arrived; `reader`: the client did not read a reply).
     case closedEarly = "beckon_http_connections_closed_early_total"
-    /// Counter: times that `accept` failed for want of file descriptors or memory.
+    /// Counter: `accept` calls that failed because file descriptors or memory were exhausted.
     case acceptFailures = "beckon_http_accept_failures_total"
 }
 

@@ -5,51 +5,53 @@ import Synchronization
 
 /// The names of the Producer's metrics.
 enum ProducerMetricName: String, CaseIterable {
-    /// Counter: requests answered, by `route` (template), `method` and `class` (`2xx` to `5xx`).
+    /// Counter: answered requests, by `route` (template), `method` and `class` (`2xx` to `5xx`).
     case requests = "beckon_http_requests_total"
-    /// Timer: from the head read to the answer made, by `route` and `method`.
+    /// Timer: from the end of the request head until the answer is built, by `route` and `method`.
     case requestDuration = "beckon_http_request_duration"
-    /// Counter: challenges created, by `source` (`http`, `kafka`).
+    /// Counter: created challenges, by `source` (`http`, `kafka`).
     case challengesCreated = "beckon_challenges_created_total"
     /// Counter: answers, by `result` (`approved`, `denied`, `refused`, `late`).
     case answers = "beckon_answers_total"
-    /// Counter: receipts taken, by `source` (`device`, `token`, `kafka`, `provider`).
+    /// Counter: accepted receipts, by `source` (`device`, `token`, `kafka`, `provider`).
     case receipts = "beckon_receipts_total"
-    /// Counter: HMS's delivery receipts, by `status` (Huawei's number, `other`) and `ours` (`yes`; `no`: not a message of ours).
+    /// Counter: HMS's delivery receipts, by `status` (Huawei's number, `other`) and `ours` (`yes`; `no`: Beckon did not
+    /// send the message).
     case hmsReceipts = "beckon_hms_receipts_total"
-    /// Counter: credentials refused, by `kind` (`backend`, `device`, `access-token`, `receipt-token`, `hms-callback`).
+    /// Counter: refused credentials, by `kind` (`backend`, `device`, `access-token`, `receipt-token`, `hms-callback`).
     case authenticationFailures = "beckon_auth_failures_total"
-    /// Counter: records of an entrance done, by `entrance` (topic, or `delivery` for `outcomes` and `receipts`) and `result`
-    /// (`accepted`, `repeated`, `rejected`, `dead-letter`, `forged`, `unreadable`).
+    /// Counter: processed records of an entrance, by `entrance` (topic, or `delivery` for `outcomes` and `receipts`)
+    /// and `result` (`accepted`, `repeated`, `rejected`, `dead-letter`, `forged`, `unreadable`).
     case entranceRecords = "beckon_entrance_records_total"
-    /// Counter: tries that failed and come again, by `entrance`.
+    /// Counter: failed tries that are repeated, by `entrance`.
     case entranceRetries = "beckon_entrance_retries_total"
-    /// Gauge: records of an entrance taken and not done, by `entrance`.
+    /// Gauge: records of an entrance that are in progress, by `entrance`.
     case entranceInFlight = "beckon_entrance_in_flight"
-    /// Gauge: records of an entrance not done yet, over the partitions that are ours, by `entrance`.
+    /// Gauge: unprocessed records of an entrance, over the partitions of this Producer, by `entrance`.
     case entranceLag = "beckon_entrance_lag_records"
-    /// Gauge: partitions of `outcomes` and `receipts` held in front of a record that is signed with a record key which this role
-    /// does not have.
+    /// Gauge: partitions of `outcomes` and `receipts` that are held because their next record is signed with a key that
+    /// this role does not have.
     case heldPartitions = "beckon_entrance_held_partitions"
-    /// Counter: records sent to dead letters, by `topic` (without prefix) and `reason`.
+    /// Counter: records that went to dead letters, by `topic` (without prefix) and `reason`.
     case deadLetters = "beckon_dead_letters_total"
-    /// Counter: records dropped because dead letters refuse them for good, by `topic` (without prefix).
+    /// Counter: records that were dropped because the topic `dead-letters` permanently refuses them, by `topic`
+    /// (without prefix).
     case deadLettersRefused = "beckon_dead_letters_refused_total"
-    /// Counter: creations and resends refused with 429, by `limit` (`creations`, `pending`, `quiet`).
+    /// Counter: creations and resends that were refused with 429, by `limit` (`creations`, `pending`, `quiet`).
     case limited = "beckon_limited_total"
-    /// Counter: creations refused with 503 because the outbox is over its limit.
+    /// Counter: creations that were refused with 503 because the outbox is over its limit.
     case shed = "beckon_outbox_shed_total"
     /// Gauge: requests that wait until a challenge changes.
     case longPolls = "beckon_long_polls"
-    /// Counter: requests that wanted to wait and were answered at once, because `api.maxLongPolls` wait already.
+    /// Counter: requests with `Wait` that were answered at once because `api.maxLongPolls` requests were waiting.
     case longPollsRefused = "beckon_long_polls_refused_total"
-    /// Counter: transactions that the store has committed; many writes share one.
+    /// Counter: committed transactions of the store. Many writes share one transaction.
     case storeCommits = "beckon_store_commits_total"
     /// Gauge: 1 while the store cannot write, by `cause` (`locked`, `disk-full`, `read-only`, `failing`).
     case storeFault = "beckon_store_fault"
 }
 
-/// The Producer's metrics. Label sets are bounded: routes are templates, words come from enums.
+/// The Producer's metrics. Label sets are bounded: routes are templates, and all other values come from enums.
 final class ProducerMetrics: Sendable {
     enum CredentialKind: String {
         case backend, device
@@ -82,7 +84,7 @@ final class ProducerMetrics: Sendable {
         requests.took(nanoseconds, route: route, method: method)
     }
 
-    /// A request that cannot be read is counted beside those that can.
+    /// Counts a request that cannot be read, in addition to the readable requests.
     func refused(status: Int) { requests.count(route: nil, method: .other, status: status) }
 
     func challengeCreated(source: String) { count(.challengesCreated, [("source", source)]) }

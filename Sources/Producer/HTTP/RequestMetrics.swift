@@ -3,8 +3,8 @@ import HTTPTypes
 import Metrics
 import Synchronization
 
-/// Counters and timers of requests by route, method and class of status. Each is made when it is first used, so that only series with
-/// a value are shown, and then found by its position: a request makes no key and no label.
+/// Counters and timers of requests by route, method and class of status. Each is created at its first use, so that only
+/// series with a value are shown. Later uses find it by its position, so a request creates no key and no label.
 final class RequestMetrics: Sendable {
     /// The label `method`.
     enum Method: Int, CaseIterable, Sendable {
