@@ -7,17 +7,18 @@ public import NIOCore
     import Darwin
 #endif
 
-/// Stands first in a listening socket's pipeline, so that no failure of `accept` ends the listener.
-///
-/// Without it an `accept` that fails for want of file descriptors ends the stream of connections, and with it the server. With
-/// it the longest idle connections are closed and accepting pauses for a moment; the kernel keeps who waits.
+/// The first handler in the pipeline of a listening socket. It keeps the listener running when `accept` fails.
+/// Without it, an `accept` that finds no file descriptor ends the stream of connections and therefore the server. With
+/// it, the connections that have been idle longest are closed, and accepting pauses for a moment. The kernel keeps the
+/// waiting connections.
 public final class AcceptGuard: ChannelDuplexHandler {
     public typealias InboundIn = any Channel
     public typealias InboundOut = any Channel
     public typealias OutboundIn = Never
 
     private static let pause = TimeAmount.milliseconds(100)
-    /// Sockets accepted beyond the book's bound, while those closed for them go.
+    /// Sockets that may be accepted above the book's bound while the connections that were closed for them are still
+    /// closing.
     private static let slack = 32
 
     private let book: ConnectionBook?
@@ -33,13 +34,13 @@ public final class AcceptGuard: ChannelDuplexHandler {
     }
 
     /// Guards a listening socket.
-    /// - Parameter book: of its connections; nil: none are closed to make room.
+    /// - Parameter book: the book of the listener's connections; nil: no connection is closed to make room.
     public static func install(on channel: any Channel, book: ConnectionBook?, logger: Logger) async {
-        // Fails for a socket that is closed already: then nothing is accepted.
+        // This fails for a socket that is already closed, which accepts nothing.
         try? await channel.eventLoop.submit { try add(to: channel, book: book, logger: logger) }.get()
     }
 
-    /// As ``install(on:book:logger:)``, on the socket's event loop.
+    /// Like ``install(on:book:logger:)``, but called on the socket's event loop.
     public static func add(to channel: any Channel, book: ConnectionBook?, logger: Logger) throws {
         try channel.pipeline.syncOperations.addHandler(AcceptGuard(book: book, logger: logger), position: .first)
     }
@@ -75,7 +76,7 @@ public final class AcceptGuard: ChannelDuplexHandler {
         guard let failure = error as? IOError, Self.isPassing(failure.errnoCode) else {
             return context.fireErrorCaught(error)
         }
-        // Gone before it was accepted: nothing is short.
+        // The client closed the connection before it was accepted; no resource is exhausted.
         if failure.errnoCode == ECONNABORTED { return }
         book?.closeIdle(8)
         if quietUntil < .now() {
@@ -89,7 +90,7 @@ public final class AcceptGuard: ChannelDuplexHandler {
         }
         guard !isPaused else { return }
         isPaused = true
-        // The socket stays readable: NIO would try, and fail, without a rest.
+        // The socket stays readable, so NIO would call `accept` and fail in a loop.
         try? context.channel.syncOptions?.setOption(.autoRead, value: false)
         isReadHeld = true
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)

@@ -1,10 +1,10 @@
 import Synchronization
 
-/// A port that is known once a server has opened it. The first call of ``set(_:)`` or ``fail()`` counts.
+/// A port that becomes known when a server has opened it. Only the first call of ``set(_:)`` or ``fail()`` counts.
 public final class BoundPort: Sendable {
     private struct State {
         var result: Result<Int, CancellationError>?
-        /// Bounded by who waits: the role's start and its tests.
+        /// Bounded, because only the start of the role and its tests wait.
         var waiters: [Int: CheckedContinuation<Int, any Error>] = [:]
         var next = 0
     }
@@ -15,7 +15,7 @@ public final class BoundPort: Sendable {
 
     public func set(_ port: Int) { settle(.success(port)) }
 
-    /// There will be none: whoever waits is told so.
+    /// Reports that there will be no port: all waiters throw.
     public func fail() { settle(.failure(CancellationError())) }
 
     private func settle(_ result: Result<Int, CancellationError>) {

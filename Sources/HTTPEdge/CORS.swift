@@ -1,11 +1,11 @@
-/// Which web pages may call, by the exact text of their `Origin`. None: no header of CORS is ever sent, and no browser page of
-/// another origin reads a reply.
+/// The web pages that may call an API from a browser, by the exact text of their `Origin`. Without any, no CORS header
+/// is sent, so no page of another origin can read a reply.
 public struct CORS: Sendable {
     public typealias Headers = [(name: String, value: String)]
 
-    /// What an API lets the pages on its list do.
+    /// The rights of the pages on the list.
     public struct Rules: Sendable {
-        /// Methods beside HEAD and OPTIONS.
+        /// Methods in addition to HEAD and OPTIONS.
         public var methods: [String]
         /// Request headers that a page may set.
         public var requestHeaders: [String]
@@ -37,7 +37,7 @@ public struct CORS: Sendable {
         ]
     }
 
-    /// Headers for a reply; for an origin that is not on the list none that lets it read.
+    /// The CORS headers of a reply. An origin that is not on the list gets no header that lets it read the reply.
     public func headers(origin: String?, isPreflight: Bool) -> Headers {
         guard !origins.isEmpty else { return [] }
         guard let origin, origins.contains(origin.lowercased()) else { return [("Vary", "Origin")] }

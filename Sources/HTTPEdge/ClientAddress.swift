@@ -6,7 +6,8 @@ public import NIOCore
     import Darwin
 #endif
 
-/// Whom a connection counts for: an IPv4 address, or the /64 network of an IPv6 address, which is what one subscriber gets.
+/// The client that a connection counts for: an IPv4 address, or the /64 network of an IPv6 address, because one
+/// subscriber gets a /64 network.
 public struct ClientAddress: Hashable, Sendable {
     private let isIPv4: Bool
     private let bits: UInt64
@@ -17,14 +18,15 @@ public struct ClientAddress: Hashable, Sendable {
         self.init(text)
     }
 
-    /// Nil when `text` is no IP address. An IPv4 address in IPv6 form counts as IPv4.
+    /// Nil when `text` is not an IP address. An IPv4 address in IPv6 form counts as IPv4.
     public init?(_ text: String) {
         guard let bytes = Self.bytes(text) else { return nil }
         isIPv4 = bytes.count == 4
         bits = bytes.prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
     }
 
-    /// 4 or 16 bytes. An IPv4 address in IPv6 form counts as IPv4: a dual-stack socket names its peer so.
+    /// 4 or 16 bytes. An IPv4 address in IPv6 form counts as IPv4, because a dual-stack socket gives the peer's address
+    /// in this form.
     static func bytes(_ text: String) -> [UInt8]? {
         var four = [UInt8](repeating: 0, count: 4)
         if inet_pton(AF_INET, text, &four) == 1 { return four }
@@ -47,7 +49,7 @@ public struct TrustedProxies: Sendable {
     /// None.
     public init() {}
 
-    /// Addresses and networks, `10.0.0.0/8,fd00::/8,192.0.2.7`. Nil when one is none.
+    /// Reads addresses and networks, `10.0.0.0/8,fd00::/8,192.0.2.7`. Nil when an entry is neither.
     public init?(parsing text: String) {
         for entry in text.split(separator: ",") {
             let parts = entry.trimmed.split(separator: "/", omittingEmptySubsequences: false)
@@ -74,10 +76,10 @@ public struct TrustedProxies: Sendable {
         }
     }
 
-    /// Who called a trusted proxy: the last address of `X-Forwarded-For` that is no trusted proxy itself. What stands before
-    /// that one came from the caller and proves nothing.
+    /// The client of a trusted proxy: the last address in `X-Forwarded-For` that is not itself a trusted proxy. Earlier
+    /// addresses come from the client and prove nothing.
     /// - Parameter forwardedFor: the header's lines, in order.
-    /// - Returns: nil when the header names nobody.
+    /// - Returns: nil when the header contains no such address.
     func client(forwardedFor: [String]) -> ClientAddress? {
         for entry in forwardedFor.joined(separator: ",").split(separator: ",").reversed() {
             let text = entry.trimmed
@@ -89,7 +91,7 @@ public struct TrustedProxies: Sendable {
 }
 
 extension Substring {
-    /// Without white space at either end.
+    /// The text without white space at its ends.
     var trimmed: String {
         var text = self
         while text.first?.isWhitespace == true { text.removeFirst() }

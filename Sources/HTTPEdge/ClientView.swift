@@ -1,6 +1,7 @@
 public import NIOCore
 
-/// How a client reached a listener, and from where: for the URLs in replies, for the audit trail and for logs.
+/// Determines the URL at which a client reached a listener and the address of the client, for the URLs in replies, the
+/// audit trail and the logs.
 public struct ClientView: Sendable {
     private let publicURL: String?
     private let scheme: String
@@ -8,7 +9,8 @@ public struct ClientView: Sendable {
     private let proxies: TrustedProxies
 
     /// - Parameters:
-    ///   - publicURL: as configured, without a slash at its end; nothing else counts then. Nil: as the request says.
+    ///   - publicURL: the configured URL, without a slash at its end. It replaces everything that the request says.
+    ///     Nil: the request decides.
     ///   - scheme: `http` or `https`.
     ///   - fallbackURL: for a request without a usable `Host`.
     public init(publicURL: String?, scheme: String, fallbackURL: String, proxies: TrustedProxies) {
@@ -24,7 +26,7 @@ public struct ClientView: Sendable {
         if let publicURL { return publicURL }
         var (scheme, host) = (scheme, host)
         if forwardedHost != nil || forwardedProto != nil, proxies.contains(peer) {
-            // The last value is the one that our own proxy wrote; those before it came from whoever called it.
+            // The trusted proxy wrote the last value. The client wrote all earlier values.
             if let proto = Self.last(forwardedProto)?.lowercased(), ["http", "https"].contains(proto) {
                 scheme = proto
             }
@@ -34,8 +36,9 @@ public struct ClientView: Sendable {
         return "\(scheme)://\(host)"
     }
 
-    /// The client's address, without a port: the peer's, or the last in `X-Forwarded-For` that is no trusted proxy when the peer is
-    /// one. What stands before that came from the client and proves nothing.
+    /// The client's address without a port. It is the peer's address, or, when the peer is a trusted proxy, the last
+    /// address in `X-Forwarded-For` that is not a trusted proxy. Earlier addresses come from the client and prove
+    /// nothing.
     /// - Returns: at most 64 characters; `unknown` for a peer without an address.
     public func address(forwardedFor: @autoclosure () -> [String], peer: SocketAddress?) -> String {
         let own = Self.short(peer?.ipAddress ?? "unknown")

@@ -4,16 +4,15 @@ import NIOCore
 import Synchronization
 
 /// The open connections of one listener, and which of them may be closed to make room.
-///
-/// At its bound a listener closes the connection that has been idle longest; only when every connection has a request under way
-/// is a new one refused. A client address has a smaller bound of its own, with the same rule among its own connections, so that
-/// one address cannot use up the listener. A connection of a trusted proxy counts for the client of the request under way, and
-/// between two requests for nobody.
+/// When a listener is at its bound, it closes the connection that has been idle longest. It refuses a new connection
+/// only when every connection has a request in progress. Each client address has a smaller bound with the same rule for
+/// its own connections, so that one address cannot use up the listener. A connection of a trusted proxy counts for the
+/// client of the request in progress. Between two requests it counts for no client.
 public final class ConnectionBook: Sendable {
     public struct Bounds: Sendable, Hashable {
-        /// Connections open at once.
+        /// Maximum number of open connections.
         public var connections: Int
-        /// Of them, of one client address: at most half, whatever was asked for.
+        /// Maximum number of open connections of one client address. It is limited to half of ``connections``.
         public var perClient: Int
 
         public init(connections: Int, perClient: Int) {
@@ -22,19 +21,19 @@ public final class ConnectionBook: Sendable {
         }
     }
 
-    /// Why a new connection, or a request of a proxy's connection, is refused.
+    /// The reason why a new connection, or a request on a proxy's connection, is refused.
     enum Refusal: String { case full, client }
-    /// Why a connection was closed before its client or its idle time ended it.
+    /// The reason why a connection was closed before its client or its idle timeout ended it.
     enum Early: String {
-        /// The longest idle connection, for a new one.
+        /// It was the longest idle connection, and a new one needed its place.
         case room
-        /// The longest idle connection of its address, for a new one of the same address.
+        /// It was the longest idle connection of its address, and a new one of the same address needed its place.
         case client
-        /// For a file descriptor: `accept` found none.
+        /// `accept` found no file descriptor, and needed this one.
         case files
         /// No request came within the deadline.
         case silent
-        /// A reply was not taken within the deadline.
+        /// The client did not read a reply within the deadline.
         case reader
     }
 
@@ -43,18 +42,19 @@ public final class ConnectionBook: Sendable {
 
     private struct Entry {
         let channel: any Channel
-        /// Nil: a trusted proxy, or no IP address.
+        /// Nil for a trusted proxy, and for a peer without an IP address.
         let peer: ClientAddress?
-        /// Of the request under way.
+        /// The client of the request in progress, behind a trusted proxy.
         var proxied: ClientAddress?
         var isIdle = true
-        /// Changes with each turn to idle, so that an older place in a queue is known to be void.
+        /// Changes each time the connection becomes idle, so that an older place in a queue is recognised as invalid.
         var turn = 0
 
         var client: ClientAddress? { proxied ?? peer }
     }
 
-    /// The idle ones, longest first. Places are not removed when a connection is used again: their turn tells that they are void.
+    /// Idle connections, longest idle first. A place is not removed when its connection is used again: its `turn` shows
+    /// that it is invalid.
     private struct IdleQueue {
         private var places: Deque<(id: ID, turn: Int)> = []
 
@@ -97,7 +97,7 @@ public final class ConnectionBook: Sendable {
             if let left = clients[client]?.open, left <= 0 { clients[client] = nil }
         }
 
-        /// Takes the connection out, so that it is chosen once.
+        /// Removes the connection, so that it is chosen only once.
         mutating func take(_ id: ID) -> (any Channel)? {
             guard let entry = entries.removeValue(forKey: id) else { return nil }
             count(entry.client, by: -1)
@@ -120,13 +120,13 @@ public final class ConnectionBook: Sendable {
     private let onSaturation: @Sendable (String?) -> Void
     private let state = Mutex(State())
 
-    /// How long a listener that refused a connection counts as saturated.
+    /// How long a listener counts as saturated after it refused a connection.
     private static let saturation = TimeAmount.seconds(5)
 
     /// - Parameters:
-    ///   - listener: names it in metrics.
-    ///   - onSaturation: a reason when the listener begins to refuse connections because all have a request under way; nil once it
-    ///     has refused none for 5 s.
+    ///   - listener: the listener's name in metrics.
+    ///   - onSaturation: called with a reason when the listener begins to refuse connections because all have a request
+    ///     in progress, and with nil when it has refused none for 5 s.
     public init(
         listener: String, bounds: Bounds, proxies: TrustedProxies = .init(), metrics: any MetricsFactory,
         onSaturation: @escaping @Sendable (String?) -> Void = { _ in }
@@ -138,11 +138,11 @@ public final class ConnectionBook: Sendable {
         self.metrics.limit(bounds.connections)
     }
 
-    /// Connections open.
+    /// Number of open connections.
     public var count: Int { state.withLock { $0.entries.count } }
 
-    /// Takes a new connection into the book, and closes an idle one when there are too many.
-    /// - Returns: nil when it was refused: then the caller closes it.
+    /// Adds a new connection, and closes an idle connection when there are too many.
+    /// - Returns: nil when the connection is refused; the caller then closes it.
     func admit(_ channel: any Channel) -> ID? {
         let address = channel.remoteAddress
         let peer = proxies.contains(address) ? nil : ClientAddress(address)
@@ -178,12 +178,12 @@ public final class ConnectionBook: Sendable {
         return id
     }
 
-    /// A request begins. The connection is closed for no other one until ``idle(_:)``.
-    /// - Parameter forwardedFor: lines of `X-Forwarded-For`, believed from trusted proxies only.
-    /// - Returns: false when the proxy's client has its share under way already.
+    /// A request begins. Until ``idle(_:)``, the connection is not closed to make room for another one.
+    /// - Parameter forwardedFor: lines of `X-Forwarded-For`; only those of trusted proxies count.
+    /// - Returns: false when the proxy's client already has its share of requests in progress.
     func busy(_ id: ID, forwardedFor: @autoclosure () -> [String]) -> Bool {
         state.withLock { state in
-            // Chosen to be closed a moment ago: its request is on its way, and so is the end.
+            // The connection was already chosen to be closed when its request arrived.
             guard var entry = state.entries[id] else { return true }
             entry.isIdle = false
             if entry.peer == nil, entry.proxied == nil, let client = proxies.client(forwardedFor: forwardedFor()) {
@@ -199,7 +199,7 @@ public final class ConnectionBook: Sendable {
         }
     }
 
-    /// The last request is answered.
+    /// The last request was answered.
     func idle(_ id: ID) {
         state.withLock { state in
             if let client = state.entries[id]?.proxied {
@@ -210,7 +210,7 @@ public final class ConnectionBook: Sendable {
         }
     }
 
-    /// Closes the longest idle connections, so that their file descriptors come back.
+    /// Closes the connections that have been idle longest, to free their file descriptors.
     func closeIdle(_ count: Int) {
         metrics.acceptFailed()
         let channels = state.withLock { state in
@@ -221,7 +221,7 @@ public final class ConnectionBook: Sendable {
         for channel in channels { close(channel, .files) }
     }
 
-    /// Counts; the caller closes.
+    /// Counts an early close. The caller closes the connection.
     func note(_ early: Early) { metrics.closedEarly(early) }
     func noteRefused(_ refusal: Refusal) { metrics.refused(refusal) }
 

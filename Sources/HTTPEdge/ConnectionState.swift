@@ -1,39 +1,39 @@
 import DequeModule
 import NIOHTTP1
 
-/// What a connection must do about what it reads and writes, by RFC 9112: which requests it takes, in which order refusals are
-/// answered, and when it ends. Pure; ``HTTPGate`` does what it says.
+/// The rules of RFC 9112 for one connection: which requests it accepts, in which order refusals are answered, and when
+/// it ends. A pure value; ``HTTPGate`` carries out its decisions.
 struct ConnectionState {
-    /// A request that was handed on and is not answered yet.
+    /// A request that was passed on and is not answered yet.
     private struct Outstanding {
-        /// The connection ends behind its reply.
+        /// The connection ends after the reply to this request.
         var isLast: Bool
-        /// It asked for `100 Continue` and has not got it.
+        /// The client asked for `100 Continue` and has not received it.
         var waitsForContinue: Bool
     }
 
     private enum Reading {
-        /// Between two requests.
+        /// The connection is between two requests.
         case head
-        /// In the body of the last one of ``outstanding``, or of one that is answered already.
+        /// The body of the last request in ``outstanding``, or of a request that was already answered.
         case body
-        /// Nothing more is taken from this connection.
+        /// This connection accepts no further request.
         case nothing
     }
 
     private var outstanding: Deque<Outstanding> = []
     private var reading = Reading.head
-    /// To be answered once everything before it is.
+    /// A refusal that is sent after all earlier requests are answered.
     private var refusal: HTTPRefusal?
     private(set) var isClosing = false
     private var isQuiescing = false
 
-    /// Neither a request nor a reply is under way.
+    /// Neither a request nor a reply is in progress.
     var isIdle: Bool { outstanding.isEmpty && reading == .head }
-    /// A head that comes now is one of a request that may be taken.
+    /// Whether the connection can accept the head of a request now.
     var takesHead: Bool { reading == .head && !isClosing }
 
-    /// A request is taken: one that ``refusal(of:)`` has nothing against, while ``takesHead``.
+    /// Accepts a request. Call it only while ``takesHead`` is true, for a head that ``refusal(of:)`` does not refuse.
     mutating func take(_ head: HTTPRequestHead) {
         outstanding.append(
             Outstanding(isLast: !head.isKeepAlive || head.version.minor == 0, waitsForContinue: Self.expects(head)))
@@ -43,7 +43,7 @@ struct ConnectionState {
     /// - Returns: whether it is handed on.
     mutating func body() -> Bool {
         guard reading == .body, !isClosing else { return false }
-        // Who sends does not wait.
+        // A client that sends its body no longer waits for `100 Continue`.
         if !outstanding.isEmpty { outstanding[outstanding.count - 1].waitsForContinue = false }
         return true
     }
@@ -56,17 +56,17 @@ struct ConnectionState {
     }
 
     enum Broken: Equatable {
-        /// Whoever reads the body is told.
+        /// The reader of the body gets the error.
         case tellReader
-        /// Nobody reads: the refusal is answered in its turn, see ``nextRefusal()``.
+        /// No reader waits. The refusal is sent in its turn, see ``nextRefusal()``.
         case answer
-        /// The request is answered already: the connection ends.
+        /// The request was already answered, so the connection ends.
         case close
-        /// The end of the connection is under way.
+        /// The connection is already ending.
         case ignore
     }
 
-    /// Nothing that follows on this connection can be read or taken.
+    /// Call it when no further bytes of this connection can be read.
     mutating func broken(_ why: HTTPRefusal) -> Broken {
         guard reading != .nothing, !isClosing else { return .ignore }
         let wasBody = reading == .body
@@ -83,7 +83,7 @@ struct ConnectionState {
         return .answer
     }
 
-    /// The refusal whose turn has come.
+    /// The refusal that must be sent now; nil: none.
     mutating func nextRefusal() -> HTTPRefusal? {
         guard outstanding.isEmpty, let due = refusal else { return nil }
         refusal = nil
@@ -91,8 +91,8 @@ struct ConnectionState {
         return due
     }
 
-    /// The reader of the oldest request wants its body.
-    /// - Returns: whether `100 Continue` is to be sent.
+    /// Call it when the reader of the oldest request asks for its body.
+    /// - Returns: whether `100 Continue` must be sent.
     mutating func wantsBody() -> Bool {
         guard outstanding.first?.waitsForContinue == true, !isClosing else { return false }
         outstanding[0].waitsForContinue = false
@@ -101,11 +101,11 @@ struct ConnectionState {
 
     mutating func quiesce() { isQuiescing = true }
 
-    /// - Parameter closes: the reply says so itself.
+    /// - Parameter closes: the reply itself has `Connection: close`.
     /// - Returns: whether the reply must say `Connection: close`.
     mutating func replyHead(closes: Bool) -> Bool {
         guard !outstanding.isEmpty else { return true }
-        // A body that is still held back cannot be told from the next request.
+        // A body that the client still holds back cannot be distinguished from the next request.
         if closes || outstanding[0].waitsForContinue || isQuiescing && outstanding.count == 1 {
             outstanding[0].isLast = true
         }
@@ -143,7 +143,7 @@ struct ConnectionState {
         return nil
     }
 
-    /// `uri-host [":" port]`; empty where a target has no authority.
+    /// Whether the text is `uri-host [":" port]`, or empty, as for a target without an authority.
     static func isHost(_ text: String) -> Bool {
         text.utf8.count <= 255
             && text.utf8.allSatisfy { byte in

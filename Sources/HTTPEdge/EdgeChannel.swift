@@ -8,25 +8,26 @@ import NIOSSL
 
 /// Bounds of a listener and of each of its connections.
 public struct EdgeLimits: Sendable {
-    /// From a connection, its TLS included, to the head of its first request; default 15 s.
+    /// Longest time from a new connection, including TLS, to the head of its first request. Default 15 s.
     public var headDeadline: Duration = .seconds(15)
-    /// From a head to the end of its body; default 10 s.
+    /// Longest time from the head of a request to the end of its body. Default 10 s.
     public var bodyDeadline: Duration = .seconds(10)
-    /// From a reply's first byte to its last, taken by the socket; default 30 s.
+    /// Longest time in which the socket must accept a whole reply. Default 30 s.
     public var responseDeadline: Duration = .seconds(30)
-    /// A connection without a request is closed after this; default 60 s.
+    /// A connection without a request is closed after this time. Default 60 s.
     public var idleTimeout: Duration = .seconds(60)
-    /// Bytes of all headers; default 32 KB, in 100 fields.
+    /// Maximum size of all headers in bytes. Default 32 KB. A request has at most 100 fields.
     public var maxHeaders = 32 * 1024
-    /// Connections open at once; default 10,000.
+    /// Maximum number of open connections. Default 10,000.
     public var maxConnections = 10_000
-    /// Of them, of one client address; at most half of ``maxConnections``. Default 2,000, twice the long polls of one key.
+    /// Maximum number of open connections of one client address, at most half of ``maxConnections``. Default 2,000,
+    /// twice the long polls of one key.
     public var maxConnectionsPerAddress = 2000
 
     public init() {}
 }
 
-/// An HTTP/1.1 connection of a listener whose connections are kept in a ``ConnectionBook``.
+/// An HTTP/1.1 connection of a listener that keeps its connections in a ``ConnectionBook``.
 struct EdgeChannel: ServerChildChannel, HTTPChannelHandler {
     typealias Value = NIOAsyncChannel<HTTPRequestPart, HTTPResponsePart>
 
@@ -37,8 +38,8 @@ struct EdgeChannel: ServerChildChannel, HTTPChannelHandler {
     private let refuse: @Sendable (HTTPRefusal) -> HTTPRefusalReply
 
     /// - Parameters:
-    ///   - tls: the certificate of the moment; nil: plain HTTP.
-    ///   - refuse: what is answered to a request that is not handed on; called on an event loop.
+    ///   - tls: returns the current certificate; nil: plain HTTP.
+    ///   - refuse: writes the reply to a refused request. Called on an event loop.
     init(
         responder: @escaping HTTPChannelHandler.Responder, limits: EdgeLimits, book: ConnectionBook,
         tls: (@Sendable () -> NIOSSLContext)? = nil,
@@ -83,11 +84,12 @@ struct EdgeChannel: ServerChildChannel, HTTPChannelHandler {
     func handle(value: Value, logger: Logger) async { await handleHTTP(asyncChannel: value, logger: logger) }
 }
 
-/// Stands in front of TLS, so that a connection that has to go goes at once: no close_notify, and no waiting for the peer's.
+/// Closes a connection at once when it must be closed. It stands before TLS in the pipeline, so that nothing sends
+/// close_notify or waits for the peer's.
 final class ConnectionCut: ChannelOutboundHandler {
     typealias OutboundIn = ByteBuffer
 
-    /// Sent down the pipeline.
+    /// The order to close, which is sent down the pipeline.
     struct Order: Sendable {}
 
     func triggerUserOutboundEvent(context: ChannelHandlerContext, event: Any, promise: EventLoopPromise<Void>?) {

@@ -6,17 +6,17 @@ import NIOPosix
 import NIOSSL
 public import ServiceLifecycle
 
-/// What a role sets about one of its listeners.
+/// The configuration of one listener.
 public struct EdgeConfiguration: Sendable {
     /// The label `listener` of the metrics: `api`, `devices`, `admin`.
     public var name: String
     public var host: String
-    /// 0 to 65,535; 0: any free port.
+    /// Port, 0 to 65,535; 0: any free port.
     public var port: Int
     public var limits = EdgeLimits()
-    /// Proxies whose `X-Forwarded-*` headers are believed. Default: none.
+    /// Proxies whose `X-Forwarded-*` headers are trusted. Default: none.
     public var proxies = TrustedProxies()
-    /// Nil, the default: plain HTTP.
+    /// Certificate and key; nil, the default: plain HTTP.
     public var tls: TLSFiles?
     /// How often the certificate's files are checked for a renewal; default 5 s.
     public var certificateInterval: Duration = .seconds(5)
@@ -28,16 +28,17 @@ public struct EdgeConfiguration: Sendable {
     }
 }
 
-/// A listener of HTTP/1.1: the API's, the one for devices, the admin port's. All of them have the same bounds on connections,
-/// deadlines, checks of RFC 9112 and certificates that are read again, and differ in what they answer.
+/// An HTTP/1.1 listener: for the API, for devices, or for the admin port. All listeners have the same bounds on
+/// connections, deadlines, checks of RFC 9112 and certificates that are read again. They differ only in their replies.
 public final class EdgeServer: Service {
-    /// What a listener tells its role.
+    /// The events of a listener for its role.
     public struct Events: Sendable {
         /// The socket is open; gets its port.
         public var onBound: @Sendable (Int) -> Void = { _ in }
-        /// A reason when the listener begins to refuse connections, nil when that is over. See ``ConnectionBook``.
+        /// Called with a reason when the listener begins to refuse connections, and with nil when it has stopped
+        /// refusing. See ``ConnectionBook``.
         public var onSaturation: @Sendable (String?) -> Void = { _ in }
-        /// What is answered to a request that is refused before `respond` gets it; called on an event loop.
+        /// Writes the reply to a request that is refused before `respond` gets it. Called on an event loop.
         public var refuse: @Sendable (HTTPRefusal) -> HTTPRefusalReply = HTTPRefusalReply.text
 
         public init() {}
@@ -50,7 +51,7 @@ public final class EdgeServer: Service {
     private let book: ConnectionBook
     private let logger: Logger
 
-    /// Reads the certificate; blocks for as long as that takes.
+    /// Reads the certificate, which blocks the thread.
     /// - Parameter respond: writes the whole reply to a request. `Date` and `Connection` are added.
     /// - Throws: an error that names the TLS file that cannot be read.
     public init(
@@ -70,7 +71,7 @@ public final class EdgeServer: Service {
             proxies: configuration.proxies, metrics: metrics, onSaturation: events.onSaturation)
     }
 
-    /// Until shut down gracefully, when requests under way are answered first, or cancelled.
+    /// Serves until cancellation or graceful shutdown. A graceful shutdown answers the requests in progress first.
     /// - Throws: when the port cannot be opened.
     public func run() async throws {
         var tls: (@Sendable () -> NIOSSLContext)?
@@ -93,7 +94,7 @@ public final class EdgeServer: Service {
         }
     }
 
-    /// Reads the certificate again if its files have changed, without waiting for the next check of them: what SIGHUP asks for.
-    /// Connections that are open go on under the certificate that they began with.
+    /// Reads the certificate again if its files have changed, without waiting for the next check. SIGHUP calls this.
+    /// Open connections keep the certificate that they began with.
     public func reloadCertificate() async { await certificate?.look(logger: logger) }
 }

@@ -1,7 +1,7 @@
 import Synchronization
 import Wire
 
-/// The time of the system's clock as `Date` shows it, never more than a second old.
+/// The header `Date` with the time of the system clock, at most a second old.
 public enum HTTPDate {
     private static let last = Mutex<(second: Int64, text: String)>((.min, ""))
 

@@ -1,8 +1,8 @@
 import NIOCore
 import NIOHTTP1
 
-/// Between the HTTP/1 codec and the server: takes only what RFC 9112 allows, ends connections as it says, keeps the deadlines
-/// of a connection, answers what is refused, and dates replies.
+/// The handler between the HTTP/1 codec and the server. It accepts only what RFC 9112 allows, ends connections as RFC
+/// 9112 requires, applies the deadlines of a connection, sends refusals, and adds `Date` to replies.
 final class HTTPGate: ChannelDuplexHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias InboundOut = HTTPServerRequestPart
@@ -22,24 +22,25 @@ final class HTTPGate: ChannelDuplexHandler, RemovableChannelHandler {
     private let id: ConnectionBook.ID
     private let refuse: @Sendable (HTTPRefusal) -> HTTPRefusalReply
     private var state = ConnectionState()
-    /// What is to be read, and until when.
+    /// The part of a request that must arrive, and its deadline.
     private var reading: (what: Part, until: NIODeadline)?
-    /// The reply that is to be taken, by its number, and until when.
+    /// The number of the reply that the client must read, and its deadline.
     private var writing: (reply: Int, until: NIODeadline)?
     private var replies = 0
-    /// One timer for all deadlines of reading and writing. It comes due at or before the earliest of them, and is set again only
-    /// then: a request that is in time sets and cancels none.
+    /// One timer for all deadlines of reading and writing. It fires at or before the earliest deadline and is set again
+    /// only then, so a request in time neither sets nor cancels a timer.
     private var timer: (task: Scheduled<Void>, at: NIODeadline)?
     private var closing: Scheduled<Void>?
-    /// Bytes read behind the last request, and dropped.
+    /// Number of bytes that were read after the last request and dropped.
     private var dropped = 0
     private var isInputClosed = false
     private var isLingering = false
-    /// Who wants the connection closed while it is being closed.
+    /// The promises of callers that close the connection while it is already closing.
     private var closePromises: [EventLoopPromise<Void>] = []
 
-    /// How long a client may take to read the last reply and close: bytes that come meanwhile are dropped. A socket that is closed
-    /// with bytes unread is reset, and the reset can overtake the reply (RFC 9112, section 9.6).
+    /// Time for a client to read the last reply and to close the connection. Bytes that arrive during this time are
+    /// dropped. A socket that is closed with unread bytes is reset, and the reset can overtake the reply (RFC 9112,
+    /// section 9.6).
     private static let linger = TimeAmount.seconds(2)
     private static let mostDropped = 1 << 20
 
@@ -91,7 +92,7 @@ final class HTTPGate: ChannelDuplexHandler, RemovableChannelHandler {
 
     func channelReadComplete(context: ChannelHandlerContext) {
         context.fireChannelReadComplete()
-        // Nobody behind us asks for more.
+        // No later handler asks for more bytes.
         if state.isClosing { context.read() }
     }
 
@@ -164,7 +165,7 @@ final class HTTPGate: ChannelDuplexHandler, RemovableChannelHandler {
         promise?.succeed()
     }
 
-    /// The server closes when its stream of requests has ended: the last reply comes first.
+    /// The server closes when its stream of requests has ended. The last reply is sent first.
     func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
         guard state.isClosing, mode != .input, closing != nil else {
             return context.close(mode: mode, promise: promise)
@@ -192,7 +193,7 @@ final class HTTPGate: ChannelDuplexHandler, RemovableChannelHandler {
         let taken = promise ?? context.eventLoop.makePromise(of: Void.self)
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
         if closes {
-            // From now on, so that a close that comes before the reply has left waits for it.
+            // The timer starts now, so that a close that comes before the reply was sent waits for the reply.
             closing = schedule(context, deadlines.response + Self.linger) { gate, context in gate.finish(context) }
         }
         taken.futureResult.whenComplete { [reply = writing?.reply] _ in
@@ -206,7 +207,8 @@ final class HTTPGate: ChannelDuplexHandler, RemovableChannelHandler {
 
     // MARK: - The end
 
-    /// The last reply has left: no more is sent, and what comes is dropped until the client closes or the time is over.
+    /// Call it after the last reply was sent. Nothing more is sent, and incoming bytes are dropped until the client
+    /// closes or the time is over.
     private func linger(_ context: ChannelHandlerContext) {
         guard closing != nil, !isLingering else { return }
         isLingering = true

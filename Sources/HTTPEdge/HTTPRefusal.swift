@@ -1,8 +1,8 @@
 public import NIOHTTP1
 
-/// Why a request is refused before anything behind the listener reads it, or while its body is on its way.
+/// The reason why the listener refuses a request: before it passes the request on, or while the body is still arriving.
 public enum HTTPRefusal: Error, Hashable, Sendable {
-    /// This is no HTTP/1.1.
+    /// The bytes are not HTTP/1.1.
     case malformed
     /// The length of the body cannot be read (RFC 9112, section 6.3).
     case length
@@ -12,7 +12,7 @@ public enum HTTPRefusal: Error, Hashable, Sendable {
     case host
     /// The body did not arrive within its deadline.
     case bodyDeadline
-    /// The client, behind a trusted proxy, has its share of connections under way.
+    /// The client, behind a trusted proxy, already has its share of requests in progress.
     case clientShare
 
     init(_ error: HTTPParserError) {
@@ -33,7 +33,7 @@ public enum HTTPRefusal: Error, Hashable, Sendable {
         }
     }
 
-    /// For people. Never repeats what was sent.
+    /// The message for people. It never repeats what the client sent.
     public var message: String {
         switch self {
         case .malformed: "Malformed request: this is no HTTP/1.1"
@@ -46,7 +46,7 @@ public enum HTTPRefusal: Error, Hashable, Sendable {
     }
 }
 
-/// What is answered to a request that was refused. The connection is closed behind it.
+/// The reply to a refused request. The connection is closed after it.
 public struct HTTPRefusalReply: Sendable {
     /// `Content-Length`, `Connection` and `Date` are added.
     public var headers: HTTPHeaders
@@ -57,15 +57,15 @@ public struct HTTPRefusalReply: Sendable {
         self.body = body
     }
 
-    /// One line of text.
+    /// A reply with one line of text.
     public static func text(_ refusal: HTTPRefusal) -> HTTPRefusalReply {
         HTTPRefusalReply(
             headers: ["Content-Type": "text/plain; charset=utf-8"], body: Array("\(refusal.message)\n".utf8))
     }
 }
 
-/// Sent down a connection's pipeline by whoever is about to read the body of the oldest request that is not answered: a client
-/// that waits for `100 Continue` (RFC 9110, section 10.1.1) gets it.
+/// The event that a reader of a body sends down the pipeline before it reads the body of the oldest unanswered request.
+/// A client that waits for `100 Continue` (RFC 9110, section 10.1.1) then gets it.
 public struct BodyIsWanted: Sendable {
     public init() {}
 }

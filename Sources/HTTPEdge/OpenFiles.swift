@@ -6,15 +6,15 @@
 
 /// File descriptors of this process: how many it may open, and how many of them listeners may use.
 public enum OpenFiles {
-    /// The soft limit is raised to this at most: some systems allow a thousand million, and whatever walks over all
-    /// descriptors would take minutes.
+    /// The soft limit is raised at most to this value. Some systems allow a thousand million, and code that walks over
+    /// all descriptors would then take minutes.
     public static let wanted = 65_536
 
-    /// What is kept for everything that is no accepted connection: Kafka (a socket for each broker and handle), the store's
-    /// files and readers, connections to providers, the admin port, log files, event loops.
+    /// Descriptors that are reserved for everything except accepted connections: Kafka (a socket for each broker and
+    /// handle), the store's files and readers, connections to providers, the admin port, log files, event loops.
     public static let reserved = 320
 
-    /// Raises the soft limit of this process to its hard limit, ``wanted`` at most. Call it first of all.
+    /// Raises the soft limit of this process to its hard limit, at most to ``wanted``. Call it before anything else.
     /// - Returns: the limit in force.
     @discardableResult
     public static func raiseLimit() -> Int {
@@ -35,10 +35,11 @@ public enum OpenFiles {
         return Int(min(limits.rlim_cur, rlim_t(1 << 30)))
     }
 
-    /// The bound of each of several listeners: an equal share of what is left after ``reserved``, and never more than asked for.
+    /// The bound for each of several listeners: an equal share of the descriptors that remain after ``reserved``, and
+    /// never more than `wanted`.
     /// - Parameters:
-    ///   - wanted: as configured.
-    ///   - listeners: how many share, at least 1.
+    ///   - wanted: the configured bound.
+    ///   - listeners: the number of listeners that share, at least 1.
     /// - Returns: at least 16, so that a process with a very low limit still answers.
     public static func bound(atMost wanted: Int, listeners: Int, limit: Int = OpenFiles.limit) -> Int {
         min(wanted, max(16, (limit - reserved) / max(listeners, 1)))

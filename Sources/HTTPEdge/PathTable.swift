@@ -1,6 +1,7 @@
-/// The paths that a listener serves, as templates: `/v2/Services/{sid}`. Finds the one that a request's path fits.
+/// The paths that a listener serves, as templates: `/v2/Services/{sid}`. It finds the template that matches the path of
+/// a request.
 public struct PathTable: Sendable {
-    /// A template that fits, by its position, and what stands in its braces, in order.
+    /// A template that matches: its position, and the values of its braces in order.
     public struct Match: Sendable, Equatable {
         public let index: Int
         public let values: [String]
@@ -15,7 +16,8 @@ public struct PathTable: Sendable {
     /// Templates by their number of segments.
     private let templates: [[Template]]
 
-    /// - Parameter paths: each begins with a slash and has none at its end. No two fit the same path.
+    /// - Parameter paths: templates that begin with a slash and do not end with one. No two of them match the same
+    ///   path.
     public init(_ paths: [String]) {
         var templates: [[Template]] = []
         for (index, path) in paths.enumerated() {
@@ -27,14 +29,15 @@ public struct PathTable: Sendable {
     }
 
     /// - Parameters:
-    ///   - path: as it was sent, without its query.
-    ///   - decode: a segment without its escapes; nil: the path is nowhere. Called for each value, and for whatever has a `%`.
+    ///   - path: the path as it was sent, without the query.
+    ///   - decode: returns a segment without its escapes; nil: no template matches. Called for each value, and for each
+    ///     segment with a `%`.
     public func match(_ path: Substring, decode: (Substring) -> String?) -> Match? {
         let bytes = path.utf8
         guard bytes.first == UInt8(ascii: "/") else { return nil }
         var segments: [Substring] = []
         segments.reserveCapacity(templates.count)
-        /// Of segments whose escapes are gone.
+        /// The segments that are decoded, one bit each.
         var decoded: UInt64 = 0
         var start = bytes.index(after: bytes.startIndex)
         var index = start

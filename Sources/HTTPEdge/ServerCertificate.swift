@@ -4,9 +4,9 @@ import Logging
 import NIOSSL
 import Synchronization
 
-/// A server's certificate and its key: files in PEM.
+/// The PEM files of a server's certificate and its key.
 public struct TLSFiles: Sendable, Hashable {
-    /// The certificate and what leads up to the root, in order.
+    /// File with the certificate and its chain up to the root, in order.
     public var certificateChain: String
     public var privateKey: String
 
@@ -16,8 +16,8 @@ public struct TLSFiles: Sendable, Hashable {
     }
 }
 
-/// The certificate that new connections get: read anew when its files change, so that a renewal needs no restart. Connections that
-/// are open keep the certificate that they began with.
+/// The certificate for new connections. It is read again when its files change, so a renewal needs no restart. Open
+/// connections keep the certificate that they began with.
 final class ServerCertificate: Sendable {
     private struct Version: Equatable {
         let modified: [Date?]
@@ -32,8 +32,8 @@ final class ServerCertificate: Sendable {
     private let files: TLSFiles
     private let state: Mutex<State>
 
-    /// Reads the files; blocks for as long as that takes.
-    /// - Throws: an error that names what cannot be read.
+    /// Reads the files, which blocks the thread.
+    /// - Throws: an error that names the file that cannot be read.
     init(_ files: TLSFiles) throws {
         self.files = files
         let version = Self.version(of: files)
@@ -42,8 +42,8 @@ final class ServerCertificate: Sendable {
 
     var context: NIOSSLContext { state.withLock { $0.context } }
 
-    /// Looks at the files until cancelled. A pair that does not fit, as while it is being replaced, is tried again at the next
-    /// look; connections get the former one meanwhile.
+    /// Checks the files until cancelled. Certificate and key may not match while they are being replaced. They are then
+    /// read again at the next check, and connections get the former certificate until then.
     func follow(every interval: Duration, logger: Logger) async {
         while !Task.isCancelled {
             try? await Task.sleep(for: interval)
@@ -51,7 +51,7 @@ final class ServerCertificate: Sendable {
         }
     }
 
-    /// Reads the files again if they have changed, and says so.
+    /// Reads the files again if they have changed, and logs this.
     func look(logger: Logger) async {
         do {
             if try await reloaded() {
@@ -64,7 +64,7 @@ final class ServerCertificate: Sendable {
         }
     }
 
-    /// - Returns: whether there was something new.
+    /// - Returns: whether the certificate has changed.
     func reloaded() async throws -> Bool {
         try await withCheckedThrowingContinuation { continuation in
             // Reading files blocks.

@@ -1,11 +1,11 @@
-/// The parameters of a request that makes a credential.
+/// The parameters of a request that creates a credential.
 package protocol CredentialParameters {
     /// - Parameter length: in Unicode scalars.
     mutating func required(_ name: String, _ form: ParameterForm, length: ClosedRange<Int>) throws(ParameterFault)
         -> String
-    /// Nil when it was not sent.
+    /// Nil when the parameter was not sent.
     mutating func optional(_ name: String, _ form: ParameterForm) throws(ParameterFault) -> String?
-    /// `true` or `false`; nil when it was not sent.
+    /// Reads `true` or `false`; nil when the parameter was not sent.
     mutating func flag(_ name: String) throws(ParameterFault) -> Bool?
 }
 
@@ -24,7 +24,7 @@ package enum ParameterForm: Sendable {
 /// A parameter that breaks a rule.
 package struct ParameterFault: Error, Equatable {
     package let parameter: String
-    /// Reads behind "expected".
+    /// The text that follows "expected" in the error message.
     package let expectation: String
 
     package init(_ parameter: String, _ expectation: String) {

@@ -1,22 +1,23 @@
 package import ChallengeModel
 
-/// A credential of one provider, ready to send with. What the gateway does with a push in between is the same for all.
+/// A credential of one provider, ready to send pushes. Its provider's folder writes requests and judges answers; the
+/// gateway does everything in between in the same way for all providers.
 package protocol OpenCredential: Sendable {
-    /// Of its provider.
+    /// The platform of its provider.
     var platform: Platform { get }
-    /// Where its pushes go; each endpoint has its own connections, limits and circuit breaker.
+    /// The endpoints that its pushes go to. Each endpoint has its own connections, limits and circuit breaker.
     var ways: [ProviderEndpoint] { get }
     var proof: CredentialProof { get }
-    /// The provider allows a connection one stream until it has answered the first request.
+    /// True when the provider allows only one stream on a connection until it has answered the first request.
     var startsWithOneStream: Bool { get }
 
-    /// Which of ``ways`` a push takes. Asked for each push when there are several.
+    /// The index of the endpoint in ``ways`` for a push. Called for each push when there are several.
     func way(of push: Push) -> Int
 
-    /// Writes fields and body; the authorization is added by the gateway. Called for each push.
+    /// Writes header fields and body. The gateway adds the authorization. Called for each push.
     func write(_ push: Push, nowMs: Int64, to request: PushRequest) throws(UnfitPush)
 
-    /// What an answer means. Pure.
+    /// Judges an answer of the provider. A pure function.
     func verdict(on answer: ProviderAnswer) -> Verdict
 }
 
@@ -25,34 +26,34 @@ extension OpenCredential {
     package func way(of push: Push) -> Int { 0 }
 }
 
-/// How a credential says who we are.
+/// The way in which a credential authenticates Beckon to the provider.
 package enum CredentialProof: Sendable {
-    /// By the connection's TLS certificate.
+    /// The TLS client certificate of the connection.
     case clientCertificate(certificatePEM: String, keyPEM: String)
-    /// By a token that we sign.
+    /// A token that Beckon signs.
     case signed(any BearerSigner)
-    /// By an access token, which the gateway fetches there.
+    /// An access token, which the gateway fetches from the endpoint.
     case accessToken(any AccessTokenSource, from: ProviderEndpoint)
 }
 
 /// Signs the bearer tokens of one key.
 package protocol BearerSigner: Sendable {
-    /// The value of `authorization`; the same one while it may be used. Called for each push.
+    /// The value of `authorization`. Returns the same value as long as it may be used. Called for each push.
     func bearer(nowMs: Int64) throws -> SharedBytes
-    /// Another token than `refused`, which the provider called expired; nil when there is none to be had.
+    /// A new token instead of `refused`, which the provider reported as expired; nil when no new token is possible now.
     func renewed(refused: SharedBytes, nowMs: Int64) throws -> SharedBytes?
 }
 
-/// Buys an access token: what a service account's assertion or an app's secret looks like in a token request.
+/// Writes the token request that exchanges a service account's assertion, or an app's secret, for an access token.
 package protocol AccessTokenSource: Sendable {
-    /// The form body.
+    /// The form body of the token request.
     /// - Parameter audience: the endpoint's URL.
     func tokenRequest(audience: String, nowMs: Int64) throws -> String
 }
 
 /// A credential that cannot be used.
 package struct UnusableCredential: Error, CustomStringConvertible {
-    /// Names the field, and says what is wrong with it; without secrets.
+    /// Names the field and the fault. It contains no secrets.
     package var description: String
 
     package init(_ description: String) { self.description = description }

@@ -1,18 +1,18 @@
-/// Where a provider is: one setting each.
+/// An address of a provider. Each has its own setting.
 public struct ProviderEndpoint: Sendable, Hashable {
     public enum Kind: Sendable, Hashable {
-        /// Pushes go to it: `https://HOST[:PORT]`.
+        /// The endpoint for pushes: `https://HOST[:PORT]`.
         case pushes
-        /// Access tokens come from it: `https`, with a path. It is the only one that an assertion or a secret is sent to.
+        /// The endpoint for access tokens: `https`, with a path. An assertion or a secret is sent to no other endpoint.
         case accessTokens
     }
 
     /// The key of the setting, `apns.url`.
     public let setting: String
     public let kind: Kind
-    /// The provider's own, which is the setting's default.
+    /// The provider's public URL, which is the default of the setting.
     public let url: String
-    /// For the table of settings.
+    /// The summary in the table of settings.
     public let summary: String
 
     public init(setting: String, kind: Kind = .pushes, url: String, summary: String) {

@@ -1,32 +1,34 @@
 public import ChallengeModel
 
-/// One push to one device, neutral of the provider. The provider's folder makes headers and payload of it.
+/// One push to one device, independent of the provider. The provider's folder turns it into headers and payload.
 public struct Push: Sendable {
-    /// Lower-case UUID; the same for a repeat of the same (challenge, device, dispatch id, kind): `apns-id`.
+    /// A lower-case UUID, sent as `apns-id`. A repeat of the same (challenge, device, dispatch id, kind) has the same
+    /// value.
     public var pushID: String
     public var kind: PushKind
     public var challengeSID: String
     public var factorSID: String
     public var dispatchID: String
-    /// At most 256 characters, shown to the person.
+    /// The text that the person sees, at most 256 characters.
     public var message: String
-    /// Epoch milliseconds; nothing is sent at or after it.
+    /// Expiry in epoch milliseconds. Nothing is sent at or after this time.
     public var expiresAtMs: Int64
-    /// Epoch milliseconds; from then on it does not leave but is `deferred` as `withdrawn`.
+    /// Epoch milliseconds. From this time on the push is not sent, but is `deferred` with the reason `withdrawn`.
     public var leaveByMs = Int64.max
-    /// Nil: it may leave as it is.
+    /// Checked when the push is about to leave. Nil: no check.
     public var permit: (any PushPermit)?
-    /// Until when the provider may hold it for a device that is away, if not until the expiry; in the past: now or never.
+    /// Time until which the provider may store the push for a device that is offline. Nil: until the expiry. A time in
+    /// the past: deliver now or never.
     public var heldUntilMs: Int64?
     public var receiptToken: String
-    /// Comes back in the provider's own delivery receipts (HMS's `biTag`, at most 64 bytes); nil: it has none.
+    /// Tag that the provider returns in its own delivery receipts (HMS's `biTag`, at most 64 bytes); nil: no tag.
     public var receiptTag: String?
     public var platform: Platform
     public var pushToken: String
     public var appID: String
     public var credentialSID: String
     public var environment: ProviderEnvironment
-    /// Epoch milliseconds of this token's registration; compared with the time beside APNs 410.
+    /// Time of this token's registration in epoch milliseconds. It is compared with the time in an APNs 410.
     public var registeredAtMs: Int64
 
     public init(

@@ -1,6 +1,7 @@
-/// Asked when a push is about to leave, which may be seconds after it was handed over: it waited for a connection, a stream,
-/// an access token.
+/// Decides whether a push may still be sent. It is asked when the push is about to leave. This may be seconds after the
+/// hand-over, because a push waits for a connection, a stream and an access token.
 public protocol PushPermit: AnyObject, Sendable {
-    /// False: it must not leave any more, and is `deferred` as `withdrawn`. Called on an event loop for each push; must not block.
+    /// False when the push must not be sent any more; it is then `deferred` with the reason `withdrawn`. Called on an
+    /// event loop for each push, so it must not block.
     var isValid: Bool { get }
 }

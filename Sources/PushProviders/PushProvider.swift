@@ -1,35 +1,36 @@
 package import ChallengeModel
 
-/// All that Beckon knows of one push provider. Each provider has a folder of its own in this module and its line in
-/// ``PushProviders/all``; nothing else names it.
+/// Everything that Beckon knows about one push provider. Each provider has its own folder in this module and one line
+/// in ``PushProviders/all``. No other code names it.
 package protocol PushProvider: Sendable {
-    /// Its number in records.
+    /// The provider's number in records.
     var platform: Platform { get }
-    /// Its word in parameters, events and metrics, and the type of its credentials: lower-case letters.
+    /// The provider's name in parameters, events and metrics, and the type of its credentials. Lower-case letters only.
     var word: String { get }
     var endpoints: [ProviderEndpoint] { get }
     var traits: ProviderTraits { get }
 
-    /// Checks `Config.NotificationToken`, 32 to 255 characters already.
-    /// - Returns: the token as it is kept.
+    /// Checks `Config.NotificationToken`. The caller has checked its length (32 to 255 characters).
+    /// - Returns: the token in the form in which Beckon stores it.
     func pushToken(_ text: String) throws(ParameterFault) -> String
 
-    /// Reads a new credential; what a dispatcher would stumble over is refused here, where someone reads the answer.
-    /// - Returns: the secret; account and SID are the caller's.
+    /// Reads a new credential. It refuses everything that a dispatcher could not use, because here the caller reads the
+    /// error.
+    /// - Returns: the secret. The caller adds account and SID.
     func readCredential(
         _ parameters: inout some CredentialParameters
     ) throws(ParameterFault) -> ProviderCredential.OneOf_Secret
 
-    /// Makes a credential ready to send with.
-    /// - Returns: nil when the secret is another provider's.
+    /// Opens a credential, so that it can send pushes.
+    /// - Returns: nil when the secret belongs to another provider.
     /// - Throws: ``UnusableCredential`` that names the field.
     func open(_ secret: ProviderCredential.OneOf_Secret) throws -> (any OpenCredential)?
 
-    /// Of a push that was rejected: the provider knows no such token here. Of one token its own fault, of all of them the
-    /// credential's.
+    /// Whether the reason of a rejected push says that the provider does not know the token for this credential. A
+    /// single unknown token is faulty itself. When all tokens are unknown, the credential is faulty.
     func isTokenUnknown(_ reason: String) -> Bool
 
-    /// The code of the event `push.failed` (docs/api.md).
+    /// The error code for the event `push.failed` (docs/api.md).
     func errorCode(of failure: PushFailure) -> UInt32
 }
 
@@ -44,11 +45,11 @@ extension PushProvider {
     }
 }
 
-/// What the roles ask about a platform with every push.
+/// Properties of a platform that the roles need for every push.
 package struct ProviderTraits: Sendable, Hashable {
-    /// It takes pushes that show nothing.
+    /// True when the provider accepts pushes that show nothing.
     package var takesBackgroundPushes = false
-    /// Its own delivery receipts bring back a tag that the push carried.
+    /// True when the provider's own delivery receipts return a tag from the push.
     package var returnsReceiptTags = false
 }
 
@@ -67,14 +68,14 @@ package struct PushFailure: Sendable, Hashable {
         self.reason = reason
     }
 
-    /// The code where the reason alone does not decide it.
+    /// The error code when the reason alone does not determine it.
     /// - Parameters:
     ///   - tooLarge: for 413.
     ///   - other: for everything else.
     func code(dead: UInt32, credential: UInt32, tooLarge: UInt32, other: UInt32) -> UInt32 {
         switch disposition {
         case .tokenDead: dead
-        // No answer and a faulty credential: there was nothing to present.
+        // Without an answer, the credential was faulty before anything was sent.
         case .credentialFault: status == 0 ? 52004 : credential
         default: status == 413 ? tooLarge : other
         }

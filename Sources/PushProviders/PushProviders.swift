@@ -2,7 +2,7 @@ package import ChallengeModel
 
 /// The providers that Beckon can push with.
 package enum PushProviders {
-    /// One line each; everything else about a provider is in its folder.
+    /// One line for each provider. Everything else about a provider is in its folder.
     package static let all: [any PushProvider] = [
         APNs(),
         FCM(),
@@ -15,10 +15,10 @@ package enum PushProviders {
 
     package static func provider(ofType word: String) -> (any PushProvider)? { all.first { $0.word == word } }
 
-    /// All settings that say where a provider is.
+    /// The endpoints of all providers; each has a setting.
     package static let endpoints = all.flatMap(\.endpoints)
 
-    /// Nil for a platform that nobody pushes to. Asked for each push, so it is looked up by number.
+    /// Nil for a platform without a provider. Called for each push, so the lookup is by number.
     package static func traits(of platform: Platform) -> ProviderTraits? {
         let number = platform.rawValue
         return traitsByNumber.indices.contains(number) ? traitsByNumber[number] : nil
@@ -41,16 +41,15 @@ package enum PushProviders {
 }
 
 extension Platform {
-    /// The provider's word, `none` for no push at all; nil for a platform without a provider here.
+    /// The provider's name, or `none` for devices that get no pushes; nil for a platform without a provider.
     package var word: String? { self == .noPush ? "none" : PushProviders.provider(of: self)?.word }
 }
 
 extension PushOutcome {
-    /// Says in neutral terms why a push was refused: cause and error code. A record that has them, and one of a push that was
-    /// not refused, stays as it is.
-    ///
-    /// The dispatcher does this with what it writes. Who reads outcomes does it once more, for records of a version that wrote
-    /// neither.
+    /// Adds cause and error code to the outcome of a refused push, in terms that do not depend on the provider. An
+    /// outcome that has them, or whose push was not refused, is not changed.
+    /// The dispatcher calls this for every outcome that it writes. Readers of outcomes call it again, for records of an
+    /// older version that wrote neither.
     package mutating func explain() {
         switch disposition {
         case .rejected, .tokenDead, .credentialFault: break
@@ -69,6 +68,6 @@ extension PushOutcome {
 }
 
 extension PushFailure {
-    /// Of a provider without codes of its own.
+    /// The code for a provider without codes of its own.
     var unnamedCode: UInt32 { disposition == .tokenDead ? 52001 : 52000 }
 }

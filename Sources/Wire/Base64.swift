@@ -1,4 +1,4 @@
-/// RFC 4648, section 5, without padding.
+/// The base64url encoding of RFC 4648, section 5, without padding.
 package enum Base64URL {
     @inlinable
     package static func encode(_ bytes: some Sequence<UInt8>) -> String {
@@ -11,7 +11,7 @@ package enum Base64URL {
         }
     }
 
-    /// Nil when `text` has padding, another alphabet, a bad length, or bits set behind the last byte.
+    /// Nil when `text` has padding, characters of another alphabet, a wrong length, or bits set after the last byte.
     @inlinable
     package static func decode(_ text: some StringProtocol) -> [UInt8]? { decode(Array(text.utf8)) }
 
@@ -20,7 +20,7 @@ package enum Base64URL {
     }
 }
 
-/// RFC 4648, section 4, padded.
+/// The base64 encoding of RFC 4648, section 4, with padding.
 package enum Base64 {
     @inlinable
     package static func encode(_ bytes: some Sequence<UInt8>) -> String {
@@ -33,22 +33,22 @@ package enum Base64 {
         }
     }
 
-    /// The text as bytes.
+    /// The encoded text as bytes.
     package static func encodedBytes(_ bytes: UnsafeRawBufferPointer) -> [UInt8] {
         [UInt8](unsafeUninitializedCapacity: (bytes.count + 2) / 3 * 4) { output, count in
             count = Base64Text.write(bytes, alphabet: .standard, isPadded: true, to: output)
         }
     }
 
-    /// Nil when `text` lacks padding, or has another alphabet, a bad length, or bits set behind the last byte. (Foundation's
-    /// reader takes such bits, so that one value has several texts.)
+    /// Nil when `text` lacks padding, or has characters of another alphabet, a wrong length, or bits set after the last
+    /// byte. (Foundation accepts such bits, so one value would have several texts.)
     package static func decode(_ text: some StringProtocol) -> [UInt8]? {
         Base64Text.bytes(of: Array(text.utf8)[...], alphabet: .standard, isPadded: true)
     }
 }
 
-/// Base64 by hand: Foundation's takes a `Data` in and gives a bridged `String` out, which costs more than the code that is
-/// encoded.
+/// Beckon's own base64 code. Foundation's takes a `Data` and returns a bridged `String`, which costs more than the
+/// encoding itself.
 enum Base64Text {
     /// The two alphabets of RFC 4648, sections 4 and 5.
     struct Alphabet: Sendable {
@@ -56,7 +56,7 @@ enum Base64Text {
         static let url = Alphabet("-", "_")
 
         fileprivate let digits: [UInt8]
-        /// The value of each byte; 255: not of the alphabet.
+        /// The value of each byte; 255: the byte is not in the alphabet.
         fileprivate let values: [UInt8]
 
         private init(_ last: Unicode.Scalar, _ veryLast: Unicode.Scalar) {
@@ -70,8 +70,8 @@ enum Base64Text {
         }
     }
 
-    /// - Parameter output: of at least four bytes for each three begun.
-    /// - Returns: how many bytes were written.
+    /// - Parameter output: a buffer of at least four bytes for each started group of three input bytes.
+    /// - Returns: the number of bytes that were written.
     static func write(
         _ bytes: UnsafeRawBufferPointer, alphabet: Alphabet, isPadded: Bool,
         to output: UnsafeMutableBufferPointer<UInt8>
@@ -107,7 +107,8 @@ enum Base64Text {
         }
     }
 
-    /// Nil when the text has another alphabet, a bad length, other padding than asked for, or bits set behind the last byte.
+    /// Nil when the text has characters of another alphabet, a wrong length, other padding than `isPadded` says, or
+    /// bits set after the last byte.
     static func bytes(of text: ArraySlice<UInt8>, alphabet: Alphabet, isPadded: Bool) -> [UInt8]? {
         var digits = text
         if isPadded {

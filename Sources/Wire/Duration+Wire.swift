@@ -1,10 +1,10 @@
 extension Duration {
-    /// Whole milliseconds; what is left over is cut off. At most 292 million years, which is where it traps.
+    /// Whole milliseconds, rounded towards zero. Traps above 292 million years.
     package var wholeMilliseconds: Int64 {
         components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000
     }
 
-    /// Whole nanoseconds; what is left over is cut off. At most 292 years, which is where it traps.
+    /// Whole nanoseconds, rounded towards zero. Traps above 292 years.
     package var wholeNanoseconds: Int64 {
         components.seconds * 1_000_000_000 + components.attoseconds / 1_000_000_000
     }

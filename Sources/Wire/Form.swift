@@ -1,7 +1,7 @@
 /// `application/x-www-form-urlencoded`, as helper libraries and the mobile SDKs send it.
-///
-/// Pairs are split at `&` only, names from values at the first `=`; `;`, `/`, `=`, `:`, `?` in values stand for themselves,
-/// because one SDK sends them so. `+` and `%20` are spaces. Names are case-sensitive and may repeat.
+/// Pairs are split only at `&`, and names from values at the first `=`. The characters `;`, `/`, `=`, `:` and `?` in
+/// values need no escape, because one SDK sends them unescaped. `+` and `%20` are spaces. Names are case-sensitive and
+/// may repeat.
 package struct Form: Sendable, Equatable {
     package struct Pair: Sendable, Equatable {
         package let name: String
@@ -13,7 +13,7 @@ package struct Form: Sendable, Equatable {
         }
     }
 
-    /// Why bytes are not read as a form.
+    /// The reason why bytes are not a form.
     package enum Problem: Error, Equatable {
         /// More than ``Form/maxPairs``.
         case tooMany
@@ -23,7 +23,7 @@ package struct Form: Sendable, Equatable {
         case value(name: String)
     }
 
-    /// In the order of the text.
+    /// The pairs in the order of the text.
     package let pairs: [Pair]
 
     package static let maxPairs = 200

@@ -1,4 +1,4 @@
-/// RFC 4648, section 8: two digits per byte.
+/// The hexadecimal encoding of RFC 4648, section 8: two digits per byte.
 package enum Hexadecimal {
     /// The lower-case digit of the low four bits of `value`.
     @inlinable
@@ -14,7 +14,7 @@ package enum Hexadecimal {
         return value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "A") - 10 + value
     }
 
-    /// 0 to 15; nil when the byte is no digit. Both cases are read.
+    /// The value 0 to 15; nil when the byte is not a hexadecimal digit. Reads both cases.
     @inlinable
     package static func value(of digit: UInt8) -> UInt8? {
         switch digit {
@@ -25,7 +25,7 @@ package enum Hexadecimal {
         }
     }
 
-    /// In lower case.
+    /// Encodes in lower case.
     package static func encode(_ bytes: UnsafeRawBufferPointer) -> String {
         String(unsafeUninitializedCapacity: bytes.count * 2) { output in
             for (index, byte) in bytes.enumerated() {
@@ -41,7 +41,7 @@ package enum Hexadecimal {
         Array(bytes).withUnsafeBytes { encode($0) }
     }
 
-    /// `count` digits in lower case, with zeros in front; the low digits when the number has more.
+    /// The lowest `count` digits in lower case, with leading zeros.
     package static func encode(_ number: some FixedWidthInteger & UnsignedInteger, digits count: Int) -> String {
         String(unsafeUninitializedCapacity: count) { output in
             var left = UInt64(truncatingIfNeeded: number)

@@ -1,14 +1,14 @@
 package import Foundation
 
 extension JSONEncoder {
-    /// On one line, members by name, slashes as they are: for what is not on a hot path.
+    /// Writes one line, sorts members by name and does not escape slashes. Do not use it on a hot path.
     package static var line: JSONEncoder {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         return encoder
     }
 
-    /// As ``line``, but indented: for people.
+    /// Like ``line``, but indented for people.
     package static var page: JSONEncoder {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes, .prettyPrinted]

@@ -1,29 +1,31 @@
-/// Why a text is no JSON that we take.
+/// The reason why a text is not JSON that Beckon accepts.
 package struct JSONProblem: Error, Equatable, CustomStringConvertible {
-    /// In bytes from the beginning.
+    /// Position of the fault in bytes from the beginning.
     package let offset: Int
     package let reason: String
 
     package var description: String { "not JSON at byte \(offset): \(reason)" }
 }
 
-/// What is refused besides what RFC 8259 forbids.
+/// Rules that the parser applies in addition to RFC 8259.
 package struct JSONRules: Sendable {
-    /// Most values inside each other.
+    /// Maximum number of nested levels.
     package let maxDepth: Int
-    /// Whether strings may hold control characters other than tab and line ends, written as escapes.
+    /// Whether strings may contain escaped control characters other than tab and line ends.
     package let allowsControlCharacters: Bool
 
-    /// What an API of ours takes: at most 16 levels, no control characters in strings but tab and line ends.
+    /// The rules for input of Beckon's APIs: at most 16 levels, and in strings no control characters except tab and
+    /// line ends.
     package static let input = JSONRules(maxDepth: 16, allowsControlCharacters: false)
-    /// What another server sends us: at most 32 levels.
+    /// The rules for replies of other servers: at most 32 levels.
     package static let reply = JSONRules(maxDepth: 32, allowsControlCharacters: true)
 }
 
-/// RFC 8259, strict: UTF-8, one value and nothing behind it, no name twice in an object, no lone surrogates.
-///
-/// Foundation's readers do none of this work: `JSONSerialization` and `JSONDecoder` take an object with a name twice, lose the order
-/// of members and the text of numbers, and do not tell where a value stands. A signed answer depends on all four.
+/// A strict parser for RFC 8259: UTF-8, one value with nothing after it, no name twice in an object, no lone
+/// surrogates.
+/// Foundation's `JSONSerialization` and `JSONDecoder` cannot replace it. They accept an object that has a name twice,
+/// lose the order of members and the text of numbers, and do not give the position of a value. A signed answer depends
+/// on all four.
 package struct JSONParser {
     private let bytes: UnsafeBufferPointer<UInt8>
     private let rules: JSONRules
@@ -49,12 +51,12 @@ package struct JSONParser {
         }
     }
 
-    /// Where the values of an object's members stand.
+    /// The positions of the values of an object's members.
     /// - Parameters:
-    ///   - bytes: a whole text.
-    ///   - range: where the object stands in it; nil: it is the whole text.
-    /// - Returns: names and ranges in the order of the text. Bytes that are copied from there keep numbers, escapes and the order
-    ///   inside nested objects as they came.
+    ///   - bytes: a whole JSON text.
+    ///   - range: the position of the object in the text; nil: the object is the whole text.
+    /// - Returns: names and ranges in the order of the text. The bytes in these ranges have the original numbers,
+    ///   escapes and member order.
     package static func memberRanges(
         of bytes: [UInt8], in range: Range<Int>? = nil, _ rules: JSONRules = .reply
     ) throws(JSONProblem) -> [(name: String, range: Range<Int>)] {
@@ -67,7 +69,7 @@ package struct JSONParser {
         }
     }
 
-    /// Where the elements of an array stand, in their order. Parameters as those of ``memberRanges(of:in:_:)``.
+    /// The positions of an array's elements, in order. The parameters are those of ``memberRanges(of:in:_:)``.
     package static func elementRanges(
         of bytes: [UInt8], in range: Range<Int>? = nil, _ rules: JSONRules = .reply
     ) throws(JSONProblem) -> [Range<Int>] {
@@ -127,7 +129,8 @@ package struct JSONParser {
         return value
     }
 
-    /// The names of an object so far. Compared byte by byte; hashed once there are many, so that no text is slow to read.
+    /// The names of an object that were read so far. They are compared byte by byte. When there are many, they are
+    /// hashed, so that no text is slow to read.
     private struct Names {
         private var seen: Set<[UInt8]> = []
 
@@ -211,7 +214,7 @@ package struct JSONParser {
     private mutating func string() throws(JSONProblem) -> String {
         index += 1
         let start = index
-        // Most strings have no escape: they are copied as they stand.
+        // Most strings have no escape and are copied unchanged.
         while let byte = next, byte != UInt8(ascii: "\""), byte != UInt8(ascii: "\\"), byte >= 0x20 { index += 1 }
         if take(UInt8(ascii: "\"")) { return try text(UnsafeBufferPointer(rebasing: bytes[start..<index - 1])) }
         var out = Array(bytes[start..<index])

@@ -1,5 +1,5 @@
-/// Texts inside JSON: RFC 8259, section 7. Nothing is escaped that need not be: quotation mark, backslash, and what is below
-/// U+0020.
+/// JSON strings: RFC 8259, section 7. Only the characters that must be escaped are escaped: quotation mark, backslash,
+/// and everything below U+0020.
 package enum JSONText {
     /// Appends `text` as a JSON string, with its quotation marks.
     package static func append(_ text: String, to out: inout [UInt8]) {
@@ -17,8 +17,8 @@ package enum JSONText {
         return String(decoding: out, as: UTF8.self)
     }
 
-    /// Gives the escaped bytes of a text run by run, for writers into a buffer of their own.
-    /// - Parameter emit: called with each run in order; the buffer is valid during the call only.
+    /// Passes the escaped bytes of a text to `emit`, run by run, for writers that have their own buffer.
+    /// - Parameter emit: called with each run in order. The buffer is valid only during the call.
     @inlinable
     package static func escape(
         _ bytes: UnsafeBufferPointer<UInt8>, _ emit: (UnsafeBufferPointer<UInt8>) -> Void
@@ -34,7 +34,7 @@ package enum JSONText {
         if start < bytes.count { emit(UnsafeBufferPointer(rebasing: bytes[start...])) }
     }
 
-    /// How many bytes ``escape(_:_:)`` makes of one.
+    /// The number of bytes that ``escape(_:_:)`` writes for one byte.
     @inlinable
     package static func size(of byte: UInt8) -> Int {
         switch byte {
@@ -44,12 +44,12 @@ package enum JSONText {
         }
     }
 
-    /// How many bytes ``escape(_:_:)`` makes of these.
+    /// The number of bytes that ``escape(_:_:)`` writes for these bytes.
     @inlinable
     package static func size(of bytes: some Sequence<UInt8>) -> Int { bytes.reduce(0) { $0 + size(of: $1) } }
 
     private static let short: StaticString = #"\"\\\n\r\t"#
-    /// Six bytes for each of U+0000 to U+001F.
+    /// The escapes of U+0000 to U+001F, six bytes each.
     private static let long: StaticString =
         #"\u0000\u0001\u0002\u0003\u0004\u0005\u0006\u0007\u0008\u0009\u000a\u000b\u000c\u000d\u000e\u000f\u0010\u0011\u0012\u0013\u0014\u0015\u0016\u0017\u0018\u0019\u001a\u001b\u001c\u001d\u001e\u001f"#
 

@@ -1,11 +1,11 @@
-/// A JSON value: members keep their order, numbers that are no 64-bit integers keep their text.
-///
-/// Equality is that of parsed JSON: members in any order, strings by their scalars (no normalisation), integers by value.
+/// A JSON value. Members keep their order. Numbers that are not 64-bit integers keep their text.
+/// Two values are equal when they are equal as parsed JSON: members in any order, strings by their scalars (without
+/// normalisation), integers by value.
 package enum JSONValue: Sendable {
     case null
     case boolean(Bool)
     case integer(Int64)
-    /// A number that is no 64-bit integer, as it was written.
+    /// A number that is not a 64-bit integer, as its original text.
     case number(String)
     case string(String)
     case array([JSONValue])
@@ -21,13 +21,13 @@ package enum JSONValue: Sendable {
         if case .object(let members) = self { members } else { nil }
     }
 
-    /// The member of an object; nil when absent, or when this is no object.
+    /// The member of an object; nil when it is missing, or when this value is not an object.
     package subscript(name: String) -> JSONValue? {
         guard case .object(let members) = self else { return nil }
         return members.first { $0.name.utf8.elementsEqual(name.utf8) }?.value
     }
 
-    /// The object with one more member at its end; anything else unchanged.
+    /// The object with one more member at its end. A value that is not an object is returned unchanged.
     package func adding(_ name: String, _ value: JSONValue) -> JSONValue {
         guard case .object(var members) = self else { return self }
         members.append((name, value))

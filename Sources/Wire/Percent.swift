@@ -1,7 +1,7 @@
 /// Percent-encoding: RFC 3986, section 2.1.
 package enum Percent {
-    /// `text` with every byte of its UTF-8 escaped but the unreserved characters of RFC 3986: letters, digits, `-`, `.`, `_`
-    /// and `~`.
+    /// Escapes every byte of the text's UTF-8, except the unreserved characters of RFC 3986: letters, digits, `-`, `.`,
+    /// `_` and `~`.
     package static func encode(_ text: some StringProtocol) -> String {
         let count = text.utf8.reduce(0) { $0 + (isUnreserved($1) ? 1 : 3) }
         return String(unsafeUninitializedCapacity: count) { output in

@@ -1,10 +1,10 @@
-/// Which control characters a text from outside may hold.
-///
-/// U+0000 ends a text in C and in several databases, so that two texts become one behind it; the other control characters are
-/// shown by nothing and typed by nobody. Every entrance (form, JSON, protobuf, path, header) asks here before a text is used.
-/// The control characters are U+0000 to U+001F, U+007F, and U+0080 to U+009F (Unicode general category Cc).
+/// Decides which control characters a text from outside may contain.
+/// U+0000 ends a text in C and in several databases, so that two different texts can become equal. The other control
+/// characters are not visible, and people do not type them. Every input (form, JSON, protobuf, path, header) is checked
+/// here before a text is used. The control characters are U+0000 to U+001F, U+007F, and U+0080 to U+009F (Unicode
+/// general category Cc).
 package enum PlainText {
-    /// Where a text is shown or used.
+    /// The use of a text.
     package enum Shape: Sendable, Hashable {
         /// A name, an identifier, a token: no control characters at all.
         case line
@@ -18,13 +18,13 @@ package enum PlainText {
         refused(inUTF8: text.utf8, shape)
     }
 
-    /// As ``refused(in:_:)``.
-    /// - Parameter bytes: UTF-8; bytes that are no UTF-8 are passed over.
+    /// Like ``refused(in:_:)``.
+    /// - Parameter bytes: UTF-8. Bytes that are not UTF-8 are skipped.
     package static func refused(
         inUTF8 bytes: some Sequence<UInt8>, _ shape: Shape
     ) -> (offset: Int, scalar: Unicode.Scalar)? {
         var offset = 0
-        // C1 controls are two bytes, of which the first is always 0xC2.
+        // C1 control characters have two bytes; the first byte is always 0xC2.
         var isAfterC2 = false
         for byte in bytes {
             switch byte {
@@ -39,8 +39,8 @@ package enum PlainText {
         return nil
     }
 
-    /// What would be right, for an error message that names the field: reads behind "expected".
-    /// - Returns: nil when the text is as its shape allows.
+    /// The text that follows "expected" in an error message that names the field.
+    /// - Returns: nil when the text fits its shape.
     package static func expectation(brokenBy text: some StringProtocol, _ shape: Shape) -> String? {
         refused(in: text, shape).map { offset, scalar in
             let allowed = shape == .lines ? " other than tab and line ends" : ""

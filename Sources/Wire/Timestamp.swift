@@ -4,20 +4,21 @@
     import Darwin
 #endif
 
-/// Times on the wire: RFC 3339 and the `Date` of HTTP, from and to epoch milliseconds.
-///
-/// Written by hand: Foundation's styles need a `Date` and a style value for each call and give a bridged text, and none of them
-/// reads an offset without its colon. `docs/performance.md` has the measurement.
+/// Converts between epoch milliseconds and the times on the wire: RFC 3339 and the HTTP header `Date`.
+/// This is Beckon's own code. Foundation's styles need a `Date` and a style value for each call and return a bridged
+/// text, and none of them reads an offset without a colon. `docs/performance.md` has the measurement.
 public enum Timestamp {
-    /// What a time from outside may be, epoch milliseconds: 1970 to the end of the year 9999, the last that RFC 3339 can write.
+    /// The valid range of a time from outside, in epoch milliseconds: from 1970 to the end of the year 9999, the last
+    /// year of RFC 3339.
     package static let range: ClosedRange<Int64> = 0...253_402_300_799_999
     /// The years 1 to 9999.
     private static let writable: ClosedRange<Int64> = -62_135_596_800_000...253_402_300_799_999
 
-    /// Now, epoch milliseconds, by the clock of the system.
+    /// The current time of the system clock in epoch milliseconds.
     public static func nowMs() -> Int64 { milliseconds(CLOCK_REALTIME) }
 
-    /// Now, milliseconds since some time in the past; never goes back, and counts while the machine sleeps.
+    /// Milliseconds since an unspecified time in the past. This clock never goes back, and it counts while the machine
+    /// sleeps.
     package static func steadyMs() -> Int64 {
         #if os(Linux)
             milliseconds(CLOCK_BOOTTIME)
@@ -45,8 +46,8 @@ public enum Timestamp {
         String(unsafeUninitializedCapacity: 24) { write(rfc3339: epochMs, hasMilliseconds: true, to: $0) }
     }
 
-    /// - Parameter output: of at least 20 bytes; 24 with milliseconds.
-    /// - Returns: how many bytes were written.
+    /// - Parameter output: a buffer of at least 20 bytes, or 24 with milliseconds.
+    /// - Returns: the number of bytes that were written.
     package static func write(
         rfc3339 epochMs: Int64, hasMilliseconds: Bool, to output: UnsafeMutableBufferPointer<UInt8>
     ) -> Int {
@@ -96,10 +97,10 @@ public enum Timestamp {
 
     // MARK: - Reading
 
-    /// Reads a time of RFC 3339, `2015-07-30T20:00:00.123Z` or with an offset; the colon of an offset may be left out, as ISO 8601
-    /// and `%z` of several languages do. Digits of the fraction behind the third are cut off.
-    /// - Returns: nil for anything else, for something behind the time, and for a day, hour, minute, second or offset that does
-    ///   not exist. A leap second counts as none: this clock has no number for it.
+    /// Reads a time of RFC 3339, `2015-07-30T20:00:00.123Z` or with an offset; an offset may lack its colon, as in ISO
+    /// 8601 and in `%z` of several languages. Digits of the fraction after the third are ignored.
+    /// - Returns: nil for any other text, for text after the time, and for a day, hour, minute, second or offset that
+    ///   does not exist. A leap second returns nil, because epoch milliseconds have no number for it.
     package static func epochMs(_ text: String) -> Int64? {
         var rest = Array(text.utf8)[...]
         func take(_ bytes: String) -> Bool {
@@ -149,7 +150,7 @@ public enum Timestamp {
 
     /// The header `Date`, `Sun, 06 Nov 1994 08:49:37 GMT`, as epoch seconds; `UTC` and `+0000` are read as `GMT`.
     /// The two other forms of RFC 9110 are obsolete: no server that Beckon talks to sends them.
-    /// - Returns: nil for anything else, and for a time before 1970.
+    /// - Returns: nil for any other text, and for a time before 1970.
     package static func epochSeconds(httpDate text: String) -> Int64? {
         let parts = text.split(separator: " ")
         guard parts.count == 6, parts[5] == "GMT" || parts[5] == "UTC" || parts[5] == "+0000",
@@ -165,7 +166,8 @@ public enum Timestamp {
     }
 }
 
-/// A date and a time of day in UTC, by the Gregorian calendar. After H. Hinnant, "chrono-compatible low-level date algorithms".
+/// A date and a time of day in UTC, in the Gregorian calendar. Source: H. Hinnant, "chrono-compatible low-level date
+/// algorithms".
 private struct CivilTime {
     var year: Int
     /// 1 to 12.

@@ -7,7 +7,7 @@ struct APNs: PushProvider {
     let endpoints: [ProviderEndpoint] = [.apns, .apnsSandbox]
     let traits = ProviderTraits(takesBackgroundPushes: true)
 
-    /// Pairs of hexadecimal digits, kept in lower case.
+    /// Expects pairs of hexadecimal digits and returns them in lower case.
     func pushToken(_ text: String) throws(ParameterFault) -> String {
         guard text.utf8.count % 2 == 0, text.utf8.allSatisfy({ APNsRequest.isHexDigit($0) }) else {
             throw ParameterFault("Config.NotificationToken", "the APNs device token as hexadecimal digits")
@@ -61,7 +61,7 @@ extension ProviderEndpoint {
         setting: "apns.sandboxUrl", url: "https://api.sandbox.push.apple.com:443", summary: "APNs, sandbox.")
 }
 
-/// A key or a certificate of a team.
+/// A token key or a certificate of an Apple team.
 struct APNsCredential: OpenCredential {
     let platform = Platform.apn
     let ways: [ProviderEndpoint] = [.apns, .apnsSandbox]
@@ -73,7 +73,7 @@ struct APNsCredential: OpenCredential {
         self.isSandbox = isSandbox
     }
 
-    /// After a handshake with a certificate streams need not wait for a first answer: it has said who we are.
+    /// A client certificate authenticates the connection in the handshake, so streams need not wait for a first answer.
     var startsWithOneStream: Bool {
         if case .clientCertificate = proof { false } else { true }
     }

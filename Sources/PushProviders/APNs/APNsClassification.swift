@@ -2,28 +2,28 @@ import ChallengeModel
 import Foundation
 import Wire
 
-/// What APNs answers mean. Source: Apple, "Handling notification responses from APNs".
+/// Classifies the answers of APNs. Source: Apple, "Handling notification responses from APNs".
 enum APNsClassification {
-    /// How a push is bounded: what the table says of one reason.
+    /// The meaning of one reason in the table.
     enum Meaning: Equatable {
-        /// This push will never be taken: our fault, or the app's configuration.
+        /// APNs will never accept this push, because of a fault of Beckon or of the app's configuration.
         case rejected
         case tokenDead
-        /// Key, team, topic or environment: every push with this credential fails.
+        /// Key, team, topic or environment is wrong: every push with this credential fails.
         case credentialFault
-        /// Renew the provider token, send once more; then a credential fault.
+        /// Renew the provider token and send once more. A second refusal is a credential fault.
         case reauthorize
-        /// This device only: again later.
+        /// Only this device is busy: send again later.
         case deviceBusy(ms: Int64)
-        /// The provider as a whole: again later.
+        /// The whole provider is busy: send again later.
         case providerBusy(ms: Int64)
     }
 
-    /// Every reason that Apple documents.
-    ///
-    /// `DeviceTokenNotForTopic` is `rejected`, not dead: the token lives, for another app. 410 is told apart by its time
-    /// in ``verdict(status:body:retryAfter:messageID:registeredAtMs:nowMs:)``. `BadDeviceToken` is what every token gets that
-    /// is sent to the other environment or with another app's key: it says nothing about the token's life.
+    /// Every reason that Apple documents. `DeviceTokenNotForTopic` is `rejected`, not dead: the token is valid for
+    /// another app. The time in a 410 decides its meaning, see
+    /// ``verdict(status:body:retryAfter:messageID:registeredAtMs:nowMs:)``. APNs answers `BadDeviceToken` for every
+    /// token that is sent to the other environment or with another app's key, so it does not say that the token is
+    /// dead.
     static let meanings: [String: Meaning] = [
         "BadCollapseId": .rejected,
         "BadDeviceToken": .rejected,
@@ -52,7 +52,7 @@ enum APNsClassification {
         "ExpiredToken": .tokenDead,
         "Unregistered": .tokenDead,
         "PayloadTooLarge": .rejected,
-        // The connection and the key are unusable for a while.
+        // APNs refuses this connection and this key for a while.
         "TooManyProviderTokenUpdates": .providerBusy(ms: 60_000),
         "TooManyRequests": .deviceBusy(ms: 10_000),
         "InternalServerError": .providerBusy(ms: 2000),
@@ -61,13 +61,13 @@ enum APNsClassification {
     ]
 
     /// - Parameters:
-    ///   - body: JSON `{"reason":…,"timestamp":…}`, or anything.
-    ///   - registeredAtMs: when this token was registered; 0: not known.
+    ///   - body: usually JSON `{"reason":…,"timestamp":…}`; other content is accepted.
+    ///   - registeredAtMs: time of this token's registration; 0: unknown.
     static func verdict(
         status: Int, body: [UInt8], retryAfter: [UInt8], messageID: String, registeredAtMs: Int64, nowMs: Int64
     ) -> Verdict {
         if (200..<300).contains(status) {
-            // Apple's word for success is 200 and no other.
+            // For Apple, only 200 means success.
             guard status == 200 else {
                 return Verdict(
                     disposition: .unknown, reason: "HTTP \(status)", health: .failure(retryAfterMs: 0))
@@ -84,8 +84,8 @@ enum APNsClassification {
         case .tokenDead:
             verdict = Verdict(disposition: .tokenDead, reason: reason, tokenDiedAtMs: parsed.timestampMs)
             if parsed.timestampMs > 0, parsed.timestampMs < registeredAtMs {
-                // The same token was registered again after it had died. This push does not arrive, but the registration
-                // must not be killed for the death of its predecessor.
+                // The same token was registered again after it had died. This push does not arrive, but the new
+                // registration must not be marked dead because of the old one.
                 verdict = Verdict(
                     disposition: .rejected, reason: "Stale\(reason)", tokenDiedAtMs: parsed.timestampMs)
             }
@@ -104,7 +104,7 @@ enum APNsClassification {
         return verdict
     }
 
-    /// For a reason that Apple has not told us of.
+    /// The meaning of a reason that Apple does not document.
     private static func meaning(of status: Int) -> Meaning {
         switch status {
         case 403: .credentialFault
@@ -121,7 +121,8 @@ enum APNsClassification {
             let reason = object["reason"] as? String, reason.utf8.count <= 64
         else { return (nil, 0) }
         let stamp = (object["timestamp"] as? NSNumber)?.int64Value ?? 0
-        // Apple's page says milliseconds; a value in seconds would make every token long dead. One that no time can be says nothing.
+        // Apple documents milliseconds. A value in seconds, read as milliseconds, would make every token look long
+        // dead. A value that cannot be a time is ignored.
         let ms = stamp > 0 && stamp < 100_000_000_000 ? stamp * 1000 : stamp
         return (reason, Timestamp.range.contains(ms) ? ms : 0)
     }

@@ -23,7 +23,7 @@ enum APNsCredentialRules {
         return .apnsToken(key)
     }
 
-    /// `TeamId`, `KeyId`: Apple's ten capital letters and digits.
+    /// Reads `TeamId` or `KeyId`: ten capital letters and digits.
     static func appleID(_ text: String, parameter: String) throws(ParameterFault) -> String {
         let isAllowed = text.utf8.allSatisfy {
             (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0)
@@ -34,7 +34,7 @@ enum APNsCredentialRules {
         return text
     }
 
-    /// The text of Apple's .p8 file.
+    /// Reads the text of Apple's .p8 file.
     static func tokenKey(_ text: String) throws(ParameterFault) -> String {
         guard (try? P256.Signing.PrivateKey(pemRepresentation: text)) != nil else {
             throw ParameterFault("PrivateKey", "the text of Apple's .p8 file, a P-256 key in PKCS #8 PEM")
@@ -42,7 +42,7 @@ enum APNsCredentialRules {
         return text
     }
 
-    /// A TLS client certificate of Apple and its key, in PEM. What stands outside of the markers is cut off.
+    /// Reads a TLS client certificate from Apple and its key, in PEM. Text outside the markers is removed.
     static func certificate(_ text: String, key: String) throws(ParameterFault) -> ApnsCertificate {
         guard let certificate = block(text, ["CERTIFICATE"]),
             let parsed = try? NIOSSLCertificate(bytes: Array(certificate.utf8), format: .pem)
@@ -65,7 +65,7 @@ enum APNsCredentialRules {
         return secret
     }
 
-    /// The first PEM block of one of these labels, with its markers.
+    /// The first PEM block that has one of these labels, with its markers.
     private static func block(_ text: String, _ labels: [String]) -> String? {
         for label in labels {
             if let start = text.range(of: "-----BEGIN \(label)-----"),

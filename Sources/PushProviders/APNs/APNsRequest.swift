@@ -3,14 +3,14 @@ import Wire
 
 /// `POST /3/device/<token>`: Apple, "Sending notification requests to APNs" and "Generating a remote notification".
 enum APNsRequest {
-    /// Payload bytes, uncompressed.
+    /// Maximum size of the payload in bytes, uncompressed.
     static let payloadLimit = 4096
 
-    /// Writes fields and body; the authorization is added by the caller.
+    /// Writes header fields and body. The caller adds the authorization.
     static func write(_ push: Push, to request: PushRequest) throws(UnfitPush) {
         let isBackground = push.kind == .background
         guard !push.pushToken.isEmpty else { throw UnfitPush(reason: "MissingDeviceToken") }
-        // Anything else could change the path, and no device token looks like that.
+        // Other characters could change the path, and no device token contains them.
         guard push.pushToken.utf8.count <= 200, push.pushToken.utf8.allSatisfy({ isHexDigit($0) }) else {
             throw UnfitPush(reason: "BadDeviceToken")
         }
@@ -24,8 +24,8 @@ enum APNsRequest {
         guard request.field(.apnsPushType, isBackground ? "background" : "alert") else { return }
         guard request.field(.apnsPriority, isBackground ? "5" : "10") else { return }
         let expiration = request.beginField(.apnsExpiration)
-        // A background push is never stored: APNs keeps one notification per app, and that must be the alert. Rounded down,
-        // so that it is not delivered after the expiry.
+        // A background push is never stored: APNs stores one notification per app, and that must be the alert. The time
+        // is rounded down, so that nothing is delivered after the expiry.
         request.append(decimal: isBackground ? 0 : (push.heldUntilMs ?? push.expiresAtMs) / 1000)
         request.endField(at: expiration)
         guard request.field(.apnsID, push.pushID) else { throw UnfitPush(reason: "BadMessageId") }
@@ -40,7 +40,7 @@ enum APNsRequest {
         guard request.bodyCount > payloadLimit else { return }
         let size = JSONText.size(of: push.message.utf8)
         let room = payloadLimit - request.bodyCount + (isBackground ? size : 2 * size)
-        // What is shown is cut first, down to a quarter of the room: the app has the whole message then.
+        // The alert text is shortened first, down to a quarter of the room. The app then still gets the whole message.
         let alert = isBackground ? "" : PushPayload.fitting(push.message, max(room / 4, room - size))
         let message = PushPayload.fitting(push.message, room - JSONText.size(of: alert.utf8))
         request.truncate(to: request.fieldsEnd)

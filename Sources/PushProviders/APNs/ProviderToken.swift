@@ -4,15 +4,15 @@ import Foundation
 import Synchronization
 import Wire
 
-/// The APNs provider token of one key: one value for all connections of this process, and, but for the signature, of all others.
-///
-/// Apple wants a new one no more often than every 20 minutes and no older than 60 ("Establishing a token-based connection to
-/// APNs"). `iat` is the start of a period of 40 minutes, as of two minutes ago: at most 42 minutes old, and never in
-/// the future of a server whose clock is a little behind.
+/// The APNs provider token of one key. All connections of this process use the same value. Other processes use a token
+/// that differs only in its signature. Apple allows a new token at most every 20 minutes, and a token is valid for at
+/// most 60 minutes ("Establishing a token-based connection to APNs"). `iat` is the start of the 40-minute period that
+/// contains the time two minutes ago. It is therefore at most 42 minutes old, and not in the future for a server whose
+/// clock is slightly behind.
 final class ProviderToken: BearerSigner {
     static let periodMs: Int64 = 40 * 60_000
     static let clockSlackMs: Int64 = 2 * 60_000
-    /// A token asked for out of turn, after one was refused as expired.
+    /// Shortest time between two tokens when a new token is created early because APNs refused the last one as expired.
     static let shortestRenewalMs: Int64 = 20 * 60_000
 
     private struct Current {
@@ -27,7 +27,7 @@ final class ProviderToken: BearerSigner {
     private let teamID: String
     private let current = Mutex<Current?>(nil)
 
-    /// - Throws: ``UnusableCredential`` when the PEM is no P-256 key, or an id is missing.
+    /// - Throws: ``UnusableCredential`` when the PEM is not a P-256 key, or an id is missing.
     init(_ secret: ApnsTokenKey) throws {
         guard !secret.keyID.isEmpty, !secret.teamID.isEmpty else {
             throw UnusableCredential("an APNs key needs key_id and team_id")
@@ -41,10 +41,10 @@ final class ProviderToken: BearerSigner {
         teamID = secret.teamID
     }
 
-    /// Epoch seconds of the `iat` that is in force at a time.
+    /// The `iat` in epoch seconds that is valid at this time.
     static func issuedAt(nowMs: Int64) -> Int64 { (nowMs - clockSlackMs) / periodMs * periodMs / 1000 }
 
-    /// `bearer <token>`, made at most once per period.
+    /// Returns `bearer <token>`. A token is created at most once per period.
     func bearer(nowMs: Int64) throws -> SharedBytes {
         try current.withLock { current in
             let period = Self.issuedAt(nowMs: nowMs)
@@ -55,15 +55,17 @@ final class ProviderToken: BearerSigner {
         }
     }
 
-    /// Another token than `refused`, which APNs called expired. Nil when there is none to be had: a renewal out of turn is allowed
-    /// once in 20 minutes, or APNs answers TooManyProviderTokenUpdates and closes its doors.
+    /// A new token instead of `refused`, which APNs reported as expired. Nil when no new token is allowed yet: an early
+    /// renewal is allowed once in 20 minutes. After more of them APNs refuses all requests with
+    /// TooManyProviderTokenUpdates.
     func renewed(refused: SharedBytes, nowMs: Int64) throws -> SharedBytes? {
         let valid = try bearer(nowMs: nowMs)
         if valid !== refused { return valid }
         return try current.withLock { current in
             guard let known = current else { return nil }
             if known.bearer !== refused { return known.bearer }
-            // Our clock is behind, or Apple's ahead: as young as we can make it. Kept until the next period.
+            // This clock is behind or Apple's is ahead, so the new token gets the current time. It is used until the
+            // next period.
             let issuedAt = nowMs / 1000
             guard nowMs - known.madeAtMs >= Self.shortestRenewalMs || known.issuedAt == known.period,
                 issuedAt - known.issuedAt >= 60

@@ -1,13 +1,13 @@
-/// What a provider answered to one push, and what its folder needs to judge it.
+/// The answer of a provider to one push, with the facts that the provider's folder needs to judge it.
 package struct ProviderAnswer: Sendable {
     package var status: Int
     package var body: [UInt8]
-    /// The header `Retry-After`; empty without one.
+    /// The header `Retry-After`; empty when it is missing.
     package var retryAfter: [UInt8]
-    /// The header that ``PushRequest/answerIDName`` names; empty without one.
+    /// The header that ``PushRequest/answerIDName`` names; empty when it is missing.
     package var id: [UInt8]
     package var pushID: String
-    /// Epoch milliseconds of the push token's registration; 0: not known.
+    /// Time of the push token's registration in epoch milliseconds; 0: unknown.
     package var registeredAtMs: Int64
     package var nowMs: Int64
 

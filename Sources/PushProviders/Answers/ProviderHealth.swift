@@ -1,13 +1,13 @@
-/// What one push says of the provider; the circuit breaker of credential and host follows it.
+/// What the result of one push says about the provider. The circuit breaker of credential and host reacts to it.
 package enum ProviderHealth: Equatable, Sendable {
-    /// The provider answered and is well, whatever it said about this push.
+    /// The provider answered and works, whatever its answer to this push was.
     case success
-    /// 5xx, no answer, or the connection was lost. - retryAfterMs: what the provider asked for, else 0.
+    /// 5xx, no answer, or a lost connection. `retryAfterMs` is the time that the provider asked for, else 0.
     case failure(retryAfterMs: Int64)
     /// The credential was refused.
     case credentialFault
-    /// The provider asks to stay away this long.
+    /// The provider asks for a pause of this length.
     case pause(ms: Int64)
-    /// Nothing was learnt (it expired before it was sent).
+    /// The push says nothing about the provider, for example because it expired before it was sent.
     case neutral
 }

@@ -1,18 +1,18 @@
 package import ChallengeModel
 
-/// What a provider's answer means for one push.
+/// The meaning of a provider's answer for one push.
 package struct Verdict: Equatable {
     package var disposition: Disposition
-    /// The provider's own word, or `HTTP <status>`.
+    /// The provider's own reason, or `HTTP <status>`.
     package var reason: String
-    /// For `deferred`: milliseconds from now; the caller adds jitter.
+    /// Wait of a `deferred` push in milliseconds from now. The caller adds jitter.
     package var retryAfterMs: Int64 = 0
-    /// Epoch milliseconds from APNs 410, else 0.
+    /// The time in an APNs 410, in epoch milliseconds; otherwise 0.
     package var tokenDiedAtMs: Int64 = 0
     package var providerMessageID = ""
-    /// Renew the provider token and send it once more; the disposition holds when that is not possible.
+    /// True: renew the provider token and send the push once more. When that is not possible, the disposition counts.
     package var shouldReauthorize = false
-    /// What the circuit breaker of credential and host makes of it.
+    /// What the answer tells the circuit breaker of credential and host.
     package var health = ProviderHealth.success
 
     package init(
@@ -28,7 +28,7 @@ package struct Verdict: Equatable {
         self.health = health
     }
 
-    /// A waiting time is never longer, whatever a provider says: no challenge lives longer.
+    /// The longest wait, whatever the provider asks for: no challenge lives longer.
     package static let longestRetryMs: Int64 = 3_600_000
     package static let shortestRetryMs: Int64 = 100
 

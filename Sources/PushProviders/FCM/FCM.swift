@@ -40,7 +40,7 @@ extension ProviderEndpoint {
         summary: "The only endpoint that gets the assertion of a service account.")
 }
 
-/// A service account of a project.
+/// A service account of a Firebase project.
 struct FCMCredential: OpenCredential {
     let platform = Platform.fcm
     let ways: [ProviderEndpoint] = [.fcm]

@@ -1,24 +1,23 @@
 import ChallengeModel
 import Foundation
 
-/// What FCM answers mean. Source: Firebase, "ErrorCode" of the HTTP v1 API and "Scale with FCM".
+/// Classifies the answers of FCM. Source: Firebase, "ErrorCode" of the HTTP v1 API and "Scale with FCM".
 enum FCMClassification {
     enum Meaning: Equatable {
         case rejected
         case tokenDead
         case credentialFault
-        /// The access token is not taken: another one, once; then a credential fault.
+        /// FCM refuses the access token: fetch a new token once. A second refusal is a credential fault.
         case reauthorize
-        /// The project's quota: `Retry-After`, else 60 s.
+        /// The project's quota is used up: wait for `Retry-After`, or 60 s without it.
         case quota
-        /// FCM as a whole: `Retry-After`, and at least 10 s.
+        /// FCM is unavailable: wait for `Retry-After`, and for at least 10 s.
         case unavailable
     }
 
-    /// FCM's error codes, and the `status` words of Google's APIs where no code comes along.
-    ///
-    /// `SENDER_ID_MISMATCH` is one token of another project, or a wrong service account: it kills neither. `NOT_FOUND` without
-    /// `UNREGISTERED` beside it speaks of the path, not of the token.
+    /// FCM's error codes, and the `status` values of Google's APIs for answers without a code.
+    /// `SENDER_ID_MISMATCH` means a token of another project or a wrong service account, so neither the token nor the
+    /// credential is marked as dead. `NOT_FOUND` without `UNREGISTERED` is about the path, not about the token.
     static let meanings: [String: Meaning] = [
         "UNSPECIFIED_ERROR": .rejected,
         "INVALID_ARGUMENT": .rejected,
@@ -45,7 +44,8 @@ enum FCMClassification {
             if status == 200, name.hasPrefix("projects/") {
                 return Verdict(disposition: .accepted, reason: "", providerMessageID: name)
             }
-            // Not FCM's answer (a gateway's page, 204), or half of one: nobody has said that it took the message.
+            // This is not an answer of FCM (a gateway's page, a 204), or only a part of one, so it does not say that
+            // FCM accepted the message.
             return Verdict(
                 disposition: .unknown, reason: "HTTP \(status) without a message name",
                 health: .failure(retryAfterMs: 0))
@@ -81,7 +81,7 @@ enum FCMClassification {
         }
     }
 
-    /// `errorCode` of the FcmError in `error.details`, else `error.status`.
+    /// `errorCode` of the FcmError in `error.details`, or else `error.status`.
     private static func errorCode(in body: [UInt8]) -> String? {
         guard !body.isEmpty, let object = try? JSONSerialization.jsonObject(with: Data(body)) as? [String: Any],
             let error = object["error"] as? [String: Any]
@@ -91,7 +91,7 @@ enum FCMClassification {
         return word.flatMap { $0.utf8.count <= 64 ? $0 : nil }
     }
 
-    /// `{"name":"projects/…/messages/…"}`; empty when there is none.
+    /// The name in `{"name":"projects/…/messages/…"}`; empty when it is missing.
     static func messageName(in body: [UInt8]) -> String {
         let name = firstName(in: body)
         guard name.isEmpty, !body.isEmpty else { return name }
@@ -99,7 +99,8 @@ enum FCMClassification {
         return (object?["name"] as? String).flatMap { $0.utf8.count <= 512 ? $0 : nil } ?? ""
     }
 
-    /// Read by hand, where it stands first and is plain: this is the way of every accepted push.
+    /// Reads the name without a JSON parser when it is the first member and has no escapes, because this runs for every
+    /// accepted push.
     private static func firstName(in body: [UInt8]) -> String {
         var rest = body[...]
         func skipSpace() { rest = rest.drop { $0 == 0x20 || $0 == 0x0A || $0 == 0x0D || $0 == 0x09 } }

@@ -3,7 +3,7 @@ import Foundation
 
 /// The parameter of an FCM credential.
 enum FCMCredentialRules {
-    /// Google's JSON text of a service account.
+    /// Reads Google's JSON text of a service account.
     static func serviceAccount(_ text: String) throws(ParameterFault) -> FcmServiceAccount {
         let parameter = "ServiceAccount"
         let value = (try? JSONSerialization.jsonObject(with: Data(text.utf8))) as? [String: Any]
@@ -28,7 +28,7 @@ enum FCMCredentialRules {
         return account
     }
 
-    /// The frame and the base64 only: what the key is shows when a token is signed with it.
+    /// Checks only the PEM markers and the base64. The key itself is checked when a token is signed with it.
     private static func isPKCS8(_ text: String) -> Bool {
         let lines = text.split(whereSeparator: \.isNewline).map { $0.trimmingCharacters(in: .whitespaces) }
             .filter { !$0.isEmpty }

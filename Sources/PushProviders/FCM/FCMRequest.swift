@@ -1,15 +1,16 @@
 import ChallengeModel
 import Wire
 
-/// `POST /v1/projects/<id>/messages:send` with a data message of high priority, which the app turns into a notification:
-/// notification messages are collapsible, and those are throttled to 20 per device and then one per 3 minutes.
+/// `POST /v1/projects/<id>/messages:send` with a data message of high priority. The app turns it into a notification.
+/// Notification messages are not used, because they are collapsible, and FCM limits collapsible messages to 20 per
+/// device and then one per 3 minutes.
 enum FCMRequest {
-    /// Keys and values of `data` together.
+    /// Maximum size of all keys and values of `data`, in bytes.
     static let dataLimit = 4096
-    /// Four weeks, FCM's most.
+    /// Four weeks, FCM's maximum.
     static let longestTTLSeconds: Int64 = 2_419_200
 
-    /// Writes fields and body; the authorization is added by the caller.
+    /// Writes header fields and body. The caller adds the authorization.
     /// - Parameter path: `/v1/projects/<id>/messages:send`.
     static func write(_ push: Push, path: String, nowMs: Int64, to request: PushRequest) throws(UnfitPush) {
         guard push.kind != .background else { throw UnfitPush(reason: "no-background") }
@@ -24,7 +25,7 @@ enum FCMRequest {
         json.raw(",\"data\":{")
         let start = request.count
         writeData(push, message: push.message, with: json)
-        // Escapes and quotes counted: a little stricter than FCM, which answers INVALID_ARGUMENT.
+        // The size includes escapes and quotes. This is slightly stricter than FCM, which answers INVALID_ARGUMENT.
         if request.count - start > dataLimit {
             let room = dataLimit - (request.count - start) + JSONText.size(of: push.message.utf8)
             request.truncate(to: start)
@@ -32,14 +33,14 @@ enum FCMRequest {
             if request.count - start > dataLimit { throw UnfitPush(reason: "INVALID_ARGUMENT") }
         }
         json.raw("},\"android\":{\"priority\":\"HIGH\",\"ttl\":\"")
-        // 0 is "now or never": still right in the last second.
+        // 0 means "now or never", which is right also in the last second.
         json.number(min(max(((push.heldUntilMs ?? push.expiresAtMs) - nowMs) / 1000, 0), longestTTLSeconds))
         json.raw("s\"}}}")
     }
 
     private static func writeData(_ push: Push, message: String, with json: PayloadWriter) {
         PushPayload.writeMembers(of: push, message: message, with: json)
-        // The app's notification tag, so that a repeat replaces what is shown. Not a collapse key.
+        // The notification tag for the app, so that a repeat replaces the notification. This is not a collapse key.
         json.raw(",\"tag\":")
         json.string(push.challengeSID)
     }

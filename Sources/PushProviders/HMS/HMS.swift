@@ -1,6 +1,6 @@
 import ChallengeModel
 
-/// Huawei's Push Kit of HMS.
+/// Push Kit of Huawei Mobile Services (HMS).
 struct HMS: PushProvider {
     let platform = Platform.hms
     let word = "hms"
@@ -17,7 +17,7 @@ struct HMS: PushProvider {
         return .hms(app)
     }
 
-    /// `AppId`: the app's number.
+    /// Reads `AppId`, the number of the app.
     static func appID(_ text: String) throws(ParameterFault) -> String {
         guard HMSApp.isNumber(text) else { throw ParameterFault("AppId", "the app's number, up to 32 digits") }
         return text
@@ -42,7 +42,7 @@ extension ProviderEndpoint {
         summary: "The only endpoint that gets the secret of an HMS app.")
 }
 
-/// An app's secret.
+/// The secret of an HMS app.
 struct HMSCredential: OpenCredential {
     let platform = Platform.hms
     let ways: [ProviderEndpoint] = [.hms]

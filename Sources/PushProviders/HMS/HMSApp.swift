@@ -1,7 +1,7 @@
 import ChallengeModel
 import Wire
 
-/// An app of HMS, and the request that buys an access token for it: Huawei, "OAuth 2.0-based Authentication", client
+/// An HMS app, and the request that gets an access token for it: Huawei, "OAuth 2.0-based Authentication", client
 /// credentials.
 struct HMSApp: AccessTokenSource {
     let path: String

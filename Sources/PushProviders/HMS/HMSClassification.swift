@@ -1,24 +1,24 @@
 import ChallengeModel
 import Foundation
 
-/// What HMS answers mean. HTTP says little: most answers are 200 with a `code`. Source: Huawei, "Sending Messages", result
-/// codes.
+/// Classifies the answers of HMS. The HTTP status says little: most answers are 200 with a `code`. Source: Huawei,
+/// "Sending Messages", result codes.
 enum HMSClassification {
     enum Meaning: Equatable {
         case accepted
         case rejected
         case credentialFault
-        /// The access token is not taken: another one, once; then a credential fault.
+        /// HMS refuses the access token: fetch a new token once. A second refusal is a credential fault.
         case reauthorize
-        /// HMS as a whole: `Retry-After`, else so many milliseconds.
+        /// HMS is unavailable: wait for `Retry-After`, or for `ms` milliseconds without it.
         case unavailable(ms: Int64)
     }
 
     static let meanings: [String: Meaning] = [
         "80000000": .accepted,
-        // Some of several tokens are bad. With one token it must be that one, but HMS does not say why.
+        // Some of several tokens are invalid. With one token it must be that token, but HMS does not say why.
         "80100000": .rejected,
-        // A parameter, the number of tokens, the structure, the time to live, … : our fault.
+        // A fault of Beckon: a parameter, the number of tokens, the structure, the time to live, …
         "80100001": .rejected,
         "80100002": .rejected,
         "80100003": .rejected,
@@ -26,21 +26,21 @@ enum HMSClassification {
         "80100013": .rejected,
         "80100016": .rejected,
         "80100017": .rejected,
-        // The signature over the message body is wrong: we send none.
+        // The signature over the message body is wrong; Beckon sends none.
         "80100018": .rejected,
         "80200001": .reauthorize,
         "80200003": .reauthorize,
-        // The app may not send, or not to this token: the app's configuration.
+        // The app may not send, or may not send to this token: a fault in the app's configuration.
         "80300002": .credentialFault,
-        // The one token asked for is not one of this app's: as true of an app's secret in the wrong place as of a token.
+        // The token does not belong to this app. The cause can be the token, or a secret of another app.
         "80300007": .rejected,
         "80300008": .rejected,
         "80300010": .rejected,
-        // No right to high priority.
+        // The app has no right to send with high priority.
         "80300011": .rejected,
         "80300028": .rejected,
         "80300029": .rejected,
-        // HMS could not ask its own OAuth service.
+        // HMS could not reach its own OAuth service.
         "80600003": .unavailable(ms: 5000),
         "81000001": .unavailable(ms: 10_000),
     ]
@@ -53,7 +53,8 @@ enum HMSClassification {
         switch code.flatMap({ meanings[$0] }) ?? meaning(of: status, hasCode: code != nil) {
         case .accepted where status == 200: verdict = Verdict(disposition: .accepted, reason: "")
         case .accepted:
-            // Not HMS's answer as it is, such as a gateway's page around it: nobody has said that the message was taken.
+            // This is not an answer of HMS alone, for example because a gateway has put a page around it, so it does
+            // not say that HMS accepted the message.
             verdict = Verdict(
                 disposition: .unknown, reason: "HTTP \(status) with \(reason)", health: .failure(retryAfterMs: 0))
         case .rejected: verdict = Verdict(disposition: .rejected, reason: reason)
@@ -64,14 +65,15 @@ enum HMSClassification {
                 disposition: .credentialFault, reason: reason, shouldReauthorize: true, health: .credentialFault)
         case .unavailable(let ms):
             verdict = .deferred(reason, afterMs: wait ?? ms, .failure(retryAfterMs: wait ?? 0))
-            // HMS's flow control.
+            // HMS limits the rate.
             if status == 429 { verdict.health = .pause(ms: wait ?? ms) }
         }
         verdict.providerMessageID = requestID
         return verdict
     }
 
-    /// For a code that we do not know, and for answers without one. A 200 without the code for success is none.
+    /// The meaning of an unknown code, or of an answer without a code. A 200 without the code for success is not a
+    /// success.
     private static func meaning(of status: Int, hasCode: Bool) -> Meaning {
         switch status {
         case 401: .reauthorize

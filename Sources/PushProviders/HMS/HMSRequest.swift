@@ -1,17 +1,17 @@
 import ChallengeModel
 import Wire
 
-/// `POST /v1/<app id>/messages:send` with a data message of high urgency, which the app shows. Source: Huawei, "Sending
+/// `POST /v1/<app id>/messages:send` with a data message of high urgency. The app shows it. Source: Huawei, "Sending
 /// Messages" of Push Kit's REST API.
 enum HMSRequest {
-    /// Bytes of the message body without tokens.
+    /// Maximum size of the message body without tokens, in bytes.
     static let dataLimit = 4096
-    /// Bytes behind the message that stand around the tokens.
+    /// Bytes after the message that surround the tokens.
     private static let aroundTokens = 13
-    /// 15 days, HMS's most.
+    /// 15 days, HMS's maximum.
     static let longestTTLSeconds: Int64 = 1_296_000
 
-    /// Writes fields and body; the authorization is added by the caller.
+    /// Writes header fields and body. The caller adds the authorization.
     /// - Parameter path: `/v1/<app id>/messages:send`.
     static func write(_ push: Push, path: String, nowMs: Int64, to request: PushRequest) throws(UnfitPush) {
         guard push.kind != .background else { throw UnfitPush(reason: "no-background") }
@@ -34,22 +34,22 @@ enum HMSRequest {
         json.raw("]}}")
     }
 
-    /// All that counts: the whole but for the token.
+    /// Writes everything that counts towards the limit: all of the message except the token.
     private static func writeMessage(_ push: Push, message: String, nowMs: Int64, with json: PayloadWriter) {
-        // `data` is a string that holds JSON, so what is in it is escaped twice.
+        // `data` is a string that contains JSON, so its contents are escaped twice.
         let inner = PushRequest(capacity: 1024)
         inner.beginBody()
         let innerJSON = PayloadWriter(request: inner)
         innerJSON.raw("{")
         PushPayload.writeMembers(of: push, message: message, with: innerJSON)
-        // The app's notification tag, so that a repeat replaces what is shown. Not a collapse key.
+        // The notification tag for the app, so that a repeat replaces the notification. This is not a collapse key.
         innerJSON.raw(",\"tag\":")
         innerJSON.string(push.challengeSID)
         innerJSON.raw("}")
         json.raw("{\"validate_only\":false,\"message\":{\"data\":")
         json.string(String(decoding: inner.body, as: UTF8.self))
         json.raw(",\"android\":{\"collapse_key\":-1,\"urgency\":\"HIGH\",\"ttl\":\"")
-        // HMS takes no "now or never": a second is its least.
+        // HMS has no "now or never"; its minimum is one second.
         json.number(min(max(((push.heldUntilMs ?? push.expiresAtMs) - nowMs) / 1000, 1), longestTTLSeconds))
         json.raw("s\"")
         if let tag = push.receiptTag {
@@ -59,8 +59,8 @@ enum HMSRequest {
         json.raw("}")
     }
 
-    /// Bytes in `data` of a string with these. Each escape starts with a backslash, which is escaped once more, as are what was
-    /// a quote or a backslash before.
+    /// The number of bytes that these bytes take in `data`. Escapes start with a backslash, and the backslash is
+    /// escaped again. So is an escaped quote or backslash.
     private static func sizeInData(_ bytes: any Collection<UInt8>) -> Int {
         bytes.reduce(0) { sum, byte in
             switch byte {

@@ -1,9 +1,9 @@
-/// The name of a header field: static text, so that neither we nor nghttp2 copy it.
+/// The name of a header field. It is static text, so that neither this module nor nghttp2 copies it.
 package struct HeaderName: Sendable {
     package let text: StaticString
-    /// Sent as a literal that no table may keep: what differs with every push would only push the useful entries out, and
-    /// the token is secret. Apple, "Sending notification requests to APNs", says so for all but `authorization`, and so
-    /// does RFC 7541 section 7.1.3 for secrets.
+    /// True when the field is sent as a literal that HPACK tables must not store. Values that differ with every push
+    /// would only evict useful entries, and the token is secret. Sources: Apple, "Sending notification requests to
+    /// APNs", for all fields except `authorization`; RFC 7541 section 7.1.3 for secrets.
     package let isNeverIndexed: Bool
 
     /// - Parameter text: 1 to 255 lower-case characters.

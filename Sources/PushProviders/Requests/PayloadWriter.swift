@@ -1,6 +1,7 @@
 import Wire
 
-/// Writes JSON straight into a request's body. Keys and the shape come from our own code; only strings are escaped.
+/// Writes JSON directly into the body of a request. Keys and structure come from this code, so only string values are
+/// escaped.
 package struct PayloadWriter {
     package let request: PushRequest
 
@@ -8,7 +9,7 @@ package struct PayloadWriter {
 
     package func raw(_ text: StaticString) { request.append(text) }
 
-    /// A string with its quotes.
+    /// Writes a string with its quotes.
     package func string(_ value: String) {
         request.append(UInt8(ascii: "\""))
         var value = value
@@ -20,7 +21,7 @@ package struct PayloadWriter {
 }
 
 extension PushRequest {
-    /// Digits of a number, with its sign.
+    /// Writes a number in decimal digits, with its sign.
     package func append(decimal value: Int64) {
         if value < 0 { append(UInt8(ascii: "-")) }
         let magnitude = value.magnitude
@@ -36,7 +37,7 @@ extension PushRequest {
         }
     }
 
-    /// RFC 3339 in whole seconds, UTC: `2026-05-01T12:00:00Z`.
+    /// Writes a time as RFC 3339 in whole seconds, UTC: `2026-05-01T12:00:00Z`.
     package func append(rfc3339 epochMs: Int64) {
         withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { text in
             let count = Timestamp.write(rfc3339: epochMs, hasMilliseconds: false, to: text)

@@ -1,13 +1,13 @@
 import ChallengeModel
 import Wire
 
-/// The keys that every push carries, whichever the provider: what the app needs to fetch the challenge and to say "received".
-/// No details, no secrets, no identity.
+/// The members that every push carries, for every provider. The app needs them to fetch the challenge and to send a
+/// receipt. They contain no details, no secrets and no identity.
 enum PushPayload {
     static let type: StaticString = "verify_push_challenge"
 
     /// `"type":"…","challenge_sid":"…",…` without braces.
-    /// - Parameter message: the push's own, or as much of it as there is room for.
+    /// - Parameter message: the push's message, or as much of it as fits.
     static func writeMembers(of push: Push, message: String, with json: PayloadWriter) {
         json.raw("\"type\":\"verify_push_challenge\",\"challenge_sid\":")
         json.string(push.challengeSID)
@@ -24,10 +24,10 @@ enum PushPayload {
         json.raw(push.kind == .background ? ",\"kind\":\"background\"" : ",\"kind\":\"visible\"")
     }
 
-    /// The message, or if it is too long as many whole characters of it as fit before "…".
+    /// The message. A message that is too long is cut to as many whole characters as fit before "…".
     /// - Parameters:
-    ///   - room: bytes that it may take up.
-    ///   - size: what bytes of it take up where they are written.
+    ///   - room: maximum number of bytes.
+    ///   - size: the number of bytes that a part of the message takes where it is written.
     static func fitting(
         _ message: String, _ room: Int, size: (any Collection<UInt8>) -> Int = { JSONText.size(of: $0) }
     )
@@ -42,7 +42,7 @@ enum PushPayload {
     }
 }
 
-/// A push that cannot become a request; the word is the provider's own for the same fault, found here.
+/// A push that cannot become a request. The reason is the provider's own word for the fault, although Beckon found it.
 package struct UnfitPush: Error, Equatable {
     package var reason: String
 }

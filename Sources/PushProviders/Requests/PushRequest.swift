@@ -1,10 +1,10 @@
-/// What a provider's folder writes: header fields and body in one block of memory at a fixed address. The transport adds what it knows
-/// of the request in a subclass.
-///
-/// Fields are stored as `[name's address, 8 bytes][its length][flags][value's length, 2 bytes][value]…`, the body behind them.
+/// The request that a provider's folder writes: header fields and body in one block of memory at a fixed address. The
+/// transport adds its own state in a subclass.
+/// Fields are stored as `[name's address, 8 bytes][its length][flags][value's length, 2 bytes][value]…`. The body
+/// follows them.
 open class PushRequest: @unchecked Sendable {
-    // Guarantee: one owner at a time. The thread that makes it hands it to a pool, after which only the pool's event loop
-    // touches it, until it is handed back on that loop.
+    // Guarantee: one owner at a time. The thread that creates it hands it to a pool. After that only the pool's event
+    // loop uses it, until it is handed back on that loop.
 
     package struct FieldName {
         package let start: UnsafePointer<UInt8>
@@ -31,10 +31,11 @@ open class PushRequest: @unchecked Sendable {
     package private(set) final var count = 0
     package private(set) final var fieldsEnd = 0
     private final var fieldCount = 0
-    /// The header field of the answer that holds the provider's identifier of the message, in lower case; nil: none does.
+    /// The name, in lower case, of the answer's header field with the provider's message identifier; nil: no such
+    /// field.
     package final var answerIDName: StaticString?
 
-    /// - Parameter capacity: bytes of fields and body that are foreseen, at least 1; more are taken when needed.
+    /// - Parameter capacity: expected bytes of fields and body, at least 1. More are allocated when needed.
     package init(capacity: Int) {
         self.capacity = capacity
         storage = .allocate(capacity: capacity)
@@ -42,7 +43,7 @@ open class PushRequest: @unchecked Sendable {
 
     deinit { storage.deallocate() }
 
-    /// Takes over fields and body of another; only of one to which nothing was appended.
+    /// Copies fields and body of another request into this one, to which nothing may have been appended.
     package final func copyText(of other: PushRequest) {
         if capacity < other.count { grow(by: other.count) }
         storage.update(from: other.storage, count: other.count)
@@ -54,8 +55,8 @@ open class PushRequest: @unchecked Sendable {
 
     // MARK: Writing
 
-    /// Adds a field. False, and nothing added, when the value is empty or is not visible ASCII: it would end up as a
-    /// malformed request, or as another one.
+    /// Adds a field. Returns false and adds nothing when the value is empty or contains other characters than visible
+    /// ASCII. Such a value would make the request malformed, or a different request.
     package final func field(_ name: HeaderName, _ value: String) -> Bool {
         var value = value
         let start = beginField(name)
@@ -74,7 +75,7 @@ open class PushRequest: @unchecked Sendable {
         return true
     }
 
-    /// Starts a field whose value is appended by the caller; pass the result to ``endField(at:)``.
+    /// Starts a field. The caller appends the value and passes the result to ``endField(at:)``.
     package final func beginField(_ name: HeaderName) -> Int {
         let start = count
         if count + Self.headSize > capacity { grow(by: Self.headSize) }
@@ -92,10 +93,10 @@ open class PushRequest: @unchecked Sendable {
         fieldCount += 1
     }
 
-    /// What is appended from here on is the body.
+    /// Ends the fields. Everything that is appended after this call is the body.
     package final func beginBody() { fieldsEnd = count }
 
-    /// Takes back what was appended since `count` was this.
+    /// Removes everything that was appended after the first `count` bytes.
     package final func truncate(to count: Int) { self.count = count }
 
     package final func append(_ byte: UInt8) {
@@ -131,7 +132,7 @@ open class PushRequest: @unchecked Sendable {
         UnsafeBufferPointer(start: storage + fieldsEnd, count: bodyCount)
     }
 
-    /// Calls `body` with each field in order; the value stays where it is while the request lives.
+    /// Calls `body` with each field in order. The value stays at its address for the life of the request.
     package final func forEachField(
         _ body: (_ name: FieldName, _ value: UnsafeMutablePointer<UInt8>, _ count: Int) -> Void
     ) {
@@ -148,7 +149,7 @@ open class PushRequest: @unchecked Sendable {
         }
     }
 
-    /// For tests and logs of the shape: names and values, without the authorization.
+    /// Names and values without the authorization, for tests and logs.
     package final var fields: [String: String] {
         var result: [String: String] = [:]
         forEachField { name, value, count in

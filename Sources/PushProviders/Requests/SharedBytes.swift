@@ -1,6 +1,6 @@
-/// Bytes at a fixed address that many requests refer to: a bearer token, an authority. Immutable.
+/// Immutable bytes at a fixed address that many requests refer to, for example a bearer token or an authority.
 package final class SharedBytes: @unchecked Sendable {
-    // Guarantee: written in `init` only.
+    // Guarantee: only `init` writes to it.
     package let start: UnsafeMutablePointer<UInt8>
     package let count: Int
 
