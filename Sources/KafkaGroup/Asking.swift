@@ -1,11 +1,11 @@
-/// Which partition numbers are being asked about, and which of them together. A number that did not answer is asked alone until
-/// it does, so that it delays none of the others. A pure value.
+/// Tracks the partition numbers that are being queried, and which numbers share a query. A number that did not answer
+/// is queried alone until it answers, so it does not delay the others. A pure value.
 struct Asking: Sendable {
     private var open: Set<Int32> = []
     private var silent: Set<Int32> = []
 
-    /// Splits those of `numbers` that are not being asked about into questions: one for all that answer, one for each that
-    /// does not.
+    /// Groups the `numbers` that are not being queried into queries: one query for all numbers that answer, and one for
+    /// each number that does not.
     mutating func questions(for numbers: [Int32]) -> [[Int32]] {
         let free = numbers.filter { !open.contains($0) }
         open.formUnion(free)
@@ -13,7 +13,7 @@ struct Asking: Sendable {
         return (together.isEmpty ? [] : [together]) + free.filter(silent.contains).map { [$0] }
     }
 
-    /// The question about this number has ended.
+    /// Call it when the query about this number has ended.
     mutating func answered(_ number: Int32, isAnswering: Bool) {
         open.remove(number)
         if isAnswering { silent.remove(number) } else { silent.insert(number) }

@@ -1,5 +1,5 @@
-/// Waits between attempts: doubled from `first` to `most`, each with jitter, so that many that failed together do not come back
-/// together.
+/// The waits between attempts. They double from `first` to `most`. Each has jitter, so that many attempts that failed
+/// at the same time are not repeated at the same time.
 public struct Backoff: Sendable {
     private var next: Duration
     private let most: Duration
@@ -12,7 +12,7 @@ public struct Backoff: Sendable {
         self.most = most
     }
 
-    /// The next wait: from half of the current length to all of it.
+    /// The next wait, between half of the current length and the full length.
     /// - Parameter random: 0.5 to 1.
     mutating func delay(random: Double) -> Duration {
         defer { next = min(next * 2, most) }

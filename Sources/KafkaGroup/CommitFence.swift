@@ -1,7 +1,7 @@
 public import KafkaClient
 import Synchronization
 
-/// What became of a commit.
+/// The result of a commit.
 public enum CommitAnswer: Sendable {
     /// - Parameter isOpening: the fence was closed, and this answer has opened it.
     case acknowledged(isOpening: Bool)
@@ -9,24 +9,24 @@ public enum CommitAnswer: Sendable {
     case refused(KafkaError)
 }
 
-/// Whether a member of a group may still act on its partitions: only while a commit that the broker has acknowledged was sent
-/// recently enough that no other member can own them. A process that was frozen or cut off may have lost its partitions without
-/// knowing it (docs/decisions/0013).
-///
-/// Times are milliseconds of a clock that never goes back and counts while the machine sleeps.
+/// Decides whether a member of a group may still act on its partitions. It may, as long as its last acknowledged commit
+/// was sent so recently that no other member can own the partitions. A process that was frozen or disconnected may have
+/// lost its partitions without noticing (docs/decisions/0013).
+/// Times are in milliseconds of a clock that never goes back and that counts while the machine sleeps.
 public final class CommitFence: Sendable {
     private struct State {
-        /// When the last acknowledged commit was sent; nil: none since the assignment.
+        /// Time at which the last acknowledged commit was sent; nil: none since the assignment.
         var acknowledgedMs: Int64?
-        /// Counts assignments and their ends.
+        /// Counts the beginnings and ends of assignments.
         var term = 0
-        /// The coordinator has excluded us: no age says anything until the next assignment.
+        /// True when the coordinator has excluded this member. The age of a commit then means nothing until the next
+        /// assignment.
         var isEvicted = false
-        /// Why the last commit was not acknowledged; nil: it was, or none was sent since the assignment.
+        /// The error of the last commit; nil when it was acknowledged, or when none was sent since the assignment.
         var refusal: KafkaError?
     }
 
-    /// How long a commit is good for from when it was sent.
+    /// How long a commit allows work, counted from the time it was sent.
     public let freshFor: Duration
     private let freshMs: Int64
     private let steadyMs: @Sendable () -> Int64
@@ -41,18 +41,19 @@ public final class CommitFence: Sendable {
         self.steadyMs = steadyMs
     }
 
-    /// The assignment that a commit belongs to: read before its offsets are.
+    /// The number of the current assignment. Read it before you collect the offsets of a commit.
     public var term: Int { state.withLock { $0.term } }
 
-    /// Commits, and notes what the answer says about the membership. However late an acknowledgement comes, it counts from when
-    /// the commit was sent.
+    /// Commits, and records what the answer says about the membership. An acknowledgement counts from the time the
+    /// commit was sent, however late it comes.
     /// - Parameters:
-    ///   - term: of the assignment that the offsets belong to. The answer of one that has ended says nothing.
-    ///   - deadline: for the wait; an answer that comes later does not count.
+    ///   - term: the ``term`` of the assignment that the offsets belong to. If the assignment has ended, the answer is
+    ///     ignored.
+    ///   - deadline: longest wait for the answer. A later answer is ignored.
     public func commit(
         _ offsets: [TopicPartition: CommittedOffset], by consumer: KafkaConsumer, term: Int, deadline: Duration
     ) async -> CommitAnswer {
-        // What was collected for an assignment that has ended may be another member's by now.
+        // The partitions of an assignment that has ended may belong to another member now.
         guard self.term == term else {
             return .refused(KafkaError(code: "_STATE", reason: "the assignment of these offsets has ended"))
         }
@@ -66,8 +67,9 @@ public final class CommitFence: Sendable {
         }
     }
 
-    /// - Parameter sentAtMs: when the commit left, for only then were we certainly members.
-    /// - Returns: whether work may start that had to wait before.
+    /// - Parameter sentAtMs: the time at which the commit was sent, because this process was certainly a member at that
+    ///   time.
+    /// - Returns: whether the fence was closed before, so that waiting work may start.
     @discardableResult
     func acknowledge(sentAtMs: Int64, term: Int, nowMs: Int64) -> Bool {
         state.withLock { state in
@@ -80,7 +82,7 @@ public final class CommitFence: Sendable {
         }
     }
 
-    /// A commit was refused. If that was because we are no longer members, nothing is done from now on.
+    /// Call it when a commit was refused. If this process is no longer a member, the fence closes.
     func refuse(_ error: KafkaError, term: Int) {
         state.withLock { state in
             guard state.term == term else { return }
@@ -89,12 +91,12 @@ public final class CommitFence: Sendable {
         }
     }
 
-    /// An assignment begins or has ended: nothing is done before its first acknowledged commit.
+    /// Call it when an assignment begins or ends. The fence is then closed until the first acknowledged commit.
     public func shut() { state.withLock { $0 = State(term: $0.term + 1) } }
 
     public func isOpen(atMs nowMs: Int64) -> Bool { state.withLock { isOpen($0, nowMs) } }
 
-    /// Whether it is open, and for this assignment: for work that was begun earlier.
+    /// Whether the fence is open for this assignment. Use it for work that began earlier.
     public func isOpen(term: Int, atMs nowMs: Int64) -> Bool {
         state.withLock { $0.term == term && isOpen($0, nowMs) }
     }
@@ -104,13 +106,13 @@ public final class CommitFence: Sendable {
         return nowMs - last <= freshMs
     }
 
-    /// Since the last acknowledged commit was sent; nil: none since the assignment.
+    /// Milliseconds since the last acknowledged commit was sent; nil: none since the assignment.
     public func ageMs(atMs nowMs: Int64) -> Int64? {
         state.withLock { state in state.acknowledgedMs.map { nowMs - $0 } }
     }
 
-    /// What is wrong, for readiness; nil: nothing, or nothing is known yet.
-    /// - Parameter consequence: what does not happen meanwhile, as a clause: `pushes are held`.
+    /// The fault for the readiness check; nil when there is none, or none is known yet.
+    /// - Parameter consequence: the effect of the fault, as a clause: `pushes are held`.
     public func complaint(atMs nowMs: Int64, consequence: String) -> String? {
         let (state, isOpen) = state.withLock { ($0, self.isOpen($0, nowMs)) }
         guard !isOpen, state.acknowledgedMs != nil || state.refusal != nil else { return nil }

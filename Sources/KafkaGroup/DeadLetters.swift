@@ -3,14 +3,14 @@ public import KafkaClient
 import Logging
 public import ServiceSupport
 
-/// Writes records that no role can act on to `dead-letters`, and waits for the acknowledgement.
-///
-/// For readers that hold one record at a time. A reader that writes side by side uses ``RecordIntake/replacement(of:for:)``.
+/// Writes records that no role can process to `dead-letters`, and waits for the acknowledgement.
+/// Use it in readers that handle one record at a time. A reader that writes concurrently uses
+/// ``RecordIntake/replacement(of:for:)``.
 public struct DeadLetters: Sendable {
-    /// How the writing of a dead letter ended.
+    /// The result of writing a dead letter.
     public enum Fate: Hashable, Sendable {
         case written
-        /// The broker refuses it for good: it is dropped.
+        /// The broker permanently refuses the dead letter, so it is dropped.
         case refused
     }
 
@@ -19,8 +19,8 @@ public struct DeadLetters: Sendable {
     private let log: LimitedLog
     private let count: @Sendable (_ fate: Fate, _ topic: String, _ reason: String) -> Void
 
-    /// - Parameter count: for counters; gets the topic's name without the prefix, `other` for a topic that is not ours, and the
-    ///   reason of the dead letter.
+    /// - Parameter count: called for counters, with the topic's name without the prefix (`other` for a topic that is
+    ///   not Beckon's) and the reason of the dead letter.
     public init(
         producer: KafkaProducer, signer: RecordSigner, log: LimitedLog,
         count: @escaping @Sendable (_ fate: Fate, _ topic: String, _ reason: String) -> Void
@@ -31,8 +31,8 @@ public struct DeadLetters: Sendable {
         self.count = count
     }
 
-    /// Tries until the broker has acknowledged the dead letter, or has refused it for good. A refused one is logged and counted,
-    /// and holds nothing up.
+    /// Tries until the broker has acknowledged or permanently refused the dead letter. A refused dead letter is logged
+    /// and counted, and delays nothing.
     /// - Returns: false when the task was cancelled first.
     public func send(_ record: ConsumedRecord, reason: String, detail: String) async -> Bool {
         let letter = signer.deadLetter(record, reason: reason, detail: detail)

@@ -2,15 +2,15 @@ public import KafkaClient
 public import Logging
 import Synchronization
 
-/// Asks Kafka where partitions end, for many partition numbers at once. A number is asked about once at a time, and one that does
-/// not answer delays none of the others.
+/// Queries the end offsets of partitions, for many partition numbers at once. At most one query per number is in
+/// progress. A number that does not answer delays no other number.
 public final class EndOffsets: Sendable {
-    /// What was found out about one partition number.
+    /// The answer about one partition number.
     public struct Answer: Sendable {
         public let number: Int32
-        /// The end of each partition that was asked for, and of others; nil: Kafka did not say within the deadline.
+        /// The end of each requested partition, and possibly of others; nil: Kafka did not answer within the deadline.
         public let ends: [TopicPartition: Int64]?
-        /// Before the question left. Everything acknowledged before it lies below the ends.
+        /// A time before the query was sent. Everything that was acknowledged before this time is below the ends.
         public let askedAtMs: Int64
     }
 
@@ -26,16 +26,16 @@ public final class EndOffsets: Sendable {
         self.steadyMs = steadyMs
     }
 
-    /// The questions that are to be asked now, each with one ``ask(_:together:alone:partitions:answered:)``; they may run side by
-    /// side. Numbers that are being asked about already are in none.
+    /// The queries to send now. Pass each to ``ask(_:together:alone:partitions:answered:)``; the calls may run
+    /// concurrently. Numbers that are already being queried are left out.
     public func questions(for numbers: [Int32]) -> [[Int32]] { asking.withLock { $0.questions(for: numbers) } }
 
-    /// Asks one batched query about all numbers; when that fails, one per number.
+    /// Sends one query about all numbers. If it fails, sends one query per number.
     /// - Parameters:
-    ///   - question: one of ``questions(for:)``.
-    ///   - together: the deadline of the batched query.
+    ///   - question: a query from ``questions(for:)``.
+    ///   - together: deadline of the query about all numbers.
     ///   - alone: the deadline of a query about one number.
-    ///   - partitions: what to ask for of a number.
+    ///   - partitions: returns the partitions to query for a number.
     ///   - answered: called once per number.
     public func ask(
         _ question: [Int32], together: Duration, alone: Duration,

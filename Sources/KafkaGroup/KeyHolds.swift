@@ -4,16 +4,15 @@ public import Logging
 public import ServiceSupport
 import Synchronization
 
-/// Partitions whose next record names a record key that this process does not have.
-///
-/// An unknown key is not a wrong code: after a rotation in the wrong order the record is genuine. Its partition is held in front
-/// of it, unread and uncommitted, until a process with the key takes the partition over. Readiness and the log name the key. A
-/// hold ends by itself after an hour, the longest life of a challenge: then the record goes to the dead letters, so that one
-/// written by a stranger cannot hold a partition for ever.
+/// The partitions that are held because their next record is signed with a record key that this process does not have.
+/// An unknown key does not mean a wrong MAC: after a rotation in the wrong order the record is genuine. The partition
+/// therefore stops before this record, and the record stays unread and uncommitted, until a process with the key gets
+/// the partition. Readiness and the log name the key. A hold ends after an hour, the longest life of a challenge. The
+/// record then goes to the dead letters, so that a forged record cannot hold a partition for ever.
 public final class KeyHolds: Sendable {
     /// The name of the readiness check.
     public static let check = "record-keys"
-    /// No challenge lives longer (60 minutes): a record that is older has nothing to say to anybody.
+    /// The longest life of a challenge (60 minutes). An older record has no effect any more.
     public static let longest: Duration = .seconds(3600)
 
     private struct Hold {
@@ -29,13 +28,13 @@ public final class KeyHolds: Sendable {
     private let nowMs: @Sendable () -> Int64
     private let onChange: @Sendable (Int) -> Void
     private let holds = Mutex<[TopicPartition: Hold]>([:])
-    /// So that nothing is locked per record while nothing is held.
+    /// The number of holds. While it is 0, records take no lock.
     private let count = Atomic(0)
 
     /// - Parameters:
-    ///   - longest: how long a record is held, and how old by its time stamp it may be.
+    ///   - longest: how long a record is held, and how old it may be by its timestamp.
     ///   - nowMs: epoch milliseconds.
-    ///   - onChange: gets the number of partitions held, for a gauge. Called under a lock.
+    ///   - onChange: called under a lock with the number of held partitions, for a gauge.
     public init(
         signer: RecordSigner, readiness: Readiness, logger: Logger, longest: Duration = KeyHolds.longest,
         nowMs: @escaping @Sendable () -> Int64, onChange: @escaping @Sendable (Int) -> Void
@@ -49,9 +48,9 @@ public final class KeyHolds: Sendable {
         onChange(0)
     }
 
-    /// Whether the partition has to wait in front of this record, which is asked again until it does not. The record is then
-    /// what its code says; one whose hold has ended is not authentic.
-    /// - Parameter record: the next of its partition.
+    /// Whether the partition must wait before this record. Call it again until it returns false. The MAC then decides
+    /// about the record; a record whose hold has ended is not authentic.
+    /// - Parameter record: the next record of its partition.
     public func mustWait(before record: ConsumedRecord) -> Bool {
         guard let keyID = signer.unknownKeyID(of: record) else {
             if count.load(ordering: .relaxed) > 0 { end(record.topicPartition) }
@@ -61,7 +60,7 @@ public final class KeyHolds: Sendable {
         let (isHeld, isNew) = holds.withLock { holds in
             let known = holds[record.topicPartition].flatMap { $0.offset == record.offset ? $0 : nil }
             let hold = known ?? Hold(offset: record.offset, keyID: keyID, since: now)
-            // A time stamp is its writer's word, so it can shorten the hold and not prolong it.
+            // The writer chooses the timestamp, so it may shorten the hold but not prolong it.
             let ageMs = record.timestampMs > 0 ? nowMs() - record.timestampMs : 0
             guard now - hold.since < longest, .milliseconds(ageMs) < longest else { return (false, false) }
             guard known == nil else { return (true, false) }
@@ -81,7 +80,7 @@ public final class KeyHolds: Sendable {
         return isHeld
     }
 
-    /// The partition is another's now, or goes on.
+    /// Ends the hold, because another member has the partition or reading continues.
     public func end(_ partition: TopicPartition) {
         holds.withLock { holds in
             guard holds.removeValue(forKey: partition) != nil else { return }

@@ -1,6 +1,6 @@
 import Synchronization
 
-/// Opens once; whoever waits then or later goes on.
+/// A gate that opens once. All current and later waiters then continue.
 public final class Latch: Sendable {
     private struct State {
         var isOpen = false
@@ -23,7 +23,7 @@ public final class Latch: Sendable {
         for continuation in waiting.values { continuation.resume() }
     }
 
-    /// Returns when open, or when the task is cancelled.
+    /// Returns when the latch is open, or when the task is cancelled.
     public func wait() async {
         let id = state.withLock { state in
             state.nextID += 1
@@ -32,7 +32,7 @@ public final class Latch: Sendable {
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let isDone = state.withLock { state in
-                    // The handler may have run before we got here.
+                    // The cancellation handler may have run before this point.
                     guard !state.isOpen, !Task.isCancelled else { return true }
                     state.waiting[id] = continuation
                     return false
@@ -44,7 +44,7 @@ public final class Latch: Sendable {
         }
     }
 
-    /// Returns when open, at the deadline, or when the task is cancelled.
+    /// Returns when the latch is open, at the deadline, or when the task is cancelled.
     /// - Returns: whether it is open.
     public func wait(atMost deadline: Duration) async -> Bool {
         await withTaskGroup(of: Void.self) { group in

@@ -2,18 +2,18 @@ public import ChallengeModel
 public import KafkaClient
 public import ServiceSupport
 
-/// Why a record of a signed topic is not taken.
+/// The reason why a record of a signed topic is not accepted.
 public enum RecordFault: Error, Equatable, Sendable {
     /// Its `beckon-mac` is missing or wrong.
     case forged(RecordFormatError)
-    /// Its key belongs to another partition. It is written again, to that partition.
+    /// Its key belongs to another partition. The record is written again to that partition.
     case misplaced
-    /// It was moved ``RecordSigner/mostMoves`` times and is in a wrong partition again.
+    /// It was moved ``RecordSigner/mostMoves`` times and is again in a wrong partition.
     case movedTooOften
     /// Its key or its value cannot be read.
     case unreadable(RecordFormatError)
 
-    /// What its dead letter says; nil for a record that is moved instead.
+    /// The error in its dead letter; nil for a record that is moved instead.
     public var deadLetter: RecordFormatError? {
         switch self {
         case .forged(let error), .unreadable(let error): error
@@ -24,22 +24,22 @@ public enum RecordFault: Error, Equatable, Sendable {
     }
 }
 
-/// The checks that every record of a signed topic passes before anything follows from it, in this order: its code, its key, its
-/// partition, its form. What its fields may say is for the role that reads it.
-///
-/// A record whose record key is not known must be held first: see ``KeyHolds``.
+/// Checks every record of a signed topic before it has any effect, in this order: MAC, key, partition, format. The role
+/// that reads the record checks the contents of its fields.
+/// A record with an unknown record key must be held first, see ``KeyHolds``.
 public struct RecordIntake: Sendable {
     public let signer: RecordSigner
     private let partitions: Int?
 
-    /// - Parameter partitions: of each of the four topics keyed by challenge SID; nil: the reader needs no record in its right
-    ///   partition, and does not move any.
+    /// - Parameter partitions: the number of partitions of each of the four topics keyed by challenge SID; nil: the
+    ///   reader does not need records in their right partition and moves none.
     public init(signer: RecordSigner, partitions: Int?) {
         self.signer = signer
         self.partitions = partitions
     }
 
-    /// Whether its key belongs to another partition. Before a record is moved ``TopicWatch/isConfirmed(since:)`` must hold.
+    /// Whether the key of a record belongs to another partition. Before a record is moved,
+    /// ``TopicWatch/isConfirmed(since:)`` must hold.
     public func isMisplaced(_ record: ConsumedRecord) -> Bool {
         guard let partitions else { return false }
         return Murmur2.partition(key: record.key, partitions: partitions) != record.topicPartition.partition
@@ -47,7 +47,7 @@ public struct RecordIntake: Sendable {
 
     /// Checks everything but the value.
     public func admit(_ record: ConsumedRecord) throws(RecordFault) {
-        // The code first: a forged record is not even written to its right partition.
+        // The MAC is checked first, so that a forged record is not moved to its right partition either.
         guard signer.isAuthentic(record) else {
             let refusal = signer.refusal(of: record)
             throw .forged(RecordFormatError(reason: refusal.reason, refusal.detail))
@@ -73,19 +73,20 @@ public struct RecordIntake: Sendable {
         }
     }
 
-    /// What is written in place of a record that is not taken: the record itself for its right partition, or its dead letter.
+    /// The record to write instead of a record that is not accepted: the same record for its right partition, or its
+    /// dead letter.
     public func replacement(of record: ConsumedRecord, for fault: RecordFault) -> ProducerRecord {
         guard let letter = fault.deadLetter else { return moved(record) }
         return deadLetter(record, letter)
     }
 
-    /// The record for the partition that its key belongs to; its dead letter when it was moved too often.
+    /// The same record for the partition that its key belongs to, or its dead letter when it was moved too often.
     public func moved(_ record: ConsumedRecord) -> ProducerRecord {
         let tooOften = RecordSigner.movedTooOften
         return signer.moved(record) ?? signer.deadLetter(record, reason: tooOften.reason, detail: tooOften.detail)
     }
 
-    /// The dead letter of a record that the role itself refuses.
+    /// The dead letter of a record that the role refuses because of its contents.
     public func deadLetter(_ record: ConsumedRecord, _ error: RecordFormatError) -> ProducerRecord {
         signer.deadLetter(record, reason: error.reason, detail: error.description)
     }

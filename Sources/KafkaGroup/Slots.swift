@@ -1,6 +1,6 @@
 import Synchronization
 
-/// How many may be under way at once. First come, first served.
+/// Limits how many operations are in progress at the same time. Waiters get slots in order of arrival.
 public final class Slots: Sendable {
     private struct State {
         var free: Int
@@ -14,7 +14,7 @@ public final class Slots: Sendable {
         state = Mutex(State(free: count))
     }
 
-    /// - Returns: false when the task was cancelled; then no slot is held.
+    /// - Returns: false when the task was cancelled; the caller then has no slot.
     public func take() async -> Bool {
         let id = state.withLock { state in
             state.nextID += 1

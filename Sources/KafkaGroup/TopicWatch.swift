@@ -4,17 +4,16 @@ public import Logging
 public import ServiceSupport
 import Synchronization
 
-/// Watches the topics of a role for as long as it runs: that they are there, and that the four keyed by challenge SID keep the
-/// number of partitions with which the role began.
-///
-/// With another number a key belongs to another partition, so that the story of a challenge falls apart. From the first sight of
-/// one nothing is pushed, relayed, fired or moved (``isSafe``) until the number is again what it was; what is under way waits where
-/// it lies: in the outbox, on the log. A new number needs new processes.
+/// Watches the topics of a role while it runs. They must exist, and the four topics keyed by challenge SID must keep
+/// the number of partitions that they had when the role started.
+/// With another number, keys belong to other partitions, and the records of one challenge would be in several
+/// partitions. While the number differs, the role does not push, relay, act on timers or move records (``isSafe``).
+/// Waiting work stays in the outbox and on the log. A new number needs new processes.
 public final class TopicWatch: Sendable {
     private struct State {
-        /// Of the four topics; nil: they have never agreed.
+        /// Number of partitions of each of the four topics; nil: they have never agreed.
         var partitions: Int?
-        /// When the question was asked that last found them so.
+        /// Time at which the last query was sent that confirmed the number.
         var confirmedAt: ContinuousClock.Instant?
         var missing: Set<Topic> = []
         var counts: [Topic: Int] = [:]
@@ -29,13 +28,14 @@ public final class TopicWatch: Sendable {
     private let onChange: @Sendable (Topic) -> Void
     private let state = Mutex(State())
     private let mayWork = Atomic(true)
-    /// Fired when somebody waits for a fresh look.
+    /// Fired when a caller needs a new query.
     private let wanted = ArrivalSignal()
 
     /// - Parameters:
-    ///   - topics: the four and those that the role needs beside them.
-    ///   - check: the readiness check that says what is wrong with them.
-    ///   - onChange: a topic other than the four has another number of partitions, or is there again after it was missing.
+    ///   - topics: the four topics and the other topics that the role needs.
+    ///   - check: the name of the readiness check that reports faults.
+    ///   - onChange: called when a topic other than the four has another number of partitions, or exists again after it
+    ///     was missing.
     public init(
         names: TopicNames, topics: [Topic], producer: KafkaProducer, readiness: Readiness, check: String,
         logger: Logger, onChange: @escaping @Sendable (Topic) -> Void = { _ in }
@@ -49,10 +49,11 @@ public final class TopicWatch: Sendable {
         self.onChange = onChange
     }
 
-    /// Whether the work that depends on the number of partitions may go on.
+    /// Whether work that depends on the number of partitions may continue.
     public var isSafe: Bool { mayWork.load(ordering: .acquiring) }
 
-    /// Whether a question asked after `instant` has found the numbers as they must be. Asks soon when not, so ask again.
+    /// Whether a query that was sent after `instant` has confirmed the numbers. If not, a query is sent soon, so call
+    /// it again.
     public func isConfirmed(since instant: ContinuousClock.Instant) -> Bool {
         guard let confirmedAt = state.withLock({ $0.confirmedAt }), confirmedAt >= instant, isSafe else {
             wanted.fire()
@@ -61,8 +62,9 @@ public final class TopicWatch: Sendable {
         return true
     }
 
-    /// Looks once, and says in readiness what is wrong.
-    /// - Returns: the number of partitions of each of the four, nil while they do not agree or Kafka does not say.
+    /// Queries the topics once, and reports faults to readiness.
+    /// - Returns: the number of partitions of each of the four topics; nil while they do not agree or Kafka does not
+    ///   answer.
     public func look() async -> Int? {
         let askedAt = ContinuousClock.now
         var counts: [Topic: Int] = [:]
@@ -73,7 +75,7 @@ public final class TopicWatch: Sendable {
             } catch  where error.code == "UNKNOWN_TOPIC_OR_PART" {
                 missing.insert(topic)
             } catch {
-                // Nothing is known, so nothing has changed.
+                // Kafka did not answer, so no change is known.
                 guard state.withLock({ $0.partitions }) == nil else { return nil }
                 readiness.fail(check, "Kafka does not answer for the topics: \(error)")
                 return nil
@@ -124,7 +126,7 @@ public final class TopicWatch: Sendable {
         return complaint == nil ? state.withLock { $0.partitions } : nil
     }
 
-    /// Looks once a second, and at once when somebody waits for it, until cancelled.
+    /// Queries the topics once a second, and at once when a caller waits for it, until cancelled.
     public func run() async {
         await withDiscardingTaskGroup { group in
             group.addTask {
@@ -135,7 +137,7 @@ public final class TopicWatch: Sendable {
             }
             while await wanted.wait() {
                 _ = await look()
-                // Not as fast as a lane turns.
+                // Limits the rate: a lane may ask at every turn of its loop.
                 try? await Task.sleep(for: .milliseconds(100))
             }
             group.cancelAll()
