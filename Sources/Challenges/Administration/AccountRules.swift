@@ -13,7 +13,8 @@ extension ChallengeStore {
         return AccountCredentials(sid: sid, authToken: token)
     }
 
-    /// A new auth token. The former one stays good for `keepFormerMs`; one that was former already is gone.
+    /// Creates a new auth token. The token that it replaces stays valid for `keepFormerMs`. An older former token ends
+    /// at once.
     /// - Throws: `notFound(.account)`.
     public func rotateAuthToken(
         _ account: AccountSID, keepFormerMs: Int64, nowMs: Int64
@@ -37,8 +38,8 @@ extension ChallengeStore {
         }
     }
 
-    /// - Returns: the key and its secret, 43 letters and digits: 256 random bits, kept as a hash only.
-    /// - Throws: `notFound(.account)`, `limit(.keys)` at 200 that are not revoked.
+    /// - Returns: the key and its secret, 43 letters and digits for 256 random bits. The store keeps only the hash.
+    /// - Throws: `notFound(.account)`, `limit(.keys)` when 200 keys are not revoked.
     public func createKey(
         account: AccountSID, role: AccountRole, friendlyName: String, nowMs: Int64
     ) async throws -> (APIKey, secret: String) {
@@ -57,7 +58,7 @@ extension ChallengeStore {
         return (key, secret)
     }
 
-    /// 43 letters and digits: 256 random bits. Other characters are refused by a helper library of the API's own publisher.
+    /// 43 letters and digits for 256 random bits. A helper library of the API's own publisher refuses other characters.
     private static func newKeySecret() -> String {
         let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789".utf8)
         var generator = SystemRandomNumberGenerator()
@@ -65,7 +66,7 @@ extension ChallengeStore {
         return String(decoding: (0..<43).map { _ in alphabet.randomElement(using: &generator) ?? 0 }, as: UTF8.self)
     }
 
-    /// Revoked ones too, by creation.
+    /// The keys of an account, including revoked keys, in order of creation.
     /// - Throws: `notFound(.account)`.
     public func keys(account: AccountSID, page: PageRequest) async throws -> Page<APIKey> {
         try await engine.read { rows in
@@ -74,7 +75,7 @@ extension ChallengeStore {
         }
     }
 
-    /// Keys in use, of all accounts, of role ``AccountRole/sendAndEnrol``.
+    /// The number of keys with role ``AccountRole/sendAndEnrol`` that are not revoked, over all accounts.
     public func keysToNarrow() async throws -> Int { try await engine.read { try $0.countKeys(role: .sendAndEnrol) } }
 
     /// - Returns: false when the account has no such key, or it was revoked before.

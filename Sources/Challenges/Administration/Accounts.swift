@@ -1,39 +1,39 @@
 public import ChallengeModel
 
-/// What a backend sent to say who it is.
+/// The credentials that a backend sent.
 public enum Login: Sendable, Hashable {
     case account(AccountSID, authToken: String)
     case key(APIKeySID, secret: String)
 }
 
-/// What a caller may do.
+/// The rights of a caller.
 public enum AccountRole: String, Sendable, Hashable, CaseIterable {
     /// Everything.
     case full
-    /// Create, fetch, resend and cancel challenges, read factors.
+    /// May create, fetch, resend and cancel challenges, and read factors.
     case send
-    /// Make access and session tokens, create and read factors.
+    /// May create access and session tokens, and create and read factors.
     case enrol
-    /// What `send` was before `enrol` was split off it: keys of that time keep it, and no other gets it.
+    /// The rights of `send` before the role `enrol` existed. Keys of that time keep them; no new key gets this role.
     case sendAndEnrol = "send+enrol"
-    /// GET only; no number, no evidence.
+    /// May only use GET, and cannot read numbers or evidence.
     case read
 
-    /// Those that a new key may have.
+    /// The roles that a new key may have.
     public static let offered: [AccountRole] = [.full, .send, .enrol, .read]
 
-    /// The roles that this one is made of.
+    /// The roles whose rights this role combines.
     public var parts: Set<AccountRole> { self == .sendAndEnrol ? [.send, .enrol] : [self] }
 }
 
-/// A backend, proven.
+/// An authenticated backend.
 public struct Principal: Sendable, Hashable {
     public let account: AccountSID
     public let role: AccountRole
     /// Nil: the account's auth token, whose role is `full`.
     public let key: APIKeySID?
 
-    /// For the audit trail.
+    /// The actor in the audit trail.
     public var actor: String { key?.rawValue ?? account.rawValue }
 
     public init(account: AccountSID, role: AccountRole, key: APIKeySID?) {
@@ -64,24 +64,24 @@ public struct APIKey: Sendable, Hashable {
     }
 }
 
-/// One change, or what was refused within a minute. Holds no secret and no identity; what a caller wrote in ``detail`` only, as the
-/// value of a setting.
+/// One change, or the equal refusals of one minute. It contains no secret and no identity. Text from a caller appears
+/// only in ``detail``, as the value of a setting.
 public struct AuditEvent: Sendable, Hashable {
     public let sid: AuditEventSID
     public let account: AccountSID
     public let atMs: Int64
-    /// `AC…` (auth token), `SK…`, `YF…` (a device), `YK…` (an access token), `kafka`, `operator` (command line), `system`; of a
-    /// refusal who it claimed to be, `anonymous` or `various`.
+    /// `AC…` (auth token), `SK…`, `YF…` (a device), `YK…` (an access token), `kafka`, `operator` (command line),
+    /// `system`; in a refusal, the actor that the caller claimed to be, `anonymous` or `various`.
     public let actor: String
     /// `service.created`, `key.revoked`, …
     public let action: String
-    /// The SID of what was changed.
+    /// The SID of the changed resource.
     public let subject: String
     /// `RQ…` of the HTTP request; nil: none.
     public let requestID: String?
-    /// Of the client that asked over HTTP; nil: none.
+    /// Address of the client that called over HTTP; nil: no client.
     public let address: String?
-    /// How many of its kind it stands for: more than one for refusals only, those of the minute before ``atMs``.
+    /// How many equal refusals of the minute before ``atMs`` this event stands for; 1 for a change.
     public let count: Int
     /// JSON text of an object: of changed settings the values before and after, `{"<setting>":{"before":…,"after":…}}`; nil: none.
     public let detail: String?

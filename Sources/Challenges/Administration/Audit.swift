@@ -1,12 +1,12 @@
 import ChallengeModel
 
 extension ChallengeStore {
-    /// Who changed what and when, and what was refused to whom, the newest first.
+    /// The audit events, newest first: who changed what and when, and whose calls were refused.
     public func auditEvents(_ filter: AuditFilter, page: PageRequest) async throws -> Page<AuditEvent> {
         try await engine.read { try $0.auditEvents(filter, page: page) }
     }
 
-    /// Writes marks of what was refused, each for as many as it stands.
+    /// Writes audit events of refusals, each with its count.
     public func recordRefusals(_ refusals: [(mark: RefusalMark, count: Int)], nowMs: Int64) async throws {
         for start in stride(from: 0, to: refusals.count, by: 500) {
             let part = Array(refusals[start..<min(start + 500, refusals.count)])
@@ -24,8 +24,9 @@ extension ChallengeStore {
 }
 
 extension Decision {
-    /// A change, on behalf of ``caller``, in the transaction of the change.
-    /// - Parameter isTraffic: it belongs to one challenge or token, and is kept for the shorter time.
+    /// Writes the audit event of a change by ``caller``, in the transaction of the change.
+    /// - Parameter isTraffic: true when the event belongs to one challenge or token. Such an event is kept for the
+    ///   shorter time.
     func audit(
         _ action: String, account: AccountSID, subject: String, isTraffic: Bool = false, count: Int = 1,
         detail: String? = nil
@@ -38,7 +39,8 @@ extension Decision {
             isTraffic: isTraffic)
     }
 
-    /// What an event tells of is a change too. Those that nobody asked for (expiry, what providers say) are none.
+    /// Writes the audit event for an event that reports a change. An event without a caller (an expiry, a provider's
+    /// report) gets none.
     func audit(_ type: EventType, account: AccountSID, subject: String) throws {
         switch type {
         case .factorCreated, .factorVerified, .factorUpdated, .factorDeleted:

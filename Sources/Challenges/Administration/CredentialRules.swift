@@ -2,7 +2,7 @@ public import ChallengeModel
 
 extension ChallengeStore {
     /// Seals the secret at rest and writes it, sealed, to topic `configuration`.
-    /// - Parameter secret: its `credential_sid` and `account_sid` are filled in here.
+    /// - Parameter secret: the secret; this method sets its `credential_sid` and `account_sid`.
     public func createCredential(
         account: AccountSID, friendlyName: String, secret: ProviderCredential, nowMs: Int64
     ) async throws -> Credential {
@@ -48,12 +48,13 @@ extension ChallengeStore {
         try await engine.read { try $0.credentials(account: account, page: page) }
     }
 
-    /// Writes a tombstone to `configuration`.
+    /// Deletes a credential and writes a tombstone to `configuration`.
     public func deleteCredential(_ sid: CredentialSID, account: AccountSID, nowMs: Int64) async throws -> Bool {
         try await write(nowMs) { decision in
             guard let version = try decision.rows.credentialVersion(sid, account: account) else { return false }
             try decision.rows.deleteCredential(sid, account: account, deletedVersion: version + 1, nowMs: nowMs)
-            // A dispatcher of an earlier version takes a credential back for the empty value, and passes the mark over.
+            // A dispatcher of an earlier version removes a credential because of the empty value, and ignores the
+            // deletion record.
             try decision.publish([], of: sid)
             try decision.publish(
                 SealedConfiguration(deleted: sid, account: account, version: version + 1).protobufBytes(), of: sid)
@@ -62,13 +63,14 @@ extension ChallengeStore {
         }
     }
 
-    /// Writes every credential to `configuration` again: at start, for a broker that has lost or never had them.
+    /// Writes every credential to `configuration` again, for a broker that has lost them or never had them.
     public func republishConfiguration(nowMs: Int64) async throws {
         let some = 50
         var last: String? = ""
         var unreadable: [String] = []
         while let after = last {
-            // One transaction reads and writes, so that a credential deleted meanwhile does not come back behind its tombstone.
+            // One transaction reads and writes, so that a credential that is deleted at the same time is not written
+            // again after its tombstone.
             let (next, failed) = try await write(nowMs) { decision in
                 let found = try decision.rows.sealedCredentials(after: after, limit: some)
                 var failed: [String] = []
@@ -96,7 +98,8 @@ extension ChallengeStore {
         }
     }
 
-    /// A record of old that somebody wrote again behind the mark would be all that a compacted topic keeps of the credential.
+    /// Writes deletion records again. If somebody writes an old record after the deletion record, a compacted topic
+    /// would keep only the old record.
     private func republishDeleted(nowMs: Int64) async throws {
         let some = 200
         var last: String? = ""
@@ -128,7 +131,7 @@ extension ChallengeStore {
 }
 
 extension Decision {
-    /// A record on its way to `configuration`.
+    /// Enqueues a record for `configuration`.
     fileprivate func publish(_ value: [UInt8], of credential: CredentialSID) throws {
         try rows.enqueue(OutboxRecord(.configuration, key: credential.rawValue, value: value), nowMs: nowMs)
     }

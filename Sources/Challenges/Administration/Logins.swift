@@ -4,8 +4,8 @@ import Foundation
 import Synchronization
 
 extension ChallengeStore {
-    /// Who calls, when what was sent is right; constant time in the secret. What another process changed is seen within
-    /// ``StorePolicy/loginCacheMs`` ms, what this one changed at once.
+    /// Authenticates a login; nil when it is wrong. The secret is compared in constant time. Changes by another process
+    /// are seen within ``StorePolicy/loginCacheMs`` ms, changes by this process at once.
     public func authenticate(_ login: Login, nowMs: Int64) async throws -> Principal? {
         let (subject, secret) =
             switch login {
@@ -41,7 +41,7 @@ extension ChallengeStore {
         return Principal(account: key.account, role: key.role, key: sid)
     }
 
-    /// The account that a login names, right or wrong; nil: there is none.
+    /// The account that a login names, whether or not its secret is right; nil: there is no such account.
     public func account(of login: Login) async throws -> AccountSID? {
         try await engine.read { rows in
             switch login {
@@ -52,8 +52,8 @@ extension ChallengeStore {
     }
 }
 
-/// Hashes of secrets that were right a moment ago, so that a busy backend is not looked up and decrypted for at every request.
-/// An entry lasts as long as another process's change may go unseen.
+/// Caches hashes of correct secrets, so that the requests of a busy backend do not each read and decrypt a secret. An
+/// entry lives as long as a change by another process may stay unnoticed.
 final class KnownLogins: Sendable {
     private struct Entry {
         let digest: [UInt8]
@@ -69,7 +69,7 @@ final class KnownLogins: Sendable {
     private static let bound = 1000
     private let state = Mutex(State())
 
-    /// Goes up with every change made here: what was read before it is not kept.
+    /// Increases with every change by this process. A result that was read before the change is not cached.
     var generation: Int { state.withLock { $0.generation } }
 
     func principal(_ subject: String, digest: [UInt8]) -> Principal? {
@@ -85,7 +85,7 @@ final class KnownLogins: Sendable {
         state.withLock { state in
             guard state.generation == generation else { return }
             if state.entries.count >= Self.bound { state.entries.removeAll(keepingCapacity: true) }
-            // Two auth tokens are good during a rotation.
+            // Two auth tokens are valid during a rotation.
             let others = (state.entries[subject] ?? []).filter { $0.until > now && $0.digest != digest }
             state.entries[subject] = others.suffix(1) + [entry]
         }

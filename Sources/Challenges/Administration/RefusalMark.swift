@@ -1,29 +1,30 @@
 public import ChallengeModel
 
-/// What was refused to somebody who could not say who they are, or may not do it: the same within a minute is one mark.
+/// A call that was refused because the caller was not authenticated or not allowed. Equal refusals within a minute
+/// share one mark.
 public struct RefusalMark: Sendable, Hashable {
     public enum Action: String, Sendable, CaseIterable {
         /// A wrong auth token or key secret.
         case login = "login.refused"
-        /// A role that may not call this.
+        /// The role of the key does not allow the call.
         case role = "role.refused"
-        /// A device's token that is forged, over, replayed or another's.
+        /// A device's token is forged, expired, replayed or another device's.
         case token = "token.refused"
-        /// An access token that is unknown, over or spent.
+        /// An access token is unknown, expired or used up.
         case accessToken = "access_token.refused"
-        /// An answer that does not count: a wrong signature, number, session token or code.
+        /// An answer has a wrong signature, number, session token or code.
         case answer = "answer.refused"
-        /// A factor's proof that is wrong.
+        /// The proof of a factor's key is wrong.
         case factorProof = "factor_proof.refused"
     }
 
     public let account: AccountSID
-    /// `AC…`, `SK…` or `YF…`, as it was claimed; `anonymous` for an access token.
+    /// The actor that the caller claimed to be: `AC…`, `SK…` or `YF…`; `anonymous` for an access token.
     public let actor: String
     public let action: Action
-    /// The challenge or factor that it was about; else the actor.
+    /// The challenge or factor of the call; otherwise the actor.
     public let subject: String
-    /// Of the client, as ``AuditEvent/address``.
+    /// The address of the client, like ``AuditEvent/address``.
     public let address: String
 
     public init(account: AccountSID, actor: String, action: Action, subject: String, address: String) {
@@ -35,18 +36,18 @@ public struct RefusalMark: Sendable, Hashable {
     }
 }
 
-/// Counts refusals until they are written: bounded in memory, however many addresses a stranger has.
+/// Counts refusals until they are written. Its memory is bounded, however many addresses an attacker uses.
 public struct RefusalTally: Sendable {
-    /// What stands for the actors, subjects and addresses beyond the bound.
+    /// The word for the actors, subjects and addresses beyond the bound.
     public static let various = "various"
-    /// Marks of one account and action that are told apart within a minute.
+    /// Maximum number of different marks of one account and action within a minute.
     public static let mostPerAccount = 200
 
     private var counts: [RefusalMark: Int] = [:]
     private var perKind: [String: Int] = [:]
-    /// Marks over all accounts; accounts exist, so that no stranger makes more of them.
+    /// Maximum number of marks over all accounts. Only existing accounts count, so an attacker cannot add accounts.
     private let bound: Int
-    /// Refusals that not even a common mark was left for.
+    /// Refusals that were dropped because there was no place even for a common mark.
     public private(set) var dropped = 0
 
     public init(bound: Int = 10_000) { self.bound = bound }
@@ -74,7 +75,7 @@ public struct RefusalTally: Sendable {
         counts[common, default: 0] += 1
     }
 
-    /// Everything counted so far, in no order; it starts anew.
+    /// Returns all counts in no particular order, and starts again from zero.
     public mutating func take() -> [(mark: RefusalMark, count: Int)] {
         defer {
             counts = [:]

@@ -1,11 +1,11 @@
 public import ChallengeModel
 import Foundation
 
-/// The keys that the store seals with.
+/// The keys with which the store seals values.
 public struct StoreKeys: Sendable {
-    /// `BECKON_STORE_KEYS`: secrets at rest.
+    /// `BECKON_STORE_KEYS`, for secrets at rest.
     public let store: KeyRing
-    /// `BECKON_CONFIGURATION_KEYS`: secrets on topic `configuration`.
+    /// `BECKON_CONFIGURATION_KEYS`, for secrets on topic `configuration`.
     public let configuration: KeyRing
 
     public init(store: KeyRing, configuration: KeyRing) {
@@ -15,10 +15,10 @@ public struct StoreKeys: Sendable {
 }
 
 extension SealedPlace {
-    /// What a value in this place is bound to.
+    /// The context that a sealed value in this place is bound to.
     /// - Parameters:
     ///   - account: SID of the account.
-    ///   - sid: of the row.
+    ///   - sid: SID of the row.
     func context(account: String, sid: String) -> [String] {
         switch self {
         case .authTokens, .formerAuthTokens: [account, "auth-token"]
@@ -49,7 +49,7 @@ extension StoreRules {
 }
 
 extension StoreError {
-    /// A value that no key opens, or that cannot be sealed.
+    /// The error for a value that no key opens, or that cannot be sealed.
     init(sealing error: any Error) {
         switch error {
         case let error as StoreError: self = error
@@ -60,13 +60,14 @@ extension StoreError {
 }
 
 extension Decision {
-    /// In the transaction of every value that is sealed: a rotation that ends meanwhile does not call its key unused.
+    /// Call it in the transaction of every sealed value, so that a rotation that ends at the same time does not report
+    /// the key as unused.
     func noteSealing(_ value: SealedValue) throws { try rows.noteSealing(value.keyID, proof: rules.keyProof) }
 }
 
 extension ChallengeStore {
-    /// Compares the keys with what the store is sealed with, and notes the first one, before it seals anything.
-    /// - Parameter store: what it is called in a complaint.
+    /// Compares the keys with the keys of the store, and records the first key before it seals anything.
+    /// - Parameter store: the store's name in the error message.
     /// - Throws: ``StoreError/failed(_:)`` that says which key is missing or wrong.
     package static func checkSealingKeys(
         _ ring: KeyRing, of store: String, in rows: any StoreTransaction
@@ -84,10 +85,11 @@ extension ChallengeStore {
         }
     }
 
-    /// Seals every value under the first store key that another one sealed. Works beside a producer, a few hundred values a
-    /// transaction; one that was stopped goes on where it was, because what is left is what has another key's id.
+    /// Seals every value again that another key than the first store key sealed. A producer may run at the same time.
+    /// Each transaction seals a few hundred values. After an interruption, the next run continues, because the
+    /// remaining values have the id of another key.
     /// - Parameter onProgress: called after each transaction.
-    /// - Throws: `CancellationError` between two transactions.
+    /// - Throws: `CancellationError`, between two transactions.
     public func reseal(onProgress: @Sendable (ResealProgress) -> Void = { _ in }) async throws -> ResealResult {
         let first = rules.keys.store.first.id
         var (all, allFailed) = (0, 0)
@@ -116,7 +118,8 @@ extension ChallengeStore {
 }
 
 extension Decision {
-    /// - Returns: behind which SID it goes on, nil: nowhere; values sealed again, and values that could not be opened.
+    /// - Returns: the SID after which the next call continues (nil: this was the last), the number of values sealed
+    ///   again, and the number of values that no key opens.
     fileprivate func reseal(
         _ place: SealedPlace, under keyID: String, after sid: String
     ) throws -> (next: String?, done: Int, left: Int) {
@@ -135,7 +138,7 @@ extension Decision {
         return (found.count == some ? found.last?.sid : nil, done, left)
     }
 
-    /// Takes away the keys but the first that no value is sealed under. - Returns: their ids.
+    /// Removes all keys except the first that seal no value any more, and returns their ids.
     fileprivate func retireSealingKeys(but first: String) throws -> [String] {
         try rows.sealingKeys().map(\.keyID).filter { keyID in
             guard keyID != first, try rows.sample(under: keyID) == nil else { return false }
@@ -146,7 +149,7 @@ extension Decision {
 }
 
 extension StoreTransaction {
-    /// Any value that is sealed under a key.
+    /// Any value that a key has sealed.
     fileprivate func sample(under keyID: String) throws -> (sealed: [UInt8], context: [String])? {
         for place in SealedPlace.allCases {
             guard let row = try sealedRows(place, under: keyID, after: "", limit: 1).first else { continue }

@@ -1,14 +1,14 @@
 import ChallengeModel
 import Foundation
 
-/// Which keys a store's values are sealed under, and whether a key ring has them. Pure: no statement in here.
+/// Decides whether a key ring has the keys that sealed the values of a store. Pure functions.
 enum SealingKeys {
     enum Finding: Equatable {
         /// The ring has the key.
         case right
         /// The ring has no key of that id.
         case missing
-        /// The ring's key of that id is another one.
+        /// The ring has another key under that id.
         case wrong
     }
 
@@ -17,14 +17,14 @@ enum SealingKeys {
 
     private static func context(_ keyID: String) -> [String] { ["store", keyID, "proof"] }
 
-    /// What shows later whether a key is the same.
+    /// The proof that later shows whether a key is the same.
     static func proof(of ring: KeyRing) throws -> [UInt8] {
         try Array(ring.seal(text, context: context(ring.first.id)).sealed)
     }
 
     /// - Parameters:
-    ///   - proof: sealed under the key; nil: there is none yet.
-    ///   - sample: any value sealed under it with its context, looked at when there is no proof.
+    ///   - proof: the proof that was sealed with the key; nil: none yet.
+    ///   - sample: any value that was sealed with the key, and its context. Used when there is no proof.
     static func finding(
         _ keyID: String, in ring: KeyRing, proof: [UInt8]?, sample: () throws -> (sealed: [UInt8], context: [String])?
     ) rethrows -> Finding {
@@ -39,7 +39,7 @@ enum SealingKeys {
         return (try? ring.open(value.sealed, keyID: keyID, context: value.context)) == nil ? .wrong : .right
     }
 
-    /// What is to be done, for an operator; nil: nothing.
+    /// The message that tells an operator what to do; nil: nothing to do.
     static func complaint(_ findings: [(keyID: String, finding: Finding)], path: String) -> String? {
         let missing = findings.filter { $0.finding == .missing }.map(\.keyID)
         let wrong = findings.filter { $0.finding == .wrong }.map(\.keyID)
@@ -59,22 +59,22 @@ enum SealingKeys {
     }
 }
 
-/// How far a rotation of sealed values has come.
+/// The progress of a rotation of sealed values.
 public struct ResealProgress: Sendable, Hashable {
     /// `auth-tokens`, `former-auth-tokens`, `credentials`, `totp-secrets`, `numbers`.
     public let place: String
-    /// Values sealed again under the first key in this place, by this run.
+    /// Values in this place that this run has sealed again with the first key.
     public let resealed: Int
-    /// Values that could not be opened, and were left.
+    /// Values that no key opens. They were not changed.
     public let failed: Int
 }
 
-/// What a rotation of sealed values came to.
+/// The result of a rotation of sealed values.
 public struct ResealResult: Sendable, Hashable {
-    /// The first key, which all values are sealed under when nothing failed.
+    /// The first key. When nothing failed, all values are sealed with it.
     public let keyID: String
     public let resealed: Int
     public let failed: Int
-    /// Keys that no value is sealed under any more.
+    /// Keys that seal no value any more.
     public let retired: [String]
 }

@@ -1,17 +1,17 @@
 import Synchronization
 
-/// What a service decides for its challenges and devices beyond the original API. Everything has a default; an unset policy is
-/// the API as it was.
+/// The settings of a service for its challenges and devices that the original API does not have. Every setting has a
+/// default. With all defaults, the service behaves like the original API.
 public struct ServicePolicy: Sendable, Hashable {
-    /// What happens when a person enrols one device more than ``maxFactors``.
+    /// The result when a person enrols more than ``maxFactors`` devices.
     public enum WhenFull: String, Sendable, Hashable, Codable {
-        /// 60315.
+        /// The enrolment is refused with 60315.
         case refuse
-        /// The oldest push factor goes when the new one is verified.
+        /// The oldest push factor is deleted when the new one is verified.
         case replaceOldest = "replace-oldest"
     }
 
-    /// When a factor goes whose push token is dead.
+    /// The time at which a factor with a dead push token is deleted.
     public enum UnreachableFactors: String, Sendable, Hashable, Codable {
         /// 30 days after its last signed request.
         case after30Days = "after-30-days"
@@ -21,21 +21,21 @@ public struct ServicePolicy: Sendable, Hashable {
 
     /// Whether a challenge may be addressed to all devices of a person.
     public var isFanOutAllowed = true
-    /// An approval needs the number that the backend shows.
+    /// Whether an approval needs the number that the backend shows.
     public var requiresNumber = false
-    /// Digits of that number, 2 to 6.
+    /// Digits of the number, 2 to 6.
     public var numberDigits = 2
-    /// An approval needs a session token.
+    /// Whether an approval needs a session token.
     public var requiresSession = false
-    /// Dispatches that a provider accepted, the first included, 1 to 10; nil: 4.
+    /// Maximum number of dispatches that a provider accepts, including the first, 1 to 10; nil: 4.
     public var maxAttempts: Int?
-    /// From the provider's acceptance to the next attempt, 500 to 60,000 ms; nil: 8,000.
+    /// Time from the provider's acceptance to the next attempt, 500 to 60,000 ms; nil: 8,000.
     public var expectedLatencyMs: Int?
-    /// Learn that latency instead.
+    /// Whether the latency is learned instead.
     public var isLatencyAdaptive = false
-    /// One device's receipt ends redelivery to all.
+    /// Whether the receipt of one device ends redelivery to all devices.
     public var confirmsByAny = false
-    /// In order; told when pushing cannot help.
+    /// Fall-backs in order of preference, for the event when pushing cannot help.
     public var fallbacks: [String] = []
     /// Push factors per person, 1 to 20.
     public var maxFactors = 20
@@ -44,7 +44,7 @@ public struct ServicePolicy: Sendable, Hashable {
 
     public init() {}
 
-    /// One setting, to be changed in the transaction that reads the others.
+    /// The change of one setting. It is applied in the transaction that reads the other settings.
     public enum Change: Sendable, Hashable {
         case fanOut(Bool)
         case numberRequired(Bool)
@@ -94,7 +94,7 @@ extension ServicePolicy: Codable {
         case unreachableFactors = "unreachable_factors"
     }
 
-    /// What is missing has its default: a policy may have been written before a setting was known.
+    /// A missing setting gets its default, because the policy may have been stored before the setting existed.
     public init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         func value<Value: Decodable>(_ key: CodingKeys, _ unset: Value) throws -> Value {

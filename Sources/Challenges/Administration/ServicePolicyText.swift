@@ -2,7 +2,7 @@ import ChallengeModel
 import Foundation
 import Synchronization
 
-/// A policy as a row holds it.
+/// The text form in which a row stores a policy.
 extension ServicePolicy {
     /// JSON text; nil for the defaults, so that reading them costs nothing.
     package var stored: String? {
@@ -14,7 +14,8 @@ extension ServicePolicy {
         }
     }
 
-    /// - Throws: ``StoreError/failed(_:)``: a policy that cannot be read is not a lax one.
+    /// - Throws: ``StoreError/failed(_:)``: a policy that cannot be read must not count as a policy without
+    ///   requirements.
     package init(stored: String?) throws {
         guard let stored else {
             self.init()
@@ -25,9 +26,9 @@ extension ServicePolicy {
 
     private static let known = KnownPolicies()
 
-    /// The last policies read: a service's is read with each of its challenges.
+    /// A cache of policies, because every challenge reads the policy of its service.
     private final class KnownPolicies: Sendable {
-        /// Texts kept; past it all are forgotten and read again.
+        /// Maximum number of cached texts. When it is exceeded, the cache is emptied.
         private static let most = 256
         private let policies = Mutex<[String: ServicePolicy]>([:])
 
@@ -44,7 +45,7 @@ extension ServicePolicy {
         }
     }
 
-    /// What a challenge asked for, completed by the service's settings and then by ours.
+    /// Completes the settings of a challenge with those of the service, then with Beckon's defaults.
     func redelivery(over asked: Redelivery) -> Redelivery {
         var completed = asked
         if completed.maxAttempts == 0 { completed.maxAttempts = UInt32(maxAttempts ?? 0) }

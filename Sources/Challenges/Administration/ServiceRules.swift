@@ -34,7 +34,7 @@ extension ChallengeStore {
             var service = former
             service.apply(change)
             service.updatedAtMs = nowMs
-            // Those that stay were looked at when they were set.
+            // Credentials that do not change were checked when they were set.
             try decision.requireCredentials(of: service, but: former)
             try decision.rows.update(service)
             try decision.audit(
@@ -44,7 +44,8 @@ extension ChallengeStore {
         }
     }
 
-    /// The service reads as gone at once; the sweep takes its entities away, a bounded number at a time.
+    /// Marks a service as deleted, which takes effect at once. The sweep deletes its entities, a bounded number at a
+    /// time.
     public func deleteService(_ sid: ServiceSID, account: AccountSID, nowMs: Int64) async throws -> Bool {
         try await write(nowMs) { decision in
             guard try decision.rows.markDeleted(sid, account: account) else { return false }
@@ -56,7 +57,7 @@ extension ChallengeStore {
 
 extension Decision {
     /// A service may only push with credentials of its own account.
-    /// - Parameter former: whose credentials are right; nil: none.
+    /// - Parameter former: the former state of the service, whose credentials were checked before; nil: none.
     /// - Throws: `notFound(.credential)`.
     fileprivate func requireCredentials(of service: Service, but former: Service? = nil) throws {
         let places: [(KeyPath<Service, CredentialSID?>, type: String)] = [

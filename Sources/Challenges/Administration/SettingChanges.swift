@@ -1,7 +1,7 @@
 import ChallengeModel
 import Foundation
 
-/// A setting's value, as JSON has it.
+/// The value of a setting as JSON.
 private enum SettingValue: Codable, Equatable {
     case null
     case boolean(Bool)
@@ -45,7 +45,7 @@ private enum SettingValue: Codable, Equatable {
         }
     }
 
-    /// The members of an object that is written as JSON.
+    /// The members of an object in its JSON form.
     static func members(_ encoded: some Encodable) throws -> [String: SettingValue] {
         try members(of: JSONEncoder().encode(encoded))
     }
@@ -55,7 +55,7 @@ private enum SettingValue: Codable, Equatable {
     }
 }
 
-/// The settings that a change has changed, with their values before and after, for the audit trail. Pure.
+/// The changed settings with their values before and after, for the audit trail. A pure value.
 struct SettingChanges {
     private var changes: [String: SettingValue] = [:]
 
@@ -71,7 +71,7 @@ struct SettingChanges {
     var text: String? {
         guard !changes.isEmpty else { return nil }
         let text = Self.text(changes)
-        // The names at least, when the values are too long.
+        // When the values are too long, only the names are kept.
         return text.utf8.count <= 4096 ? text : Self.text(changes.mapValues { _ in .null })
     }
 
@@ -99,7 +99,7 @@ struct SettingChanges {
         return settings
     }
 
-    /// Without the query of its URL, where customers keep secrets.
+    /// The settings of a webhook without the query of its URL, because customers put secrets there.
     private static func settings(of webhook: Webhook) -> [String: SettingValue] {
         [
             "FriendlyName": .text(webhook.friendlyName),

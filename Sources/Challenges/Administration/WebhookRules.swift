@@ -2,7 +2,7 @@ public import ChallengeModel
 
 /// Subscriptions of a service to its events. The Producer keeps them; posting events is the relay's.
 extension ChallengeStore {
-    /// - Throws: `notFound(.service)`, `limit(.webhooks)` at 100 in a service.
+    /// - Throws: `notFound(.service)`, `limit(.webhooks)` when the service has 100.
     public func createWebhook(_ new: NewWebhook, nowMs: Int64) async throws -> Webhook {
         let webhook = Webhook(
             sid: .generate(nowMs: nowMs), account: new.account, service: new.service, friendlyName: new.friendlyName,
@@ -67,7 +67,7 @@ extension ChallengeStore {
 
 extension Decision {
     fileprivate func webhook(_ sid: WebhookSID, account: AccountSID, service: ServiceSID) throws -> Webhook? {
-        // A service that is deleted still has its rows for a moment.
+        // The rows of a deleted service exist for a moment longer.
         guard try rows.service(service, account: account) != nil else { return nil }
         return try rows.webhook(sid, service: service)
     }

@@ -20,7 +20,7 @@ public struct NewWebhook: Sendable, Hashable {
     }
 }
 
-/// What is nil stays.
+/// A member that is nil leaves its setting unchanged.
 public struct WebhookChange: Sendable, Hashable {
     public var friendlyName: String?
     public var eventTypes: [String]?

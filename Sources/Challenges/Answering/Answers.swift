@@ -1,16 +1,17 @@
 public import ChallengeModel
 
 extension ChallengeStore {
-    /// The one compare-and-set. The winner's transaction writes the `Resolution` and its event.
-    /// - Throws: `alreadyResponded`, `alreadyExpired`, `notFound(.challenge)`; `approvalRefused`, and the challenge stays pending, or
-    ///   is denied at the third wrong number.
+    /// Answers a challenge by one compare-and-set. The transaction that wins writes the `Resolution` and the event.
+    /// - Throws: `alreadyResponded`, `alreadyExpired`, `notFound(.challenge)`; `approvalRefused`: the challenge stays
+    ///   pending, except that the third wrong number denies it.
     public func answer(_ answer: Answer, nowMs: Int64) async throws -> Challenge {
-        // A wrong number is counted: its refusal is committed.
+        // A wrong number is counted, so the transaction of the refusal must be committed.
         let result: Result<Challenge, StoreError> = try await write(nowMs) { try $0.answer(answer) }
         return try result.get()
     }
 
-    /// The backend needs no answer any more. A challenge that was canceled before is returned as it is.
+    /// Cancels a challenge because the backend needs no answer any more. A challenge that was already canceled is
+    /// returned unchanged.
     /// - Throws: `alreadyResponded`, `alreadyExpired`, `notFound(.challenge)`.
     public func cancelChallenge(_ sid: ChallengeSID, nowMs: Int64) async throws -> Challenge {
         try await write(nowMs) { decision in
@@ -23,17 +24,17 @@ extension ChallengeStore {
 }
 
 extension Decision {
-    /// The rules of a signed answer, whose signature was checked.
+    /// Applies the rules of a signed answer. The caller has checked the signature.
     func answer(_ answer: Answer) throws -> Result<Challenge, StoreError> {
         var person = try rows.lockedPerson(ofChallenge: answer.challenge)
         guard let stored = try rows.challenge(answer.challenge),
             try rows.isTarget(answer.factor, of: answer.challenge)
         else { throw StoreError.notFound(.challenge) }
-        // The phone whose reply was lost sends the same bytes again.
+        // A phone that did not get the reply sends the same bytes again.
         if stored.challenge.responder == answer.factor, stored.challenge.signedAnswer == answer.signedAnswer {
             return .success(stored.challenge)
         }
-        // A factor that was deleted while its request was on the way answers nothing any more.
+        // A factor that was deleted during its request cannot answer.
         guard let factor = try rows.factor(answer.factor), factor.isVerified else {
             throw StoreError.notFound(.challenge)
         }
@@ -48,7 +49,7 @@ extension Decision {
         return .success(closed)
     }
 
-    /// - Throws: `alreadyResponded`, `alreadyExpired` for what cannot be approved any more.
+    /// - Throws: `alreadyResponded`, `alreadyExpired` for a challenge that cannot be approved any more.
     func requireOpen(_ challenge: Challenge) throws(StoreError) {
         switch ChallengeLifecycle.decide(
             .approve, status: challenge.status, expiresAtMs: challenge.expiresAtMs, nowMs: nowMs)
@@ -61,8 +62,8 @@ extension Decision {
 
     /// The one compare-and-set from `pending`. Only the transaction that wins it writes the `Resolution` and the event.
     /// - Parameters:
-    ///   - key: the public key that the signed answer is good under.
-    ///   - reason: of the event.
+    ///   - key: the public key that verifies the signed answer.
+    ///   - reason: the reason in the event.
     /// - Throws: `alreadyResponded`, `alreadyExpired`.
     @discardableResult
     func close(
@@ -82,7 +83,7 @@ extension Decision {
         if let answer {
             challenge.respondedAtMs = nowMs
             challenge.responder = answer.factor
-            // A one-time code is no signature and is not kept.
+            // A one-time code is not a signature and is not stored.
             challenge.signedAnswer = answer.signedAnswer.isEmpty ? nil : answer.signedAnswer
             challenge.metadata = answer.metadata
             challenge.responderKey = challenge.signedAnswer == nil ? nil : key

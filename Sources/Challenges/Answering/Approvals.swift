@@ -3,13 +3,13 @@ import Crypto
 import Foundation
 import Wire
 
-/// What an approval of a challenge needs beside its signature.
+/// The requirements of an approval in addition to its signature.
 struct ApprovalRules: Sendable, Hashable {
     /// 0: no number.
     let numberDigits: Int
     let requiresSession: Bool
 
-    /// The service's rules, tightened by what the challenge asks for.
+    /// Combines the service's rules with the stricter rules of the challenge.
     /// - Throws: `loosened`.
     init(_ new: NewChallenge, under policy: ServicePolicy) throws(StoreError) {
         guard !policy.requiresNumber || new.requiresNumber != false else { throw .loosened(.number) }
@@ -22,11 +22,11 @@ struct ApprovalRules: Sendable, Hashable {
 }
 
 extension ChallengeStore {
-    /// The number of a pending challenge, for backends that may create some; nil: it has none.
+    /// The number of a pending challenge, for backends that may create challenges; nil: it has none.
     public func number(of challenge: Challenge) throws -> String? { try rules.number(of: challenge) }
 
-    /// The person is signed in: good for the approval of one challenge.
-    /// - Returns: the token, 43 characters of base64url: 256 random bits, kept as a hash only.
+    /// Creates a token that proves that the person is signed in. It is valid for the approval of one challenge.
+    /// - Returns: the token, 43 characters of base64url for 256 random bits. The store keeps only its hash.
     /// - Throws: `notFound(.entity)`, `notFound(.factor)`.
     public func createSessionToken(_ new: NewSessionToken, nowMs: Int64) async throws -> String {
         let secret = SymmetricKey(size: .bits256).withUnsafeBytes { Base64URL.encode($0) }
@@ -48,7 +48,7 @@ extension StoreRules {
 }
 
 extension Decision {
-    /// So many random digits, sealed.
+    /// Creates a number with `digits` random digits, sealed.
     func newNumber(digits: Int, account: AccountSID, challenge: ChallengeSID) throws -> SealedValue {
         let number = (0..<digits).map { _ in String(Int.random(in: 0...9, using: &draws)) }.joined()
         let sealed = try rules.seal(Array(number.utf8), StoreRules.numberContext(account, challenge))
@@ -56,14 +56,15 @@ extension Decision {
         return sealed
     }
 
-    /// Whether an approval that is rightly signed counts. What it uses up and what it counts is to be committed also when it does not.
-    /// - Parameter person: nil: was deleted.
-    /// - Returns: nil: it does.
+    /// Decides whether a correctly signed approval counts. Commit the transaction also when it does not, because used
+    /// tokens and wrong numbers are counted.
+    /// - Parameter person: nil when the person was deleted.
+    /// - Returns: the refusal; nil when the approval counts.
     func refusal(
         of answer: Answer, to stored: StoredChallenge, of person: inout Person?
     ) throws -> ApprovalRefusal? {
         let challenge = stored.challenge
-        // The session first: who has none learns nothing about numbers.
+        // The session is checked first, so that a caller without a session learns nothing about the number.
         if challenge.requiresSession {
             guard let token = answer.sessionToken else { return .sessionMissing }
             guard try useSessionToken(token, for: challenge, by: answer.factor) else { return .sessionWrong }
@@ -83,7 +84,7 @@ extension Decision {
             throw StoreError.failed("a challenge has lost its number")
         }
         if HMACComparison.equal(Array(number.utf8), Array(typed.utf8)) { return nil }
-        // The same request again, because its reply was lost, is the same try.
+        // A repeated request, whose reply was lost, counts as the same try.
         var wrong = challenge.wrongNumbers
         if !caller.isRepeated {
             wrong = try rows.countWrongNumber(of: challenge.sid)
@@ -95,7 +96,7 @@ extension Decision {
             }
         }
         guard wrong >= StorePolicy.numberTries else { return .numberWrong(left: StorePolicy.numberTries - wrong) }
-        // The signature says approved: it is no evidence of what became of the challenge, and is not kept.
+        // The signed answer says approved, so it is no evidence for this denial and is not stored.
         try close(
             stored, .deny,
             by: Answer(
@@ -121,8 +122,9 @@ extension Decision {
         try audit("session_token.created", account: entity.account, subject: entity.sid.rawValue, isTraffic: true)
     }
 
-    /// Binds a token to the one challenge that it is good for.
-    /// - Returns: false for a token that is unknown, over, another person's or device's, or was used for another challenge.
+    /// Binds a token to the one challenge that it is used for.
+    /// - Returns: false for a token that is unknown or expired, belongs to another person or device, or was used for
+    ///   another challenge.
     private func useSessionToken(_ token: String, for challenge: Challenge, by factor: FactorSID) throws -> Bool {
         let hash = Self.hash(token)
         guard let known = try rows.sessionToken(hash), known.account == challenge.account,
@@ -133,12 +135,12 @@ extension Decision {
         return try rows.bindSessionToken(hash, to: challenge.sid)
     }
 
-    /// How secrets are kept that only have to be known again.
+    /// The hash under which secrets are stored that only need to be recognised.
     static func hash(_ secret: String) -> [UInt8] { Array(SHA256.hash(data: Data(secret.utf8))) }
 }
 
 extension Person? {
-    /// A person that was deleted is told nothing.
+    /// Runs `body` unless the person was deleted.
     fileprivate mutating func tell(_ body: (inout Person) throws -> Void) rethrows {
         guard var person = self else { return }
         try body(&person)
@@ -146,7 +148,7 @@ extension Person? {
     }
 }
 
-/// What was guessed by a factor, and by all factors of its person.
+/// The guesses of a factor, and of all factors of its person.
 private struct Guesses {
     var factor: NumberGuesses
     var person: NumberGuesses

@@ -2,20 +2,21 @@ public import ChallengeModel
 import Wire
 
 extension ChallengeStore {
-    /// - Parameter code: when given, it is tried at once; a wrong one leaves the challenge pending and counts as a try.
-    /// - Throws: `notFound(.factor)`, `factorUnverified`, `limit(.challengeCreations)`, `idempotencyConflict`; `repeated` when its
-    ///   idempotency key made one before.
+    /// - Parameter code: when not nil, it is checked at once. A wrong code leaves the challenge pending and counts as a
+    ///   try.
+    /// - Throws: `notFound(.factor)`, `factorUnverified`, `limit(.challengeCreations)`, `idempotencyConflict`;
+    ///   `repeated` when its idempotency key has already created a challenge.
     public func createCodeChallenge(_ new: NewChallenge, code: String?, nowMs: Int64) async throws -> Challenge {
         let sid = ChallengeSID.generate(variant: 0x03, nowMs: nowMs)
         return try await write(nowMs) { try $0.createCodeChallenge(new, as: sid, code: code) }
     }
 
     /// - Throws: `codeRefused`, `limit(.challengeAttempts)` after 5 wrong ones, `alreadyResponded`, `alreadyExpired`,
-    ///   `notFound(.challenge)`, `notFound(.factor)` when its factor is gone.
+    ///   `notFound(.challenge)`, `notFound(.factor)` when its factor was deleted.
     public func answerCodeChallenge(
         _ sid: ChallengeSID, code: String, metadata: String?, nowMs: Int64
     ) async throws -> Challenge {
-        // A wrong code is counted: its refusal is committed.
+        // A wrong code is counted, so the transaction of the refusal must be committed.
         let result: Result<Challenge, StoreError> = try await write(nowMs) {
             try $0.answerCodeChallenge(sid, code: code, metadata: metadata)
         }
@@ -44,7 +45,7 @@ extension Decision {
             redelivery: StorePolicy.completed(new.redelivery), requestID: nil, notifications: 0)
         try rows.insert(challenge, traceparent: new.traceparent)
         if let key = new.idempotency { try rows.remember(key, made: sid, nowMs: nowMs) }
-        // What lists are filtered by. Nothing is pushed to it.
+        // Lists are filtered by this target. Nothing is pushed to it.
         try rows.insertTarget(factor.sid, of: sid, backgroundBudget: 0)
         try emit(
             .challengeCreated, challenge,
@@ -85,7 +86,7 @@ extension Decision {
                     challenge: sid, factor: factor.sid, isApproval: true, signedAnswer: "", metadata: metadata)))
     }
 
-    /// Every challenge is five guesses: so many may be made in an hour and in a day.
+    /// Limits the challenges of a factor in an hour and in a day, because every challenge allows five guesses.
     /// - Throws: `limit(.challengeCreations)`.
     private func countCodeChallenge(_ sid: ChallengeSID, of factor: CodeFactor) throws {
         for (spanMs, limit) in StorePolicy.codeChallengeLimits(codeLength: factor.code.codeLength) {

@@ -2,12 +2,12 @@ import ChallengeModel
 
 /// One live challenge per action of a person.
 extension Decision {
-    /// Pushes a challenge again because its action was asked for again: within the limit of resends, not while the last push may
-    /// still be confirmed, and not while the person is quiet.
+    /// Pushes a pending challenge again because its action was requested again. It does not push above the limit of
+    /// resends, while the last push may still be confirmed, or while the person is quiet.
     func pushAgain(_ stored: StoredChallenge, of person: inout Person, service: Service) throws -> Challenge {
         var challenge = stored.challenge
         if let untilMs = try quietUntilMs(of: &person) {
-            // The reply says so, as for one that is made meanwhile.
+            // The reply says so, as it does for a challenge that is created while the person is quiet.
             try tellLimit(
                 .quiet, of: &person, challenge: challenge.sid, fallbacks: challenge.fallbacks, untilMs: untilMs)
             challenge.quietUntilMs = untilMs
@@ -26,8 +26,8 @@ extension Decision {
 }
 
 extension Challenge {
-    /// Whether it can stand for a new challenge of its action: it asks the same under the same rules, and enough of its life is left
-    /// for the person to answer.
+    /// Whether this challenge can be returned instead of a new challenge of its action: it has the same contents and
+    /// rules, and enough of its life is left for the person to answer.
     func stands(for new: NewChallenge, under rules: ApprovalRules, nowMs: Int64) -> Bool {
         message == new.message && fields == new.fields && hiddenDetails == new.hiddenDetails && factor == new.factor
             && numberDigits == rules.numberDigits && requiresSession == rules.requiresSession

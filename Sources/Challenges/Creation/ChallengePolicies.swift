@@ -1,20 +1,20 @@
 public import ChallengeModel
 
-/// What became of a request for a challenge.
+/// The result of a request for a challenge.
 public struct ChallengeCreation: Sendable {
     public enum Outcome: Sendable, Hashable {
         case created
-        /// The live challenge of its action stands for it.
+        /// The live challenge of the same action is returned instead of a new one.
         case reused
-        /// Its request id made this challenge before.
+        /// The request id has already created this challenge.
         case repeated
-        /// Its idempotency key made this challenge before.
+        /// The idempotency key has already created this challenge.
         case replayed
     }
 
     public let challenge: Challenge
     public let outcome: Outcome
-    /// How much more the identity may be asked; nil: nothing was counted.
+    /// How many more challenges the identity may get; nil: nothing was counted.
     public var allowance: CreationAllowance?
 
     public init(challenge: Challenge, outcome: Outcome, allowance: CreationAllowance? = nil) {
@@ -24,13 +24,13 @@ public struct ChallengeCreation: Sendable {
     }
 }
 
-/// Where an identity stands under the limit of creations.
+/// The state of an identity's limit of creations.
 public struct CreationAllowance: Sendable, Hashable {
-    /// Creations at once.
+    /// Creations that are possible at once.
     public let limit: Int
-    /// Of those left now.
+    /// Creations that are left now.
     public let remaining: Int
-    /// Until all are there again.
+    /// Seconds until all are available again.
     public let resetSeconds: Int
 
     public init(limit: Int, remaining: Int, resetSeconds: Int) {
@@ -46,17 +46,17 @@ public struct LimitRefusal: Sendable, Hashable {
         case creations
         /// Too many challenges of the identity are pending.
         case pending
-        /// The person denied too often: nothing is pushed for a while.
+        /// The person denied too often, so nothing is pushed for a while.
         case quiet
-        /// Too many wrong numbers: no approval that needs a number counts for a while.
+        /// Too many wrong numbers were sent, so no approval that needs a number counts for a while.
         case numbers
     }
 
     public let kind: Kind
-    /// From when it may be tried again.
+    /// Seconds until a retry can succeed.
     public let retryAfterSeconds: Int
     public let allowance: CreationAllowance?
-    /// Ways that are not limited.
+    /// Fall-backs, which are not limited.
     public let fallbacks: [String]
 
     public init(kind: Kind, retryAfterSeconds: Int, allowance: CreationAllowance?, fallbacks: [String]) {
@@ -67,29 +67,29 @@ public struct LimitRefusal: Sendable, Hashable {
     }
 }
 
-/// The limits against push bombing, per identity. They are counted in the store, so that any number of Producers keep them
-/// together.
+/// The limits against push bombing, per identity. They are counted in the store, so they apply over all Producers.
 public struct ChallengeLimits: Sendable, Hashable {
     /// Creations at once; 0: no limit.
     public var burst = 20
-    /// From one more creation to the next.
+    /// Time after which one more creation is possible.
     public var intervalMs: Int64 = 15_000
-    /// Challenges pending at once; 0: no limit.
+    /// Challenges that may be pending at the same time; 0: no limit.
     public var pending = 10
-    /// Denials within ``denialWindowMs`` that stop pushes; 0: never.
+    /// Denials within ``denialWindowMs`` that stop pushes; 0: pushes never stop.
     public var denials = 3
     public var denialWindowMs: Int64 = 600_000
-    /// For how long they are stopped.
+    /// How long pushes stop.
     public var quietMs: Int64 = 900_000
-    /// Wrong numbers of one factor within ``guessWindowMs`` after which it can approve nothing that needs a number; 0: no limit.
+    /// Wrong numbers of one factor within ``guessWindowMs`` after which it cannot approve challenges that need a
+    /// number; 0: no limit.
     public var factorGuesses = 6
-    /// The same of all factors of an identity together.
+    /// The same for all factors of an identity together.
     public var identityGuesses = 12
     public var guessWindowMs: Int64 = 86_400_000
 
     public init() {}
 
-    /// For measurements that ask one identity for thousands.
+    /// No limits, for measurements that create thousands of challenges for one identity.
     public static var none: ChallengeLimits {
         var limits = ChallengeLimits()
         limits.burst = 0
@@ -101,27 +101,27 @@ public struct ChallengeLimits: Sendable, Hashable {
     }
 }
 
-/// What a service demands of an approval and a challenge may only tighten.
+/// Requirements of a service for an approval. A challenge may only tighten them.
 public enum ApprovalRule: String, Sendable, Hashable {
     case number
     case numberDigits
     case session
 }
 
-/// Why a signed approval does not count yet.
+/// The reason why a signed approval does not count.
 public enum ApprovalRefusal: Sendable, Hashable {
     case numberMissing
-    /// - Parameter left: further tries.
+    /// - Parameter left: the number of tries that are left.
     case numberWrong(left: Int)
-    /// The third time: the challenge is denied.
+    /// The number was wrong for the third time, so the challenge is denied.
     case numberWrongDenied
-    /// Too many wrong numbers were sent by the device, or for the identity: none is looked at before then.
+    /// Too many wrong numbers were sent by the device or for the identity. No number is checked before `untilMs`.
     case numbersClosed(untilMs: Int64)
     case sessionMissing
     case sessionWrong
 }
 
-/// One request that makes a challenge at most once.
+/// Identifies a request that creates at most one challenge.
 public struct IdempotencyKey: Sendable, Hashable {
     /// SHA-256 over account, method, path and key.
     public let key: [UInt8]

@@ -1,7 +1,7 @@
 package import ChallengeModel
 import Wire
 
-/// What a challenge is made of, by its names in a form and in a record.
+/// The parameters of a challenge, with their names in a form and in a record.
 package enum ChallengeField: String, CaseIterable {
     case identity = "Identity"
     case service = "ServiceSid"
@@ -19,7 +19,7 @@ package enum ChallengeField: String, CaseIterable {
     case numberDigits = "NumberDigits"
     case requireSession = "RequireSession"
 
-    /// In `ChallengeRequest`.
+    /// The name in `ChallengeRequest`.
     package var recordField: String {
         switch self {
         case .identity: "identity"
@@ -41,14 +41,14 @@ package enum ChallengeField: String, CaseIterable {
     }
 }
 
-/// The rules of what a new challenge is made of, whichever way it is asked for. Violations name the parameter of a form; who reads
-/// something else renames them.
+/// The rules for the parameters of a new challenge, for every entrance. A violation names the parameter of the form.
+/// Readers of other formats rename it.
 package enum ChallengeRules {
     package static let defaultLifeMs: Int64 = 5 * 60_000
     package static let maxLifeMs: Int64 = 60 * 60_000
-    /// A backend that adds 60 minutes by a clock a little ahead of ours is not refused for it.
+    /// Tolerance for a backend that adds 60 minutes to a clock that is slightly ahead of this one.
     package static let clockSlackMs: Int64 = 5_000
-    /// Of number matching.
+    /// The allowed digits of number matching.
     package static let numberDigits = 2...6
 
     package static func message(_ text: String) throws(RuleViolation) -> String {
@@ -93,7 +93,7 @@ package enum ChallengeRules {
         try TextRules.stringObject(text, parameter: ChallengeField.hiddenDetails.rawValue)
     }
 
-    /// - Throws: for an expiry that is over, or too far away.
+    /// - Throws: for an expiry in the past, or too far in the future.
     package static func expiry(_ expiresAtMs: Int64, nowMs: Int64) throws(RuleViolation) {
         guard expiresAtMs > nowMs else { throw violation(.expiration, "a time in the future") }
         guard expiresAtMs <= nowMs + maxLifeMs + clockSlackMs else {
@@ -101,7 +101,7 @@ package enum ChallengeRules {
         }
     }
 
-    /// Rounded up: that is how the API shows an expiry and a device signs it.
+    /// Rounds up, because the API shows an expiry this way and a device signs it this way.
     package static func wholeSeconds(_ epochMs: Int64) -> Int64 { (epochMs + 999) / 1000 * 1000 }
 
     /// `ExpirationDate` as it was sent: ISO 8601.
@@ -133,7 +133,7 @@ package enum ChallengeRules {
         return text
     }
 
-    /// Who asks for digits asks for a number.
+    /// A request for digits also requests a number.
     package static func completeNumber(_ new: inout NewChallenge) throws(RuleViolation) {
         guard new.numberDigits != nil else { return }
         guard new.requiresNumber != false else {
@@ -142,7 +142,7 @@ package enum ChallengeRules {
         new.requiresNumber = true
     }
 
-    /// Zeros stand for the defaults.
+    /// Zeros mean the defaults.
     package static func redelivery(_ value: Redelivery) throws(RuleViolation) -> Redelivery {
         guard value.maxAttempts <= 10 else { throw violation(.maxAttempts, "a whole number from 1 to 10") }
         guard value.expectedLatencyMs == 0 || (500...60_000).contains(value.expectedLatencyMs) else {

@@ -2,26 +2,28 @@ import ChallengeModel
 import Wire
 
 extension ChallengeStore {
-    /// Makes a challenge, or finds the one that the request stands for: resolves the targets, stores, and writes dispatch `c` and
-    /// `challenge.created`, all in one transaction with the limits it counts against and the keys it is found by.
-    /// - Throws: `notFound(.factor)`, `factorUnverified`, `noVerifiedFactor`, `factorRequired`; `loosened` when it asks for less than
-    ///   the service demands; `limited`; `idempotencyConflict`; `alreadyExpired` when it has a request id that made nothing
-    ///   before, and its expiry has come; `requestClosed` when its request id was rejected, or made a challenge that is gone.
+    /// Creates a challenge, or returns an earlier one that the request means. One transaction determines the targets,
+    /// stores the challenge, writes dispatch `c` and `challenge.created`, counts against the limits and stores the keys
+    /// under which repeats are recognised.
+    /// - Throws: `notFound(.factor)`, `factorUnverified`, `noVerifiedFactor`, `factorRequired`; `loosened` when the
+    ///   challenge requires less than the service; `limited`; `idempotencyConflict`; `alreadyExpired` when the request
+    ///   id is new and the expiry has passed; `requestClosed` when the request id was rejected, or its challenge was
+    ///   deleted.
     public func create(_ new: NewChallenge, nowMs: Int64) async throws -> ChallengeCreation {
         let sid = ChallengeSID.generate(variant: 0x03, nowMs: nowMs)
-        // A limit's refusal is counted and told: it is committed.
+        // The refusal by a limit is counted and its event is written, so the transaction must be committed.
         let result: Result<ChallengeCreation, StoreError> = try await write(nowMs) { try $0.create(new, as: sid) }
         return try result.get()
     }
 
-    /// ``create(_:nowMs:)`` for who does not ask how it came about.
+    /// Like ``create(_:nowMs:)``, without the details of the result.
     public func createChallenge(_ new: NewChallenge, nowMs: Int64) async throws -> (Challenge, isNew: Bool) {
         let creation = try await create(new, nowMs: nowMs)
         return (creation.challenge, creation.outcome == .created)
     }
 
-    /// What an idempotency key made within its life.
-    /// - Throws: `idempotencyConflict` when that was another request.
+    /// The challenge that an idempotency key created within its life.
+    /// - Throws: `idempotencyConflict` when the key was used for another request.
     public func challenge(madeWith key: IdempotencyKey, nowMs: Int64) async throws -> Challenge? {
         try await read(nowMs) { try $0.challenge(madeWith: key) }
     }
@@ -61,7 +63,7 @@ extension Decision {
         }
         let factors = try targets(of: entity.sid, named: new.factor, fallbacks: fallbacks)
         let former = try new.actionKey.flatMap { try rows.pendingChallenge(ofAction: $0, entity: entity.sid) }
-        // One that a device of now was not asked by, because it came or was replaced since, stands for nothing.
+        // A pending challenge that is not addressed to all current devices of the person is not returned.
         if let former, former.challenge.stands(for: new, under: approval, nowMs: nowMs),
             try factors.allSatisfy({ try rows.isTarget($0.sid, of: former.challenge.sid) })
         {
@@ -95,7 +97,7 @@ extension Decision {
         return .success(ChallengeCreation(challenge: challenge, outcome: .created, allowance: allowance))
     }
 
-    /// The live challenge of an action stands for a new one.
+    /// Returns the live challenge of an action instead of a new one.
     private func reuse(
         _ former: StoredChallenge, for new: NewChallenge, of person: inout Person, service: Service
     ) throws -> ChallengeCreation {
@@ -104,7 +106,7 @@ extension Decision {
         if let requestID = new.requestID {
             try rows.remember(
                 requestID, account: new.account, service: new.service.rawValue, .challenge(challenge.sid), nowMs: nowMs)
-            // Over Kafka nothing else tells the backend which challenge stands for its request.
+            // Over Kafka, only this event tells the backend which challenge answers its request.
             try emit(
                 .challengeCreated, challenge, ["request_id": .string(requestID)].merging(challenge.quiet(nowMs)) { $1 },
                 id: "\(new.account)/\(new.service)/\(requestID)/\(EventType.challengeCreated.rawValue)",
@@ -143,7 +145,7 @@ extension Decision {
         }
     }
 
-    /// What the request id made within its life; nil: it is free, or there is none.
+    /// The challenge that the request id created within its life; nil: the id is unused, or the request has none.
     /// - Throws: `requestClosed`.
     private func challenge(madeFor new: NewChallenge) throws -> Challenge? {
         guard let requestID = new.requestID else { return nil }
@@ -156,7 +158,7 @@ extension Decision {
         }
     }
 
-    /// What a key made within its life; nil: it is free.
+    /// The challenge that a key created within its life; nil: the key is unused.
     /// - Throws: `idempotencyConflict`.
     func challenge(madeWith key: IdempotencyKey) throws -> Challenge? {
         let sinceMs = nowMs - StorePolicy.idempotencyKeyLifeMs
@@ -172,7 +174,7 @@ extension Decision {
 }
 
 extension Challenge {
-    /// What its event says when nothing rings. Over Kafka nothing else tells.
+    /// The event's members when the challenge is not pushed. Over Kafka, only the event says this.
     fileprivate func quiet(_ nowMs: Int64) -> [String: EventValue] {
         guard let quietUntilMs, quietUntilMs > nowMs else { return [:] }
         return ["quiet_until": .string(Timestamp.rfc3339Seconds(quietUntilMs))]

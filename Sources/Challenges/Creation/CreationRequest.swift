@@ -1,15 +1,16 @@
 package import ChallengeModel
 import Wire
 
-/// A challenge as somebody asks for it, before any rule: what the readers of a form and of a record make.
+/// A request for a challenge before any rule was applied. The readers of forms and records create it.
 /// ``ChallengeRules/check(_:nowMs:)`` makes a ``NewChallenge`` of it.
 package struct CreationRequest: Sendable {
     package enum Expiry: Sendable {
-        /// The default, from now.
+        /// The default lifetime, from now.
         case unset
-        /// A time of RFC 3339.
+        /// An RFC 3339 time.
         case date(String)
-        /// Seconds, 0 for the default, from a time that is not ahead of now. Epoch milliseconds.
+        /// A lifetime in seconds (0: the default) that starts at `fromMs`, in epoch milliseconds, which is not in the
+        /// future.
         case life(seconds: UInt32, fromMs: Int64)
     }
 
@@ -23,7 +24,7 @@ package struct CreationRequest: Sendable {
     package var account: AccountSID
     package var service: String
     package var identity: String
-    /// Nil: all devices of the identity.
+    /// The factor's SID. Nil: all devices of the identity.
     package var factor: String?
     package var message = ""
     package var fields: [DetailField] = []
@@ -48,8 +49,9 @@ package struct CreationRequest: Sendable {
 }
 
 extension ChallengeRules {
-    /// The rules of a creation that need no store, in the order of their refusals. Whether its expiry is over is for the store, or for
-    /// ``expiry(_:nowMs:)``: a repeat of a request that made a challenge in time is not refused.
+    /// Applies the rules of a creation that need no store, in the order of their refusals. It does not check whether
+    /// the expiry has passed: the store or ``expiry(_:nowMs:)`` does, because the repeat of a request that created a
+    /// challenge in time is not refused.
     package static func check(_ request: CreationRequest, nowMs: Int64) throws(RuleViolation) -> NewChallenge {
         guard let service = ServiceSID(request.service) else {
             throw violation(.service, "VA and 32 hexadecimal digits")
@@ -61,7 +63,7 @@ extension ChallengeRules {
                 throw violation(.factor, "YF and 32 hexadecimal digits, or no value for all devices of the identity")
             }
         }
-        // A code needs no words: nothing is pushed.
+        // A one-time code needs no message, because nothing is pushed.
         let isCode = factor?.isCodeFactor == true
         let isWordless = isCode && request.message.isEmpty
         var new = NewChallenge(
@@ -120,7 +122,7 @@ extension ChallengeRules {
         }
     }
 
-    /// The text, when it holds no control character that nobody could mean.
+    /// Returns the text when it contains no forbidden control character.
     private static func plain(
         _ text: String, _ field: ChallengeField, _ shape: PlainText.Shape
     ) throws(RuleViolation) -> String {

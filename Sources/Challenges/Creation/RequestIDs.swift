@@ -1,10 +1,11 @@
 public import ChallengeModel
 
 extension ChallengeStore {
-    /// A request that makes no challenge: writes `request.rejected`, and keeps that as the one result of its id for as long as a
-    /// challenge would be kept.
-    /// - Parameter service: the one whose ids these are; what is no SID stands for none, and the event names none.
-    /// - Returns: false when the id has its result already: then nothing is written.
+    /// Rejects a request: writes `request.rejected` and stores the rejection as the one result of its request id, for
+    /// as long as the result of a created challenge is stored.
+    /// - Parameter service: the scope of the request ids. A text that is not a SID names no service, and the event then
+    ///   names none.
+    /// - Returns: false when the id already has a result. Nothing is written then.
     public func rejectRequest(
         _ requestID: String, account: AccountSID, service: String, eventID: String, data: [String: EventValue],
         nowMs: Int64

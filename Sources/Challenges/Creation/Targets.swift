@@ -1,6 +1,6 @@
 import ChallengeModel
 
-/// Which devices a challenge is addressed to, and what they are told when something changes.
+/// The devices that a challenge is addressed to, and the records about changes of these devices.
 extension Decision {
     /// The devices of a new challenge, oldest first.
     /// - Throws: `notFound(.factor)`, `factorUnverified`, `noVerifiedFactor`.
@@ -15,7 +15,7 @@ extension Decision {
         return found
     }
 
-    /// Reserves background pushes for one challenge and device. - Returns: how many it may use.
+    /// Reserves background pushes for one challenge and device, and returns their number.
     func grantBackgroundPushes(to factor: Factor, challenge: ChallengeSID) throws -> Int {
         guard factor.platform == .apn, factor.pushToken != nil, factor.unreachableAtMs == nil else { return 0 }
         let sinceMs = nowMs - StorePolicy.backgroundWindowMs
@@ -27,11 +27,11 @@ extension Decision {
         return budget
     }
 
-    /// `DeviceChanged` to every live challenge that is addressed to the factor.
+    /// Writes `DeviceChanged` for every live challenge that is addressed to the factor.
     func tellLiveChallenges(of factor: Factor, isGone: Bool) throws {
         let live = try rows.liveTargets(ofFactor: factor.sid, entity: factor.entity, nowMs: nowMs)
         guard !live.isEmpty else { return }
-        // A service that is on its way out still names its credentials.
+        // A service that is being deleted still names its credentials.
         let service = isGone ? nil : try rows.serviceOrDeleted(factor.service)
         for target in live {
             try deviceChanged(
@@ -41,9 +41,9 @@ extension Decision {
         }
     }
 
-    /// Stops the pushes of a person's live challenges: to whoever pushes, their devices are gone. Polling finds the challenges,
-    /// and a resend brings the devices back.
-    /// - Parameter isQuiet: they are silent already, and stay so for longer.
+    /// Stops the pushes of a person's live challenges: dispatchers and trackers see their devices as removed. Polling
+    /// still finds the challenges, and a resend adds the devices again.
+    /// - Parameter isQuiet: pushes are already stopped, and stay stopped for longer.
     func silenceLiveChallenges(of entity: EntitySID, untilMs: Int64, isQuiet: Bool) throws {
         if !isQuiet {
             for target in try rows.liveTargets(of: entity, nowMs: nowMs) {
@@ -55,7 +55,7 @@ extension Decision {
         try rows.setQuiet(of: entity, untilMs: untilMs, nowMs: nowMs)
     }
 
-    /// The targets of a challenge with the push tokens that they have now; deleted ones are out.
+    /// The targets of a challenge with their current push tokens, without deleted factors.
     func targetsNow(of challenge: ChallengeSID, service: Service) throws -> [DispatchTarget] {
         try rows.targets(of: challenge).compactMap { target in
             try rows.factor(target.factor)?.dispatchTarget(of: service, backgroundBudget: target.backgroundBudget)
@@ -64,7 +64,7 @@ extension Decision {
 }
 
 extension Factor {
-    /// The device as a dispatch names it.
+    /// The device as a target in a dispatch.
     /// - Parameter backgroundBudget: background pushes that the whole challenge may use on it.
     func dispatchTarget(of service: Service, backgroundBudget: Int) -> DispatchTarget {
         var target = DispatchTarget()
@@ -77,7 +77,7 @@ extension Factor {
         target.registeredAtMs = registeredAtMs
         target.backgroundBudget = UInt32(backgroundBudget)
         target.notificationsDisabled = notificationsEnabled == false
-        // It is addressed and polls; nothing is pushed to a token that is dead.
+        // The device is a target and can poll, but nothing is pushed to a dead token.
         if unreachableAtMs != nil {
             target.platform = .noPush
             target.pushToken = ""
@@ -87,7 +87,7 @@ extension Factor {
 }
 
 extension Service {
-    /// The credential that pushes for a platform; nil: there is none.
+    /// The credential for pushes to a platform; nil: there is none.
     func credential(for platform: Platform) -> CredentialSID? {
         switch platform {
         case .apn: apnCredential

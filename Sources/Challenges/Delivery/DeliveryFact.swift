@@ -1,7 +1,7 @@
 public import ChallengeModel
 import Wire
 
-/// What is known of a challenge's way to its devices: a record of `outcomes` or `receipts`, as read.
+/// A fact about the delivery of a challenge: a record from `outcomes` or `receipts`.
 public enum DeliveryFact: Sendable, Hashable {
     case outcome(PushOutcome)
     case receipt(Receipt)
@@ -26,25 +26,28 @@ public enum DeliveryFact: Sendable, Hashable {
     }
 }
 
-/// When many dead push tokens of a credential are not believed: so a wrong key, a wrong environment, or a provider's fault looks.
+/// The rule that decides when many dead push tokens of one credential are not believed. A wrong key, a wrong
+/// environment or a provider's fault can cause such reports.
 public struct TokenBrake: Sendable, Hashable {
-    /// Deaths within this time of each other count together, and an incident ends when it passes without one. Default 30 min.
+    /// Tokens that die within this time are counted together. An incident ends when this time passes without a dead
+    /// token. Default 30 min.
     public var windowMs: Int64 = 30 * 60_000
     /// Fewer dead tokens than this are always believed; default 10.
     public var minimum: Int64 = 10
-    /// Percent of dead tokens among dead tokens and accepted visible pushes from which they are not; default 50.
+    /// Dead tokens as a percentage of dead tokens and accepted visible pushes. At this share, no dead token is
+    /// believed. Default 50.
     public var sharePercent: Int64 = 50
 
     public init() {}
 }
 
 extension ChallengeStore {
-    /// Keeps a fact, and once only however often it is told: ids follow from the record. Facts of a challenge that is not here, or
-    /// is another account's, are dropped; so are those beyond 400 of one challenge. They go when the challenge goes.
-    ///
-    /// A new fact may stop pushes to a factor (a dead token), take that back (many at once), or show that a credential is refused;
-    /// the events leave through the outbox of the same transaction.
-    /// - Returns: whether it was new.
+    /// Stores a fact. A fact that is read again is stored only once, because its id follows from the record. Facts
+    /// about an unknown challenge or a challenge of another account are dropped, and so are facts beyond 400 of one
+    /// challenge. Facts are deleted with their challenge.
+    /// A new fact can stop the pushes to a factor (a dead token), start them again (many dead tokens at once), or show
+    /// that a credential is refused. The same transaction writes the events to the outbox.
+    /// - Returns: whether the fact was new.
     public func recordDelivery(_ fact: DeliveryFact, nowMs: Int64) async throws -> Bool {
         guard let challenge = ChallengeSID(fact.challengeSID) else { return false }
         let (id, bytes) = (fact.id, fact.kept)
@@ -58,22 +61,25 @@ extension ChallengeStore {
         }
     }
 
-    /// The facts kept of a challenge, without what its reader knows anyway, in no order; at most 400.
+    /// The stored facts of a challenge, at most 400, in no particular order. They omit values that the challenge itself
+    /// has.
     public func deliveryFacts(of challenge: ChallengeSID) async throws -> [DeliveryFact] {
         let kept = try await engine.read { try $0.facts(of: challenge, limit: StorePolicy.factsPerChallenge) }
         return try kept.compactMap { id, fact -> DeliveryFact? in
-            // An older version kept what this one does not read any more: the others are shown all the same.
+            // An older version stored facts that this version cannot read. The other facts are returned.
             do { return try DeliveryFact(id: id, kept: fact) } catch is RecordFormatError { return nil }
         }
     }
 
-    /// A text per challenge that changes with every change of it and of its facts; nil for one that is gone. In the given order.
+    /// A version text for each challenge, in the given order. It changes with every change of the challenge and its
+    /// facts. Nil: the challenge was deleted.
     public func challengeVersions(_ challenges: [ChallengeSID]) async throws -> [String?] {
         guard !challenges.isEmpty else { return [] }
         return try await engine.read { try $0.challengeVersions(challenges) }
     }
 
-    /// A device signed a request. Written at most twice a day: it is days that count.
+    /// Records that a device signed a request. Written at most twice a day, because the time is used with a precision
+    /// of days.
     public func noteSigned(by factor: Factor, nowMs: Int64) async throws {
         guard factor.signedAtMs <= nowMs - StorePolicy.signedResolutionMs else { return }
         try requireWritable()
@@ -82,7 +88,8 @@ extension ChallengeStore {
 }
 
 extension DeliveryFact {
-    /// Follows from the record: a record that is read again changes nothing. Receipts of one channel count once per device.
+    /// The id of the fact. It follows from the record, so a record that is read again changes nothing. The receipts of
+    /// one channel count once per device.
     var id: String {
         switch self {
         case .outcome(let outcome):
@@ -92,7 +99,7 @@ extension DeliveryFact {
         }
     }
 
-    /// What the row holds: nothing that its challenge says, and no more text than needed.
+    /// The contents of the row, without values that the challenge itself has, and with shortened texts.
     var kept: [UInt8] {
         switch self {
         case .outcome(let outcome):

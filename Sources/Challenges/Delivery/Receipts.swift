@@ -1,10 +1,11 @@
 public import ChallengeModel
 
 extension ChallengeStore {
-    /// A device has seen these pending challenges: a receipt of channel `poll`, once per (challenge, factor).
+    /// Records that a device has read these pending challenges: a receipt of channel `poll`, once per (challenge,
+    /// factor).
     public func recordPoll(_ challenges: [ChallengeSID], factor: FactorSID, nowMs: Int64) async throws {
         guard !challenges.isEmpty else { return }
-        // A read first: a phone polls many times and is new to a challenge once.
+        // A read comes first, because a phone polls many times, but needs a receipt for each challenge only once.
         let unseen = try await engine.read { try $0.unpolled(challenges, by: factor, nowMs: nowMs) }
         guard !unseen.isEmpty else { return }
         try requireWritable()
@@ -17,7 +18,8 @@ extension ChallengeStore {
         try await write(receipt.receivedAtMs) { try $0.enqueue(checked) }
     }
 
-    /// Likewise, with what its device says of itself beside it, in one transaction. A request that was done before does nothing more.
+    /// Writes a receipt, and a change that the device sends with it, in one transaction. A repeated request changes
+    /// nothing.
     public func recordReceipt(_ receipt: Receipt, with change: FactorChange, nowMs: Int64) async throws {
         let checked = try CheckedReceipt(receipt)
         try await write(nowMs) { decision in
@@ -55,14 +57,14 @@ extension Decision {
     }
 }
 
-/// A receipt as it leaves: of a challenge and a factor, without the token that it came with.
+/// A receipt as it is published: with its challenge and factor, without the receipt token.
 private struct CheckedReceipt: Sendable {
     let challenge: ChallengeSID
     let factor: FactorSID
     let value: [UInt8]
     let receivedAtMs: Int64
 
-    /// - Throws: `notFound(.challenge)` for SIDs that are none.
+    /// - Throws: `notFound(.challenge)` for texts that are not SIDs.
     init(_ receipt: Receipt) throws(StoreError) {
         guard let challenge = ChallengeSID(receipt.challengeSid), let factor = FactorSID(receipt.factorSid) else {
             throw .notFound(.challenge)

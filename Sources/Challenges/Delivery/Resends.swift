@@ -2,13 +2,13 @@ public import ChallengeModel
 
 extension ChallengeStore {
     /// Writes dispatch `n:<NT>`. - Throws: `limit(.notifications)` at 3, `alreadyResponded`, `alreadyExpired`, `limited`.
-    /// - Parameter ttlSeconds: how long a provider may hold the push, at most until the challenge expires; 0: now or never;
-    ///   nil: until it expires.
+    /// - Parameter ttlSeconds: how long a provider may store the push, at most until the challenge expires; 0: deliver
+    ///   now or never; nil: until the challenge expires.
     public func createNotification(
         challenge sid: ChallengeSID, ttlSeconds: Int? = nil, nowMs: Int64
     ) async throws -> NotificationSID {
         let notification = NotificationSID.generate(nowMs: nowMs)
-        // A limit's refusal is committed.
+        // The refusal by a limit must be committed.
         let refusal = try await write(nowMs) { try $0.notify(sid, as: notification, ttlSeconds: ttlSeconds) }
         if let refusal { throw StoreError.limited(refusal) }
         return notification
@@ -16,12 +16,12 @@ extension ChallengeStore {
 }
 
 extension Decision {
-    /// - Returns: why not; nil: it is on its way.
+    /// - Returns: the refusal; nil when the push is on its way.
     func notify(_ sid: ChallengeSID, as notification: NotificationSID, ttlSeconds: Int?) throws -> LimitRefusal? {
         let locked = try rows.lockedPerson(ofChallenge: sid)
         guard let stored = try rows.challenge(sid) else { throw StoreError.notFound(.challenge) }
         let challenge = stored.challenge
-        // The rule that decides answers decides here too: what can still be approved can be pushed again.
+        // The same rule as for answers applies: a challenge that can still be approved can be pushed again.
         try requireOpen(challenge)
         guard challenge.notifications < StorePolicy.notificationsPerChallenge else {
             throw StoreError.limit(.notifications)
@@ -38,7 +38,7 @@ extension Decision {
         return nil
     }
 
-    /// Writes dispatch `n:<NT>`; what may be pushed is the caller's to know.
+    /// Writes dispatch `n:<NT>`. The caller has checked that the challenge may be pushed.
     func resend(
         _ stored: StoredChallenge, as notification: NotificationSID, pushExpiresAtMs: Int64?, service: Service
     ) throws {
@@ -47,7 +47,8 @@ extension Decision {
         try audit("notification.created", account: challenge.account, subject: notification.rawValue, isTraffic: true)
         let targets = try targetsNow(of: challenge.sid, service: service)
         if challenge.quietUntilMs != nil {
-            // Its devices are gone for the dispatchers: back, before the push. The tracker repeats nothing of it any more.
+            // Dispatchers see the devices of a quiet challenge as removed, so they are added again before the push. The
+            // tracker does not repeat pushes of this challenge.
             for target in targets {
                 guard let factor = FactorSID(target.factorSid) else { continue }
                 try deviceChanged(

@@ -1,10 +1,9 @@
 import ChallengeModel
 
 extension ChallengeStore {
-    /// Expires up to `limit` challenges whose time has come. - Returns: how many.
-    ///
-    /// Beside the expiry this is where everything else goes whose time has come, a bounded number at a time: request ids,
-    /// access tokens, factors never verified, old challenges, and what deleted services and entities left.
+    /// Expires up to `limit` challenges that are due, and returns their number.
+    /// It also deletes everything else that is due, a bounded number at a time: request ids, access tokens, unverified
+    /// factors, old challenges, and the rest of deleted services and entities.
     public func expireDue(limit: Int, nowMs: Int64) async throws -> Int {
         let limit = min(max(limit, 1), 10_000)
         // A read first: an idle sweep costs no commit.
@@ -29,7 +28,7 @@ extension ChallengeStore {
 }
 
 extension AgedRows {
-    /// For how long a row is kept behind its end, or behind its creation when it has none.
+    /// How long a row is kept after its end, or after its creation when it has no end.
     fileprivate var keptMs: Int64 {
         switch self {
         case .requestIDs: StorePolicy.requestIDLifeMs

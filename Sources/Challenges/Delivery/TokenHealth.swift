@@ -1,17 +1,17 @@
 import ChallengeModel
 
-/// What outcomes say about push tokens and credentials. All of it counts in the store: several Producers read the outcomes of one
-/// credential, and each may be restarted.
+/// Learns from outcomes about push tokens and credentials. All counters are in the store, because several Producers
+/// read the outcomes of one credential, and each may restart.
 extension Decision {
     private var brake: TokenBrake { rules.brake }
 
-    /// - Parameter outcome: one that was not learned from before.
+    /// - Parameter outcome: an outcome that was not processed before.
     func learn(_ outcome: PushOutcome) throws {
         guard let credential = CredentialSID(outcome.credentialSid) else { return }
         switch outcome.disposition {
         case .accepted where outcome.kind == .visible:
             try count(PushCounts(accepted: 1), of: credential)
-            // Once a second at most.
+            // Written at most once a second.
             try rows.noteAccepted(.failed, of: credential, unlessSinceMs: nowMs - 1000, nowMs: nowMs)
         case .rejected where outcome.cause == .tokenUnknown:
             try count(PushCounts(unknown: 1), of: credential)
@@ -27,7 +27,7 @@ extension Decision {
 
     private func tokenDied(_ credential: CredentialSID, _ outcome: PushOutcome) throws {
         if try isDying(credential) {
-            // Where pushes are taken again a single death is a usual one, and there is always one: it does not hold the brake.
+            // While the provider accepts pushes again, single dead tokens are normal and do not prolong the incident.
             let accepted = try pushes(of: credential, withinMs: StorePolicy.failureWindowMs).accepted
             if accepted < brake.minimum { try extend(.dying, credential) }
             return
@@ -45,7 +45,7 @@ extension Decision {
         let dead = try rows.countUnreachable(under: credential, sinceMs: nowMs - brake.windowMs)
         let accepted = try pushes(of: credential, withinMs: brake.windowMs).accepted
         guard dead < brake.minimum || dead * 100 < brake.sharePercent * (dead + accepted) else {
-            // Not believed, nor are those that led here.
+            // This report is not believed, and neither are the reports of the same window before it.
             try rows.markReachable(under: credential, sinceMs: nowMs - brake.windowMs)
             return try open(
                 .dying, credential, outcome,
@@ -60,10 +60,10 @@ extension Decision {
             revision: factor.registeredAtMs)
     }
 
-    /// When an unreachable factor is to be looked at again.
+    /// The time at which an unreachable factor is checked for deletion.
     private func purgeTime(of factor: Factor, deadSinceMs: Int64) throws -> Int64 {
         switch try unreachablePolicy(of: factor) {
-        // Not before it is clear whether the brake holds.
+        // Not before it is clear whether the token is believed to be dead.
         case .atOnce: deadSinceMs + brake.windowMs
         case .after30Days, .never: max(deadSinceMs, factor.signedAtMs) + StorePolicy.unreachableKeptMs
         }
@@ -73,8 +73,8 @@ extension Decision {
         try rows.serviceOrDeleted(factor.service)?.policy.unreachableFactors ?? .after30Days
     }
 
-    /// Deletes factors whose push token has been dead for as long as their service says, by its policy as it is now. A token of
-    /// a credential whose tokens are dying waits.
+    /// Deletes factors whose push token has been dead for the time that the current policy of their service sets.
+    /// Factors wait while the tokens of their credential are dying.
     func purgeUnreachable(limit: Int) throws {
         for (found, credential) in try rows.factorsToPurge(untilMs: nowMs, limit: limit) {
             _ = try rows.lockedPerson(found.entity)
@@ -90,7 +90,7 @@ extension Decision {
         }
     }
 
-    /// Nil: it goes now.
+    /// The time of the next check; nil: the factor is deleted now.
     private func nextPurge(of factor: Factor, under credential: CredentialSID?) throws -> Int64? {
         if let credential, try isDying(credential) { return nowMs + brake.windowMs }
         guard let deadSince = factor.unreachableAtMs else { return nil }
@@ -103,7 +103,8 @@ extension Decision {
 
     private func credentialFailed(_ credential: CredentialSID, _ outcome: PushOutcome) throws {
         if let known = try rows.incident(.failed, of: credential) {
-            // Over when a push was accepted since and some time has passed: workers learn of a mended credential one by one.
+            // The incident is over when a push was accepted after it and some time has passed, because workers learn
+            // about a corrected credential one by one.
             guard known.acceptedMs > known.lastMs, known.lastMs <= nowMs - StorePolicy.failureWindowMs else {
                 return try extend(.failed, credential)
             }
@@ -117,11 +118,11 @@ extension Decision {
     }
 
     private func extend(_ kind: IncidentKind, _ credential: CredentialSID) throws {
-        // Once a second: an incident may have thousands of these.
+        // At most once a second, because an incident may have thousands of these outcomes.
         try rows.extendIncident(kind, of: credential, unlessSinceMs: nowMs - 1000, nowMs: nowMs)
     }
 
-    /// One event for all that follows until the incident is over. Of a credential that was deleted nobody wants to know.
+    /// Opens an incident with one event. Later faults until its end emit none. A deleted credential emits no event.
     private func open(
         _ kind: IncidentKind, _ credential: CredentialSID, _ outcome: PushOutcome, _ more: [String: EventValue]
     ) throws {

@@ -1,8 +1,8 @@
 import ChallengeModel
 
-/// What a creation may do.
+/// The decision about a creation.
 enum Admission {
-    /// - Parameter quietUntilMs: nothing is pushed before; nil: pushes go.
+    /// - Parameter quietUntilMs: nothing is pushed before this time; nil: pushes are sent.
     case admitted(CreationAllowance?, quietUntilMs: Int64?)
     case refused(LimitRefusal)
 }
@@ -11,17 +11,17 @@ extension Decision {
     private var limits: ChallengeLimits { rules.limits }
 
     /// Counts a creation of a person against the limits.
-    ///
-    /// Creations are a bucket of `burst` that fills by one each interval, kept as the time at which it will be full again. A refusal
-    /// is to be committed: its event is written once a minute.
-    /// - Parameter isReplacing: a pending challenge goes in the same transaction.
+    /// Creations are limited by a token bucket of size `burst` that gains one creation each interval. The store keeps
+    /// the time at which it is full again. Commit the transaction also after a refusal, because its event is written
+    /// once a minute.
+    /// - Parameter isReplacing: true when a pending challenge is superseded in the same transaction.
     func admit(_ person: inout Person, isReplacing: Bool, fallbacks: [String]) throws -> Admission {
         guard limits != .none else { return .admitted(nil, quietUntilMs: nil) }
         var allowance: CreationAllowance?
         var nextFullAtMs = person.limits.creationsFullAtMs
         if limits.burst > 0 {
             let spanMs = Int64(limits.burst) * limits.intervalMs
-            // A clock that was set back locks nobody out for longer than an empty bucket does.
+            // A clock that was set back blocks nobody for longer than an empty bucket.
             let startMs = min(max(nextFullAtMs, nowMs), nowMs + spanMs)
             nextFullAtMs = startMs + limits.intervalMs
             func standing(_ fullAtMs: Int64) -> CreationAllowance {
@@ -51,7 +51,7 @@ extension Decision {
         return .admitted(allowance, quietUntilMs: untilMs)
     }
 
-    /// Reading stops behind the limit.
+    /// The expiries of pending challenges, at most one more than the limit.
     func pendingExpiries(of entity: EntitySID) throws -> [Int64] {
         guard limits.pending > 0 else { return [] }
         return try rows.pendingExpiries(of: entity, nowMs: nowMs, limit: limits.pending + 1)
@@ -66,14 +66,14 @@ extension Decision {
             kind: kind, retryAfterSeconds: max(1, seconds(until: untilMs)), allowance: allowance, fallbacks: fallbacks)
     }
 
-    /// Rounded up.
+    /// Seconds until a time, rounded up.
     private func seconds(until timeMs: Int64) -> Int { Int((timeMs - nowMs + 999) / 1000) }
 
-    /// A person said no. The third time within ten minutes somebody else is asking: nothing is pushed for a while, of what is pending
-    /// neither.
+    /// Counts a denial. After the third denial within ten minutes somebody else is probably causing the challenges.
+    /// Nothing is then pushed for a while, including pending challenges.
     func countDenial(of challenge: Challenge, by person: inout Person) throws {
         guard limits.denials > 0, !challenge.isCodeChallenge else { return }
-        // Those of a clock that was far ahead are as far away as old ones.
+        // Denials with times far in the future, from a clock that was ahead, are ignored like old ones.
         let recent = person.limits.denialsMs.filter { abs($0 - nowMs) < limits.denialWindowMs } + [nowMs]
         person.limits.denialsMs = recent.suffix(limits.denials)
         let isReached = person.limits.denialsMs.count >= limits.denials
@@ -89,7 +89,7 @@ extension Decision {
             .quiet, of: person.entity, id: "\(challenge.sid)/denied", fallbacks: challenge.fallbacks, untilMs: untilMs)
     }
 
-    /// Until when nothing is pushed to the person; nil: the person is not quiet.
+    /// Time until which nothing is pushed to the person; nil: the person is not quiet.
     func quietUntilMs(of person: inout Person) throws -> Int64? {
         let former = person.limits.quietUntilMs
         let untilMs = person.limits.quietUntilMs(under: limits, nowMs: nowMs)
@@ -97,7 +97,8 @@ extension Decision {
         return untilMs
     }
 
-    /// The refusal to push a challenge again while its person is quiet; it is told. What is counted are denials, and none is left.
+    /// Refuses to push a challenge again while its person is quiet, and writes the event. The allowance counts denials,
+    /// and none is left.
     func refuseResend(of challenge: Challenge, to person: inout Person, quietUntilMs: Int64) throws -> LimitRefusal {
         try tellLimit(
             .quiet, of: &person, challenge: challenge.sid, fallbacks: challenge.fallbacks, untilMs: quietUntilMs)
@@ -108,7 +109,7 @@ extension Decision {
             fallbacks: challenge.fallbacks)
     }
 
-    /// Once a minute: what is refused costs whoever asks nothing.
+    /// Writes at most one event a minute, because a refused request costs the caller nothing.
     func tellLimit(
         _ kind: LimitRefusal.Kind, of person: inout Person, challenge: ChallengeSID? = nil, fallbacks: [String],
         untilMs: Int64
@@ -124,8 +125,8 @@ extension Decision {
 }
 
 extension PersonLimits {
-    /// Until when nothing is pushed; nil: the person is not quiet. An end further ahead than any can be is brought near: the clock
-    /// was set back, or the setting lowered.
+    /// Time until which nothing is pushed; nil: the person is not quiet. An end that is too far ahead is moved to the
+    /// longest allowed time, because the clock was set back or the setting was lowered.
     fileprivate mutating func quietUntilMs(under limits: ChallengeLimits, nowMs: Int64) -> Int64? {
         guard limits.denials > 0, quietUntilMs > nowMs else { return nil }
         quietUntilMs = min(quietUntilMs, nowMs + limits.quietMs)

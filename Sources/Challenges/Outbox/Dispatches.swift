@@ -1,9 +1,9 @@
 import ChallengeModel
 
-/// What leaves for the topics that dispatchers and trackers read.
+/// Records for the topics that dispatchers and trackers read.
 extension Decision {
-    /// One push of a challenge, on its way to `challenges`.
-    /// - Parameter pushExpiresAtMs: the end of this push, when it is not the challenge's.
+    /// Enqueues one dispatch of a challenge for `challenges`.
+    /// - Parameter pushExpiresAtMs: the expiry of this push, when it differs from the challenge's.
     func dispatch(
         _ challenge: Challenge, _ id: DispatchID, to targets: [DispatchTarget], pushExpiresAtMs: Int64? = nil,
         traceparent: String?
@@ -31,8 +31,8 @@ extension Decision {
                 expiresAtMs: challenge.expiresAtMs, traceparent: traceparent), nowMs: nowMs)
     }
 
-    /// What is known of a device has changed for a live challenge.
-    /// - Parameter target: the device as it is now; nil: it is gone.
+    /// Enqueues a change of a device for a live challenge.
+    /// - Parameter target: the device as it is now; nil: it was removed.
     func deviceChanged(
         _ factor: FactorSID, of challenge: ChallengeSID, to target: DispatchTarget?, expiresAtMs: Int64,
         traceparent: String?
@@ -49,7 +49,7 @@ extension Decision {
                 traceparent: traceparent), nowMs: nowMs)
     }
 
-    /// The end of a challenge, for those that push it and wait for its receipts, and its event.
+    /// Enqueues the resolution of a challenge for dispatchers and trackers, and its event.
     func publishResolution(of challenge: Challenge, reason: String?, traceparent: String?) throws {
         let more: [String: EventValue] = reason.map { ["reason": .string($0)] } ?? [:]
         let type: EventType
@@ -61,7 +61,7 @@ extension Decision {
         case .canceled: type = .challengeCanceled
         case .superseded: type = .challengeSuperseded
         }
-        // Of what was never dispatched nobody waits for the end.
+        // A code challenge is never dispatched, so it needs no resolution.
         guard !challenge.isCodeChallenge else { return try emit(type, challenge, more, traceparent: traceparent) }
         var resolution = Resolution()
         resolution.accountSid = challenge.account.rawValue

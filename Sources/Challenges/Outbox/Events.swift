@@ -2,8 +2,8 @@ import ChallengeModel
 import Wire
 
 extension Decision {
-    /// An event on its way to topic `events`.
-    /// - Parameter id: for an event that can happen more than once to its subject; else `<subject>/<type>`.
+    /// Enqueues an event for topic `events`.
+    /// - Parameter id: id of an event that can happen more than once to its subject. Default: `<subject>/<type>`.
     func emit(
         _ type: EventType, account: AccountSID, service: String, subject: String, id: String? = nil,
         data: [String: EventValue], traceparent: String? = nil
@@ -18,7 +18,7 @@ extension Decision {
         try audit(type, account: account, subject: subject)
     }
 
-    /// An event of a challenge: enough for a webhook, nothing of its details.
+    /// Enqueues an event of a challenge. It has enough members for a webhook, and none of the challenge's details.
     func emit(
         _ type: EventType, _ challenge: Challenge, _ more: [String: EventValue] = [:], id: String? = nil,
         traceparent: String?
@@ -36,7 +36,7 @@ extension Decision {
             id: id, data: data.merging(more) { $1 }, traceparent: traceparent)
     }
 
-    /// - Parameter revision: for events that can happen more than once.
+    /// - Parameter revision: distinguishes events that can happen more than once.
     func emit(
         _ type: EventType, _ factor: AnyFactor, _ more: [String: EventValue] = [:], revision: Int64? = nil
     ) throws {
@@ -77,7 +77,7 @@ extension Decision {
 }
 
 extension AnyFactor {
-    /// As the API and events call it.
+    /// The name in the API and in events.
     fileprivate var type: String {
         switch self {
         case .push: "push"

@@ -1,9 +1,9 @@
 public import ChallengeModel
 
 extension ChallengeStore {
-    /// The secret is sealed at rest and never returned again.
-    /// - Throws: `notFound(.service)`, `conflict(.factor)` for a secret that a factor of the identity has, `limit(.codeFactors)` at
-    ///   100, `limit(.factorCreations)` at 100 in a day.
+    /// Creates a code factor. Its secret is sealed at rest and never returned again.
+    /// - Throws: `notFound(.service)`, `conflict(.factor)` when another factor of the identity has the same secret,
+    ///   `limit(.codeFactors)` at 100 factors, `limit(.factorCreations)` at 100 creations in a day.
     public func createCodeFactor(_ new: NewCodeFactor, nowMs: Int64) async throws -> CodeFactor {
         let sid = FactorSID.generate(variant: FactorSID.codeVariant, nowMs: nowMs)
         return try await write(nowMs) { try $0.enrol(new, as: sid) }
@@ -20,10 +20,11 @@ extension ChallengeStore {
         }
     }
 
-    /// `unverified` to `verified` by its first code. A good code of a verified factor changes nothing, and is used up all the same.
+    /// Verifies a factor by its first code. A correct code of a verified factor changes nothing, but it is used up.
     /// - Throws: `codeRefused`, `limit(.factorAttempts)` after 5 wrong ones, `notFound(.factor)`.
     public func verifyCodeFactor(_ sid: FactorSID, code: String, nowMs: Int64) async throws -> CodeFactor {
-        // A wrong code is counted, so that its transaction must not be rolled back: the refusal is a value until then.
+        // A wrong code is counted, so its transaction must be committed. Therefore the refusal is returned as a value,
+        // and thrown afterwards.
         let result: Result<CodeFactor, StoreError> = try await write(nowMs) { try $0.verifyCodeFactor(sid, code: code) }
         return try result.get()
     }
@@ -43,7 +44,7 @@ extension ChallengeStore {
         }
     }
 
-    /// Factors of both types, by creation.
+    /// The factors of both types, in order of creation.
     public func allFactors(
         account: AccountSID, service: ServiceSID, identity: String, page: PageRequest
     ) async throws -> Page<AnyFactor> {
@@ -112,7 +113,8 @@ extension Decision {
         factor.code = change.code ?? factor.code
         guard factor != former else { return former }
         factor.updatedAtMs = nowMs
-        // Steps of another length count otherwise: used is every new step that begins before the used one ended.
+        // With another step length the step numbers change. Every new step that begins before the end of the used step
+        // counts as used.
         if factor.code.timeStep != former.code.timeStep, let used = try rows.codeSecret(of: sid)?.usedStep, used >= 0 {
             let step = Int64(factor.code.timeStep)
             let end = (used + 1) * Int64(former.code.timeStep)
@@ -128,7 +130,7 @@ extension Decision {
         try emit(.factorDeleted, .code(factor), ["reason": .string(reason.rawValue)])
     }
 
-    /// Whether the code is good now; if so its step and all before are used up.
+    /// Whether the code is correct now. A correct code uses up its step and all steps before it.
     func use(_ code: String, of factor: CodeFactor) throws -> Bool {
         guard let secret = try rows.codeSecret(of: factor.sid) else { return false }
         let bytes = try rules.open(secret.sealed, Self.codeContext(factor.account, factor.sid))

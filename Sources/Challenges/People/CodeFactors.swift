@@ -24,7 +24,7 @@ public struct NewCodeFactor: Sendable, Hashable {
     }
 }
 
-/// What is nil stays.
+/// A member that is nil leaves its setting unchanged.
 public struct CodeFactorChange: Sendable, Hashable {
     public var friendlyName: String?
     public var code: OneTimeCode?
@@ -79,14 +79,14 @@ extension FactorSID {
     /// The variant digits of a factor of type `totp`; push factors have `03`.
     static let codeVariant: UInt8 = 0x02
 
-    /// Whether it is, if it is anything, a factor of type `totp`: every SID of ours says its type in its first two digits.
+    /// Whether a factor with this SID has type `totp`. The first two digits of every factor SID give its type.
     public var isCodeFactor: Bool { rawValue.hasPrefix("YF02") }
 }
 
 extension Challenge {
-    /// Answered by a code, not by a device.
+    /// Whether the challenge is answered by a code, not by a device.
     public var isCodeChallenge: Bool { factor?.isCodeFactor == true }
 
-    /// As the API and events call it.
+    /// The factor type in the API and in events.
     public var factorType: String { isCodeChallenge ? "totp" : "push" }
 }

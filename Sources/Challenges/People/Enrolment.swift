@@ -1,7 +1,7 @@
 import ChallengeModel
 
-/// How a device becomes a factor, and how many devices a person may have: `Push.MaxFactors` and `Push.WhenFull` of the service.
-/// What counts are verified ones; a device that enrols anew takes the place of its former self.
+/// Rules for the enrolment of devices, and for the number of devices of a person: `Push.MaxFactors` and `Push.WhenFull`
+/// of the service. Only verified factors count. A device that enrols again replaces its former factor.
 extension Decision {
     func enrol(_ new: NewFactor, as sid: FactorSID, accessToken secret: String?) throws -> Factor {
         let existing = try rows.lockedPerson(account: new.account, service: new.service, identity: new.identity)
@@ -12,7 +12,7 @@ extension Decision {
         let token = try secret.map {
             try useAccessToken($0, for: new, identity: existing?.entity.identity ?? new.identity)
         }
-        // On behalf of whoever holds the access token.
+        // The holder of the access token is the actor.
         var holder = caller
         if let token { holder.actor = token.rawValue }
         let entity =
@@ -35,12 +35,12 @@ extension Decision {
         return factor
     }
 
-    /// Checks a token and counts one more factor of it.
-    /// - Parameter identity: as the entity spells it.
+    /// Checks an access token and counts one more factor that it creates.
+    /// - Parameter identity: the identity in the spelling of the entity.
     private func useAccessToken(_ secret: String, for new: NewFactor, identity: String) throws -> AccessTokenSID {
         guard let token = try rows.accessToken(secretHash: Self.hash(secret)), token.account == new.account,
             token.service == new.service,
-            // Byte by byte, as identities are told apart.
+            // Identities are compared byte by byte.
             StorePolicy.identityKey(token.identity).utf8.elementsEqual(StorePolicy.identityKey(identity).utf8),
             token.expiresAtMs > nowMs, !token.isSpent, token.factors < StorePolicy.factorsPerAccessToken
         else { throw StoreError.accessTokenRefused }
@@ -48,7 +48,8 @@ extension Decision {
         return token.sid
     }
 
-    /// Whether one more may be made. Unverified ones are bounded too, and are not in the way of a verification.
+    /// Checks that one more factor may be created. Unverified factors have their own bound, and do not block a
+    /// verification.
     /// - Throws: `factorLimit`.
     private func admit(_ new: NewFactor, of entity: EntitySID, policy: ServicePolicy) throws {
         let counts = try rows.countFactors(of: entity, like: new)
@@ -65,8 +66,9 @@ extension Decision {
         guard factors < StorePolicy.factorsPerEntity else { throw .factorLimit(bound: StorePolicy.factorsPerEntity) }
     }
 
-    /// Keeps the bound when a factor is verified: several may have been made while there was room for one.
-    /// - Throws: `factorLimit` where the service refuses.
+    /// Keeps the bound when a factor is verified, because several factors may have been created while there was room
+    /// for one.
+    /// - Throws: `factorLimit` when the service refuses.
     func makeRoom(for factor: Factor) throws {
         guard let policy = try rows.service(factor.service, account: factor.account)?.policy else {
             throw StoreError.notFound(.service)
@@ -101,7 +103,7 @@ extension Decision {
         }
     }
 
-    /// The same for code factors.
+    /// Deletes code factors that were never verified.
     func pruneUnverifiedCodes(of entity: EntitySID?, limit: Int) throws {
         let untilMs = nowMs - StorePolicy.unverifiedLifeMs
         for found in try rows.unverifiedCodeFactors(of: entity, createdUntilMs: untilMs, limit: limit) {

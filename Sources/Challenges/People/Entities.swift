@@ -3,20 +3,20 @@ import Crypto
 import Wire
 
 extension ChallengeStore {
-    /// - Throws: `conflict(.entity)` when the service has that identity already (case-insensitive).
+    /// - Throws: `conflict(.entity)` when the service already has that identity (compared without case).
     public func createEntity(
         account: AccountSID, service: ServiceSID, identity: String, nowMs: Int64
     ) async throws -> Entity {
         try await write(nowMs) { decision in
             let existing = try decision.rows.lockedPerson(account: account, service: service, identity: identity)
             try decision.requireService(service, account: account)
-            // A text in the form of a YE SID always means the entity of that SID: as an identity it would be another's.
+            // A text with the form of a YE SID always means the entity with that SID, so it cannot be an identity.
             guard existing == nil, EntitySID(identity) == nil else { throw StoreError.conflict(.entity) }
             return try decision.insertEntity(account: account, service: service, identity: identity)
         }
     }
 
-    /// - Parameter identity: the customer's string, or the `YE` SID.
+    /// - Parameter identity: the backend's name for the person, or the `YE` SID.
     public func entity(account: AccountSID, service: ServiceSID, identity: String) async throws -> Entity? {
         try await engine.read { try $0.entity(account: account, service: service, identity: identity) }
     }
@@ -28,7 +28,8 @@ extension ChallengeStore {
         }
     }
 
-    /// Deletes its factors too. Its live challenges are canceled, so that nothing pushes them on; the sweep takes the closed ones away.
+    /// Deletes an entity with its factors. Its live challenges are canceled, so that they are not pushed any more. The
+    /// sweep deletes the closed challenges.
     public func deleteEntity(
         account: AccountSID, service: ServiceSID, identity: String, nowMs: Int64
     ) async throws -> Bool {
@@ -40,7 +41,7 @@ extension ChallengeStore {
         }
     }
 
-    /// - Returns: the token's row and its secret, which is kept as a hash only.
+    /// - Returns: the token's row and its secret. The store keeps only the hash of the secret.
     public func createAccessToken(
         _ new: NewAccessToken, nowMs: Int64
     ) async throws -> (AccessToken, secret: String) {
@@ -64,7 +65,7 @@ extension Decision {
 
     /// - Throws: `limit(.entityCreations)`.
     func insertEntity(account: AccountSID, service: ServiceSID, identity: String) throws -> Entity {
-        // SIDs are ordered by time: the index over them is one over the time too.
+        // SIDs are ordered by time, so their index is also an index over time.
         let recent = try rows.countEntities(
             account: account, in: EntitySID.lowest(nowMs: max(0, nowMs - 999))..<EntitySID.lowest(nowMs: nowMs + 1))
         guard recent < rules.entityCreationsPerSecond else { throw StoreError.limit(.entityCreations) }
@@ -76,7 +77,7 @@ extension Decision {
         return entity
     }
 
-    /// Takes an entity, its factors and its live challenges away; its closed challenges are left to the sweep.
+    /// Deletes an entity and its factors, and cancels its live challenges. The sweep deletes its closed challenges.
     func delete(_ entity: Entity) throws {
         for stored in try rows.pendingChallenges(of: entity.sid) {
             try close(stored, nowMs < stored.challenge.expiresAtMs ? .cancel : .expire)

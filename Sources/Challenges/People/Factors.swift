@@ -1,7 +1,8 @@
 public import ChallengeModel
 
 extension ChallengeStore {
-    /// - Parameter accessToken: what the device sent; nil when the backend enrols. Checked in the same transaction.
+    /// - Parameter accessToken: the token that the device sent; nil when the backend enrols. It is checked in the same
+    ///   transaction.
     /// - Throws: `accessTokenRefused`, `conflict(.factor)` for the same public key, `factorLimit`.
     public func createFactor(_ new: NewFactor, accessToken: String?, nowMs: Int64) async throws -> Factor {
         let sid = FactorSID.generate(variant: 0x03, nowMs: nowMs)
@@ -19,7 +20,7 @@ extension ChallengeStore {
         }
     }
 
-    /// By the `kid` of a device's JWT, which is unique per factor.
+    /// Finds a factor by the `kid` of a device's JWT, which is unique per factor.
     public func factor(keyID: String) async throws -> Factor? {
         try await engine.read { rows in
             guard let factor = try rows.factor(keyID: keyID),
@@ -40,20 +41,21 @@ extension ChallengeStore {
         }
     }
 
-    /// What one request asks for, in one transaction. A changed push token reaches the live challenges as `DeviceChanged`. A verified
-    /// factor takes the place of others with its push token, platform and app. A device's request that was done before changes
-    /// nothing more.
-    /// - Parameter isProven: the device has shown that the key is its own: `unverified` to `verified`, and its access token is spent.
-    /// - Throws: `notFound(.factor)`, `factorLimit` when there is no room for one more that is verified.
+    /// Makes all changes of one request in one transaction. A changed push token is written as `DeviceChanged` for the
+    /// live challenges. A verified factor replaces other factors with the same push token, platform and app. A repeated
+    /// request of a device changes nothing.
+    /// - Parameter isProven: true when the device has proven that it holds the key. The factor then becomes `verified`,
+    ///   and its access token is used up.
+    /// - Throws: `notFound(.factor)`, `factorLimit` when one more verified factor is not allowed.
     public func updateFactor(
         _ sid: FactorSID, isProven: Bool, _ change: FactorChange, nowMs: Int64
     ) async throws -> Factor {
         try await write(nowMs) { decision in
             let person = try decision.rows.lockedPerson(ofFactor: sid)
             guard let factor = try decision.rows.factor(sid) else { throw StoreError.notFound(.factor) }
-            // The same request again, because its reply was lost: what was changed since then stands.
+            // This is a repeated request whose reply was lost. Changes since the first one are kept.
             guard !decision.caller.isRepeated else { return factor }
-            // Whom the factor replaces is told by what it has with its change.
+            // The changed values decide which factors this factor replaces.
             let changed = try decision.apply(change, to: factor, of: person)
             return isProven ? try decision.verify(changed) : changed
         }
@@ -77,16 +79,16 @@ extension ChallengeStore {
     }
 }
 
-/// Why a factor went, as `factor.deleted` says it.
+/// The reason of a deletion, as in the event `factor.deleted`.
 enum FactorDeletion: String {
     case requested
-    /// Another one was verified with its push token, platform and app, or for want of room in its place.
+    /// Another factor was verified with its push token, platform and app, or replaced it because the limit was reached.
     case replaced
     case entityDeleted = "entity-deleted"
     case neverVerified = "never-verified"
-    /// Its access token was spent on another factor.
+    /// Its access token was used up by another factor.
     case tokenSpent = "token-spent"
-    /// Its push token was dead for as long as the service allows.
+    /// Its push token was dead for the time that the service allows.
     case unreachable
 }
 
@@ -98,12 +100,12 @@ extension Decision {
         try emit(.factorDeleted, .push(factor), ["reason": .string(reason.rawValue)])
     }
 
-    /// - Parameter person: whose factor it is, locked.
-    /// - Returns: the factor as it is now, unchanged when it was so before.
+    /// - Parameter person: the owner of the factor, locked.
+    /// - Returns: the factor after the change.
     func apply(_ change: FactorChange, to former: Factor, of person: Person?) throws -> Factor {
         var factor = former
         factor.apply(change)
-        // Whoever sends a push token has it from the system now, also when it is the one that was dead.
+        // A device that sends a push token has just received it from the system, even when it equals the dead token.
         if change.pushToken != nil || !factor.hasRegistration(of: former) { factor.unreachableAtMs = nil }
         guard factor != former else { return former }
         factor.updatedAtMs = nowMs
@@ -112,15 +114,15 @@ extension Decision {
         if isRegisteredAnew { factor.registeredAtMs = nowMs }
         let revision = try rows.update(factor)
         if isRegisteredAnew {
-            // A new registration is pushed to again.
+            // A new registration gets pushes again.
             try rows.markReachable(factor.sid)
-            // One that was verified without its push token is known for the same device by it now.
+            // A factor that was verified without a push token can be recognised as the same device only now.
             if factor.isVerified { try replaceFormerSelves(of: factor) }
-            // While nothing is pushed it would bring back a device that was silenced.
+            // While the person is quiet, this record would start the pushes to the device again.
             if try !isQuiet(person) { try tellLiveChallenges(of: factor, isGone: false) }
         }
         try emit(.factorUpdated, .push(factor), revision: revision)
-        // Of one that is not verified its verification tells it.
+        // For an unverified factor, its verification emits the event.
         if factor.isVerified, factor.notificationsEnabled == false, former.notificationsEnabled != false {
             try emit(.factorNotificationsDisabled, .push(factor), revision: revision)
         }
@@ -132,7 +134,7 @@ extension Decision {
         return try quietUntilMs(of: &person) != nil
     }
 
-    /// - Returns: the factor as it is now, unchanged when it was verified before.
+    /// - Returns: the verified factor; unchanged when it was verified before.
     func verify(_ factor: Factor) throws -> Factor {
         if factor.isVerified { return factor }
         guard factor.createdAtMs > nowMs - StorePolicy.unverifiedLifeMs else { throw StoreError.notFound(.factor) }
@@ -151,7 +153,7 @@ extension Decision {
         return factor
     }
 
-    /// A verified factor takes the place of every other one that is the same app on the same device, by its push token.
+    /// A verified factor replaces every other factor of the same app on the same device, recognised by the push token.
     private func replaceFormerSelves(of factor: Factor) throws {
         guard let token = factor.pushToken else { return }
         for other in try rows.verifiedFactors(of: factor.entity)
@@ -162,7 +164,7 @@ extension Decision {
         }
     }
 
-    /// The token that made a factor is of no more use, nor are the other tries of the same phone.
+    /// Ends the access token that created a factor, and deletes the other unverified factors of the same phone.
     private func spendAccessToken(of factor: FactorSID) throws {
         guard let token = try rows.accessToken(ofFactor: factor) else { return }
         try rows.spend(token)
@@ -181,7 +183,7 @@ extension Factor {
         notificationsEnabled = change.notificationsEnabled ?? notificationsEnabled
     }
 
-    /// A provider would see the same device and app.
+    /// Whether a provider would see the same device and app.
     fileprivate func hasRegistration(of other: Factor) -> Bool {
         platform == other.platform && pushToken == other.pushToken && appID == other.appID
             && environment == other.environment

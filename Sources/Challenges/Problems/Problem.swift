@@ -1,20 +1,20 @@
 import ChallengeModel
 import Wire
 
-/// Why something was refused, for whoever asked: rendered as an HTTP error, as an event `request.rejected`, or as the message of a
-/// command. Never holds a secret, a token or an identity.
+/// The refusal of a request, for the caller. It becomes an HTTP error, an event `request.rejected` or the message of a
+/// command. It never contains a secret, a token or an identity.
 package struct Problem: Error, Sendable, Equatable {
     package let code: ProblemCode
     package let message: String
-    /// What broke a rule; nil: no single parameter did.
+    /// The parameter that breaks a rule; nil: no single parameter does.
     package var violation: RuleViolation?
-    /// From when it may be tried again; nil: nothing is known.
+    /// Seconds until a retry can succeed; nil: unknown.
     package var retryAfterSeconds: Int?
-    /// Where the identity stands under the limit of creations; nil: nothing was counted.
+    /// The state of the identity's limit of creations; nil: nothing was counted.
     package var allowance: CreationAllowance?
 
     package static let notFound = "The requested resource was not found"
-    /// The HTTP header that carries one.
+    /// The name of the HTTP header.
     package static let idempotencyKey = "Idempotency-Key"
 
     package init(

@@ -1,5 +1,5 @@
-/// The stable numbers of everything that is refused, the same in an HTTP error and in `request.rejected`. `docs/errors.md` lists them;
-/// a test compares the two.
+/// The stable codes of all refusals, the same in an HTTP error and in `request.rejected`. `docs/errors.md` lists them,
+/// and a test compares the two.
 package enum ProblemCode: Int, CaseIterable, Sendable {
     case authentication = 20003
     case methodNotAllowed = 20004

@@ -1,8 +1,8 @@
-/// A value that breaks a rule: which one, and what would be right. Never holds the value.
+/// A parameter that breaks a rule, with the expected form. It never contains the value.
 package struct RuleViolation: Error, Equatable, CustomStringConvertible {
-    /// The parameter's name on the wire, or the field's in a record.
+    /// The name of the parameter on the wire, or of the field in a record.
     package let parameter: String
-    /// Reads behind "expected".
+    /// The text that follows "expected" in the error message.
     package let expectation: String
     package let code: ProblemCode
 
@@ -14,7 +14,7 @@ package struct RuleViolation: Error, Equatable, CustomStringConvertible {
 
     package var description: String { "\(parameter): expected \(expectation)" }
 
-    /// The same rule broken by a parameter of another name, or told under another code.
+    /// The same violation with another parameter name or another code.
     package func renamed(_ parameter: String? = nil, code: ProblemCode? = nil) -> RuleViolation {
         RuleViolation(parameter ?? self.parameter, expectation, code: code ?? self.code)
     }

@@ -1,10 +1,11 @@
 import ChallengeModel
 import Wire
 
-/// Rules that several resources share.
+/// Text rules that several resources share.
 package enum TextRules {
-    /// The customer's name for a person: 8 to 64 letters, digits and dashes. One that has the form of a SID, of any kind and in any
-    /// case, is refused: paths take identities and SIDs, and identities are the same in any case.
+    /// Checks the backend's name for a person: 8 to 64 letters, digits and dashes. A name that has the form of a SID,
+    /// of any kind and in any case, is refused, because paths accept both identities and SIDs, and case does not
+    /// distinguish identities.
     package static func identity(_ text: String, parameter: String = "Identity") throws(RuleViolation) -> String {
         let isAllowed = text.utf8.allSatisfy { byte in
             isDigit(byte) || isLower(byte) || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte)
@@ -18,8 +19,8 @@ package enum TextRules {
         return text
     }
 
-    /// A JSON object whose values are strings, at most 1,024 characters as it was sent.
-    /// - Returns: the object, written our way.
+    /// Reads a JSON object whose values are strings. The sent text may have at most 1,024 characters.
+    /// - Returns: the object in Beckon's own JSON form.
     package static func stringObject(_ text: String, parameter: String) throws(RuleViolation) -> String {
         guard text.unicodeScalars.count <= 1024 else {
             throw RuleViolation(parameter, "at most 1024 characters of JSON, got \(text.unicodeScalars.count)")

@@ -4,7 +4,7 @@ public struct NewChallenge: Sendable, Hashable {
     public var account: AccountSID
     public var service: ServiceSID
     public var identity: String
-    /// Nil: all push factors of the identity that are verified now.
+    /// The factor that the challenge is for. Nil: all push factors of the identity that are verified now.
     public var factor: FactorSID?
     public var message: String
     /// JSON text: `[{"label":…,"value":…}]`.
@@ -13,15 +13,15 @@ public struct NewChallenge: Sendable, Hashable {
     public var hiddenDetails: String?
     public var expiresAtMs: Int64
     public var fallbacks: [String] = []
-    /// Zeros: the defaults.
+    /// Zeros mean the defaults.
     public var redelivery = Redelivery()
     public var requestID: String?
     public var traceparent: String?
-    /// Names one attempt of a person, 1 to 128 characters. Nil: the challenge stands for itself.
+    /// Names one attempt of a person, 1 to 128 characters. Nil: the challenge belongs to no action.
     public var actionKey: String?
     /// Nil: as the service says.
     public var requiresNumber: Bool?
-    /// 2 to 6; nil: as the service says.
+    /// Digits of the number, 2 to 6. Nil: the service decides.
     public var numberDigits: Int?
     /// Nil: as the service says.
     public var requiresSession: Bool?
@@ -46,21 +46,22 @@ public struct Challenge: Sendable, Hashable {
     public let service: ServiceSID
     public let entity: EntitySID
     public let identity: String
-    /// The one factor it was made for; nil for a fan-out.
+    /// The one factor that the challenge was created for; nil for a fan-out.
     public let factor: FactorSID?
     public let message: String
     public let fields: String
     public let hiddenDetails: String?
-    /// `details.date` is shown.
+    /// Whether `details.date` is shown.
     public let includesDate: Bool
     public let expiresAtMs: Int64
     public let createdAtMs: Int64
     public var updatedAtMs: Int64
     public var respondedAtMs: Int64?
-    /// As stored: a pending one past its expiry still says pending, see `ChallengeLifecycle.status`.
+    /// The stored status. A pending challenge whose expiry has passed is still stored as pending, see
+    /// `ChallengeLifecycle.status`.
     public var status: ChallengeStatus
     public var responder: FactorSID?
-    /// The JWT that answered it.
+    /// The JWT that answered the challenge.
     public var signedAnswer: String?
     public var metadata: String?
     public let fallbacks: [String]
@@ -68,23 +69,24 @@ public struct Challenge: Sendable, Hashable {
     public let requestID: String?
     public var notifications: Int
     public var actionKey: String?
-    /// What a device knows the action by: random, the same for the challenges that follow each other in it. Nil: no action.
+    /// The random identifier by which devices recognise the action. Challenges that replace each other in one action
+    /// have the same value. Nil: no action.
     public var actionID: String?
-    /// Digits of the number that an approval needs; 0: it needs none.
+    /// Digits of the number that an approval needs; 0: no number.
     public var numberDigits = 0
-    /// Nil when it needs none, and once it is closed.
+    /// The sealed number. Nil when the challenge needs none, and after it is closed.
     public var sealedNumber: SealedValue?
-    /// An approval needs a session token.
+    /// Whether an approval needs a session token.
     public var requiresSession = false
-    /// It was made or pending while the identity was quiet, which ends then: nothing of it is pushed until a resend. Epoch
-    /// milliseconds.
+    /// Set when the challenge was created or pending while the identity was quiet: the end of the quiet time in epoch
+    /// milliseconds. The challenge is not pushed until a resend.
     public var quietUntilMs: Int64?
-    /// SubjectPublicKeyInfo, DER: what ``signedAnswer`` is good under. The factor may be gone.
+    /// The public key that verifies ``signedAnswer``: SubjectPublicKeyInfo, DER. The factor itself may be deleted.
     public var responderKey: [UInt8]?
-    /// Approvals that were signed by the device and had another number.
+    /// Number of approvals that the device signed with a wrong number.
     public var wrongNumbers = 0
 
-    /// Denied by wrong numbers: whoever held the device said yes.
+    /// Whether wrong numbers denied the challenge. The holder of the device had approved it.
     public var isDeniedByNumber: Bool { status == .denied && wrongNumbers >= StorePolicy.numberTries }
 
     package init(
@@ -133,9 +135,9 @@ public struct ChallengeFilter: Sendable, Hashable {
     public var account: AccountSID
     public var service: ServiceSID
     public var identity: String
-    /// Only those addressed to this factor.
+    /// Only challenges that are addressed to this factor.
     public var factor: FactorSID?
-    /// As it reads by the clock.
+    /// The status at the current time, including expiry.
     public var status: ChallengeStatus?
     public var descending = false
 
@@ -148,13 +150,13 @@ public struct ChallengeFilter: Sendable, Hashable {
 
 public struct Answer: Sendable, Hashable {
     public var challenge: ChallengeSID
-    /// Who signed it.
+    /// The factor that signed the answer.
     public var factor: FactorSID
     public var isApproval: Bool
     public var signedAnswer: String
     /// JSON text, at most 1,024 bytes.
     public var metadata: String?
-    /// As the person typed it.
+    /// The number as the person typed it.
     public var number: String?
     public var sessionToken: String?
 

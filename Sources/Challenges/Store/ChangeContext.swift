@@ -1,15 +1,15 @@
-/// On whose behalf the current task changes the store. Set where a caller is known, read where a change is written, so that the
-/// trail is a row of the change's own transaction.
+/// The caller on whose behalf the current task changes the store. It is set where the caller is known and read where
+/// the change is written, so that the audit event is a row of the same transaction.
 public struct ChangeContext: Sendable {
-    /// See ``AuditEvent/actor``. At most 64 bytes are kept.
+    /// See ``AuditEvent/actor``. At most 64 bytes are stored.
     public var actor: String
-    /// `RQ…`.
+    /// The request id, `RQ…`.
     public var requestID: String?
     /// The client's address.
     public var address: String?
-    /// When a device asked for the change.
+    /// The device's request, when a device makes the change.
     public var deviceRequest: DeviceRequest?
-    /// The device has sent this very request before.
+    /// True when the device has sent exactly this request before.
     var isRepeated = false
 
     public init(
@@ -24,15 +24,15 @@ public struct ChangeContext: Sendable {
     @TaskLocal public static var current = ChangeContext()
 }
 
-/// A request that changes something, under a token that is good for one such request. The first write of the request claims
-/// the token in its own transaction: two requests under one token cannot both change something, and a crash leaves neither or
-/// both of claim and change.
+/// A request of a device that changes something, with a token that is valid for one such request. The first write of
+/// the request claims the token in its own transaction. Two requests with one token therefore cannot both change
+/// something, and after a crash either both claim and change exist or neither.
 public struct DeviceRequest: Sendable, Hashable {
-    /// SHA-256 that stands for the token, however its signature is written.
+    /// SHA-256 that identifies the token, independent of the encoding of its signature.
     public let fingerprint: [UInt8]
     /// SHA-256 over method, path, query and body.
     public let request: [UInt8]
-    /// When the token ends by itself. Epoch milliseconds.
+    /// Expiry of the token in epoch milliseconds.
     public let expiresAtMs: Int64
 
     public init(fingerprint: [UInt8], request: [UInt8], expiresAtMs: Int64) {

@@ -1,26 +1,26 @@
 import ChallengeModel
 import Crypto
 
-/// What the decisions are judged by, the same for all of a store. Set when it is opened.
+/// The rules that all decisions of a store use. They are set when the store is opened.
 struct StoreRules: Sendable {
-    /// Closed challenges are deleted when they are so old, in milliseconds.
+    /// Age in milliseconds at which closed challenges are deleted.
     let retentionMs: Int64
-    /// Against push bombing.
+    /// The limits against push bombing.
     let limits: ChallengeLimits
-    /// When dead push tokens are not believed.
+    /// The rule that decides when reports of dead push tokens are not believed.
     let brake: TokenBrake
-    /// Entities that an account may make within a second.
+    /// Entities that an account may create within a second.
     let entityCreationsPerSecond: Int
     let keys: StoreKeys
-    /// Of the first store key, beside which everything is sealed.
+    /// The proof of the first store key, which seals all new values.
     let keyProof: [UInt8]
 }
 
-/// One decision under way: an open transaction, its time, who asks, and what it is judged by. All rules of the store are functions
-/// of it; they know rows, and neither statements nor HTTP nor Kafka.
-///
-/// A rule may be run again from its start in another transaction: whatever is random comes from ``draws``, which starts anew with
-/// the same numbers. A rule that judges a person's limits, challenges or devices locks the person first.
+/// One decision in progress: an open transaction, its time, the caller and the rules. All rules of the store are
+/// functions of this type. They know rows, but no SQL, HTTP or Kafka.
+/// A rule may run again from its start in another transaction. Therefore all random values come from ``draws``, which
+/// starts again with the same numbers. A rule that judges a person's limits, challenges or devices locks the person
+/// first.
 final class Decision {
     let rows: any StoreTransaction
     /// Epoch milliseconds.
@@ -42,7 +42,7 @@ final class Decision {
         SID.generate(variant: variant, nowMs: nowMs, using: &draws)
     }
 
-    /// Runs `body` on somebody else's behalf.
+    /// Runs `body` on behalf of another caller.
     func on<Value>(behalfOf other: ChangeContext, _ body: () throws -> Value) rethrows -> Value {
         let former = caller
         caller = other
@@ -51,15 +51,15 @@ final class Decision {
     }
 }
 
-/// Random numbers of one write, all from 256 random bits that were drawn before its transaction: whoever runs the same rule again
-/// gets the same identifiers and secrets.
+/// The random numbers of one write. All of them come from 256 random bits that were drawn before the transaction, so a
+/// rule that runs again gets the same identifiers and secrets.
 struct Draws: RandomNumberGenerator, Sendable {
-    /// Nil: nothing is drawn.
+    /// Nil: no random numbers are available.
     private let seed: SymmetricKey?
     private var blocks: UInt64 = 0
     private var numbers: [UInt64] = []
 
-    /// For reads, which make nothing.
+    /// For reads, which create nothing.
     static let none = Draws(seed: nil)
 
     init() { self.init(seed: SymmetricKey(size: .bits256)) }
@@ -68,7 +68,7 @@ struct Draws: RandomNumberGenerator, Sendable {
     mutating func next() -> UInt64 {
         if let number = numbers.popLast() { return number }
         guard let seed else { preconditionFailure("a read draws no identifiers and secrets") }
-        // HMAC-SHA256 over a counter is a generator that nobody predicts who has not the seed.
+        // Without the seed, nobody can predict HMAC-SHA256 over a counter.
         let block = withUnsafeBytes(of: blocks.littleEndian) { HMAC<SHA256>.authenticationCode(for: $0, using: seed) }
         blocks += 1
         block.withUnsafeBytes { bytes in
@@ -77,7 +77,7 @@ struct Draws: RandomNumberGenerator, Sendable {
         return numbers.removeLast()
     }
 
-    /// So many random bytes.
+    /// Returns `count` random bytes.
     mutating func bytes(_ count: Int) -> [UInt8] {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(count + 8)

@@ -1,6 +1,7 @@
 import ChallengeModel
 
-/// An entity with what the limits of its person are judged by. Read under the entity's lock, changed, and written back.
+/// An entity with the counters for the limits of its person. It is read under the entity's lock, changed and written
+/// back.
 package struct Person: Sendable, Hashable {
     package let entity: Entity
     package var limits: PersonLimits
@@ -11,17 +12,17 @@ package struct Person: Sendable, Hashable {
     }
 }
 
-/// What is counted of a person. Times are epoch milliseconds.
+/// The counters of a person. Times are epoch milliseconds.
 package struct PersonLimits: Sendable, Hashable {
-    /// When as many creations are allowed at once as the limit has; 0: they are.
+    /// Time at which the full burst of creations is available again; 0: it is available now.
     package var creationsFullAtMs: Int64 = 0
     /// The last denials, oldest first.
     package var denialsMs: [Int64] = []
-    /// Nothing is pushed before; 0: the person is not quiet.
+    /// Nothing is pushed before this time; 0: the person is not quiet.
     package var quietUntilMs: Int64 = 0
-    /// When a reached limit was told last.
+    /// Time of the last event `limit.reached`.
     package var limitToldMs: Int64 = 0
-    /// Wrong numbers of all factors together.
+    /// The wrong numbers of all factors together.
     package var wrongNumbers = NumberGuesses("")
 
     package init() {}

@@ -1,8 +1,8 @@
 public import ChallengeModel
 
-/// Challenges as they are read. ``ChallengeStore/create(_:nowMs:)`` makes them.
+/// Reads challenges. ``ChallengeStore/create(_:nowMs:)`` creates them.
 extension ChallengeStore {
-    /// - Parameter factor: when given, only a challenge that is addressed to it.
+    /// - Parameter factor: when not nil, only a challenge that is addressed to this factor is found.
     public func challenge(
         _ sid: ChallengeSID, account: AccountSID, service: ServiceSID, identity: String, factor: FactorSID?
     ) async throws -> Challenge? {
@@ -15,7 +15,7 @@ extension ChallengeStore {
         }
     }
 
-    /// Whose ever it is: for receipts that a provider signs, which name the challenge only.
+    /// Finds a challenge of any account. Used for receipts that a provider signs, because they name only the challenge.
     public func challenge(_ sid: ChallengeSID) async throws -> Challenge? {
         try await engine.read { try $0.challenge(sid)?.challenge }
     }

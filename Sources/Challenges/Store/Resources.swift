@@ -2,7 +2,7 @@ public import ChallengeModel
 
 public struct AccountCredentials: Sendable, Hashable {
     public let sid: AccountSID
-    /// 64 hexadecimal digits. Shown once; sealed at rest, because it will sign webhooks.
+    /// 64 hexadecimal digits. Shown only once. It is sealed at rest, not hashed, because it signs webhooks.
     public let authToken: String
 }
 
@@ -24,7 +24,7 @@ public struct NewService: Sendable, Hashable {
     }
 }
 
-/// What is nil stays. A credential that is `.some(nil)` goes.
+/// A member that is nil leaves its setting unchanged. A credential that is `.some(nil)` is removed.
 public struct ServiceChange: Sendable, Hashable {
     public var friendlyName: String?
     public var includeDate: Bool?
@@ -196,7 +196,7 @@ public struct NewFactor: Sendable, Hashable {
 public struct FactorChange: Sendable, Hashable {
     public var friendlyName: String?
     public var platform: Platform?
-    /// With platform `noPush` the token goes.
+    /// With platform `noPush` the token is removed.
     public var pushToken: String?
     public var appID: String?
     public var environment: ProviderEnvironment?
@@ -223,13 +223,14 @@ public struct Factor: Sendable, Hashable {
     public var sdkVersion: String?
     public var notificationsEnabled: Bool?
     public var metadata: String?
-    /// When the push token was last set.
+    /// Time at which the push token was last set.
     public var registeredAtMs: Int64
     public let createdAtMs: Int64
     public var updatedAtMs: Int64
-    /// Since when its push token is known to be dead: it is not pushed to, and polls. Nil: it is pushed to.
+    /// Time since which its push token is known to be dead. Such a factor gets no pushes, but can poll. Nil: it gets
+    /// pushes.
     public var unreachableAtMs: Int64?
-    /// The last request that the device signed, to twelve hours.
+    /// Time of the last request that the device signed, with a precision of twelve hours.
     public var signedAtMs: Int64 = 0
 
     package init(

@@ -1,4 +1,4 @@
-/// A secret as it is kept: sealed, with the id of its key.
+/// A secret as the store keeps it: sealed, with the id of its key.
 public struct SealedValue: Sendable, Hashable {
     package let keyID: String
     package let bytes: [UInt8]
