@@ -6,17 +6,18 @@ package protocol AccountRows {
     func hasAccount(_ sid: AccountSID) throws -> Bool
     /// Nil: there is no such account.
     func authTokens(of account: AccountSID) throws -> AuthTokens?
-    /// The present token becomes the former one.
+    /// Replaces the current token, which becomes the former one.
     /// - Returns: false when there is no such account.
     func replaceAuthToken(of account: AccountSID, with token: SealedValue, formerUntilMs: Int64) throws -> Bool
 
     func insert(_ key: APIKey, secretHash: [UInt8]) throws
-    /// By SID, revoked ones too.
+    /// The keys by SID, including revoked keys.
     func keys(account: AccountSID, page: PageRequest) throws -> Page<APIKey>
-    /// Those that are not revoked.
+    /// The number of keys that are not revoked.
     func countKeys(account: AccountSID) throws -> Int
     func countKeys(role: AccountRole) throws -> Int
-    /// Nil: there is none, it is revoked, its account is gone, or its role is unknown.
+    /// The key and the hash of its secret. Nil: the key does not exist or is revoked, its account does not exist, or
+    /// its role is unknown.
     func keyInUse(_ sid: APIKeySID) throws -> (key: APIKey, secretHash: [UInt8])?
     func account(ofKey sid: APIKeySID) throws -> AccountSID?
     /// - Returns: false when the account has no such key, or it was revoked before.
@@ -38,32 +39,32 @@ package struct AuthTokens: Sendable, Hashable {
     }
 }
 
-/// `services`. One that is marked as deleted is none any more for all verbs but those that say so.
+/// `services`. A service that is marked as deleted does not exist for the verbs, except where they say so.
 package protocol ServiceRows {
     func insert(_ service: Service) throws
     func service(_ sid: ServiceSID, account: AccountSID) throws -> Service?
-    /// Also one that is marked as deleted.
+    /// Also finds a service that is marked as deleted.
     func serviceOrDeleted(_ sid: ServiceSID) throws -> Service?
     /// By SID.
     func services(account: AccountSID, page: PageRequest) throws -> Page<Service>
     func update(_ service: Service) throws
-    /// - Returns: false when there is no such service, or it was marked before.
+    /// - Returns: false when there is no such service, or it was already marked.
     func markDeleted(_ sid: ServiceSID, account: AccountSID) throws -> Bool
-    /// Any one that is marked as deleted.
+    /// Any service that is marked as deleted.
     func deletedService() throws -> ServiceSID?
-    /// With its webhooks.
+    /// Deletes a service with its webhooks.
     func delete(_ service: ServiceSID) throws
 }
 
 /// `credentials` and `deleted_credentials`.
 package protocol CredentialRows {
-    /// As version 1.
+    /// Inserts a credential as version 1.
     func insert(_ credential: Credential, sealed: SealedValue) throws
     func credential(_ sid: CredentialSID, account: AccountSID) throws -> Credential?
     /// By SID.
     func credentials(account: AccountSID, page: PageRequest) throws -> Page<Credential>
     func credentialVersion(_ sid: CredentialSID, account: AccountSID) throws -> Int64?
-    /// With the places of services that name it. What is left is that it was there.
+    /// Deletes a credential, removes it from the services that name it, and records the deletion.
     func deleteCredential(_ sid: CredentialSID, account: AccountSID, deletedVersion: Int64, nowMs: Int64) throws
     /// By SID, those behind `sid`.
     func sealedCredentials(after sid: String, limit: Int) throws -> [SealedCredential]
@@ -110,17 +111,17 @@ package protocol WebhookRows {
 
 /// `audit_events`.
 package protocol AuditRows {
-    /// - Parameter isTraffic: it is kept for the shorter time.
+    /// - Parameter isTraffic: true when the event is kept for the shorter time.
     func insert(_ event: AuditEvent, isTraffic: Bool) throws
     /// The newest first.
     func auditEvents(_ filter: AuditFilter, page: PageRequest) throws -> Page<AuditEvent>
 }
 
-/// The keys that something is sealed under, and everything that is sealed.
+/// The keys that sealed values, and all sealed values.
 package protocol SealingRows {
-    /// Keeps the first proof of a key.
+    /// Records a key with its proof. The first proof of a key is kept.
     func noteSealing(_ keyID: String, proof: [UInt8]) throws
-    /// By id. Proof: nil for a key of before there were proofs.
+    /// The keys by id. The proof is nil for a key from a version without proofs.
     func sealingKeys() throws -> [(keyID: String, proof: [UInt8]?)]
     func setProof(_ proof: [UInt8], ofKey keyID: String) throws
     func deleteSealingKey(_ keyID: String) throws
@@ -129,7 +130,7 @@ package protocol SealingRows {
     func replace(_ place: SealedPlace, of sid: String, with value: SealedValue) throws
 }
 
-/// Where values are kept sealed.
+/// The places where sealed values are stored.
 package enum SealedPlace: String, Sendable, CaseIterable {
     case authTokens = "auth-tokens"
     case formerAuthTokens = "former-auth-tokens"
