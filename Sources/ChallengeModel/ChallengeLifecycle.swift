@@ -1,4 +1,4 @@
-/// The state of a challenge: `pending`, then exactly one of the others, for good.
+/// The status of a challenge: first `pending`, then exactly one of the others, which is final.
 public enum ChallengeStatus: String, Sendable, Hashable, CaseIterable, Codable {
     case pending
     case approved
@@ -9,7 +9,7 @@ public enum ChallengeStatus: String, Sendable, Hashable, CaseIterable, Codable {
 
     public var isFinal: Bool { self != .pending }
 
-    /// The word that the Verify v2 API has for it; old SDKs know no other.
+    /// The status word of the Verify v2 API. Old SDKs know no other words.
     public var wireStatus: String {
         switch self {
         case .canceled, .superseded: "expired"
@@ -30,32 +30,33 @@ public enum ChallengeStatus: String, Sendable, Hashable, CaseIterable, Codable {
     }
 }
 
-/// What someone asks of a challenge.
+/// A command that changes the status of a challenge.
 public enum ChallengeCommand: Hashable, Sendable, CaseIterable {
     case approve
     case deny
     case cancel
     case supersede
-    /// The sweep, or a read that finds the clock past the expiry.
+    /// Sent by the sweep, or by a read after the expiry.
     case expire
 }
 
-/// What follows from a command.
+/// The result of a command.
 public enum ChallengeDecision: Hashable, Sendable {
-    /// Becomes this status, in one compare-and-set from `pending`.
+    /// Set this status in one compare-and-set from `pending`.
     case become(ChallengeStatus)
-    /// 60322: someone was first.
+    /// 60322: another answer was first.
     case alreadyResponded
-    /// 60323: the clock was first.
+    /// 60323: the expiry was first.
     case alreadyExpired
-    /// `expire` before its time, or of a closed challenge: nothing to do.
+    /// Nothing to do: `expire` before the expiry, or for a closed challenge.
     case unchanged
 }
 
 public enum ChallengeLifecycle {
-    /// The whole life of a challenge as one function: expiry is by clock and wins over an answer that comes at or after it.
+    /// The whole lifecycle of a challenge as one function. The clock decides about the expiry, and an answer at or
+    /// after the expiry is too late.
     /// - Parameters:
-    ///   - status: as stored.
+    ///   - status: the stored status.
     ///   - expiresAtMs, nowMs: epoch milliseconds of one clock, the Producer's.
     public static func decide(
         _ command: ChallengeCommand, status: ChallengeStatus, expiresAtMs: Int64, nowMs: Int64
@@ -75,7 +76,7 @@ public enum ChallengeLifecycle {
         }
     }
 
-    /// As it reads now: a pending challenge past its expiry is expired, whether or not the sweep has been there.
+    /// The current status: a pending challenge after its expiry is expired, even when the sweep has not closed it yet.
     public static func status(stored: ChallengeStatus, expiresAtMs: Int64, nowMs: Int64) -> ChallengeStatus {
         stored == .pending && nowMs >= expiresAtMs ? .expired : stored
     }

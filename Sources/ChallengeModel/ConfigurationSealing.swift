@@ -1,15 +1,15 @@
 import Foundation
 
-/// How a provider credential travels on topic `configuration`: AES-GCM under `BECKON_CONFIGURATION_KEYS`, bound to account,
-/// SID and kind, so that a sealed value cannot be moved under another SID.
+/// Seals provider credentials for topic `configuration`, with AES-GCM under `BECKON_CONFIGURATION_KEYS`. The sealed
+/// value is bound to account, SID and kind, so it is not valid under another SID.
 extension SealedConfiguration {
     /// The `kind` of a provider credential.
     public static let credentialKind = "credential"
 
-    /// Seals under the ring's first key.
+    /// Seals with the first key of the ring.
     /// - Parameters:
-    ///   - credential: with its account and credential SID filled in.
-    ///   - version: 1 or more; ascends with every change of the credential.
+    ///   - credential: the credential, with account and credential SID set.
+    ///   - version: 1 or more. It increases with every change of the credential.
     public init(sealing credential: ProviderCredential, version: Int64 = 1, keys: KeyRing) throws {
         self.init()
         accountSid = credential.accountSid
@@ -19,8 +19,8 @@ extension SealedConfiguration {
         (keyID, sealed) = try keys.seal(credential.protobufBytes(), context: [accountSid, sid, kind])
     }
 
-    /// Says that a credential is gone.
-    /// - Parameter version: above that of every record of it.
+    /// A record that deletes a credential.
+    /// - Parameter version: higher than the version of every record of the credential.
     public init(deleted sid: CredentialSID, account: AccountSID, version: Int64) {
         self.init()
         accountSid = account.rawValue

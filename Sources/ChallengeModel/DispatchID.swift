@@ -1,11 +1,11 @@
-/// Which push of a challenge this is: the unit of idempotence beside challenge, device and kind, so that a resend that
-/// the backend asks for and a retry of the tracker never swallow each other.
+/// Identifies one dispatch of a challenge. It is part of the unit of idempotence, with challenge, device and kind, so
+/// that a resend by the backend and a retry by the tracker never count as repeats of each other.
 public enum DispatchID: Hashable, Sendable, CustomStringConvertible {
-    /// `c`: the push that the creation asked for.
+    /// `c`: the dispatch of the creation.
     case creation
-    /// `t1`, `t2`, …: an attempt of the ack tracker, the only one who makes these. 1 to 65,535.
+    /// `t1`, `t2`, …: an attempt of the ack tracker. Only the tracker writes these. 1 to 65,535.
     case attempt(UInt16)
-    /// `n:<NT sid>`: a resend that the backend asked for.
+    /// `n:<NT sid>`: a resend that the backend requested.
     case resend(NotificationSID)
 
     /// Nil when `text` is none of the three forms.
@@ -21,7 +21,7 @@ public enum DispatchID: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    /// The same without the cost of a generic call.
+    /// Like the generic initializer, but faster.
     public init?(_ text: String) {
         if text == "c" {
             self = .creation

@@ -1,5 +1,5 @@
 extension DropReason {
-    /// As metrics and timelines say it.
+    /// The word in metrics and timelines.
     public var word: String {
         switch self {
         case .expiredBeforePush: "expired"

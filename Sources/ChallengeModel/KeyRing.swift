@@ -2,15 +2,17 @@ public import Crypto
 public import Foundation
 import Wire
 
-/// Symmetric keys by id: the first seals and signs, all open and verify, so that a key can be rotated without a gap.
+/// Symmetric keys by id. The first key seals and signs. All keys open and verify, so a key can be rotated without
+/// interruption.
 public struct KeyRing: Sendable {
     public struct Key: Sendable {
         /// 1 to 16 letters, digits, `-` or `_`.
         public let id: String
         public let material: SymmetricKey
-        /// Has taken the key in; each code starts from a copy, for that is most of the work with a short message.
+        /// An HMAC state that has processed the key. Each MAC starts from a copy, because processing the key is most of
+        /// the work for a short message.
         private let prepared: HMAC<SHA256>
-        /// One byte of the SHA-256 of the id, to find the key by; not a secret.
+        /// One byte of the SHA-256 of the id, to find the key. It is not a secret.
         let hint: UInt8
 
         public init(id: String, material: SymmetricKey) {
@@ -72,7 +74,7 @@ public struct KeyRing: Sendable {
             }
     }
 
-    /// A ring of one new random key, for `beckon dev` and tests.
+    /// A ring with one new random key, for `beckon dev` and tests.
     public static func random(id: String = "k1") -> KeyRing {
         KeyRing(keys: [Key(id: id, material: SymmetricKey(size: .bits256))])
     }
@@ -86,17 +88,17 @@ public struct KeyRing: Sendable {
     public func key(id: some StringProtocol) -> Key? { keys.first { $0.id == id } }
 }
 
-/// What is wrong with the text of a key ring.
+/// A fault in the text of a key ring.
 public struct KeyRingError: Error, CustomStringConvertible {
-    /// 1-based.
+    /// Number of the entry, from 1.
     public let entry: Int
     public let reason: String
     public var description: String { "key ring, entry \(entry): \(reason)" }
 }
 
 extension KeyRing {
-    /// AES-GCM under the first key. The result is nonce, ciphertext and tag; `keyID` belongs beside it.
-    /// - Parameter context: what the value belongs to (account, SID, field); opening needs the same.
+    /// Seals with AES-GCM and the first key. The result is nonce, ciphertext and tag. Store `keyID` with it.
+    /// - Parameter context: the owner of the value (account, SID, field). Opening needs the same context.
     public func seal(_ plaintext: some DataProtocol, context: [String]) throws -> (keyID: String, sealed: Data) {
         let box = try AES.GCM.seal(plaintext, using: first.material, authenticating: Self.additionalData(context))
         guard let combined = box.combined else { throw CryptoKitError.incorrectParameterSize }
@@ -127,7 +129,7 @@ public enum SealError: Error, Equatable {
 }
 
 extension Data {
-    /// Four bytes of length, most significant first, and the bytes.
+    /// Appends the length in four bytes, most significant first, and the bytes.
     mutating func appendLengthPrefixed(_ bytes: some Collection<UInt8>) {
         let count = UInt32(bytes.count)
         append(contentsOf: [

@@ -6,7 +6,7 @@ public struct OneTimeCode: Sendable, Hashable {
     public enum Algorithm: String, Sendable, CaseIterable {
         case sha1, sha256, sha512
 
-        /// Bytes of a secret that is made for it: the length of its hash, as RFC 6238 asks.
+        /// Bytes of a generated secret: the length of the hash, as RFC 6238 requires.
         public var secretLength: Int {
             switch self {
             case .sha1: 20
@@ -21,7 +21,7 @@ public struct OneTimeCode: Sendable, Hashable {
     public var timeStep: Int
     /// Digits, 3 to 8.
     public var codeLength: Int
-    /// Steps to either side that are good too, 0 to 2.
+    /// Number of steps before and after the current one that are also accepted, 0 to 2.
     public var skew: Int
 
     public init(algorithm: Algorithm = .sha1, timeStep: Int = 30, codeLength: Int = 6, skew: Int = 1) {
@@ -54,9 +54,9 @@ public struct OneTimeCode: Sendable, Hashable {
         return String(decoding: digits.reversed(), as: UTF8.self)
     }
 
-    /// The step whose code this is, of those within the skew. Every one is compared, in constant time each.
-    /// - Parameter used: the latest step that was accepted; that one and all before it are good no more.
-    /// - Returns: nil when the code is wrong, of another length, or used.
+    /// The step of a code, among the steps within the skew. Every step is compared, each in constant time.
+    /// - Parameter used: the latest accepted step. This step and all steps before it are no longer accepted.
+    /// - Returns: nil when the code is wrong, has another length, or was already used.
     public func acceptedStep(of code: String, secret: some DataProtocol, used: Int64, nowMs: Int64) -> Int64? {
         let now = step(atMs: nowMs)
         var accepted: Int64?
@@ -90,8 +90,8 @@ public enum Base32 {
         return String(decoding: text, as: UTF8.self)
     }
 
-    /// Letters in any case; padding at the end may be there or not.
-    /// - Returns: nil for any other character, or a length that no number of bytes has.
+    /// Accepts letters in any case, with or without padding.
+    /// - Returns: nil for any other character, or an impossible length.
     public static func decode(_ text: some StringProtocol) -> [UInt8]? {
         var digits = Array(text.utf8)
         while digits.last == UInt8(ascii: "=") { digits.removeLast() }

@@ -1,16 +1,15 @@
 import Crypto
 import Wire
 
-/// What a push carries for its provider, so that the provider's own delivery receipt can be told: challenge, factor and dispatch,
-/// bound by an HMAC. Huawei's `biTag` comes back in its receipts and holds at most 64 bytes, too few for a ``ReceiptToken``; account,
-/// service and expiry are the challenge's, which the store knows.
-///
-/// 64 characters of base64url: key hint, two SIDs, two bytes of dispatch, 13 bytes of HMAC-SHA256. It does not leave the
-/// provider: what a device holds is the ``ReceiptToken``.
+/// The tag in a push by which a provider's own delivery receipt is recognised: challenge, factor and dispatch, bound by
+/// an HMAC. Huawei returns `biTag` in its receipts. It has at most 64 bytes, too few for a ``ReceiptToken``. Account,
+/// service and expiry belong to the challenge and are read from the store.
+/// 64 characters of base64url: key hint, two SIDs, two bytes of dispatch, 13 bytes of HMAC-SHA256. It goes only to the
+/// provider. Devices get a ``ReceiptToken``.
 public struct ReceiptTag: Hashable, Sendable {
     public let challenge: ChallengeSID
     public let factor: FactorSID
-    /// Nil for a resend, whose SID has no room.
+    /// Nil for a resend, because its SID does not fit.
     public let dispatch: DispatchID?
 
     public static let characters = 64
@@ -24,7 +23,7 @@ public struct ReceiptTag: Hashable, Sendable {
         if case .resend = dispatch { self.dispatch = nil } else { self.dispatch = dispatch }
     }
 
-    /// The tag as text, under the ring's first key. The same for a repeat of the same push.
+    /// The tag as text, made with the ring's first key. A repeat of the same push has the same text.
     public func sealed(with keys: KeyRing) -> String {
         let key = keys.first
         var bytes = Self.name
@@ -46,7 +45,7 @@ public struct ReceiptTag: Hashable, Sendable {
         }
     }
 
-    /// Nil for every bad tag alike: wrong form, wrong key, altered.
+    /// Nil for every invalid tag: wrong form, wrong key, or changed.
     public init?(_ text: String, keys: KeyRing) {
         guard text.utf8.count == Self.characters, let bytes = Base64URL.decode(text), bytes.count == 48 else {
             return nil

@@ -1,8 +1,8 @@
 import Crypto
 import Wire
 
-/// What a push carries so that a device can say "received" without a key: bound to account, service, challenge, factor,
-/// dispatch and expiry by an HMAC, checked without the store, good for nothing else.
+/// The token in a push with which a device can confirm receipt without a key. An HMAC binds it to account, service,
+/// challenge, factor, dispatch and expiry. It is checked without the store and allows nothing else.
 ///
 /// At most 138 characters of base64url: version, key hint, expiry in seconds, four SIDs, dispatch id, 16 bytes of HMAC-SHA256.
 public struct ReceiptToken: Hashable, Sendable {
@@ -14,7 +14,7 @@ public struct ReceiptToken: Hashable, Sendable {
     /// The challenge's expiry, epoch milliseconds, in whole seconds (rounded up).
     public let expiresAtMs: Int64
 
-    /// A token is good until the challenge's expiry and this much more.
+    /// A token is valid until this time after the challenge's expiry.
     public static let graceMs: Int64 = 60_000
 
     public init(
@@ -29,10 +29,10 @@ public struct ReceiptToken: Hashable, Sendable {
         self.expiresAtMs = (expiresAtMs + 999) / 1000 * 1000
     }
 
-    /// The token as text, under the ring's first key.
+    /// The token as text, made with the ring's first key.
     public func sealed(with keys: KeyRing) -> String {
         let key = keys.first
-        // The name in front is authenticated and not sent: it keeps these codes apart from all others under the key.
+        // The leading name is authenticated but not sent. It distinguishes these MACs from all others under the key.
         var bytes = Self.name
         bytes.reserveCapacity(Self.name.count + 103)
         appendBody(keyHint: key.hint, to: &bytes)
@@ -42,7 +42,7 @@ public struct ReceiptToken: Hashable, Sendable {
         }
     }
 
-    /// Nil for every bad token alike: wrong form, wrong key, altered, or past its expiry and grace.
+    /// Nil for every invalid token: wrong form, wrong key, changed, or older than its expiry and grace time.
     public init?(_ text: String, keys: KeyRing, nowMs: Int64) {
         guard text.utf8.count <= 160, let bytes = Base64URL.decode(text), bytes.count >= 87, bytes[0] == 1 else {
             return nil
@@ -95,11 +95,12 @@ public struct ReceiptToken: Hashable, Sendable {
     }
 }
 
-/// Comparison whose time does not depend on where two codes differ.
+/// Compares two MACs in a time that does not depend on the position of a difference.
 public enum HMACComparison {
     public static func equal(_ a: some Collection<UInt8>, _ b: some Collection<UInt8>) -> Bool {
         guard a.count == b.count else { return false }
-        // Bytes in one piece, as all of ours are: element by element through `Collection` costs twenty times as much.
+        // All MACs here are contiguous bytes. A comparison element by element through `Collection` costs twenty times
+        // as much.
         let difference = a.withContiguousStorageIfAvailable { a in
             b.withContiguousStorageIfAvailable { b in
                 var difference: UInt8 = 0

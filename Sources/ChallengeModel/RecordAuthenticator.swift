@@ -1,14 +1,14 @@
 import Crypto
 import Wire
 
-/// Signs and checks records on every topic but the entrances: HMAC-SHA256 under `BECKON_RECORD_KEYS` over topic, key,
-/// content type and value, each with its length in front. A record without a valid one is forged: it goes to
-/// `dead-letters` and nothing follows from it.
+/// Signs and checks the records of every topic except the entrances. The MAC is HMAC-SHA256 under `BECKON_RECORD_KEYS`
+/// over topic, key, content type and value, each preceded by its length. A record without a valid MAC counts as forged:
+/// it goes to `dead-letters` and has no other effect.
 public struct RecordAuthenticator: Sendable {
     /// The header that carries `<key id>:<base64 of 32 bytes>`.
     public static let headerName = "beckon-mac"
 
-    /// A key with its pads hashed already: that is half the work of an HMAC over a short record.
+    /// A key whose pads are already hashed, which is half of the work of an HMAC over a short record.
     private struct Prepared: Sendable {
         let id: [UInt8]
         let hmac: HMAC<SHA256>
@@ -20,15 +20,16 @@ public struct RecordAuthenticator: Sendable {
         self.keys = keys.keys.map { Prepared(id: Array($0.id.utf8), hmac: HMAC<SHA256>(key: $0.material)) }
     }
 
-    /// The header's value for a record.
+    /// The value of the header for a record.
     public func mac(topic: String, key: [UInt8], contentType: ContentType, value: [UInt8]) -> [UInt8] {
         let text = Self.code(
             keys[0], topic: topic, key: key, contentType: Array(contentType.rawValue.utf8), value: value)
         return keys[0].id + [UInt8(ascii: ":")] + text
     }
 
-    /// The id of the key that `mac` says it was made with, when it is none of ours: the record may well be genuine, and waits for
-    /// its key. Nil when we have that key, and when this is not the form of a code at all: then `isValid` decides.
+    /// The key id in `mac`, when this process does not have the key. The record may be genuine and must wait for its
+    /// key. Nil when this process has the key, or when the header does not have the form of a MAC; `isValid` then
+    /// decides.
     public func unknownKeyID(mac: [UInt8]?) -> String? {
         guard let mac, let colon = mac.firstIndex(of: UInt8(ascii: ":")) else { return nil }
         let id = mac[..<colon]
@@ -41,12 +42,12 @@ public struct RecordAuthenticator: Sendable {
     /// 32 bytes in base64.
     private static let codeLength = 44
 
-    /// True when `mac` is one that a holder of the keys made for exactly these bytes. Constant time in the code.
+    /// True when a holder of the keys made `mac` for exactly these bytes. The comparison takes constant time.
     public func isValid(mac: [UInt8]?, topic: String, key: [UInt8], contentType: String, value: [UInt8]) -> Bool {
         isValid(mac: mac, topic: topic, key: key, contentType: Array(contentType.utf8), value: value)
     }
 
-    /// The same with the content type as it stands in the header.
+    /// The same with the bytes of the header `content-type`.
     public func isValid(mac: [UInt8]?, topic: String, key: [UInt8], contentType: [UInt8], value: [UInt8]) -> Bool {
         guard let mac, let colon = mac.firstIndex(of: UInt8(ascii: ":")),
             let ringKey = keys.first(where: { $0.id.elementsEqual(mac[..<colon]) })
@@ -59,7 +60,7 @@ public struct RecordAuthenticator: Sendable {
         return difference == 0
     }
 
-    /// The code in base64.
+    /// The MAC in base64.
     private static func code(
         _ key: Prepared, topic: String, key recordKey: [UInt8], contentType: [UInt8], value: [UInt8]
     ) -> [UInt8] {

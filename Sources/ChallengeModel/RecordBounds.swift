@@ -1,8 +1,8 @@
 public import SwiftProtobuf
 import Wire
 
-/// A message that is read from outside: a record's value, or what is kept or sealed of one. Reading it checks every number, so that
-/// what is calculated with it later cannot overflow, in no role.
+/// A message from outside: the value of a record, or a stored or sealed form of it. Every number is checked when the
+/// message is read, so that no later calculation can overflow in any role.
 ///
 /// | number | range |
 /// |---|---|
@@ -35,7 +35,7 @@ private enum Bound {
 }
 
 extension ChallengeRequest: RecordValue {
-    /// Nothing: the entrance's rules check each of its numbers and tell the backend (`request.rejected`).
+    /// Checks nothing: the rules of the entrance check each number and tell the backend (`request.rejected`).
     public mutating func bound() throws(RecordFormatError) {}
 }
 

@@ -10,9 +10,9 @@ public enum ContentType: String, Sendable, CaseIterable {
 
     public static let headerName = "content-type"
 
-    /// Reads a header's value; parameters such as `; charset=utf-8` are ignored. Nil when it is none of ours.
+    /// Reads a header's value; parameters such as `; charset=utf-8` are ignored. Nil for any other content type.
     public init?(header: some StringProtocol) {
-        // Nearly always exactly this.
+        // The most frequent value.
         if header == ContentType.protobuf.rawValue {
             self = .protobuf
             return
@@ -21,9 +21,9 @@ public enum ContentType: String, Sendable, CaseIterable {
         self.init(rawValue: bare.trimmingCharacters(in: .whitespaces).lowercased())
     }
 
-    /// How a record's value is written: protobuf, or the JSON mapping.
-    /// - Parameter header: the header's text; nil means JSON when the value starts with `{` (outsiders' tools often set no
-    ///   header), protobuf otherwise.
+    /// Determines the format of a record's value: protobuf, or the JSON mapping.
+    /// - Parameter header: the text of the header. Nil means JSON when the value starts with `{` (external tools often
+    ///   set no header), and protobuf otherwise.
     /// - Throws: ``RecordFormatError`` (`content-type`) for any other header.
     public init(ofRecord value: [UInt8], header: String?) throws(RecordFormatError) {
         guard let header else {
@@ -39,7 +39,7 @@ public enum ContentType: String, Sendable, CaseIterable {
     }
 }
 
-/// A record that cannot be read: what was wrong, and what would be right.
+/// The error for a record that cannot be read: the fault, and the expected form.
 public struct RecordFormatError: Error, Equatable, Sendable, CustomStringConvertible {
     /// A stable word for metrics and the dead-letter header: `content-type`, `protobuf`, `json`, `mac`, `empty`, `field`, `range`.
     public let reason: String
@@ -81,7 +81,7 @@ extension SwiftProtobuf.Message {
         do {
             return try serializedBytes()
         } catch {
-            // Only proto2 required fields or an Any can make this throw; we have neither.
+            // Only required fields of proto2, or an Any, can make this throw. The messages here have neither.
             preconditionFailure("\(Self.protoMessageName) cannot be serialised: \(error)")
         }
     }

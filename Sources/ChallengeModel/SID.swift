@@ -1,13 +1,12 @@
-/// Says which resource a ``SID`` names: two letters in front of 32 hexadecimal digits.
+/// The kind of resource that a ``SID`` names: two letters before 32 hexadecimal digits.
 public protocol SIDKind: Sendable {
     /// Two upper-case letters.
     static var prefix: String { get }
 }
 
 /// The identifier of a resource: two letters that name its kind and 32 hexadecimal digits, `^XX[0-9a-f]{32}$`.
-///
-/// Generated identifiers are ordered by time inside: after the optional variant come 12 digits of epoch milliseconds,
-/// the rest is random (at least 72 bits). Upper-case digits are accepted and lowered.
+/// Generated identifiers are ordered by time: after the optional variant they have 12 digits of epoch milliseconds. The
+/// rest is random (at least 72 bits). Upper-case digits are accepted and converted to lower case.
 public struct SID<Kind: SIDKind>: Hashable, Sendable, Comparable, CustomStringConvertible, Codable {
     public let rawValue: String
 
@@ -17,7 +16,7 @@ public struct SID<Kind: SIDKind>: Hashable, Sendable, Comparable, CustomStringCo
         rawValue = lowered
     }
 
-    /// The same without the cost of a generic call: this is the way of every record.
+    /// Like the generic initializer, but faster, because it runs for every record.
     public init?(_ text: String) {
         guard let lowered = SIDFormat.canonical(text, prefix: Kind.prefix) else { return nil }
         rawValue = lowered
@@ -30,14 +29,14 @@ public struct SID<Kind: SIDKind>: Hashable, Sendable, Comparable, CustomStringCo
 
     /// A new identifier.
     /// - Parameters:
-    ///   - variant: two digits that by convention stand first: `03` for push factors and challenges, `02` for TOTP.
+    ///   - variant: the first two digits: by convention `03` for push factors and challenges, `02` for TOTP.
     ///   - nowMs: epoch milliseconds.
     public static func generate(variant: UInt8? = nil, nowMs: Int64) -> SID {
         var generator = SystemRandomNumberGenerator()
         return generate(variant: variant, nowMs: nowMs, using: &generator)
     }
 
-    /// The same with random numbers of the caller's.
+    /// The same with a random number generator of the caller.
     public static func generate(
         variant: UInt8? = nil, nowMs: Int64, using generator: inout some RandomNumberGenerator
     ) -> SID {
@@ -47,21 +46,21 @@ public struct SID<Kind: SIDKind>: Hashable, Sendable, Comparable, CustomStringCo
         for shift in stride(from: 40, through: 0, by: -8) {
             bytes.append(UInt8(truncatingIfNeeded: nowMs >> Int64(shift)))
         }
-        // Each draw is a system call: eight bytes of it, not one.
+        // Each random number is a system call, so eight bytes are drawn at once.
         while bytes.count < 16 {
             withUnsafeBytes(of: generator.next()) { bytes.append(contentsOf: $0) }
         }
         return SID(bytes: bytes)
     }
 
-    /// The least that ``generate(variant:nowMs:)`` can make without a variant at that time or later.
+    /// The lowest identifier without a variant that ``generate(variant:nowMs:)`` can create at that time or later.
     public static func lowest(nowMs: Int64) -> SID {
         SID(
             bytes: stride(from: 40, through: 0, by: -8).map { UInt8(truncatingIfNeeded: nowMs >> Int64($0)) }
                 + [UInt8](repeating: 0, count: 10))
     }
 
-    /// The 16 bytes that the digits spell.
+    /// The 16 bytes of the digits.
     public var bytes: [UInt8] {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(16)
@@ -91,7 +90,7 @@ public struct SID<Kind: SIDKind>: Hashable, Sendable, Comparable, CustomStringCo
     }
 }
 
-/// Two letters and 32 hexadecimal digits, of whatever kind and in whatever case: what an identifier of ours may look like.
+/// The form of all identifiers: two letters and 32 hexadecimal digits, of any kind and in any case.
 public enum SIDForm {
     public static func matches(_ text: some StringProtocol) -> Bool {
         let utf8 = text.utf8
@@ -106,7 +105,7 @@ public enum SIDForm {
 
 /// The form shared by all kinds.
 enum SIDFormat {
-    /// The text itself where it is canonical already, and then without a copy.
+    /// Returns the text itself, without a copy, when it is already canonical.
     static func canonical(_ text: String, prefix: String) -> String? {
         var text = text
         let isCanonical = text.withUTF8 { bytes in

@@ -10,17 +10,17 @@ public enum Topic: String, CaseIterable, Sendable {
     case configuration
     case deadLetters = "dead-letters"
 
-    /// Outsiders may write here; their records carry no `beckon-mac`.
+    /// Backends may write to this topic. Their records have no `beckon-mac`.
     public var isEntrance: Bool { self == .requests || self == .receiptRequests }
 
-    /// Keyed by challenge SID with one number of partitions, so that partition *p* of each holds the whole story of its
-    /// challenges.
+    /// The topics that are keyed by challenge SID and have the same number of partitions, so that partition *p* of them
+    /// contains all records of its challenges.
     public static let copartitioned: [Topic] = [.challenges, .outcomes, .receipts, .resolutions]
 }
 
-/// Topic names under a prefix.
+/// Topic names with a prefix.
 public struct TopicNames: Sendable, Hashable {
-    /// With its dot, `beckon.` by default.
+    /// The prefix with its dot, `beckon.` by default.
     public let prefix: String
 
     public init(prefix: String = "beckon.") {
@@ -34,13 +34,14 @@ public struct TopicNames: Sendable, Hashable {
     }
 }
 
-/// Record headers beside `content-type` and `beckon-mac`.
+/// Record headers in addition to `content-type` and `beckon-mac`.
 public enum RecordHeaderName {
     public static let traceparent = "traceparent"
-    /// How often a record was written again because its key belongs to another partition: a decimal number. Not signed, for it
-    /// decides nothing but when that ends.
+    /// How often a record was moved because its key belongs to another partition, as a decimal number. It is not
+    /// signed, because it only limits the number of moves.
     public static let moves = "beckon-moves"
-    /// On `dead-letters`: topic, partition and offset the record came from, a stable word why, and a sentence.
+    /// Headers on `dead-letters`: topic, partition and offset of the original record, a stable word for the reason, and
+    /// a sentence.
     public static let deadLetterTopic = "beckon-dead-letter-topic"
     public static let deadLetterPartition = "beckon-dead-letter-partition"
     public static let deadLetterOffset = "beckon-dead-letter-offset"

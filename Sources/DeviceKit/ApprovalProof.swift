@@ -1,9 +1,10 @@
-/// What an approval needs beside its signature, where the challenge says so: see ``DeviceChallenge/numberDigits`` and
-/// ``DeviceChallenge/requiresSession``. A denial needs nothing.
+/// Values that an approval needs in addition to its signature, when the challenge requires them: see
+/// ``DeviceChallenge/numberDigits`` and ``DeviceChallenge/requiresSession``. A denial needs none of them.
 public struct ApprovalProof: Sendable, Hashable {
-    /// As the person read it where they sign in, and typed it into the app.
+    /// The number that the person read where they sign in, and typed into the app.
     public var number: String?
-    /// From the app's backend, which had it from `POST …/SessionTokens` for the person signed in to the app.
+    /// The session token from the app's backend. The backend gets it by `POST …/SessionTokens` for the person who is
+    /// signed in to the app.
     public var sessionToken: String?
 
     public init(number: String? = nil, sessionToken: String? = nil) {

@@ -1,33 +1,33 @@
-/// What an app keeps of pushes that arrive while it is closed: ids only, never texts, tokens or keys.
-///
-/// A notification extension adds, the app takes when it is opened and then fetches exactly those challenges. It is a value:
-/// the app stores it where both can read it (a shared container), and guards it against both writing at once.
+/// The ids that an app stores of pushes that arrive while it is closed. It contains no texts, tokens or keys.
+/// A notification extension adds entries. When the app is opened, it takes them and fetches exactly these challenges.
+/// It is a value: the app stores it where both can read it (a shared container), and prevents both from writing at the
+/// same time.
 public struct ChallengeInbox: Sendable, Codable, Hashable {
-    /// One challenge that waits for the app.
+    /// A challenge that waits for the app.
     public struct Entry: Sendable, Codable, Hashable {
         /// `YC…`.
         public var challengeSID: String
         /// `YF…`.
         public var factorSID: String
-        /// Epoch milliseconds; nil when the push did not say.
+        /// Expiry in epoch milliseconds; nil when the push had none.
         public var expiresAtMs: Int64?
-        /// Epoch milliseconds of the first push.
+        /// Arrival of the first push in epoch milliseconds.
         public var receivedAtMs: Int64
     }
 
     /// Entries without an expiry are kept for this long: no challenge lives longer than an hour.
     private static let longestLifeMs: Int64 = 3_600_000
 
-    /// Most entries; the oldest makes room.
+    /// Maximum number of entries. The oldest entry is removed to add another.
     public let capacity: Int
-    /// In the order of arrival.
+    /// The entries in order of arrival.
     public private(set) var entries: [Entry] = []
 
     /// - Parameter capacity: 1 to 1000.
     public init(capacity: Int = 32) { self.capacity = min(max(capacity, 1), 1000) }
 
-    /// Keeps a push's ids.
-    /// - Returns: true when the challenge is new; false when it is there already, or expired.
+    /// Adds the ids of a push.
+    /// - Returns: true when the challenge is new; false when it is already in the inbox, or has expired.
     @discardableResult
     public mutating func add(_ push: PushMessage, nowMs: Int64) -> Bool {
         removeExpired(nowMs: nowMs)
@@ -42,17 +42,17 @@ public struct ChallengeInbox: Sendable, Codable, Hashable {
         return true
     }
 
-    /// Removes and returns what is not expired, in the order of arrival.
+    /// Removes all entries, and returns those that have not expired, in order of arrival.
     public mutating func take(nowMs: Int64) -> [Entry] {
         removeExpired(nowMs: nowMs)
         defer { entries.removeAll() }
         return entries
     }
 
-    /// Forgets a challenge, for instance after its answer.
+    /// Removes a challenge, for example after its answer.
     public mutating func remove(challengeSID: String) { entries.removeAll { $0.challengeSID == challengeSID } }
 
-    /// Forgets what has expired.
+    /// Removes expired entries.
     public mutating func removeExpired(nowMs: Int64) {
         entries.removeAll { ($0.expiresAtMs ?? $0.receivedAtMs + Self.longestLifeMs) <= nowMs }
     }

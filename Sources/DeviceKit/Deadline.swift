@@ -1,5 +1,5 @@
-/// Runs `body` for at most `deadline`; then cancels it, waits for its end and throws
-/// ``DeviceError/deadlineExceeded``. `body` must heed cancellation.
+/// Runs `body` for at most `deadline`. Then it cancels `body`, waits for its end and throws
+/// ``DeviceError/deadlineExceeded``. `body` must react to cancellation.
 package func withDeadline<Result: Sendable>(
     _ deadline: Duration, _ body: @escaping @Sendable () async throws -> Result
 ) async throws -> Result {

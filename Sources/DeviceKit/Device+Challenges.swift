@@ -1,13 +1,13 @@
 import Wire
 
 extension Device {
-    /// Most pages that one listing reads.
+    /// Maximum number of pages that one listing reads.
     private static let mostPages = 20
 
-    /// The pending challenges that are addressed to this device, oldest first, of each action the newest. Asking counts as a receipt (channel
-    /// `poll`) for each.
+    /// The pending challenges that are addressed to this device, oldest first, and only the newest of each action. This
+    /// call counts as a receipt (channel `poll`) for each challenge.
     /// - Parameters:
-    ///   - pageSize: 1 to 1000 a page; up to 20 pages are read.
+    ///   - pageSize: challenges per page, 1 to 1000. Up to 20 pages are read.
     /// - Returns: challenges without ``DeviceChallenge/signatureFields``; ``answer(_:approved:)`` fetches what it needs.
     public func pendingChallenges(pageSize: Int = 50) async throws -> [DeviceChallenge] {
         var found: [DeviceChallenge] = []
@@ -27,9 +27,10 @@ extension Device {
         return found.lastOfEachAction
     }
 
-    /// One challenge as it is now, with what an answer signs. Fetching a pending one counts as a receipt.
-    /// - Parameter sid: `YC…`, mostly from a push.
-    /// - Throws: ``DeviceError``: `refused` with 404 when there is none of that SID for this device.
+    /// The current state of one challenge, with the members that an answer signs. Fetching a pending challenge counts
+    /// as a receipt.
+    /// - Parameter sid: `YC…`, usually from a push.
+    /// - Throws: ``DeviceError``: `refused` with 404 when this device has no challenge with this SID.
     public func challenge(_ sid: String) async throws -> DeviceChallenge {
         let response = try await perform("GET", path: challengesPath + "/" + Percent.encode(sid), form: nil)
         try DeviceClient.expectSuccess(response)
@@ -42,17 +43,18 @@ extension Device {
     }
 
     /// Signs and sends the person's answer, then reads the challenge again and compares.
-    ///
-    /// What is signed are the values of `challenge`, so that a person's answer is to what was shown. A challenge from a list
-    /// is fetched first.
+    /// The values of `challenge` are signed, so the answer applies to what the person saw. A challenge from a list is
+    /// fetched first.
     /// - Parameters:
     ///   - challenge: from ``challenge(_:)`` or ``pendingChallenges(pageSize:)``.
-    ///   - proof: what the challenge asks of an approval beside the signature; sent with no denial.
+    ///   - proof: the values that the challenge requires for an approval in addition to the signature. They are not
+    ///     sent with a denial.
     /// - Returns: the challenge after the answer.
-    /// - Throws: ``DeviceError``: `otherFactor`, `notPending`, `missingSignatureFields`, `numberRequired`, `sessionRequired` before
-    ///   anything is sent; `refused` with 60322 (answered already), 60323 (expired), 60324 (not the right signature, number or session;
-    ///   it is still pending, but denied by the third wrong number); `notApplied`. When no
-    ///   answer came, the challenge is read again first: an answer that did arrive is no error.
+    /// - Throws: ``DeviceError``: `otherFactor`, `notPending`, `missingSignatureFields`, `numberRequired`,
+    ///   `sessionRequired` before anything is sent; `refused` with 60322 (already answered), 60323 (expired), 60324
+    ///   (wrong signature, number or session; the challenge stays pending, except that the third wrong number denies
+    ///   it); `notApplied`. When no reply came, the challenge is read again first: an answer that did arrive is not an
+    ///   error.
     @discardableResult
     public func answer(
         _ challenge: DeviceChallenge, approved: Bool, proof: ApprovalProof = ApprovalProof()
@@ -91,7 +93,7 @@ extension Device {
         return after
     }
 
-    /// Sends a signed answer as it is.
+    /// Sends a signed answer unchanged.
     package func postAnswer(
         _ token: String, to sid: String, proof: ApprovalProof? = nil
     ) async throws -> DeviceResponse {
@@ -101,11 +103,12 @@ extension Device {
         return try await perform("POST", path: challengesPath + "/" + Percent.encode(sid), form: form)
     }
 
-    /// Says that a challenge arrived, with this device's own token instead of a push's receipt token. Repeatable; sent
-    /// up to three times when no answer comes.
+    /// Confirms that a challenge arrived, with this device's own token instead of a push's receipt token. The call may
+    /// be repeated. It is sent up to three times when no reply comes.
     /// - Parameters:
     ///   - challenge: `YC…`.
-    ///   - notificationsEnabled: as of ``Device/reportNotifications(enabled:)``, in the same request; nil: not told.
+    ///   - notificationsEnabled: the value for ``Device/reportNotifications(enabled:)``, in the same request; nil: not
+    ///     sent.
     public func confirm(
         challenge sid: String, channel: ReceiptChannel, shown: ReceiptShown, notificationsEnabled: Bool? = nil
     ) async throws {
@@ -118,7 +121,7 @@ extension Device {
         }
     }
 
-    /// Says that a push arrived, by the receipt token it carried. See
+    /// Confirms that a push arrived, with the push's receipt token. See
     /// ``DeviceClient/confirm(receiptToken:channel:shown:)``.
     public func confirm(receiptToken: String, channel: ReceiptChannel, shown: ReceiptShown) async throws {
         try await client.confirm(receiptToken: receiptToken, channel: channel, shown: shown)

@@ -1,21 +1,21 @@
 import Wire
 
 extension Device {
-    /// A challenge as it reads now, and what stands for that.
+    /// The current state of a challenge, and a tag for this state.
     public struct Reading: Sendable, Hashable {
         public let challenge: DeviceChallenge
         /// To be handed to the next ``Device/challenge(_:after:waitSeconds:)``.
         public let tag: String
     }
 
-    /// Waits on the server until a challenge reads another way than before: a sheet that is open closes when another device has
-    /// answered, or the question was withdrawn. Ask again for as long as the sheet is open.
+    /// Waits on the server until a challenge changes. Use it while a sheet is open, to close the sheet when another
+    /// device has answered or the backend has canceled the challenge. Call it again for as long as the sheet is open.
     /// - Parameters:
     ///   - sid: `YC…`.
-    ///   - last: what this returned before; nil: answers at once.
+    ///   - last: the last result of this method; nil: the call returns at once.
     ///   - waitSeconds: 0 to 30.
-    /// - Returns: nil when nothing changed in that time, or the server holds too many who wait.
-    /// - Throws: ``DeviceError``, as ``challenge(_:)``.
+    /// - Returns: nil when nothing changed in this time, or when too many requests wait on the server.
+    /// - Throws: ``DeviceError``, like ``challenge(_:)``.
     public func challenge(
         _ sid: String, after last: Reading?, waitSeconds: Int = 25
     ) async throws -> Reading? {

@@ -1,11 +1,10 @@
 import Synchronization
 import Wire
 
-/// A registered device: verifies itself, asks for challenges, answers and confirms them.
-///
-/// Every call signs a fresh token. On a `401` with a `Date` the device takes the server's clock for its tokens and asks
-/// once more, as the published SDKs do. Every call throws ``DeviceError``, `CancellationError` when cancelled, or what the
-/// ``DeviceSigner`` throws.
+/// A registered device. It verifies itself, and fetches, answers and confirms challenges.
+/// Every call signs a new token. After a `401` with a `Date`, the device uses the server's clock for its tokens and
+/// sends the request once more, as the published SDKs do. Every call throws ``DeviceError``, `CancellationError` when
+/// cancelled, or an error of the ``DeviceSigner``.
 public final class Device: Sendable {
     /// The server.
     public let client: DeviceClient
@@ -14,7 +13,7 @@ public final class Device: Sendable {
 
     private struct State {
         var registration: DeviceRegistration
-        /// Server's clock minus ours.
+        /// The server's clock minus this device's clock.
         var correctionMs: Int64 = 0
     }
 
@@ -24,13 +23,14 @@ public final class Device: Sendable {
         state = Mutex(State(registration: registration))
     }
 
-    /// As it is now; to be stored again after ``verify()`` and ``updatePushToken(_:platform:notificationsEnabled:)``.
+    /// The current registration. Store it again after ``verify()`` and
+    /// ``updatePushToken(_:platform:notificationsEnabled:)``.
     public var registration: DeviceRegistration { state.withLock { $0.registration } }
 
-    /// The server's clock minus this device's, in milliseconds, as the last `401` told.
+    /// The server's clock minus this device's clock, in milliseconds, from the last `401`.
     public var clockCorrectionMs: Int64 { state.withLock { $0.correctionMs } }
 
-    /// Proves possession of the key: signs the factor's SID. The factor is verified afterwards.
+    /// Proves that the device holds the key, by signing the factor's SID. The factor is verified afterwards.
     public func verify() async throws {
         let factorSID = registration.factorSID
         let signature = try signer.sign(Array(factorSID.utf8)).der
@@ -46,11 +46,11 @@ public final class Device: Sendable {
         state.withLock { $0.registration.isVerified = true }
     }
 
-    /// Tells the server a new push token. Apps call it whenever the system hands out a token.
+    /// Sends a new push token to the server. Apps call it whenever the system gives them a token.
     /// - Parameters:
-    ///   - token: nil: no pushes any more, the app polls.
-    ///   - platform: nil: as before.
-    ///   - notificationsEnabled: whether the app may show notifications; nil: not told.
+    ///   - token: the new token; nil: no more pushes, the app polls.
+    ///   - platform: the platform of the token; nil: unchanged.
+    ///   - notificationsEnabled: whether the app may show notifications; nil: not sent.
     public func updatePushToken(
         _ token: String?, platform: PushPlatform? = nil, notificationsEnabled: Bool? = nil
     ) async throws {
@@ -70,15 +70,15 @@ public final class Device: Sendable {
         }
     }
 
-    /// Tells the server whether the app may show notifications. Apps ask the system at every start, and tell what has changed:
-    /// the backend can nudge the person to turn them on.
+    /// Tells the server whether the app may show notifications. Apps check this at every start and report a change. The
+    /// backend can then ask the person to turn notifications on.
     public func reportNotifications(enabled: Bool) async throws {
         _ = try FactorReply(
             try await perform("POST", path: factorPath, form: [("Config.NotificationsEnabled", "\(enabled)")]))
     }
 
-    /// Deletes the factor. A factor that the server does not know any more (`404`, or `401` twice) counts as deleted; the
-    /// app erases key and registration.
+    /// Deletes the factor. A factor that the server does not know (`404`, or `401` twice) counts as deleted. The app
+    /// then erases the key and the registration.
     public func deleteFactor() async throws {
         let response = try await perform("DELETE", path: factorPath, form: nil)
         if response.status == 404 || response.status == 401 { return }
@@ -95,7 +95,7 @@ public final class Device: Sendable {
         return DeviceClient.challenges(now.serviceSID, now.identity)
     }
 
-    /// One request with a fresh token, and once more after a `401` that carries the server's time.
+    /// Sends a request with a new token, and once more after a `401` that contains the server's time.
     package func perform(
         _ method: String, path: String, form: [(name: String, value: String)]?,
         headers: [(name: String, value: String)] = [], deadline: Duration? = nil

@@ -1,6 +1,6 @@
 import Wire
 
-/// Where a challenge stands.
+/// The status of a challenge.
 public enum ChallengeStatus: String, Sendable, Codable, Hashable {
     case pending, approved, denied, expired
 }
@@ -20,27 +20,28 @@ public struct DeviceChallenge: Sendable, Hashable {
 
     /// `YC…`.
     public let sid: String
-    /// `YF…`: the factor that it is addressed to.
+    /// `YF…`: the factor that the challenge is addressed to.
     public let factorSID: String
     public let identity: String
     public let status: ChallengeStatus
-    /// To be shown to the person, at most 256 characters.
+    /// The text for the person, at most 256 characters.
     public let message: String
-    /// To be shown below the message, at most 20.
+    /// The fields to show below the message, at most 20.
     public let fields: [Field]
-    /// Not to be shown; part of what is signed.
+    /// Details that the app does not show, but signs.
     public let hiddenDetails: [String: String]
-    /// Epoch milliseconds; nil when the server did not say.
+    /// Time of creation in epoch milliseconds; nil when the server did not send it.
     public let createdAtMs: Int64?
     /// Epoch milliseconds.
     public let expiresAtMs: Int64
-    /// The same for challenges that follow each other in one action, of which an app shows the newest; nil: it stands for itself.
+    /// Challenges that replace each other in one action have the same value, and an app shows only the newest. Nil: the
+    /// challenge belongs to no action.
     public let actionID: String?
-    /// Digits of the number that an approval needs; nil: it needs none.
+    /// Digits of the number that an approval needs; nil: no number.
     public let numberDigits: Int?
-    /// An approval needs the token of a person who is signed in to the app.
+    /// Whether an approval needs the session token of a person who is signed in to the app.
     public let requiresSession: Bool
-    /// Header `Twilio-Verify-Signature-Fields`, split at commas: what an answer signs. Empty in a list.
+    /// The members that an answer signs, from the header `Twilio-Verify-Signature-Fields`. Empty in a list.
     public let signatureFields: [String]
     /// The challenge's own JSON, byte for byte.
     public let json: [UInt8]
@@ -88,7 +89,7 @@ public struct DeviceChallenge: Sendable, Hashable {
         actionID = extensions?["action_id"]?.stringValue
         numberDigits = extensions?["number_digits"]?.integerValue.map { Int($0) }
         requiresSession = extensions?["require_session"] == .boolean(true)
-        // Not trimmed: the server promises no spaces, and a name with one would be another name.
+        // The names are not trimmed: the server sends no spaces, and a name with a space would be another name.
         self.signatureFields = signatureFields.map { $0.split(separator: ",").map(String.init) } ?? []
         self.json = json
     }

@@ -1,7 +1,7 @@
 import Foundation
 import Wire
 
-/// A server as devices see it.
+/// The Beckon server for devices.
 ///
 /// ```swift
 /// let server = DeviceClient(apiURL: "https://verify.example.com", transport: HTTPClientTransport(.shared))
@@ -20,13 +20,12 @@ import Wire
 /// // Show challenge.message and challenge.fields; then, as the person says:
 /// try await device.answer(challenge, approved: true)
 /// ```
-///
-/// Makes ``Device``s, and confirms pushes by their receipt tokens, which needs no key: a
-/// notification extension can do it.
+/// Creates ``Device``s, and confirms pushes with their receipt tokens. Confirming needs no key, so a notification
+/// extension can do it.
 public struct DeviceClient: Sendable {
     /// The server's root without `/v2`, such as `https://verify.example.com`.
     public let apiURL: String
-    /// Limit of each request, from the call to the last byte of its answer.
+    /// Deadline of each request, from the call to the last byte of its reply.
     public let deadline: Duration
     /// Sent as `Config.SdkVersion`.
     public let sdkVersion: String
@@ -35,10 +34,10 @@ public struct DeviceClient: Sendable {
     package let nowMs: @Sendable () -> Int64
 
     /// - Parameters:
-    ///   - apiURL: the server's root without `/v2`; a slash at its end does not matter.
-    ///   - deadline: limit of each request; a call may make up to four.
-    ///   - userAgent: as the SDKs have it: app, system, model, versions.
-    ///   - nowMs: the device's clock, epoch milliseconds. It may be wrong: a `401` with a `Date` puts it right.
+    ///   - apiURL: the server's root without `/v2`, with or without a slash at its end.
+    ///   - deadline: deadline of each request. A call may send up to four requests.
+    ///   - userAgent: the user agent in the form of the SDKs: app, system, model, versions.
+    ///   - nowMs: the device's clock in epoch milliseconds. It may be wrong, because a `401` with a `Date` corrects it.
     public init(
         apiURL: String, transport: any DeviceTransport, deadline: Duration = .seconds(10),
         sdkVersion: String = "1.0.0", userAgent: String = "DeviceKit; 1.0.0",
@@ -57,10 +56,11 @@ public struct DeviceClient: Sendable {
 
     /// Creates this device's factor. It is unverified until ``Device/verify()``.
     /// - Parameters:
-    ///   - accessToken: from the app's backend; good for 60 to 300 seconds, for one identity.
+    ///   - accessToken: from the app's backend; valid for 60 to 300 seconds, for one identity.
     ///   - signer: the device's key; its public half becomes the factor's.
-    /// - Throws: ``DeviceError``: `refused` with 60313 for a bad or expired access token, 60306 or 60314 for what
-    ///   ``Enrolment`` says, 60315 when the identity has too many factors. Not sent again after a `401`.
+    /// - Throws: ``DeviceError``: `refused` with 60313 for an invalid or expired access token, 60306 or 60314 for
+    ///   invalid values of ``Enrolment``, 60315 when the identity has too many factors. The request is not sent again
+    ///   after a `401`.
     public func register(
         accessToken: String, enrolment: Enrolment, signer: any DeviceSigner
     ) async throws -> Device {
@@ -83,12 +83,12 @@ public struct DeviceClient: Sendable {
         Device(client: self, registration: registration, signer: signer)
     }
 
-    /// Says that a push arrived, by the receipt token it carried. Repeatable; sent up to three times when no answer
-    /// comes, because an unconfirmed push is pushed again.
+    /// Confirms that a push arrived, with the push's receipt token. The call may be repeated. It is sent up to three
+    /// times when no reply comes, because a challenge that no device has confirmed is pushed again.
     /// - Parameters:
     ///   - receiptToken: ``PushMessage/receiptToken``.
     ///   - shown: whether the person can see the notification.
-    /// - Throws: ``DeviceError``: `refused` with 401 for a token that is not the server's, or too old.
+    /// - Throws: ``DeviceError``: `refused` with 401 for a token that is invalid or too old.
     public func confirm(receiptToken: String, channel: ReceiptChannel, shown: ReceiptShown) async throws {
         try await retryingTransient { [self] in
             let response = try await send(
@@ -112,13 +112,13 @@ public struct DeviceClient: Sendable {
         "/v2/Services/\(Percent.encode(serviceSID))/Entities/\(Percent.encode(identity))/Challenges"
     }
 
-    /// One request. Basic user is the literal `token`, as with the published SDKs.
+    /// Sends one request. The user name of HTTP Basic is `token`, as in the published SDKs.
     func send(
         _ method: String, path: String, password: String?, form: [(name: String, value: String)]?,
         headers more: [(name: String, value: String)] = [], deadline: Duration? = nil
     ) async throws -> DeviceResponse {
         var headers: [(name: String, value: String)] = [
-            // The SDKs ask for this type on GET too; servers answer JSON to everything.
+            // The SDKs send this type with GET too. Servers always reply with JSON.
             ("Accept", method == "GET" ? "application/x-www-form-urlencoded" : "application/json"),
             ("Content-Type", "application/x-www-form-urlencoded"),
             ("User-Agent", userAgent),
@@ -156,7 +156,7 @@ public struct DeviceClient: Sendable {
     }
 }
 
-/// What the device needs of a factor in a reply.
+/// The members of a factor in a reply that the device needs.
 struct FactorReply {
     var sid: String
     var accountSID: String

@@ -1,10 +1,10 @@
-/// The server's "no": status and the body that the API sends with it.
+/// A refusal by the server: the HTTP status and the body of the error.
 public struct ServerRefusal: Sendable, Hashable, CustomStringConvertible {
     /// HTTP status.
     public var status: Int
-    /// The API's code (60322, 60324, …); 0 when the body named none.
+    /// The API's error code (60322, 60324, …); 0 when the body contains none.
     public var code: Int
-    /// The API's words, made for people who build apps.
+    /// The API's message, for developers of apps.
     public var message: String
 
     public init(status: Int, code: Int, message: String) {
@@ -16,27 +16,28 @@ public struct ServerRefusal: Sendable, Hashable, CustomStringConvertible {
     public var description: String { "\(status), code \(code): \(message)" }
 }
 
-/// Why a call of ``Device`` or ``DeviceClient`` failed. No case holds a token, a key or a challenge's contents.
+/// The reason why a call of ``Device`` or ``DeviceClient`` failed. No case contains a token, a key or the contents of a
+/// challenge.
 public enum DeviceError: Error, Sendable, Hashable, CustomStringConvertible {
-    /// The server answered and refused.
+    /// The server refused the request.
     case refused(ServerRefusal)
-    /// No answer came; the text says what failed.
+    /// No reply came. The text says what failed.
     case unreachable(String)
-    /// No answer came in the time that ``DeviceClient`` allows.
+    /// No reply came within the deadline of ``DeviceClient``.
     case deadlineExceeded
-    /// The answer was not what the API promises; the text says what was wrong.
+    /// The reply does not have the form of the API. The text says what is wrong.
     case malformedReply(String)
     /// The challenge is addressed to another factor than this device's.
     case otherFactor
-    /// The challenge was answered or has expired; its status.
+    /// The challenge was already answered or has expired. The value is its status.
     case notPending(ChallengeStatus)
     /// The server did not say which fields to sign.
     case missingSignatureFields
-    /// An approval needs the number that the person sees where they sign in, of so many digits.
+    /// An approval needs the number that the person sees where they sign in. The value is its number of digits.
     case numberRequired(digits: Int)
     /// An approval needs a session token: the person must sign in to the app.
     case sessionRequired
-    /// The answer was sent, but the challenge reads otherwise afterwards; its status.
+    /// The answer was sent, but the challenge has another status afterwards. The value is this status.
     case notApplied(ChallengeStatus)
 
     public var description: String {
@@ -54,7 +55,7 @@ public enum DeviceError: Error, Sendable, Hashable, CustomStringConvertible {
         }
     }
 
-    /// True when the same call may succeed later without a change: no answer, or the server's 429 or 5xx.
+    /// True when the same call may succeed later: no reply came, or the server sent 429 or 5xx.
     public var isTransient: Bool {
         switch self {
         case .unreachable, .deadlineExceeded: true

@@ -1,6 +1,6 @@
 import Wire
 
-/// The two tokens that a device signs, byte for byte as the published SDKs make them.
+/// The two tokens that a device signs, byte for byte like those of the published SDKs.
 package enum DeviceJWT {
     /// Seconds from `nbf` to `exp`.
     package static let lifeSeconds: Int64 = 600
@@ -19,7 +19,7 @@ package enum DeviceJWT {
         return try CompactJWT.signed(header: header.bytes, payload: payload.bytes) { try signer.sign($0).raw }
     }
 
-    /// The answer to a challenge: the named values of the fetched JSON, as they stand there, and the status.
+    /// The answer to a challenge: the named values, unchanged from the fetched JSON, and the status.
     /// - Throws: ``DeviceError/malformedReply(_:)`` when a named field is missing.
     package static func answer(
         json: [UInt8], fields: [String], status: String, signer: any DeviceSigner

@@ -6,7 +6,7 @@ import Wire
 public struct DeviceSignature: Sendable, Hashable {
     /// `r ‖ s`, 64 bytes: the form of a JWT.
     public var raw: [UInt8]
-    /// ASN.1 DER, 70 to 72 bytes mostly: the form of a factor's verification.
+    /// ASN.1 DER, usually 70 to 72 bytes: the form for the verification of a factor.
     public var der: [UInt8]
 
     public init(raw: [UInt8], der: [UInt8]) {
@@ -15,27 +15,27 @@ public struct DeviceSignature: Sendable, Hashable {
     }
 }
 
-/// What holds a device's private key: a ``SoftwareKey``, or an app's own wrapper around a Secure Enclave or keystore key.
+/// The holder of a device's private key: a ``SoftwareKey``, or an app's own wrapper around a key in a Secure Enclave or
+/// keystore.
 public protocol DeviceSigner: Sendable {
     /// The public key as SubjectPublicKeyInfo DER of P-256, 91 bytes.
     var publicKeyDER: [UInt8] { get }
 
     /// ECDSA over P-256 with SHA-256 of `bytes`.
-    /// - Throws: whatever the key's holder throws; a call of ``Device`` passes it on.
+    /// - Throws: any error. A call of ``Device`` rethrows it.
     func sign(_ bytes: [UInt8]) throws -> DeviceSignature
 }
 
 /// A P-256 private key in memory.
-///
-/// Coding it writes the private key: keep the result in a keychain or an encrypted file only. Where the platform has a
-/// Secure Enclave, a ``DeviceSigner`` around it is the better choice.
+/// Encoding writes the private key, so store the result only in a keychain or an encrypted file. On platforms with a
+/// Secure Enclave, a ``DeviceSigner`` that uses it is the better choice.
 public struct SoftwareKey: DeviceSigner, Codable {
     private let key: P256.Signing.PrivateKey
 
     /// A new random key.
     public init() { key = P256.Signing.PrivateKey() }
 
-    /// Wraps a key made elsewhere.
+    /// Wraps an existing key.
     public init(_ key: P256.Signing.PrivateKey) { self.key = key }
 
     public var publicKeyDER: [UInt8] { Array(key.publicKey.derRepresentation) }

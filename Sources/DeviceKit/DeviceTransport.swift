@@ -39,18 +39,18 @@ public struct DeviceResponse: Sendable {
     }
 }
 
-/// What carries a device's requests. Apps may bring their own; ``HTTPClientTransport`` is ours.
+/// Sends a device's requests. Apps may have their own transport; ``HTTPClientTransport`` is part of DeviceKit.
 public protocol DeviceTransport: Sendable {
-    /// Sends one request and reads the whole answer.
-    /// - Parameter deadline: from the call to the last byte of the answer.
+    /// Sends one request and reads the whole reply.
+    /// - Parameter deadline: longest time from the call to the last byte of the reply.
     /// - Throws: ``DeviceError/unreachable(_:)``, ``DeviceError/deadlineExceeded``; `CancellationError` when cancelled.
     func send(_ request: DeviceRequest, deadline: Duration) async throws -> DeviceResponse
 }
 
-/// Carries requests over AsyncHTTPClient. Does not own the client: who made it shuts it down.
+/// Sends requests over AsyncHTTPClient. It does not own the client: the creator of the client shuts it down.
 public struct HTTPClientTransport: DeviceTransport {
     private let client: HTTPClient
-    /// Longest answer that is read; longer ones fail. A page of 50 challenges at their limits stays below.
+    /// Maximum size of a reply. A larger reply fails. A page of 50 challenges of maximum size is smaller.
     private static let longestAnswer = 2 * 1024 * 1024
 
     public init(_ client: HTTPClient) { self.client = client }
@@ -61,7 +61,7 @@ public struct HTTPClientTransport: DeviceTransport {
         for header in request.headers { outgoing.headers.add(name: header.name, value: header.value) }
         if let body = request.body { outgoing.body = .bytes(ByteBuffer(string: body)) }
         do {
-            // The client's own deadline ends with the answer's head, so ours is around head and body.
+            // The client's own deadline covers only the head of the reply, so this deadline covers head and body.
             return try await withDeadline(deadline) { [client, outgoing] in
                 let answer = try await client.execute(outgoing, timeout: .hours(1))
                 let body = try await answer.body.collect(upTo: Self.longestAnswer)

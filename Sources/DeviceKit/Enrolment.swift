@@ -1,6 +1,6 @@
 import Wire
 
-/// The provider that carries a device's pushes.
+/// The provider that delivers a device's pushes.
 public enum PushPlatform: String, Sendable, Codable, Hashable {
     /// APNs.
     case apn
@@ -12,9 +12,9 @@ public enum PushPlatform: String, Sendable, Codable, Hashable {
     case none
 }
 
-/// What a device says about itself when it is enrolled.
+/// The values that a device sends when it enrols.
 public struct Enrolment: Sendable {
-    /// `VA…`, from the app's backend beside the access token.
+    /// `VA…`, from the app's backend, together with the access token.
     public var serviceSID: String
     /// 8 to 64 letters, digits and dashes, from the app's backend.
     public var identity: String
@@ -27,7 +27,8 @@ public struct Enrolment: Sendable {
     public var pushToken: String?
     /// Free text for the backend, at most 1024 characters as JSON.
     public var metadata: [String: String]
-    /// Whether the person lets the app show notifications; nil: not told (servers other than Beckon do not know it).
+    /// Whether the person allows the app to show notifications; nil: not sent (servers other than Beckon do not know
+    /// this value).
     public var notificationsEnabled: Bool?
 
     public init(
@@ -50,7 +51,7 @@ public struct Enrolment: Sendable {
             ("FriendlyName", friendlyName), ("FactorType", "push"), ("Binding.Alg", "ES256"),
             ("Binding.PublicKey", Base64.encode(publicKeyDER)), ("Config.SdkVersion", sdkVersion),
         ]
-        // A device without a push token is one that polls.
+        // A device without a push token polls.
         if let pushToken, platform != .none {
             form.append(("Config.NotificationToken", pushToken))
             form.append(("Config.NotificationPlatform", platform.rawValue))
@@ -67,7 +68,8 @@ public struct Enrolment: Sendable {
     }
 }
 
-/// What an app keeps of a registration. Without the private key, which the app keeps apart (``DeviceSigner``).
+/// The values of a registration that an app stores. The private key is not included: the app stores it separately
+/// (``DeviceSigner``).
 public struct DeviceRegistration: Sendable, Codable, Hashable {
     /// `YF…`: this device's factor.
     public var factorSID: String
@@ -80,7 +82,7 @@ public struct DeviceRegistration: Sendable, Codable, Hashable {
     public var appID: String
     public var platform: PushPlatform
     public var pushToken: String?
-    /// True once ``Device/verify()`` has succeeded.
+    /// True after ``Device/verify()`` has succeeded.
     public var isVerified: Bool
 
     public init(

@@ -1,10 +1,10 @@
 import Wire
 
-/// Why a payload is not a challenge's push.
+/// The reason why a payload is not the push of a challenge.
 public enum PushMessageError: Error, Sendable, Hashable, CustomStringConvertible {
-    /// `type` is missing or another: not ours.
+    /// `type` is missing or has another value, so the push is not from Beckon.
     case otherType
-    /// A value is missing or not of its form; its name.
+    /// A value is missing or does not have the expected form. The text is its name.
     case malformed(String)
 
     public var description: String {
@@ -15,34 +15,34 @@ public enum PushMessageError: Error, Sendable, Hashable, CustomStringConvertible
     }
 }
 
-/// A push as the app receives it: top-level strings beside `aps` on APNs, `data` on FCM.
+/// A push as the app receives it: top-level strings next to `aps` on APNs, `data` on FCM.
 public struct PushMessage: Sendable, Hashable, Codable {
-    /// What the push is for.
+    /// The kind of a push.
     public enum Kind: String, Sendable, Codable, Hashable {
         /// The person sees a notification.
         case visible
-        /// Only the app wakes.
+        /// The push only wakes the app.
         case background
     }
 
     /// The value of `type`.
     public static let type = "verify_push_challenge"
 
-    /// `YC…`. Several pushes may name the same one: an app shows it once.
+    /// `YC…`. Several pushes may name the same challenge; an app shows it once.
     public var challengeSID: String
-    /// `YF…`: which of the app's registrations it is for.
+    /// `YF…`: the registration of the app that the push is for.
     public var factorSID: String
-    /// To be shown, at most 256 characters.
+    /// The text to show, at most 256 characters.
     public var message: String
-    /// Which attempt it is; nil from servers other than Beckon.
+    /// The dispatch id; nil from servers other than Beckon.
     public var dispatch: String?
-    /// Epoch milliseconds; a push after it is to be ignored. Nil from servers other than Beckon.
+    /// Expiry in epoch milliseconds. Ignore a push that arrives later. Nil from servers other than Beckon.
     public var expiresAtMs: Int64?
     /// For ``DeviceClient/confirm(receiptToken:channel:shown:)``; nil from servers other than Beckon.
     public var receiptToken: String?
     public var kind: Kind
 
-    /// Reads a payload's strings; names that it does not know do not matter.
+    /// Reads the strings of a payload. Unknown names are ignored.
     /// - Throws: ``PushMessageError``.
     public init(values: [String: String]) throws(PushMessageError) {
         guard values["type"] == Self.type else { throw .otherType }
@@ -67,7 +67,7 @@ public struct PushMessage: Sendable, Hashable, Codable {
         }
     }
 
-    /// Reads a payload as JSON text: a whole APNs payload, or FCM's `data`. Values that are not strings are passed over.
+    /// Reads a payload as JSON text: a whole APNs payload, or FCM's `data`. Values that are not strings are ignored.
     /// - Throws: ``PushMessageError``.
     public init(json: [UInt8]) throws(PushMessageError) {
         guard let members = (try? JSONParser.parse(json, .reply))?.members else { throw .otherType }
@@ -76,7 +76,7 @@ public struct PushMessage: Sendable, Hashable, Codable {
         try self.init(values: values)
     }
 
-    /// True at and after ``expiresAtMs``. Providers may deliver late: an app ignores such a push.
+    /// True at and after ``expiresAtMs``. Providers may deliver late, and an app ignores such a push.
     public func isExpired(nowMs: Int64) -> Bool { expiresAtMs.map { nowMs >= $0 } ?? false }
 
     private static func isSID(_ text: String, _ prefix: String) -> Bool {

@@ -1,17 +1,17 @@
-/// How a device learned of a challenge.
+/// The way in which a device received a challenge.
 public enum ReceiptChannel: String, Sendable, Codable, Hashable {
-    /// By the visible notification.
+    /// A visible notification.
     case visible
-    /// By the background push.
+    /// A background push.
     case background
-    /// By asking.
+    /// A poll by the app.
     case poll
 }
 
 /// Whether the person can see the notification.
 public enum ReceiptShown: String, Sendable, Codable, Hashable {
     case yes
-    /// The system lets the app show none.
+    /// The system does not allow the app to show notifications.
     case no
     case unknown
 }

@@ -1,21 +1,21 @@
-/// Which challenges an app shows: one of each action (see ``DeviceChallenge/actionID``), however many pushes and challenges it
-/// takes. A value without I/O, to be stored where the app and its notification extension read it.
+/// The challenges that an app shows: one of each action (see ``DeviceChallenge/actionID``), however many pushes and
+/// challenges arrive. A value without I/O. Store it where the app and its notification extension can read it.
 public struct ShownChallenges: Sendable, Codable, Hashable {
-    /// What to do with notifications.
+    /// The changes to make to notifications.
     public struct Change: Sendable, Hashable {
         /// Show the challenge.
         public var shows: Bool
-        /// Take these away: `YC…`.
+        /// The notifications to remove: `YC…`.
         public var withdrawn: [String]
     }
 
     private struct Entry: Codable, Hashable {
         var sid: String
-        /// Nil: none, or not known yet.
+        /// The action; nil: none, or not known yet.
         var action: String?
     }
 
-    /// Most entries; the oldest makes room.
+    /// Maximum number of entries. The oldest entry is removed to add another.
     private static let most = 100
     private var entries: [Entry] = []
 
@@ -23,11 +23,11 @@ public struct ShownChallenges: Sendable, Codable, Hashable {
 
     public var sids: [String] { entries.map(\.sid) }
 
-    /// Whether something else is shown, so that the challenge of a push is to be fetched before it is shown.
+    /// Whether another challenge is shown. If so, fetch the challenge of a push before you show it.
     public func hasOthers(than sid: String) -> Bool { entries.contains { $0.sid != sid } }
 
-    /// A push arrived, and its challenge was not fetched.
-    /// - Returns: false when it is shown already.
+    /// Call it when a push arrived and its challenge was not fetched.
+    /// - Returns: false when the challenge is already shown.
     @discardableResult
     public mutating func pushed(_ sid: String) -> Bool {
         guard !entries.contains(where: { $0.sid == sid }) else { return false }
@@ -35,7 +35,8 @@ public struct ShownChallenges: Sendable, Codable, Hashable {
         return true
     }
 
-    /// A challenge as the server has it now: the one that is pending stands for its action, and what is over is taken away.
+    /// Call it with a challenge that was fetched. A pending challenge replaces the one that is shown for its action. A
+    /// challenge that is over is removed.
     public mutating func fetched(_ challenge: DeviceChallenge) -> Change {
         let isShown = entries.contains { $0.sid == challenge.sid }
         entries.removeAll { $0.sid == challenge.sid }
@@ -48,18 +49,19 @@ public struct ShownChallenges: Sendable, Codable, Hashable {
         return Change(shows: !isShown, withdrawn: former)
     }
 
-    /// The list of all that is pending, as an app asks for it when it is opened: what is not in it is over.
+    /// Call it with the list of all pending challenges, which an app fetches when it is opened. Every other challenge
+    /// is over.
     /// - Parameters:
     ///   - pending: from ``Device/pendingChallenges(pageSize:)``.
-    ///   - before: ``sids`` from before it was asked for; what came since stays.
-    /// - Returns: to be taken away: `YC…`.
+    ///   - before: the ``sids`` from before the list was requested. Challenges that arrived since then stay.
+    /// - Returns: the notifications to remove: `YC…`.
     public mutating func listed(_ pending: [DeviceChallenge], of before: [String]) -> [String] {
         let over = sids.filter { sid in before.contains(sid) && !pending.contains { $0.sid == sid } }
         entries.removeAll { over.contains($0.sid) }
         return over
     }
 
-    /// It was answered here.
+    /// Removes a challenge that was answered on this device.
     public mutating func remove(_ sid: String) { entries.removeAll { $0.sid == sid } }
 
     private mutating func add(_ entry: Entry) {
@@ -69,7 +71,8 @@ public struct ShownChallenges: Sendable, Codable, Hashable {
 }
 
 extension [DeviceChallenge] {
-    /// Of each action the last: a list that was read over several pages may hold one that was superseded meanwhile.
+    /// Only the last challenge of each action, because a list of several pages may contain a challenge that was
+    /// superseded during the reading.
     var lastOfEachAction: [DeviceChallenge] {
         let last = Dictionary(enumerated().compactMap { item in item.element.actionID.map { ($0, item.offset) } }) {
             $1

@@ -1,15 +1,16 @@
 public import Logging
 
-/// Makes one line of every log line. Keys, headers and reasons that come from outside may hold line ends, which would let a stranger
-/// write lines of its own into the log, and escape sequences for the terminal that shows it. Every control character, and what
-/// separates or turns lines in Unicode, is written as `\n` or `\u{1b}`; a text is cut at ``longest`` characters.
+/// Writes every log entry as one line. Keys, headers and reasons from outside may contain line ends, with which an
+/// attacker could add lines to the log, and escape sequences for the terminal. Control characters, Unicode line
+/// separators and marks that change the direction of text are written as `\n` or `\u{1b}`. A text is cut at ``longest``
+/// characters.
 public struct EscapingLogHandler: LogHandler {
-    /// Unicode scalars of one text.
+    /// Maximum length of one text in Unicode scalars.
     public static let longest = 4000
 
     private var base: any LogHandler
 
-    /// - Parameter base: gets every text escaped.
+    /// - Parameter base: the handler that gets the escaped texts.
     public init(_ base: any LogHandler) { self.base = base }
 
     public func log(event: LogEvent) {
@@ -46,7 +47,7 @@ public struct EscapingLogHandler: LogHandler {
     }
 
     static func escaped(_ metadata: Logger.Metadata) -> Logger.Metadata {
-        // Its keys are ours.
+        // The metadata keys come from this code and need no escape.
         metadata.mapValues { escaped($0) }
     }
 
@@ -76,7 +77,8 @@ public struct EscapingLogHandler: LogHandler {
         return left > 0 ? line + "… (\(left) more)" : line
     }
 
-    /// Control characters, line and paragraph separators, and the marks that turn the direction of a text.
+    /// Whether a scalar is a control character, a line or paragraph separator, or a mark that changes the direction of
+    /// text.
     private static func mustEscape(_ scalar: Unicode.Scalar) -> Bool {
         switch scalar.value {
         case 0..<0x20, 0x7f..<0xa0, 0x200e, 0x200f, 0x2028...0x202e, 0x2066...0x2069: true

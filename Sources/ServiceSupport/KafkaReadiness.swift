@@ -1,7 +1,7 @@
 public import KafkaClient
 public import ServiceLifecycle
 
-/// Tells readiness why Kafka does not serve this process: missing rights, a wrong password, an unknown topic.
+/// Reports to readiness why Kafka refuses this process: missing rights, a wrong password, an unknown topic.
 public struct KafkaReadiness: Service {
     /// The name of the readiness check.
     public static let check = "kafka-client"
@@ -9,13 +9,13 @@ public struct KafkaReadiness: Service {
     private let diagnosis: KafkaDiagnosis
     private let readiness: Readiness
 
-    /// - Parameter diagnosis: that of the configuration which the process's clients are made of.
+    /// - Parameter diagnosis: the diagnosis in the configuration of the process's Kafka clients.
     public init(_ diagnosis: KafkaDiagnosis, readiness: Readiness) {
         self.diagnosis = diagnosis
         self.readiness = readiness
     }
 
-    /// Looks twice a second until shut down or cancelled.
+    /// Checks twice a second until shut down or cancelled.
     public func run() async throws {
         await cancelWhenGracefulShutdown {
             while !Task.isCancelled {

@@ -1,28 +1,28 @@
 public import Logging
 import Synchronization
 
-/// Lines that a stranger or a fault can bring about by the thousand: one per cause and span, and the next says how many were left
-/// unsaid.
+/// Limits log lines that an attacker or a fault can cause by the thousand. One line is written per cause and span. The
+/// next line gives the number of omitted lines.
 public final class LimitedLog: Sendable {
     private struct Cause {
         var quietUntil: ContinuousClock.Instant
         var unsaid = 0
     }
 
-    /// More causes than this share one.
+    /// Maximum number of causes. Further causes share one.
     private static let mostCauses = 64
 
     private let logger: Logger
     private let span: Duration
     private let causes = Mutex<[String: Cause]>([:])
 
-    /// - Parameter span: from one line to the next of the same cause. Default 1 s.
+    /// - Parameter span: shortest time between two lines of the same cause. Default 1 s.
     public init(_ logger: Logger, every span: Duration = .seconds(1)) {
         self.logger = logger
         self.span = span
     }
 
-    /// - Parameter cause: what the line is about, in a few words of ours. Default: one for all.
+    /// - Parameter cause: the cause of the line, in fixed words. Default: one cause for all lines.
     public func warning(_ message: Logger.Message, metadata: Logger.Metadata, cause: String = "") {
         log(.warning, message, metadata: metadata, cause: cause)
     }

@@ -3,8 +3,8 @@ public import HTTPEdge
 import NIOCore
 import NIOPosix
 
-/// An address that a role listens on, tried before anything else starts: a role that cannot have it ends at once, and has not
-/// opened its store or joined a group by then.
+/// An address that a role listens on. It is checked before anything else starts, so a role that cannot open it ends at
+/// once, before it opens its store or joins a group.
 public struct ListenAddress: Sendable {
     private let name: String
     private let host: String
@@ -13,8 +13,8 @@ public struct ListenAddress: Sendable {
     private let portFlag: String
 
     /// - Parameters:
-    ///   - name: for people, "admin port".
-    ///   - port: 0 to 65,535; 0: any free one, and only the host is tried.
+    ///   - name: the name for people, for example "admin port".
+    ///   - port: 0 to 65,535; 0: any free port. Only the host is then checked.
     public init(_ name: String, host: String, port: Int, hostFlag: String, portFlag: String) {
         self.name = name
         self.host = host
@@ -23,11 +23,11 @@ public struct ListenAddress: Sendable {
         self.portFlag = portFlag
     }
 
-    /// Opens and closes it.
-    /// - Throws: ``StartError`` that says what is wrong with the host or the port, and which flag sets another.
+    /// Opens and closes the address.
+    /// - Throws: ``StartError`` with the fault of the host or port, and the flag that sets another.
     public func check() async throws(StartError) {
         do {
-            // As the servers do: an address whose last connections have not died down is free.
+            // The same option as the servers: an address whose last connections are still closing counts as free.
             let channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
                 .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
                 .bind(host: host, port: port).get()
@@ -37,8 +37,8 @@ public struct ListenAddress: Sendable {
         }
     }
 
-    /// Runs a server that listens on it.
-    /// - Throws: ``StartError`` as ``check()`` does, when the server cannot open it.
+    /// Runs a server that listens on the address.
+    /// - Throws: ``StartError``, like ``check()``, when the server cannot open the address.
     public func run(_ server: EdgeServer) async throws {
         do {
             try await server.run()
@@ -48,14 +48,14 @@ public struct ListenAddress: Sendable {
     }
 }
 
-/// Why a role cannot start, and what to do.
+/// The reason why a role cannot start, with the remedy.
 public struct StartError: Error, CustomStringConvertible, Sendable {
     public let description: String
     public init(_ description: String) { self.description = description }
 }
 
 extension StartError {
-    /// An address that cannot be listened on: what is wrong, and what to set.
+    /// The error for an address that cannot be opened: the fault, and the setting to change.
     public init(
         opening what: String, host: String, port: Int, _ error: any Error, hostFlag: String, portFlag: String
     ) {

@@ -1,13 +1,14 @@
-/// The environment variables by which other programs are told of a proxy (`HTTPS_PROXY`, also in lower case). Beckon follows none of
-/// them: what must not leave directly is set by name, and a variable meant for another program does not reroute pushes. Who has
-/// set one is told so.
+/// The environment variables that set a proxy for other programs (`HTTPS_PROXY`, also in lower case). Beckon ignores
+/// them, so that a variable for another program does not reroute pushes. Set `providers.proxy` instead. A role that
+/// finds such a variable logs this.
 public enum ProxyVariables {
     private static let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"]
 
-    /// One sentence for the log, without the value, which may hold a password; nil when nothing is set, or nothing is to be said.
+    /// One sentence for the log, without the value, which may contain a password. Nil when no variable is set, or the
+    /// variable does not matter for the role.
     /// - Parameters:
-    ///   - role: the ones that open HTTP connections of their own are dispatcher, simulator and phone.
-    ///   - isProxySet: `providers.proxy` is.
+    ///   - role: the role. Dispatcher, simulator and phone open HTTP connections of their own.
+    ///   - isProxySet: whether `providers.proxy` is set.
     public static func notice(role: Role, isProxySet: Bool, environment: [String: String]) -> String? {
         let found = names.filter { environment[$0]?.isEmpty == false }
         guard !found.isEmpty else { return nil }

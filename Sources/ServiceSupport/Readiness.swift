@@ -1,10 +1,11 @@
 import Synchronization
 
-/// Why a role is not ready: named checks, each with a reason while it fails. `/readyz` and a metric show it.
+/// The readiness of a role: named checks, each with a reason while it fails. `/readyz` and a metric show them.
 public final class Readiness: Sendable {
     private let failing: Mutex<[String: String]>
 
-    /// - Parameter pending: checks that have not succeeded yet; the role is unready until each is ``pass(_:)``ed.
+    /// - Parameter pending: checks that have not succeeded yet. The role is unready until each of them passes
+    ///   (``pass(_:)``).
     public init(pending: [String] = []) {
         failing = Mutex(Dictionary(uniqueKeysWithValues: pending.map { ($0, "starting") }))
     }
@@ -12,7 +13,7 @@ public final class Readiness: Sendable {
     public func fail(_ check: String, _ reason: String) { failing.withLock { $0[check] = reason } }
     public func pass(_ check: String) { failing.withLock { _ = $0.removeValue(forKey: check) } }
 
-    /// Empty when ready.
+    /// The failing checks with their reasons; empty when the role is ready.
     public var reasons: [String: String] { failing.withLock { $0 } }
     public var isReady: Bool { failing.withLock { $0.isEmpty } }
 }

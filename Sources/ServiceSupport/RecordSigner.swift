@@ -1,7 +1,8 @@
 public import ChallengeModel
 public import KafkaClient
 
-/// Makes records for our own topics: content type and `beckon-mac` in the headers, the challenge's SID as key.
+/// Creates records for Beckon's own topics, with content type and `beckon-mac` in the headers and the challenge's SID
+/// as key.
 public struct RecordSigner: Sendable {
     public let names: TopicNames
     public let authenticator: RecordAuthenticator
@@ -12,8 +13,8 @@ public struct RecordSigner: Sendable {
     }
 
     /// - Parameters:
-    ///   - key: UTF-8, mostly a challenge SID.
-    ///   - partition: only to put a misplaced record right; else the key decides.
+    ///   - key: UTF-8, usually a challenge SID.
+    ///   - partition: only for a record that is moved to its right partition. Otherwise the key decides.
     public func record(
         _ topic: Topic, key: String, value: [UInt8], contentType: ContentType = .protobuf, traceparent: String? = nil
     ) -> ProducerRecord {
@@ -29,19 +30,20 @@ public struct RecordSigner: Sendable {
         return ProducerRecord(topic: names[topic], key: keyBytes, value: value, headers: headers)
     }
 
-    /// True when a holder of the record keys wrote it.
+    /// True when a holder of the record keys wrote the record.
     public func isAuthentic(_ record: ConsumedRecord) -> Bool {
         authenticator.isValid(
             mac: record.headers.value(of: RecordAuthenticator.headerName), topic: record.topicPartition.topic,
             key: record.key, contentType: record.headers.value(of: ContentType.headerName) ?? [], value: record.value)
     }
 
-    /// The id of the record key that it names, when that is none of ours; see ``RecordAuthenticator/unknownKeyID(mac:)``.
+    /// The id of the record key in the record, when this role does not have the key; see
+    /// ``RecordAuthenticator/unknownKeyID(mac:)``.
     public func unknownKeyID(of record: ConsumedRecord) -> String? {
         authenticator.unknownKeyID(mac: record.headers.value(of: RecordAuthenticator.headerName))
     }
 
-    /// Why a record that is not authentic is refused: the reason for its dead letter, a stable word, and what was expected.
+    /// The refusal of a record that is not authentic: the reason for its dead letter (a stable word), and a detail.
     public func refusal(of record: ConsumedRecord) -> (reason: String, detail: String) {
         guard let keyID = unknownKeyID(of: record) else {
             return ("mac", "the header beckon-mac is missing, or no record key of this role made it")
@@ -49,8 +51,8 @@ public struct RecordSigner: Sendable {
         return ("key", "signed with record key \(keyID), which BECKON_RECORD_KEYS has not contained for an hour")
     }
 
-    /// The same record for `dead-letters`, cut so that every broker takes it: key at 1 KB, value at 512 KB, of foreign headers
-    /// those that fit into 64 KB. Further headers say where from and why.
+    /// The same record for `dead-letters`, shortened so that every broker accepts it: the key is cut at 1 KB, the value
+    /// at 512 KB, and only headers that fit into 64 KB are kept. Added headers name the source and the reason.
     /// - Parameters:
     ///   - reason: a stable word: `mac`, `protobuf`, `json`, `field`, `account`, `token`, ….
     public func deadLetter(_ record: ConsumedRecord, reason: String, detail: String) -> ProducerRecord {
@@ -82,13 +84,14 @@ public struct RecordSigner: Sendable {
         return ProducerRecord(topic: names[.deadLetters], key: key, value: value, headers: headers)
     }
 
-    /// So often a record is moved at most. One move is enough where roles and brokers agree about the number of partitions.
+    /// Maximum number of moves of a record. One move is enough when roles and brokers agree about the number of
+    /// partitions.
     public static let mostMoves = 3
 
-    /// The record for the partition that its key belongs to, where the producer's partitioner puts it; the code does not cover the
-    /// place.
-    /// - Returns: nil when it was moved ``mostMoves`` times already: then somebody is wrong about the number of partitions, and it
-    ///   goes to the dead letters with reason `misplaced`.
+    /// The same record for the partition that its key belongs to, which the producer's partitioner determines. The MAC
+    /// does not cover the partition.
+    /// - Returns: nil when it was already moved ``mostMoves`` times. Then a role or broker has a wrong number of
+    ///   partitions, and the record goes to the dead letters with reason `misplaced`.
     public func moved(_ record: ConsumedRecord) -> ProducerRecord? {
         let moves = record.headers.text(of: RecordHeaderName.moves).map { Int($0) ?? Self.mostMoves } ?? 0
         guard moves >= 0, moves < Self.mostMoves else { return nil }
@@ -98,13 +101,13 @@ public struct RecordSigner: Sendable {
             headers: headers + [RecordHeader(RecordHeaderName.moves, String(moves + 1))])
     }
 
-    /// Why a record that ``moved(_:)`` gives up goes to the dead letters.
+    /// The reason in the dead letter of a record that ``moved(_:)`` refuses to move.
     public static let movedTooOften = (
         reason: "misplaced",
         detail: "moved \(mostMoves) times, and again in a partition that does not belong to its key"
     )
 
-    /// A dead letter for what a broker refuses for good.
+    /// The dead letter of a record that a broker permanently refuses.
     public func deadLetter(refused record: ProducerRecord) -> ProducerRecord {
         let consumed = ConsumedRecord(
             topicPartition: TopicPartition(topic: record.topic, partition: -1), offset: -1, timestampMs: -1,

@@ -3,13 +3,13 @@ public import Logging
 public import ServiceLifecycle
 import UnixSignals
 
-/// Runs the services of one process until SIGTERM or SIGINT, then ends them in reverse order. SIGHUP ends nothing: it reloads.
+/// Runs the services of one process until SIGTERM or SIGINT, then ends them in reverse order. SIGHUP only reloads.
 public enum RoleProcess {
     /// - Parameters:
-    ///   - services: what others need comes first.
-    ///   - shutdownTimeout: after it the process is ended all the same.
+    ///   - services: the services, those that others need first.
+    ///   - shutdownTimeout: longest time for the shutdown. After it the process exits.
     ///   - reload: called at each SIGHUP.
-    /// - Throws: the first service's error; nothing when it was asked to stop.
+    /// - Throws: the error of the first service that fails. Nothing is thrown after a signal to stop.
     public static func run(
         _ services: [any Service], shutdownTimeout: Duration, logger: Logger,
         reload: @escaping @Sendable () async -> Void = {}
@@ -26,7 +26,7 @@ public enum RoleProcess {
         try await ServiceGroup(configuration: configuration).run()
     }
 
-    /// Writes JSON for whoever started the process: to a temporary name first, so that a reader sees all of it or nothing.
+    /// Writes the ready file as JSON: first under a temporary name, so that a reader sees all of it or nothing.
     public static func writeReadyFile(_ path: String, _ content: Data) throws {
         let temporary = path + ".new"
         let manager = FileManager.default
@@ -39,7 +39,8 @@ public enum RoleProcess {
     }
 }
 
-/// SIGHUP asks a daemon to read its files again; without this it would end the process, with nothing drained.
+/// Handles SIGHUP, which asks a daemon to read its files again. Without this service, SIGHUP would end the process
+/// without a drain.
 private struct HangUpService: Service {
     let reload: @Sendable () async -> Void
     let logger: Logger
@@ -65,7 +66,7 @@ public struct StartedService: Service {
                 try await Task.sleep(for: .seconds(86_400 * 365))
             }
         } catch is CancellationError where Task.isShuttingDownGracefully {
-            // Asked to stop, which is the end that was waited for.
+            // The service was asked to stop, which is its normal end.
         }
     }
 }

@@ -1,8 +1,8 @@
 /// A page of a role on its admin port: `GET /<path>/<name>`.
 public struct AdminPage: Sendable {
-    /// Without slashes at the ends.
+    /// The path without slashes at its ends.
     public let path: String
-    /// Gets the last part of the URL.
+    /// Answers a request; gets the last part of the URL.
     public let answer: @Sendable (String) async -> AdminReply
 
     public init(path: String, answer: @escaping @Sendable (String) async -> AdminReply) {
@@ -34,12 +34,13 @@ public struct AdminReply: Sendable, Hashable {
     }
 }
 
-/// Who may see a role's pages: whoever shows the token; without one only callers on the same machine. Pure.
+/// Decides who may see a role's pages: callers with the token, or, when no token is set, only callers on the same
+/// machine. A pure value.
 struct AdminAccess: Sendable {
     let host: String
     let token: String?
 
-    /// Nil when the caller may.
+    /// The refusal; nil when the caller is allowed.
     func refusal(authorization: String?) -> AdminReply? {
         guard let token else {
             return Self.isLoopback(host)
@@ -53,7 +54,7 @@ struct AdminAccess: Sendable {
         }
         let given = Array(authorization.dropFirst(7).utf8)
         let expected = Array(token.utf8)
-        // Constant time for a given length.
+        // The comparison takes constant time for a given length.
         var difference: UInt8 = given.count == expected.count ? 0 : 1
         for (index, byte) in given.enumerated() { difference |= byte ^ expected[index % expected.count] }
         return difference == 0 ? nil : .error(401, "the bearer token is not admin.token")

@@ -14,14 +14,14 @@ public final class AdminServer: Service {
     private let logger: Logger
     private let bound: BoundPort
     private let token: String?
-    /// Probes, scrapers and people: few, and never at the cost of what the role is for.
+    /// Maximum number of connections. Probes, scrapers and people need few, and must not take resources from the role.
     private static let maxConnections = 64
     private let pages = Mutex<[AdminPage]>([])
 
     /// - Parameters:
-    ///   - port: 0: any free one, see ``boundPort()``.
-    ///   - token: what callers of the pages of ``serve(_:)`` must show as bearer token; nil: none, and then they are served on
-    ///     a loopback address only.
+    ///   - port: 0: any free port, see ``boundPort()``.
+    ///   - token: the bearer token for the pages of ``serve(_:)``; nil: no token. The pages are then served only on a
+    ///     loopback address.
     public init(
         host: String, port: Int, readiness: Readiness, metrics: PrometheusRegistry, logger: Logger, token: String? = nil
     ) {
@@ -34,14 +34,14 @@ public final class AdminServer: Service {
         bound = BoundPort()
     }
 
-    /// Adds a page; before ``run()``.
+    /// Adds a page. Call it before ``run()``.
     public func serve(_ page: AdminPage) { pages.withLock { $0.append(page) } }
 
     /// Waits until the port is open. - Throws: `CancellationError` when it cannot be opened, or when the waiting task is cancelled.
     public func boundPort() async throws -> Int { try await bound.wait() }
 
     public func run() async throws {
-        // Monitors ask by HEAD.
+        // Monitors send HEAD requests.
         let router = Router(options: .autoGenerateHeadEndpoints)
         router.get("livez") { _, _ in Response.text("ok\n") }
         router.get("readyz") { [readiness] _, _ in
@@ -62,7 +62,7 @@ public final class AdminServer: Service {
                 return Response.json(await page.answer(context.parameters.get("name") ?? ""))
             }
         }
-        // Hummingbird logs each start at info; an admin port is not worth a line.
+        // Hummingbird logs each start at level info. An admin port needs no such line.
         var quiet = logger
         quiet.logLevel = max(logger.logLevel, .warning)
         var configuration = EdgeConfiguration(name: "admin", host: host, port: port)

@@ -2,10 +2,9 @@ public import CoreMetrics
 import Synchronization
 
 /// Keeps the metrics of one process and renders them as Prometheus text (exposition format 0.0.4).
-///
 /// Counters count up; recorders and meters that do not aggregate are gauges; timers and aggregating recorders are
-/// histograms, timers in seconds. A name has at most ``seriesPerName`` label sets; what comes beyond shares one whose labels
-/// all say `other`, so that no label can fill the memory.
+/// histograms, timers in seconds. A name has at most ``seriesPerName`` label sets. Further sets share one set with the
+/// value `other`, so that no label can fill the memory.
 public final class PrometheusRegistry: MetricsFactory {
     public static let seriesPerName = 500
 
@@ -47,7 +46,7 @@ public final class PrometheusRegistry: MetricsFactory {
         series(label, dimensions, type: "histogram") { HistogramSeries(scale: 1e-9) }
     }
 
-    // A handler dropped keeps its series: a counter that vanishes reads as a restart.
+    // A series stays when its handler is destroyed, because a counter that disappears looks like a restart.
     public func destroyCounter(_ handler: any CounterHandler) {}
     public func destroyFloatingPointCounter(_ handler: any FloatingPointCounterHandler) {}
     public func destroyMeter(_ handler: any MeterHandler) {}
@@ -77,7 +76,8 @@ public final class PrometheusRegistry: MetricsFactory {
             if family.series[labels] == nil, family.series.count >= Self.seriesPerName {
                 labels = Self.labels(dimensions.map { ($0.0, "other") })
             }
-            // A name registered with two types would make the text invalid: the second gets a handler nobody renders.
+            // A name with two types would make the text invalid, so the second type gets a handler that is not
+            // rendered.
             if let known = family.series[labels] as? Series { return known }
             let fresh = make()
             if family.type == type {

@@ -1,7 +1,7 @@
 import CoreMetrics
 import Synchronization
 
-/// One line (or one histogram) of the text.
+/// One line, or one histogram, of the text.
 protocol PrometheusSeries: AnyObject, Sendable {
     func render(name: String, labels: String, into text: inout String)
 }
@@ -64,7 +64,7 @@ final class HistogramSeries: PrometheusSeries, TimerHandler, RecorderHandler {
     private let scale: Double
     private let state = Mutex(State())
 
-    /// - Parameter scale: from what is recorded to what is shown: 1e-9 for nanoseconds.
+    /// - Parameter scale: factor from the recorded to the shown unit: 1e-9 for nanoseconds.
     init(scale: Double) { self.scale = scale }
 
     func recordNanoseconds(_ duration: Int64) { record(Double(duration)) }

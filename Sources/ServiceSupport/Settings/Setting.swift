@@ -7,23 +7,24 @@ public enum Role: String, Sendable, CaseIterable {
     case simulator
     case phone
 
-    /// The roles that speak Kafka and are scaled in a cluster.
+    /// The roles that use Kafka and run in a cluster.
     public static let workers: Set<Role> = [.producer, .dispatcher, .ackTracker]
     public static let everyone = Set(allCases)
 }
 
-/// What a key of the configuration is: enough for the help text, docs/configuration.md and a precise error.
+/// The description of a configuration key, for the help text, docs/configuration.md and errors.
 public struct SettingDescription: Sendable, Hashable {
     /// Dotted camel case, as in the YAML file: `kafka.bootstrapServers`.
     public let key: String
-    /// What a value looks like: `host:port,…`, `milliseconds`, `path`.
+    /// The form of a value: `host:port,…`, `milliseconds`, `path`.
     public let type: String
-    /// As one would write it; nil: none.
+    /// The default as text; nil: none.
     public let defaultText: String?
     public let range: String
-    /// Never shown, and refused as a flag, because every user of the machine can read a process's arguments.
+    /// A secret is never shown, and refused as a flag, because every user of the machine can read the arguments of a
+    /// process.
     public let isSecret: Bool
-    /// The role does not start without it.
+    /// True when the role does not start without the key.
     public let isRequired: Bool
     public let roles: Set<Role>
     public let summary: String
@@ -53,7 +54,7 @@ public struct SettingDescription: Sendable, Hashable {
 public struct Setting<Value: Sendable>: Sendable {
     public let description: SettingDescription
     let defaultValue: Value?
-    /// Nil when the text is not of the form or out of range.
+    /// Reads a value; nil when the text does not have the expected form, or is out of range.
     let parse: @Sendable (String) -> Value?
 
     init(_ description: SettingDescription, default defaultValue: Value?, parse: @escaping @Sendable (String) -> Value?)

@@ -1,12 +1,11 @@
 import Foundation
 import Yams
 
-/// The names that settings go by. A name that is none of them is refused with the nearest that is one: what nobody reads would
-/// otherwise leave a default in force without a word.
+/// The names of settings. An unknown name is refused, and the error names the nearest setting. Otherwise a misspelt
+/// name would silently leave the default in force.
 enum SettingNames {
-    /// - Throws: ``SettingsError`` for the variables `BECKON_…` that are no setting of any role.
-    ///
-    /// What an orchestrator adds for a service called `beckon…` is passed over: Kubernetes and Docker links put
+    /// - Throws: ``SettingsError`` for variables `BECKON_…` that are not a setting of any role.
+    /// Variables that an orchestrator adds for a service called `beckon…` are ignored: Kubernetes and Docker links put
     /// `BECKON_SERVICE_HOST`, `BECKON_SERVICE_PORT` and `BECKON_PORT_8080_TCP…` into every container of a namespace.
     static func checkEnvironment(_ environment: [String: String]) throws(SettingsError) {
         let known = Settings.all.map(\.environmentName)
@@ -28,8 +27,8 @@ enum SettingNames {
     }
 
     /// The scalars of a YAML file by key.
-    /// - Throws: ``SettingsError`` when it cannot be read or is no mapping, for keys that are no setting, and for a list or a
-    ///   mapping in the place of a value. No value is shown: it may be a secret.
+    /// - Throws: ``SettingsError`` when the file cannot be read or is not a mapping, for unknown keys, and for a list
+    ///   or mapping where a value is expected. The error contains no value, because it may be a secret.
     static func file(_ path: String) throws(SettingsError) -> [String: String] {
         let root: Node?
         do {
@@ -75,7 +74,8 @@ enum SettingNames {
         }
     }
 
-    /// The known name with the fewest letters to change, in the whole name or in a group that it belongs to; of equals the first.
+    /// The known name with the smallest edit distance, in the whole name or in one of its groups; among equal ones the
+    /// first.
     static func nearest(_ name: some StringProtocol, _ known: [String]) -> String {
         let lowered = name.lowercased()
         func changes(_ candidate: String) -> Int {
@@ -86,7 +86,7 @@ enum SettingNames {
         return known.min { changes($0) < changes($1) } ?? ""
     }
 
-    /// Levenshtein's: letters to insert, delete or replace.
+    /// The Levenshtein distance: the number of letters to insert, delete or replace.
     private static func distance(_ a: String, _ b: String) -> Int {
         let (a, b) = (Array(a.utf8), Array(b.utf8.prefix(200)))
         var row = Array(0...b.count)

@@ -3,7 +3,7 @@ public import KafkaClient
 public import Logging
 public import PushProviders
 
-/// Every key there is. docs/configuration.md shows the same table, and a test compares the two.
+/// All configuration keys. docs/configuration.md shows the same table, and a test compares the two.
 extension Settings {
     // MARK: Every role
     public static let config = Setting.text(
@@ -198,7 +198,7 @@ extension Settings {
         "Rows that may wait for Kafka; above this number creations get 503 with Retry-After.")
 
     // MARK: Dispatcher
-    /// Where the providers are, as their folders say it.
+    /// The setting for the address of a provider. The provider's folder defines it.
     public static func url(of endpoint: ProviderEndpoint) -> Setting<String> {
         Setting.text(
             endpoint.setting, type: "URL", default: endpoint.url, roles: [.dispatcher], endpoint.summary, check: isHTTPS
@@ -224,7 +224,7 @@ extension Settings {
         "push.threads", type: "threads", default: 1, range: 1...64, roles: [.dispatcher],
         "Event loops of the push transport.")
 
-    // MARK: Stand-ins for development
+    // MARK: Simulators for development
     public static let brokerPartitions = Setting.integer(
         "broker.partitions", type: "partitions", default: 12, range: 1...64, roles: [.broker],
         "Partitions of each topic.")
@@ -272,7 +272,7 @@ extension Settings {
         "phone.platform", type: "platform", default: "apn", range: "apn, fcm, hms, mixed", roles: [.phone],
         "Provider that the phones register with.", check: { ["apn", "fcm", "hms", "mixed"].contains($0) })
 
-    /// In the order of docs/configuration.md.
+    /// All keys in the order of docs/configuration.md.
     public static let all =
         beforeProviders + PushProviders.endpoints.map { url(of: $0).description } + behindProviders
 
@@ -318,7 +318,7 @@ extension Settings {
         ) { try? KeyRing(parsing: $0) }
     }
 
-    /// The Kafka settings together.
+    /// The Kafka configuration from the settings.
     public func kafka() throws(SettingsError) -> KafkaConfiguration {
         KafkaConfiguration(
             bootstrapServers: try self(Self.kafkaServers), properties: try self(Self.kafkaProperties),

@@ -1,7 +1,7 @@
 import Configuration
 public import Foundation
 
-/// What is wrong with the configuration: the key, where its value came from, and what would be right.
+/// A fault in the configuration: the key, the source of its value, and the expected form.
 public struct SettingsError: Error, Equatable, Sendable, CustomStringConvertible {
     public let description: String
 
@@ -19,10 +19,10 @@ public struct Settings: Sendable {
     private let sources: [Source]
 
     /// - Parameters:
-    ///   - role: whose keys are allowed as flags.
-    ///   - arguments: what stands behind the subcommand: `--key value` or `--key=value`.
-    /// - Throws: ``SettingsError`` for a flag, variable or key that is no setting, a secret given as a flag, a list in the place of a
-    ///   value, or a file that cannot be read.
+    ///   - role: the role. Its keys are allowed as flags.
+    ///   - arguments: the arguments after the subcommand: `--key value` or `--key=value`.
+    /// - Throws: ``SettingsError`` for an unknown flag, variable or key, a secret that is given as a flag, a list where
+    ///   a value is expected, or a file that cannot be read.
     public init(
         role: Role, arguments: [String], environment: [String: String] = ProcessInfo.processInfo.environment
     ) async throws(SettingsError) {
@@ -56,7 +56,7 @@ public struct Settings: Sendable {
     }
 
     /// The value, or its default.
-    /// - Throws: ``SettingsError`` when it is missing and required, or not of its form.
+    /// - Throws: ``SettingsError`` when a required value is missing, or a value does not have the expected form.
     public func callAsFunction<Value>(_ setting: Setting<Value>) throws(SettingsError) -> Value {
         guard let value = try optional(setting) else { throw Self.missing(setting.description) }
         return value
@@ -93,7 +93,7 @@ public struct Settings: Sendable {
         about.range.isEmpty ? about.type : "\(about.type), \(about.range)"
     }
 
-    /// By key.
+    /// The values of the flags, by key.
     private static func flags(_ arguments: [String], role: Role) throws(SettingsError) -> [String: String] {
         let known = all.filter { $0.roles.contains(role) }
         var found: [String: String] = [:]
