@@ -7,8 +7,8 @@ public enum ProxyVariables {
     /// One sentence for the log, without the value, which may contain a password. Nil when no variable is set, or the
     /// variable does not matter for the role.
     /// - Parameters:
-    ///   - role: the role. Dispatcher, simulator and phone open HTTP connections of their own.
-    ///   - isProxySet: whether `providers.proxy` is set.
+    ///   - role: the ones that open HTTP connections of their own are dispatcher, simulator and phone.
+    ///   - isProxySet: `providers.proxy` is.
     public static func notice(role: Role, isProxySet: Bool, environment: [String: String]) -> String? {
         let found = names.filter { environment[$0]?.isEmpty == false }
         guard !found.isEmpty else { return nil }

@@ -224,7 +224,7 @@ extension Settings {
         "push.threads", type: "threads", default: 1, range: 1...64, roles: [.dispatcher],
         "Event loops of the push transport.")
 
-    // MARK: Simulators for development
+    // MARK: Stand-ins for development
     public static let brokerPartitions = Setting.integer(
         "broker.partitions", type: "partitions", default: 12, range: 1...64, roles: [.broker],
         "Partitions of each topic.")
