@@ -120,7 +120,7 @@ public final class TopicWatch: Sendable {
             if wasSafe, isChanged { logger.error("the topics have changed", metadata: ["reason": "\(complaint)"]) }
         } else {
             readiness.pass(check)
-            if !wasSafe { logger.notice("the topics are as they were again") }
+            if !wasSafe { logger.notice("the topics have the expected partitions again") }
         }
         for topic in changed { onChange(topic) }
         return complaint == nil ? state.withLock { $0.partitions } : nil

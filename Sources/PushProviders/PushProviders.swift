@@ -32,11 +32,11 @@ package enum PushProviders {
 
     /// - Throws: ``UnusableCredential``.
     package static func open(_ credential: ProviderCredential) throws -> any OpenCredential {
-        guard let secret = credential.secret else { throw UnusableCredential("it holds no secret") }
+        guard let secret = credential.secret else { throw UnusableCredential("the credential contains no secret") }
         for provider in all {
             if let open = try provider.open(secret) { return open }
         }
-        throw UnusableCredential("no provider here has a secret of this kind")
+        throw UnusableCredential("no known provider has a secret of this kind")
     }
 }
 

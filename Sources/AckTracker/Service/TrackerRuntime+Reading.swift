@@ -112,7 +112,7 @@ extension TrackerRuntime {
         guard partition.fallSilent() else { return }
         writer.keepProbe(of: partition)
         logger.error(
-            "events and dead letters cannot be written: they are left until they can, redelivery goes on",
+            "events and dead letters cannot be written: they are left until they can be written; redelivery continues",
             metadata: ["partition": "\(partition.number)", "untold": "\(partition.outstanding)"])
         showReadiness()
     }
@@ -136,7 +136,7 @@ extension TrackerRuntime {
             } else {
                 readiness.fail(
                     TrackerService.Check.events,
-                    "events or dead letters cannot be written, what follows is not told: "
+                    "events or dead letters cannot be written; no events are emitted for partitions "
                         + silent.joined(separator: ", "))
             }
             let catchingUp = owned.filter { !$0.isLive }.map { String($0.number) }

@@ -34,7 +34,7 @@ extension TrackerRuntime {
         let wanted = Dictionary(grouping: assignment.partitions, by: \.partition).filter { $0.value.count == 4 }.keys
         if wanted.count * 4 != assignment.partitions.count {
             logger.error(
-                "the assignment does not give the same partitions of the four topics; the odd ones are left alone",
+                "the assignment does not contain the same partitions of the four topics; the incomplete ones are not served",
                 metadata: ["partitions": "\(assignment.partitions)"])
         }
         let (kept, given) = state.withLock { state in

@@ -63,7 +63,8 @@ public final class TrackerService: Service {
                 running.withLock { $0 = runtime }
                 defer { running.withLock { $0 = nil } }
                 guard try await runtime.run() else { break }
-                logger.notice("events can be written again: the group is joined anew, to tell what was left")
+                logger.notice(
+                    "events can be written again: the tracker joins its group again to write the events that were left")
             }
         } catch {
             await producer.close(deadline: configuration.kafka.drainBound)

@@ -70,7 +70,7 @@ final class ConfigurationFollower: Sendable {
                 case .assigned(let assignment): group.addTask { await self.follow(assignment, consumer) }
                 case .rewritten(let assignment):
                     // Of a topic that was made anew everything is read again; what is not in it any more stays as it was.
-                    logger.error("configuration was made anew, or cut: it is read from its start")
+                    logger.error("the topic configuration was created again, or cut: it is read from its start")
                     group.addTask { await self.follow(assignment, consumer) }
                 case .revoked(let revocation), .lost(let revocation): await revocation.accept()
                 case .fault(let error):

@@ -131,7 +131,8 @@ extension DispatcherService {
         if !control.incomplete.isEmpty {
             readiness.fail(
                 Check.partitions,
-                "partitions \(control.incomplete) are not served: not all four topics of each are assigned to us")
+                "partitions \(control.incomplete) are not served: this dispatcher does not have all four topics of each"
+            )
         } else if !control.isAssigned {
             readiness.fail(Check.partitions, "no partitions are assigned yet")
         } else if let lane = lanes.withLock({ $0.values.first { !$0.status.isServing } }) {

@@ -207,7 +207,7 @@ public final class DispatcherService: Service {
                         oldestSentMs: status.oldestSentSteadyMs.map { now - $0 })
                 })
             guard let what = watchdog.verdict(sight) else { continue }
-            logger.critical("the dispatcher stands still and ends", metadata: ["what": "\(what)"])
+            logger.critical("the dispatcher makes no progress and ends", metadata: ["what": "\(what)"])
             throw DispatcherError.stalled(what)
         }
     }

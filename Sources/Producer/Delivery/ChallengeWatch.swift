@@ -193,7 +193,7 @@ final class ChallengeWatch: Sendable {
             }
         } catch {
             // Looked at again in a moment; a deadline holds all the same.
-            log.warning("changes of challenges cannot be seen", error)
+            log.warning("changes of challenges cannot be read", error)
         }
         let now = ContinuousClock.now
         let woken = state.withLock { state in

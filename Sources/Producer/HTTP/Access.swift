@@ -87,7 +87,7 @@ extension API {
         do {
             try await store.noteSigned(by: factor, nowMs: call.nowMs)
         } catch {
-            log.warning("a device's last request was not noted", error)
+            log.warning("the time of a device's last request was not recorded", error)
         }
     }
 

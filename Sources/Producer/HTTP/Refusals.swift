@@ -73,7 +73,7 @@ final class Refusals: Sendable {
         let refusals = tally.withLock { $0.take() }
         guard !refusals.isEmpty else { return }
         do { try await store.recordRefusals(refusals, nowMs: nowMs()) } catch {
-            storeLog.warning("marks of refusals were not written", error)
+            storeLog.warning("audit events of refusals were not written", error)
         }
     }
 }

@@ -12,13 +12,13 @@ enum FCMCredentialRules {
         }
         func member(_ name: String) throws(ParameterFault) -> String {
             guard let text = value[name] as? String, !text.isEmpty, text.utf8.count <= 8192 else {
-                throw ParameterFault(parameter, "\(name) as a string in it")
+                throw ParameterFault(parameter, "JSON text that contains \(name) as a string")
             }
             return text
         }
         let key = try member("private_key")
         guard isPKCS8(key) else {
-            throw ParameterFault(parameter, "private_key in it as PKCS #8 PEM, BEGIN PRIVATE KEY")
+            throw ParameterFault(parameter, "JSON text that contains private_key as PKCS #8 PEM, BEGIN PRIVATE KEY")
         }
         var account = FcmServiceAccount()
         account.projectID = try member("project_id")
