@@ -35,7 +35,7 @@ public nonisolated enum Platform: SwiftProtobuf.Enum, Swift.CaseIterable {
   public typealias RawValue = Int
   case unspecified // = 0
 
-  /// No push at all: the app polls.
+  /// No pushes: the app polls.
   case noPush // = 1
   case apn // = 2
   case fcm // = 3
@@ -123,7 +123,7 @@ public nonisolated enum ProviderEnvironment: SwiftProtobuf.Enum, Swift.CaseItera
 
 }
 
-/// What kind of push a record speaks of.
+/// The kind of a push.
 public nonisolated enum PushKind: SwiftProtobuf.Enum, Swift.CaseIterable {
   public typealias RawValue = Int
   case unspecified // = 0
@@ -167,7 +167,7 @@ public nonisolated enum Confirmation: SwiftProtobuf.Enum, Swift.CaseIterable {
   public typealias RawValue = Int
   case unspecified // = 0
 
-  /// Goes on to the devices that have not confirmed.
+  /// Continues for the devices that have not confirmed.
   case each // = 1
 
   /// The first receipt of any device ends it.
@@ -209,25 +209,25 @@ public nonisolated enum Disposition: SwiftProtobuf.Enum, Swift.CaseIterable {
   public typealias RawValue = Int
   case unspecified // = 0
 
-  /// The provider took it.
+  /// The provider accepted the push.
   case accepted // = 1
 
-  /// Permanent: this push will never be taken.
+  /// Permanent: the provider will never accept this push.
   case rejected // = 2
 
-  /// The provider says that the token is dead.
+  /// The provider reports that the token is dead.
   case tokenDead // = 3
 
-  /// Not now: again at `retry_at_ms`. Uses up no attempt.
+  /// Not sent now: try again at `retry_at_ms`. It uses up no attempt.
   case deferred // = 4
 
-  /// The credential is refused: stop it and tell someone.
+  /// The provider refuses the credential, which needs an operator.
   case credentialFault // = 5
 
-  /// The answer is unknown: it may have been taken.
+  /// The answer is unknown: the provider may have accepted the push.
   case unknown // = 6
 
-  /// Not sent, because `drop_reason`.
+  /// Not sent; `drop_reason` gives the reason.
   case dropped // = 7
   case UNRECOGNIZED(Int)
 
@@ -335,23 +335,23 @@ public nonisolated enum DropReason: SwiftProtobuf.Enum, Swift.CaseIterable {
 
 }
 
-/// Why a provider did not take a push, whichever the provider.
+/// The reason why a provider did not accept a push, independent of the provider.
 public nonisolated enum PushCause: SwiftProtobuf.Enum, Swift.CaseIterable {
   public typealias RawValue = Int
 
-  /// It took the push or gave no answer, or the record is of a version that wrote no causes.
+  /// The provider accepted the push or did not answer, or a version without causes wrote the record.
   case unspecified // = 0
 
   /// The push token is dead.
   case tokenDead // = 1
 
-  /// The push token belongs to another app, project or environment: of one token its own fault, of all of them the credential's.
+  /// The push token belongs to another app, project or environment. When this is so for all tokens, the credential is faulty.
   case tokenUnknown // = 2
 
   /// The credential was refused, or cannot be used.
   case credentialRefused // = 3
 
-  /// Anything else in the push.
+  /// Any other fault of the push.
   case pushRefused // = 4
   case UNRECOGNIZED(Int)
 
@@ -535,13 +535,13 @@ public nonisolated struct Redelivery: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  /// Dispatches that a provider accepted, the first included. 0: the service's default (4).
+  /// Maximum number of dispatches that a provider accepts, including the first. 0: the service's default (4).
   public var maxAttempts: UInt32 = 0
 
-  /// From `accepted` to the next attempt. 0: the service's default (8,000).
+  /// Time from `accepted` to the next attempt. 0: the service's default (8,000).
   public var expectedLatencyMs: UInt32 = 0
 
-  /// Learn the latency per (platform, app) instead.
+  /// Learns the latency per (platform, app) instead.
   public var adaptive: Bool = false
 
   public var confirm: Confirmation = .unspecified
@@ -565,7 +565,7 @@ public nonisolated struct DetailField: Sendable {
   public init() {}
 }
 
-/// A backend asks for a challenge over Kafka. Same limits as the HTTP parameters of the same names.
+/// A backend requests a challenge over Kafka. The limits are those of the HTTP parameters with the same names.
 public nonisolated struct ChallengeRequest: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -577,7 +577,7 @@ public nonisolated struct ChallengeRequest: @unchecked Sendable {
     set {_uniqueStorage()._requestID = newValue}
   }
 
-  /// Optional; must be the account that the topic is bound to.
+  /// Optional. Must be the account that the topic is bound to.
   public var accountSid: String {
     get {_storage._accountSid}
     set {_uniqueStorage()._accountSid = newValue}
@@ -614,7 +614,7 @@ public nonisolated struct ChallengeRequest: @unchecked Sendable {
     set {_uniqueStorage()._hiddenDetails = newValue}
   }
 
-  /// Life from the record's timestamp; 0: 300. At most 3,600.
+  /// Lifetime from the record's timestamp; 0 means 300. At most 3,600.
   public var ttlSeconds: UInt32 {
     get {_storage._ttlSeconds}
     set {_uniqueStorage()._ttlSeconds = newValue}
@@ -629,31 +629,31 @@ public nonisolated struct ChallengeRequest: @unchecked Sendable {
   /// Clears the value of `redelivery`. Subsequent reads from it will return its default value.
   public mutating func clearRedelivery() {_uniqueStorage()._redelivery = nil}
 
-  /// In order: sms, voice, email, totp, …
+  /// In order of preference: sms, voice, email, totp, …
   public var fallbacks: [String] {
     get {_storage._fallbacks}
     set {_uniqueStorage()._fallbacks = newValue}
   }
 
-  /// Names one attempt of the person; at most 128 characters. Empty: the challenge stands for itself.
+  /// Names one attempt of the person; at most 128 characters. Empty: the challenge belongs to no action.
   public var actionKey: String {
     get {_storage._actionKey}
     set {_uniqueStorage()._actionKey = newValue}
   }
 
-  /// An approval needs a number, which the backend fetches over HTTP: no record ever holds it. False: as the service says.
+  /// An approval needs a number, which the backend fetches over HTTP. No record contains it. False: the service decides.
   public var numberMatching: Bool {
     get {_storage._numberMatching}
     set {_uniqueStorage()._numberMatching = newValue}
   }
 
-  /// 2 to 6; 0: as the service says.
+  /// 2 to 6; 0: the service decides.
   public var numberDigits: UInt32 {
     get {_storage._numberDigits}
     set {_uniqueStorage()._numberDigits = newValue}
   }
 
-  /// An approval needs a session token. False: as the service says.
+  /// An approval needs a session token. False: the service decides.
   public var requireSession: Bool {
     get {_storage._requireSession}
     set {_uniqueStorage()._requireSession = newValue}
@@ -729,13 +729,13 @@ public nonisolated struct DispatchTarget: Sendable {
 
   public var environment: ProviderEnvironment = .environmentUnspecified
 
-  /// When this push token was registered; compared with the time that APNs gives beside 410.
+  /// Time of this push token's registration. It is compared with the time in an APNs 410.
   public var registeredAtMs: Int64 = 0
 
-  /// Background pushes that the challenge may use on this device: in all, or in an attempt of the ack tracker what is left of them.
+  /// Background pushes that the challenge may use on this device: all of them, or in an attempt of the ack tracker the remaining ones.
   public var backgroundBudget: UInt32 = 0
 
-  /// The device said that it shows no notifications.
+  /// The device has reported that it shows no notifications.
   public var notificationsDisabled: Bool = false
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -774,7 +774,7 @@ public nonisolated struct ChallengeDispatch: @unchecked Sendable {
     set {_uniqueStorage()._identity = newValue}
   }
 
-  /// `c` creation, `t1`, `t2`, … the tracker's attempts, `n:<NT sid>` a resend that the backend asked for.
+  /// `c`: creation. `t1`, `t2`, …: attempts of the tracker. `n:<NT sid>`: a resend that the backend requested.
   public var dispatchID: String {
     get {_storage._dispatchID}
     set {_uniqueStorage()._dispatchID = newValue}
@@ -834,7 +834,7 @@ public nonisolated struct ChallengeDispatch: @unchecked Sendable {
   fileprivate var _storage = _StorageClass.defaultInstance
 }
 
-/// A live challenge's device has another push token, or is gone.
+/// A device of a live challenge has a new push token, or was removed.
 public nonisolated struct DeviceChanged: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -846,7 +846,7 @@ public nonisolated struct DeviceChanged: Sendable {
 
   public var gone: Bool = false
 
-  /// The new registration, unless gone.
+  /// The new registration, unless the device was removed.
   public var target: DispatchTarget {
     get {_target ?? DispatchTarget()}
     set {_target = newValue}
@@ -863,7 +863,7 @@ public nonisolated struct DeviceChanged: Sendable {
   fileprivate var _target: DispatchTarget? = nil
 }
 
-/// The tracker's folded state of a challenge held for more than 10 minutes. Dispatchers skip it.
+/// The tracker's state of a challenge that it has held for more than 10 minutes. Dispatchers skip it.
 public nonisolated struct CarriedChallenge: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -886,7 +886,7 @@ public nonisolated struct CarriedChallenge: Sendable {
 
   public var escalated: Bool = false
 
-  /// The number of the latest t<n>.
+  /// The number n of the latest `t<n>`.
   public var lastAttemptNumber: UInt32 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -955,7 +955,7 @@ public nonisolated struct OutcomeRecord: Sendable {
   public init() {}
 }
 
-/// What became of one (challenge, device, dispatch id, kind).
+/// The result of one (challenge, device, dispatch id, kind).
 public nonisolated struct PushOutcome: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -1001,7 +1001,7 @@ public nonisolated struct PushOutcome: @unchecked Sendable {
     set {_uniqueStorage()._dropReason = newValue}
   }
 
-  /// The provider's own word, or ours for a transport fault.
+  /// The provider's own reason, or Beckon's for a transport fault.
   public var reason: String {
     get {_storage._reason}
     set {_uniqueStorage()._reason = newValue}
@@ -1039,7 +1039,7 @@ public nonisolated struct PushOutcome: @unchecked Sendable {
     set {_uniqueStorage()._credentialSid = newValue}
   }
 
-  /// Echo of the target, so that a dead token is not blamed on its successor.
+  /// Copied from the target, so that a report about a dead token does not affect its successor.
   public var registeredAtMs: Int64 {
     get {_storage._registeredAtMs}
     set {_uniqueStorage()._registeredAtMs = newValue}
@@ -1055,7 +1055,7 @@ public nonisolated struct PushOutcome: @unchecked Sendable {
     set {_uniqueStorage()._expiresAtMs = newValue}
   }
 
-  /// When the request's headers left, and when this was recorded.
+  /// Time at which the request's headers were sent; `at_ms`: time at which this was recorded.
   public var sentAtMs: Int64 {
     get {_storage._sentAtMs}
     set {_uniqueStorage()._sentAtMs = newValue}
@@ -1066,7 +1066,7 @@ public nonisolated struct PushOutcome: @unchecked Sendable {
     set {_uniqueStorage()._atMs = newValue}
   }
 
-  /// Of a push that was refused: why, and the code that the event `push.failed` gives for it.
+  /// For a refused push: the cause, and the error code in the event `push.failed`.
   public var cause: PushCause {
     get {_storage._cause}
     set {_uniqueStorage()._cause = newValue}
@@ -1084,7 +1084,7 @@ public nonisolated struct PushOutcome: @unchecked Sendable {
   fileprivate var _storage = _StorageClass.defaultInstance
 }
 
-/// Why one device was not reached.
+/// The reason why one device was not reached.
 public nonisolated struct DeviceFailure: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -1095,7 +1095,7 @@ public nonisolated struct DeviceFailure: Sendable {
   /// no-receipt, hidden, token-dead, refused, provider-down, no-outcome, no-device
   public var reason: String = String()
 
-  /// The provider's word, when there is one.
+  /// The provider's reason, when there is one.
   public var detail: String = String()
 
   public var attempts: UInt32 = 0
@@ -1107,7 +1107,7 @@ public nonisolated struct DeviceFailure: Sendable {
   public init() {}
 }
 
-/// The tracker gives up pushing and tells the backend in time. It ends nothing.
+/// The tracker reports in time that pushing does not help. The record does not end the challenge.
 public nonisolated struct Escalation: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -1138,7 +1138,7 @@ public nonisolated struct Escalation: Sendable {
   public init() {}
 }
 
-/// "It arrived." On the entrance `receipt-requests` only token, channel, shown and device time are read.
+/// Confirms that a challenge arrived. On the entrance `receipt-requests` only token, channel, shown and device time are read.
 public nonisolated struct Receipt: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -1161,7 +1161,7 @@ public nonisolated struct Receipt: Sendable {
 
   public var receivedAtMs: Int64 = 0
 
-  /// What the device's clock said; advice only.
+  /// Time of the device's clock; informative only.
   public var deviceTimeMs: Int64 = 0
 
   /// On the entrance only; never written to `receipts`.
@@ -1186,7 +1186,7 @@ public nonisolated struct Resolution: Sendable {
 
   public var status: ResolutionStatus = .resolutionUnspecified
 
-  /// Who answered.
+  /// The factor that answered.
   public var factorSid: String = String()
 
   public var atMs: Int64 = 0
@@ -1215,10 +1215,10 @@ public nonisolated struct SealedConfiguration: Sendable {
   /// AES-GCM: nonce, ciphertext, tag; additional data are account, SID and kind.
   public var sealed: Data = Data()
 
-  /// Ascends with every change of the SID; a reader keeps the highest and refuses lower ones. 0: written before there were versions.
+  /// Increases with every change of the SID. A reader keeps the highest version and refuses lower ones. 0: written before versions existed.
   public var version: Int64 = 0
 
-  /// The SID is gone, for good: a record of it with a lower version is an old one that somebody wrote again. Nothing is sealed.
+  /// The SID is deleted permanently. A record with a lower version is an old one that was written again. Nothing is sealed.
   public var deleted: Bool = false
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -1226,7 +1226,7 @@ public nonisolated struct SealedConfiguration: Sendable {
   public init() {}
 }
 
-/// What `sealed` holds when kind is `credential`.
+/// The contents of `sealed` when kind is `credential`.
 public nonisolated struct ProviderCredential: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -1292,13 +1292,13 @@ public nonisolated struct ProviderCredential: Sendable {
   public init() {}
 }
 
-/// The secret of a provider without a message of its own here. What the values mean only the provider's folder knows.
+/// The secret of a provider without its own message here. Only the provider's folder knows the meaning of the values.
 public nonisolated struct ProviderSecret: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  /// The type of the credential, as parameter `Type` has it.
+  /// The type of the credential, as in the parameter `Type`.
   public var type: String = String()
 
   public var sandbox: Bool = false
@@ -1310,7 +1310,7 @@ public nonisolated struct ProviderSecret: Sendable {
   public init() {}
 }
 
-/// The older way into APNs: a TLS client certificate.
+/// The older credential of APNs: a TLS client certificate.
 public nonisolated struct ApnsCertificate: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
