@@ -1,7 +1,6 @@
 import Synchronization
 
-/// Wakes the one task that waits; keeps one signal for a waiter that is not there yet. Several signals before the wait are
-/// one.
+/// Wakes the one task that waits. If no task waits, it keeps one signal. Several signals before a wait count as one.
 public final class ArrivalSignal: Sendable {
     private enum State {
         case idle
@@ -15,7 +14,7 @@ public final class ArrivalSignal: Sendable {
 
     public init() {}
 
-    /// Only signals: may be called from callbacks.
+    /// Only sets the signal, so it may be called from callbacks.
     public func fire() {
         let waiter = state.withLock { state -> CheckedContinuation<Bool, Never>? in
             switch state {
@@ -33,7 +32,7 @@ public final class ArrivalSignal: Sendable {
         forwarded.withLock { $0 }?.fire()
     }
 
-    /// Every later wait returns false.
+    /// Ends the signal: every later wait returns false.
     public func end() {
         let waiter = state.withLock { state -> CheckedContinuation<Bool, Never>? in
             defer { state = .ended }
@@ -49,8 +48,8 @@ public final class ArrivalSignal: Sendable {
         signal.fire()
     }
 
-    /// One caller at a time.
-    /// - Returns: false when ended or the task is cancelled.
+    /// Waits for the signal. Only one caller at a time.
+    /// - Returns: false when the signal has ended or the task is cancelled.
     public func wait() async -> Bool {
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in

@@ -1,17 +1,18 @@
 import Synchronization
 
-/// What a consumer is told.
+/// An event for a consumer.
 public enum ConsumerEvent: Sendable {
-    /// Partitions are ours: answer with ``Assignment/accept(from:)``.
+    /// The consumer gets partitions. Answer with ``Assignment/accept(from:)``.
     case assigned(Assignment)
-    /// Partitions go to someone else once this is answered: drain, commit, then ``Revocation/accept()``.
+    /// Partitions go to another member after the answer. Drain, commit, then call ``Revocation/accept()``.
     case revoked(Revocation)
-    /// They are someone else's already: commit nothing, then ``Revocation/accept()``.
+    /// The partitions already belong to another member. Commit nothing, then call ``Revocation/accept()``.
     case lost(Revocation)
-    /// The logs of ``Assignment/rewritten`` are not the ones that were read: their topics were deleted and made anew, or they were
-    /// cut. Drain, then answer with ``Assignment/accept(from:)`` and begin those at their start; commit no old position of them.
+    /// The logs of ``Assignment/rewritten`` are not the logs that were read before: their topics were deleted and
+    /// created again, or the logs were cut. Drain, then answer with ``Assignment/accept(from:)`` and begin these
+    /// partitions at their start. Do not commit an old position of them.
     case rewritten(Assignment)
-    /// Worth telling; librdkafka goes on by itself unless `isFatal`.
+    /// A fault to report. librdkafka continues by itself unless `isFatal`.
     case fault(KafkaError)
 }
 
@@ -33,20 +34,22 @@ public struct CommittedOffset: Hashable, Sendable {
     }
 }
 
-/// An assignment waiting for its answer.
+/// An assignment that waits for its answer.
 public struct Assignment: Sendable {
     public let partitions: [TopicPartition]
-    /// Those whose log is another than the one that this consumer read before.
+    /// Partitions whose log is not the one that this consumer read before.
     public var rewritten: Set<TopicPartition> = []
     let consumer: KafkaConsumer
-    /// Of the assignment that is to be read anew; nil: this is a new one.
+    /// The generation of the assignment that must be read again; nil: this is a new assignment.
     var generation: Int? = nil
 
-    /// False for a ``ConsumerEvent/rewritten(_:)`` whose partitions were handed over meanwhile: nothing is to be done.
+    /// False for a ``ConsumerEvent/rewritten(_:)`` whose partitions were handed over in the meantime. It needs no
+    /// action.
     public var isCurrent: Bool { generation.map { $0 == consumer.generation.load(ordering: .acquiring) } ?? true }
 
-    /// Takes the partitions over and starts fetching.
-    /// - Parameter starts: where each begins; one that is left out begins at its committed offset, else at the beginning.
+    /// Accepts the partitions and starts fetching.
+    /// - Parameter starts: the start of each partition. A partition without an entry begins at its committed offset, or
+    ///   else at the beginning.
     /// - Returns: a reader per partition.
     public func accept(
         from starts: [TopicPartition: StartOffset]
@@ -54,11 +57,12 @@ public struct Assignment: Sendable {
         try await consumer.assign(partitions, from: starts)
     }
 
-    /// Takes nothing: for an owner who is about to leave. An assignment without any answer would keep the group waiting.
+    /// Refuses the partitions. Use it when the owner is about to leave, because the group waits for an answer to an
+    /// assignment.
     public func refuse() async { await consumer.unassign() }
 }
 
-/// A revocation waiting for its answer.
+/// A revocation that waits for its answer.
 public struct Revocation: Sendable {
     public let partitions: [TopicPartition]
     let consumer: KafkaConsumer

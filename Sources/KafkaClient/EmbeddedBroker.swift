@@ -3,11 +3,11 @@ import Foundation
 public import Logging
 import Synchronization
 
-/// librdkafka's stand-in broker on loopback: real protocol on real sockets, in memory. For development and tests; what it is
-/// not (bounds of 5 MB or 100,000 records per partition, no look-up by time, no compaction, ACLs or TLS) is in
-/// docs/operations.md.
+/// librdkafka's mock broker on loopback, for development and tests. It speaks the real protocol on real sockets and
+/// keeps its data in memory. docs/operations.md lists its limits (5 MB or 100,000 records per partition, no look-up by
+/// time, no compaction, ACLs or TLS).
 public final class EmbeddedBroker: Sendable {
-    /// Owns the stand-in, and holds the handle it lives in.
+    /// Owns the mock cluster, and holds the handle that it belongs to.
     ///
     /// `@unchecked Sendable`: the mock cluster locks itself (rdkafka_mock.h).
     private final class Cluster: @unchecked Sendable {
@@ -23,7 +23,8 @@ public final class EmbeddedBroker: Sendable {
         }
 
         deinit {
-            // Nothing else holds the cluster, so nothing else uses the pointer. The end waits for the stand-in's own thread.
+            // Nothing else holds the cluster, so nothing else uses the pointer. The destruction waits for the cluster's
+            // own thread.
             nonisolated(unsafe) let pointer = pointer
             handle.later { [handle] in
                 rd_kafka_mock_cluster_destroy(pointer)
@@ -37,11 +38,11 @@ public final class EmbeddedBroker: Sendable {
     /// `127.0.0.1:port,…`.
     public let bootstrapServers: String
 
-    /// Starts it.
+    /// Starts the broker.
     /// - Parameters:
     ///   - brokers: 1 or more.
-    ///   - topics: created with their number of partitions.
-    ///   - logger: gets what librdkafka says; silent by default.
+    ///   - topics: topics to create, with their numbers of partitions.
+    ///   - logger: gets librdkafka's log lines; silent by default.
     public init(
         brokers: Int = 1, topics: [String: Int],
         logger: Logger = Logger(label: "beckon-broker") { _ in SwiftLogNoOpLogHandler() }
@@ -62,12 +63,12 @@ public final class EmbeddedBroker: Sendable {
     public enum Fault: Sendable, Hashable {
         case brokerDown(Int32)
         case brokerUp(Int32)
-        /// Round-trip time added to each answer of a broker, in milliseconds; 0 takes it away.
+        /// Round-trip time that is added to each answer of a broker, in milliseconds; 0 removes it.
         case delay(broker: Int32, milliseconds: Int32)
-        /// The next requests of this API key answer with these error codes (Kafka protocol numbers), behind those that are left of
-        /// earlier ones; none: nothing is left.
+        /// The next requests of this API key get these error codes (Kafka protocol numbers), after the codes that
+        /// remain from earlier calls. An empty list removes all remaining codes.
         case requestErrors(apiKey: Int16, codes: [Int16])
-        /// A partition has no leader; or has this broker as its leader again.
+        /// A partition has no leader, or gets this broker as its leader again.
         case leader(topic: String, partition: Int32, broker: Int32?)
     }
 
@@ -95,12 +96,12 @@ public final class EmbeddedBroker: Sendable {
         guard code == RD_KAFKA_RESP_ERR_NO_ERROR else { throw KafkaError(code, "fault \(fault)") }
     }
 
-    /// Ends it and frees its port. Idempotent.
+    /// Stops the broker and frees its port. Idempotent.
     public func close() async {
         await take()?.empty(deadline: .seconds(5))
     }
 
-    /// - Returns: what tells the end of the handle.
+    /// - Returns: a group that is empty when the handle has ended.
     private func take() -> DispatchGroup? {
         cluster.withLock { cluster in
             defer { cluster = nil }

@@ -7,34 +7,35 @@ extension KafkaConfiguration {
             ("socket.keepalive.enable", "true"), ("socket.timeout.ms", "10000"),
             ("reconnect.backoff.ms", "50"), ("reconnect.backoff.max.ms", "2000"),
             ("topic.metadata.refresh.fast.interval.ms", "100"),
-            // What is wrong, and why: that a port speaks another protocol is told at this level. It goes to our logger.
+            // This level includes the causes of faults, for example that a port uses another protocol. The lines go to
+            // Beckon's logger.
             ("log_level", "6"),
         ]
     }
 
     private var overrides: [(String, String)] { properties.sorted { $0.key < $1.key }.map { ($0.key, $0.value) } }
 
-    /// A property of a consumer as librdkafka reads it; nil: there is none of the name.
+    /// The value of a consumer property as librdkafka reads it; nil: no such property.
     func effective(_ property: String) -> String? {
         guard let conf = rd_kafka_conf_new() else { return nil }
         defer { rd_kafka_conf_destroy(conf) }
-        // What it does not take the client's own start refuses.
+        // A property that librdkafka refuses here is refused again at the start of the client.
         for (name, value) in consumerProperties(groupID: "") where name == property {
             rd_kafka_conf_set(conf, name, value, nil, 0)
         }
         return conf.value(of: property)
     }
 
-    /// `batch.size` to begin with, in bytes.
+    /// The initial `batch.size` in bytes.
     var batchBytes: Int { properties["batch.size"].flatMap { Int($0) } ?? 65_536 }
 
-    /// For smaller batches than those of ``producerProperties``.
+    /// The properties for smaller batches than those of ``producerProperties``.
     func producerProperties(batchBytes: Int) -> [(String, String)] {
         batchBytes == self.batchBytes
             ? producerProperties : producerProperties + [("batch.size", String(batchBytes))]
     }
 
-    /// For records that go alone, each in a request of its own.
+    /// The properties for records that are each sent in a request of their own.
     var singleRecordProperties: [(String, String)] {
         producerProperties + [("batch.num.messages", "1"), ("linger.ms", "0")]
     }

@@ -4,36 +4,36 @@ public import Logging
 import Synchronization
 import Wire
 
-/// A member of a consumer group with a queue per partition. One librdkafka handle, one thread of our own that polls it.
-///
-/// The rebalance is an event that the owner answers after draining, while polling goes on: `range`, eager,
+/// A member of a consumer group with one queue per partition. It has one librdkafka handle, and its own thread that
+/// polls it.
+/// A rebalance is an event that the owner answers after draining, while polling continues. Settings: `range`, eager,
 /// `auto.offset.reset=earliest`, no auto commit, partition-EOF on.
 public final class KafkaConsumer: Sendable {
-    /// Nil once the group is left and the polling thread has ended.
+    /// Nil after the group was left and the polling thread has ended.
     private let open: Mutex<RDKafkaHandle?>
     private let logger: Logger
     private let isMember: Bool
     private let isClosing = Atomic(false)
     private let lastFault = Mutex<ContinuousClock.Instant?>(nil)
     private let readers = Mutex<[TopicPartition: PartitionReader]>([:])
-    /// Of partitions that were read before, to know their logs again.
+    /// The marks of partitions that were read before, to recognise their logs.
     private let marks = Mutex<[TopicPartition: LogMark]>([:])
-    /// Counts assignments and their ends.
+    /// Counts the beginnings and ends of assignments.
     let generation = Atomic(0)
-    /// A reader has come upon another log.
+    /// True when a reader has found another log.
     private let isRewritten = Atomic(false)
     private let continuation: AsyncStream<ConsumerEvent>.Continuation
     private let finished = Mutex<(done: Bool, waiters: [Once<Void>])>((false, []))
-    /// Nobody reads ``events`` any more: a cancelled reader ends the stream.
+    /// True when ``events`` has no reader any more, because a cancelled reader ends the stream.
     private let isUnread = Atomic(false)
     private let lastPolledNs = Atomic(DispatchTime.now().uptimeNanoseconds)
 
-    /// Rebalances and faults in order; ends after ``close(deadline:)``. One reader. Unbounded, and bounded by what comes:
-    /// librdkafka has one rebalance outstanding at most, which must never be dropped, and of faults that are not fatal one a
-    /// second is passed on.
+    /// Rebalances and faults in order; ends after ``close(deadline:)``. It has one reader. The stream has no limit of
+    /// its own, but few events arrive: librdkafka has at most one outstanding rebalance, which must never be dropped,
+    /// and at most one fault a second that is not fatal is passed on.
     public let events: AsyncStream<ConsumerEvent>
 
-    /// Subscribes at once. Everything arrives through ``events``.
+    /// Subscribes at once. All results arrive through ``events``.
     public convenience init(
         configuration: KafkaConfiguration, groupID: String, topics: [String], logger: Logger
     ) throws(KafkaError) {
@@ -44,13 +44,14 @@ public final class KafkaConsumer: Sendable {
         let list = PartitionList(capacity: topics.count)
         for topic in topics { list.add(TopicPartition(topic: topic, partition: -1)) }
         let code = rd_kafka_subscribe(handle.pointer, list.pointer)
-        // Nothing polls yet: the handle ends with us.
+        // No thread polls yet, so the handle ends with this object.
         guard code == RD_KAFKA_RESP_ERR_NO_ERROR else { throw KafkaError(code, "subscribe to \(topics)") }
         startPolling(handle)
     }
 
-    /// Reads all partitions of the topics from wherever ``Assignment/accept(from:)`` says, in no group: one `assigned` event
-    /// comes, nothing is ever committed. For `configuration`, which every worker reads whole and then follows.
+    /// Reads all partitions of the topics without a group, from the positions of ``Assignment/accept(from:)``. One
+    /// `assigned` event arrives, and nothing is committed. Used for `configuration`, which every worker reads
+    /// completely and then follows.
     public convenience init(configuration: KafkaConfiguration, following topics: [String], logger: Logger)
         throws(KafkaError)
     {
@@ -88,8 +89,8 @@ public final class KafkaConsumer: Sendable {
         return handle
     }
 
-    /// How long ago the polling thread last turned; it does every 50 ms. For a watchdog: librdkafka 2.0.2 notices no
-    /// stand-still of its own (any queue that is polled resets `max.poll.interval.ms`).
+    /// Time since the last turn of the polling thread, which turns every 50 ms. Used by a watchdog, because librdkafka
+    /// 2.0.2 does not notice that polling has stopped (any queue that is polled resets `max.poll.interval.ms`).
     public var pollAge: Duration {
         let now = DispatchTime.now().uptimeNanoseconds
         let last = lastPolledNs.load(ordering: .relaxed)
@@ -153,16 +154,16 @@ public final class KafkaConsumer: Sendable {
         try answer.get()
     }
 
-    /// The end of each partition (the offset that the next record will get) as asked now, in one batched query.
+    /// The current end of each partition (the offset that the next record will get), in one query.
     public func endOffsets(
         _ partitions: [TopicPartition], deadline: Duration
     ) async throws(KafkaError) -> [TopicPartition: Int64] {
-        // The protocol's ListOffsets takes -1 in place of a time for "end"; the stand-in broker knows it as well.
+        // The protocol's ListOffsets accepts -1 instead of a time for "end". The embedded broker supports this too.
         try await offsets(Dictionary(uniqueKeysWithValues: partitions.map { ($0, -1) }), deadline: deadline)
             .mapValues { max(0, $0) }
     }
 
-    /// The first offset of each partition whose record has at least that time stamp, in one batched query; below 0 where there is
+    /// The first offset of each partition whose record has at least that timestamp, in one query; below 0 when there is
     /// none.
     private func offsets(
         _ times: [TopicPartition: Int64], deadline: Duration
@@ -191,14 +192,15 @@ public final class KafkaConsumer: Sendable {
         return try answer.get()
     }
 
-    /// Asks once a second, until cancelled, whether the logs that are read are still the same, and tells ``ConsumerEvent/rewritten(_:)``
-    /// when one is not. Without it only a record or an end below the position shows that.
+    /// Checks once a second, until cancelled, whether the logs are still the same, and emits
+    /// ``ConsumerEvent/rewritten(_:)`` when one is not. Without this check, only a record or an end below the position
+    /// shows it.
     public func watchLogs(every interval: Duration = .seconds(1)) async {
         while !Task.isCancelled {
             try? await Task.sleep(for: interval)
             for (_, readers) in Dictionary(grouping: readers.withLock({ Array($0.values) }), by: \.topicPartition.topic)
             {
-                // A topic that is away answers for none of its partitions, and says nothing about the others.
+                // An unavailable topic answers for none of its partitions. This says nothing about other topics.
                 try? await compare(readers)
             }
         }
@@ -207,7 +209,7 @@ public final class KafkaConsumer: Sendable {
     private func compare(_ readers: [PartitionReader]) async throws(KafkaError) {
         let asked = Dictionary(uniqueKeysWithValues: readers.map { ($0.topicPartition, $0.mark) })
         let ends = try await endOffsets(Array(asked.keys), deadline: .seconds(2))
-        // Where nothing was read there is no time to ask for.
+        // A partition from which nothing was read has no time to query.
         let times = asked.filter { $0.value.newestMs > 0 }.mapValues { $0.newestMs + 1 }
         let younger = try await offsets(times, deadline: .seconds(2))
         for reader in readers {
@@ -217,7 +219,7 @@ public final class KafkaConsumer: Sendable {
         }
     }
 
-    /// Leaves the group: a last `revoked` event comes first and must be answered. At the deadline gives up waiting.
+    /// Leaves the group. A last `revoked` event arrives first and must be answered. The wait ends at the deadline.
     public func close(deadline: Duration) async {
         isClosing.store(true, ordering: .releasing)
         await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
@@ -229,7 +231,7 @@ public final class KafkaConsumer: Sendable {
             if isDone { once.resume(()) }
             DispatchQueue.global().asyncAfter(deadline: .now() + deadline.inSeconds) { once.resume(()) }
         }
-        // A revocation that nobody answers keeps the handle from closing: the process ends soon after, and the session
+        // A revocation without an answer prevents the handle from closing. The process ends soon after, and the session
         // timeout frees the partitions.
         continuation.finish()
     }

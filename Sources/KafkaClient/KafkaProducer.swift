@@ -4,27 +4,27 @@ public import Logging
 import Synchronization
 
 /// An idempotent producer (`acks=all`, murmur2).
-///
-/// The records of a batch that the broker refuses for its size are sent again one by one, and batches are half as large from
-/// then on: `max.message.bytes` of a topic is a limit of batches, and librdkafka knows no limit per topic. A fatal error
-/// (idempotence lost) rebuilds the handle; what was unacknowledged then fails with that error.
+/// When the broker refuses a batch because of its size, its records are sent again one by one, and later batches are
+/// half as large: `max.message.bytes` of a topic limits batches, and librdkafka has no limit per topic. A fatal error
+/// (idempotence lost) rebuilds the handle. Unacknowledged records then fail with that error.
 public final class KafkaProducer: Sendable {
     private struct State {
-        /// Takes what comes; nil: closed.
+        /// Accepts new records; nil: closed.
         var session: ProducerSession?
-        /// Nothing new is taken: what there is is flushed.
+        /// True when no new records are accepted and the remaining ones are flushed.
         var isClosing = false
-        /// Takes the records of refused batches, each in a request of its own; nil: no batch was refused so far.
+        /// Sends the records of refused batches, each in a request of its own; nil: no batch was refused yet.
         var single: ProducerSession?
         /// Former sessions that still wait for reports. At most one per halving of the batch.
         var retired: [ProducerSession] = []
         /// `batch.size` of `session`.
         var batchBytes: Int
-        /// What is known of the topics, to refuse a partition that does not exist: librdkafka 2.0.2 frees the headers twice.
+        /// The known numbers of partitions, to refuse a partition that does not exist, because librdkafka 2.0.2 then
+        /// frees the headers twice.
         var partitionCounts: [String: Int] = [:]
     }
 
-    /// Batches are not made smaller than this; below it the records go one by one.
+    /// Smallest batch size. Below it, records are sent one by one.
     private static let leastBatchBytes = 1024
 
     private let configuration: KafkaConfiguration
@@ -41,9 +41,10 @@ public final class KafkaProducer: Sendable {
                 batchBytes: configuration.batchBytes))
     }
 
-    /// Returns when the broker has acknowledged. Cancelling does not take the record back: the call still waits for the
-    /// delivery report, which `message.timeout.ms` (30 s) bounds.
-    /// - Throws: ``KafkaError``; unless it ``KafkaError/isRefusal(of:)`` the record may or may not have been written.
+    /// Returns when the broker has acknowledged the record. Cancelling does not withdraw the record: the call still
+    /// waits for the delivery report, at most for `message.timeout.ms` (30 s).
+    /// - Throws: ``KafkaError``. Unless ``KafkaError/isRefusal(of:)`` is true, the record may or may not have been
+    ///   written.
     public func send(_ record: ProducerRecord) async throws(KafkaError) -> RecordPosition {
         let result = await withCheckedContinuation { continuation in
             enqueue(record) { continuation.resume(returning: $0) }
@@ -51,10 +52,10 @@ public final class KafkaProducer: Sendable {
         return try result.get()
     }
 
-    /// The same without a task: `completion` is called once, on a thread of the producer's, and must only enqueue or signal.
-    /// When the local queue is full or the handle is closed it is called at once, on the caller's thread.
-    ///
-    /// Records of one partition are written in the order of the calls, but for those of a batch that was refused for its size.
+    /// Like `send`, without a task. `completion` is called once, on a thread of the producer, and must only enqueue or
+    /// signal. When the local queue is full or the handle is closed, it is called at once, on the caller's thread.
+    /// Records of one partition are written in the order of the calls, except those of a batch that was refused because
+    /// of its size.
     public func enqueue(
         _ record: ProducerRecord, completion: @escaping @Sendable (Result<RecordPosition, KafkaError>) -> Void
     ) {
@@ -73,7 +74,8 @@ public final class KafkaProducer: Sendable {
                         )))
             }
         }
-        // Weakly: a report that is outstanding must not keep the session, whose end brings it.
+        // The reference is weak: an outstanding report must not keep the session alive, because the end of the session
+        // produces the report.
         let refused = session.produce(record) { [weak self, weak session] result in
             if case .failure(let error) = result, let self, let session {
                 if error.isTooLarge { return sendAlone(record, refusedBy: session, completion: completion) }
@@ -85,7 +87,7 @@ public final class KafkaProducer: Sendable {
     }
 
     /// The number of partitions of each topic. Creates nothing on a real cluster.
-    /// - Throws: `UNKNOWN_TOPIC_OR_PART` when one does not exist.
+    /// - Throws: `UNKNOWN_TOPIC_OR_PART` when a topic does not exist.
     public func partitionCounts(of topics: [String], deadline: Duration) async throws(KafkaError) -> [String: Int] {
         guard let session = state.withLock({ $0.session }) else { throw .closed }
         var counts: [String: Int] = [:]
@@ -94,19 +96,20 @@ public final class KafkaProducer: Sendable {
         return counts
     }
 
-    /// The number of partitions of a topic as it is now, for whoever watches it: ``partition(of:in:)`` goes by what
-    /// ``partitionCounts(of:deadline:)`` has found.
+    /// The current number of partitions of a topic, for watchers. ``partition(of:in:)`` uses the numbers from
+    /// ``partitionCounts(of:deadline:)``.
     public func partitionCount(of topic: String, deadline: Duration) async throws(KafkaError) -> Int {
         guard let session = state.withLock({ $0.session }) else { throw .closed }
         return try await session.handle.partitionCount(of: topic, deadline: deadline)
     }
 
-    /// The partition that a key belongs to; 0 while ``partitionCounts(of:deadline:)`` has not said how many the topic has.
+    /// The partition that a key belongs to; 0 until ``partitionCounts(of:deadline:)`` has found the topic's number of
+    /// partitions.
     public func partition(of key: [UInt8], in topic: String) -> Int32 {
         state.withLock { $0.partitionCounts[topic] }.map { Murmur2.partition(key: key, partitions: $0) } ?? 0
     }
 
-    /// Returns when everything enqueued has its delivery report, or at the deadline.
+    /// Returns when all enqueued records have their delivery reports, or at the deadline.
     /// - Returns: false at the deadline.
     public func flush(deadline: Duration) async -> Bool {
         let until = ContinuousClock.now + deadline
@@ -130,7 +133,7 @@ public final class KafkaProducer: Sendable {
         for end in await endSessions(flushingFor: deadline) { await end.empty(deadline: .seconds(2)) }
     }
 
-    /// - Returns: what tells the end of each handle.
+    /// - Returns: a group per handle, which is empty when the handle has ended.
     private func endSessions(flushingFor deadline: Duration) async -> [DispatchGroup] {
         state.withLock { $0.isClosing = true }
         _ = await flush(deadline: deadline)
@@ -142,7 +145,7 @@ public final class KafkaProducer: Sendable {
         return sessions.map(\.handle.end)
     }
 
-    /// Replaces a handle that has lost its idempotence. What it still holds fails with its own delivery reports.
+    /// Replaces a handle that has lost its idempotence. Its remaining records fail with their own delivery reports.
     private func rebuild(replacing broken: ProducerSession, because error: KafkaError) {
         logger.error("the producer is rebuilt after a fatal error", metadata: ["error": "\(error)"])
         do {
@@ -171,7 +174,7 @@ public final class KafkaProducer: Sendable {
 // MARK: - Refused batches
 
 extension KafkaProducer {
-    /// Sends a record of a refused batch in a request of its own. What is refused then is too large itself.
+    /// Sends a record of a refused batch in a request of its own. A record that is then refused is itself too large.
     private func sendAlone(
         _ record: ProducerRecord, refusedBy session: ProducerSession,
         completion: @escaping @Sendable (Result<RecordPosition, KafkaError>) -> Void
@@ -191,7 +194,7 @@ extension KafkaProducer {
         }
     }
 
-    /// From now on batches are half as large as those of this session, which only finishes what it has.
+    /// Makes later batches half as large as those of this session, which only finishes its records.
     private func narrow(_ session: ProducerSession, topic: String) throws(KafkaError) {
         guard let bytes = state.withLock({ $0.session === session ? $0.batchBytes : nil }) else { return }
         let half = bytes / 2

@@ -2,17 +2,18 @@ import CRdKafka
 import Foundation
 import Wire
 
-/// Makes and deletes topics through the cluster's admin API. The stand-in broker has no such API: its topics are made with it.
+/// Creates and deletes topics through the cluster's admin API. The embedded broker has no such API; its topics are
+/// created at its start.
 package struct KafkaTopics: Sendable {
     private let configuration: KafkaConfiguration
 
     package init(configuration: KafkaConfiguration) { self.configuration = configuration }
 
-    /// Returns when each topic is there and all its partitions have leaders.
+    /// Returns when each topic exists and all its partitions have leaders.
     /// - Parameters:
-    ///   - topics: number of partitions by name. They have as many replicas as the cluster's default says.
-    ///   - settings: of each topic, `max.message.bytes` for example.
-    ///   - deadline: of the whole call; cancelling does not shorten it.
+    ///   - topics: number of partitions by name. The number of replicas is the cluster's default.
+    ///   - settings: settings for each topic, for example `max.message.bytes`.
+    ///   - deadline: deadline of the whole call. Cancelling does not shorten it.
     /// - Throws: ``KafkaError``, `TOPIC_ALREADY_EXISTS` for example, with the topic's name.
     package func create(
         _ topics: [String: Int], settings: [String: String] = [:], deadline: Duration = .seconds(60)

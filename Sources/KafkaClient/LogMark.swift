@@ -1,42 +1,42 @@
-/// What was seen of a partition's log, to tell whether it is still the same one: a topic may be deleted and made anew, and a log
-/// may be cut by an unclean election, while it is read. librdkafka 2.0.2 gives no topic ids. A pure value.
-///
-/// Three answers never get smaller while a log stays the same, whatever retention deletes: the offset of the next record read, the
-/// end, and the first offset whose record is younger than all that were read.
+/// Facts about a partition's log, to recognise whether it is still the same log: while it is read, a topic may be
+/// deleted and created again, and an unclean election may cut a log. librdkafka 2.0.2 gives no topic ids. A pure value.
+/// Three values never decrease while a log is the same, whatever retention deletes: the offset of the next record, the
+/// end, and the first offset whose record is younger than all records read.
 struct LogMark: Hashable, Sendable {
-    /// The offset behind the newest record read.
+    /// The offset after the newest record that was read.
     private(set) var next: Int64
-    /// The newest time stamp read, epoch milliseconds; -1: none.
+    /// The newest timestamp that was read, in epoch milliseconds; -1: none.
     private(set) var newestMs: Int64 = -1
     private var end: Int64 = 0
     private var firstYounger: Int64 = 0
     private var isDoubted = false
-    /// It is another log than the one that was read. For good: a new reading begins with a new mark.
+    /// True when the log is not the one that was read. This is final: a new reader begins with a new mark.
     private(set) var isRewritten = false
 
-    /// - Parameter start: where reading begins; 0 where that is not known.
+    /// - Parameter start: the offset at which reading begins; 0 when it is unknown.
     init(start: Int64) { next = max(0, start) }
 
-    /// Reading goes on at another place of the same log.
+    /// Continues at another offset of the same log.
     mutating func move(to offset: Int64) { next = max(0, offset) }
 
-    /// A record came out of the partition's queue.
+    /// Call it for each record from the partition's queue.
     mutating func read(offset: Int64, timestampMs: Int64) {
         if offset < next { isRewritten = true }
         next = offset + 1
         newestMs = max(newestMs, timestampMs)
     }
 
-    /// Everything below this offset was returned.
+    /// Call it when everything below this offset was returned.
     mutating func reachedEnd(_ offset: Int64) {
         if offset < next { isRewritten = true }
     }
 
-    /// Kafka was asked after `next` records were read. One answer that is too small may be a mistake; the second in a row is not.
+    /// Compares an answer of Kafka with the mark. One answer that is too small may be a mistake; two in a row mean
+    /// another log.
     /// - Parameters:
-    ///   - end: where the log ends.
+    ///   - end: the end of the log.
     ///   - firstYounger: the first offset whose record is younger than ``newestMs``; nil: there is none.
-    ///   - mark: this mark as it was when Kafka was asked.
+    ///   - mark: this mark at the time of the query.
     mutating func compare(end: Int64, firstYounger: Int64?, asked mark: LogMark) {
         let younger = firstYounger ?? end
         guard end >= max(mark.next, mark.end), younger >= mark.firstYounger else {

@@ -1,15 +1,15 @@
 import DequeModule
 
-/// Which records of a partition are done, when they are done out of order: the commit is the contiguous prefix.
-/// A pure value; every operation is O(1) amortised, but for a record completed far from its place: O(log n).
+/// Tracks which records of a partition are done when they finish out of order. The commit is the contiguous prefix. A
+/// pure value. Every operation is O(1) amortised, except for a record that is completed far from its place: O(log n).
 public struct OffsetLedger: Sendable {
-    /// Taken and not yet below the commit, ascending.
+    /// Records that were taken and are not below the commit yet, ascending.
     private var entries: Deque<(offset: Int64, isDone: Bool)> = []
-    /// The offset to commit: everything below it is done. Only ever grows.
+    /// The offset to commit. Everything below it is done. It never decreases.
     public private(set) var committable: Int64
-    /// The offset behind the newest record taken.
+    /// The offset after the newest record that was taken.
     public private(set) var next: Int64
-    /// Records taken and not done.
+    /// Number of records that were taken and are not done.
     public private(set) var inFlight = 0
 
     /// - Parameter start: the first offset that will be read.
@@ -18,21 +18,22 @@ public struct OffsetLedger: Sendable {
         next = start
     }
 
-    /// From the oldest open record to the newest taken, in offsets.
+    /// Distance from the oldest open record to the newest taken record, in offsets.
     public var span: Int64 { entries.first.map { next - $0.offset } ?? 0 }
 
-    /// A record was read. Offsets ascend; gaps (compaction, transactions) need no case, for only what was received is
-    /// waited for. An offset below ``next`` was taken before and is ignored.
+    /// Call it when a record was read. Offsets ascend. Gaps (compaction, transactions) need no special case, because
+    /// the ledger waits only for records that it got. An offset below ``next`` was taken before and is ignored.
     public mutating func take(_ offset: Int64) {
         guard offset >= next else { return }
-        // Nothing is open, so a gap in front of this record holds nothing either.
+        // Nothing is open, so a gap before this record contains no open record.
         if entries.isEmpty { committable = offset }
         entries.append((offset, false))
         inFlight += 1
         next = offset + 1
     }
 
-    /// A record's outcome is on the log. Twice is once; an offset never taken is ignored.
+    /// Call it when the outcome of a record is on the log. Repeated calls have no effect, and unknown offsets are
+    /// ignored.
     public mutating func complete(_ offset: Int64) {
         guard let index = index(of: offset), !entries[index].isDone else { return }
         entries[index].isDone = true
@@ -43,8 +44,8 @@ public struct OffsetLedger: Sendable {
         }
     }
 
-    /// Gives up everything open, so that it is read again: on a drain that ran into its bound.
-    /// - Returns: the open offsets, ascending. The commit stays where it is.
+    /// Gives up all open records, so that they are read again. Used when a drain has reached its time limit.
+    /// - Returns: the open offsets, ascending. The commit does not change.
     public mutating func reset() -> [Int64] {
         let open = entries.filter { !$0.isDone }.map(\.offset)
         entries.removeAll()

@@ -2,19 +2,20 @@ import CRdKafka
 import Foundation
 import Synchronization
 
-/// What comes out of a partition's queue.
+/// An item from a partition's queue.
 public enum PartitionItem: Sendable {
     case record(ConsumedRecord)
-    /// Everything below this offset has been returned; more may come.
+    /// Everything below this offset has been returned. More items may follow.
     case endOfPartition(Int64)
 }
 
-/// The queue of one assigned partition, not forwarded: not asking is not reading, and slows nobody else.
+/// The queue of one assigned partition. It is not forwarded to the consumer's queue, so a reader that does not ask for
+/// records does not slow down other readers.
 public final class PartitionReader: Sendable {
     public let topicPartition: TopicPartition
-    /// Nil once it is closed.
+    /// Nil after the reader was closed.
     private let queue: Mutex<PartitionQueue?>
-    /// What was seen of the log.
+    /// The mark of the log.
     private let seen: Mutex<LogMark>
     private let onRewritten: @Sendable () -> Void
     private let arrivals: ArrivalSignal
@@ -22,8 +23,9 @@ public final class PartitionReader: Sendable {
     /// Takes the partition's queue out of the consumer's, which must happen before the assignment: librdkafka then leaves
     /// it alone.
     /// - Parameters:
-    ///   - mark: of the same log, from an earlier reader or where reading begins.
-    ///   - onRewritten: the log turns out to be another one; nothing is returned any more. Must only signal.
+    ///   - mark: the mark of the same log, from an earlier reader or from the start of reading.
+    ///   - onRewritten: called when the log turns out to be another one. Nothing is returned after that. It must only
+    ///     signal.
     init(
         topicPartition: TopicPartition, consumer: RDKafkaHandle, mark: LogMark,
         onRewritten: @escaping @Sendable () -> Void
@@ -35,7 +37,7 @@ public final class PartitionReader: Sendable {
         queue = Mutex(try PartitionQueue(of: topicPartition, consumer: consumer, arrivals: arrivals))
     }
 
-    /// Waits for records and returns what is there, in order. One caller at a time.
+    /// Waits for records and returns those that are available, in order. Only one caller at a time.
     /// - Parameter max: 1 or more records at the most.
     /// - Returns: at least one item; nil when the partition was handed over or the consumer closed, or the task cancelled.
     public func next(max: Int) async -> [PartitionItem]? {
@@ -47,17 +49,18 @@ public final class PartitionReader: Sendable {
         }
     }
 
-    /// What is there now, in order, without waiting. For a reader of several queues: see ``forwardArrivals(to:)``.
+    /// The items that are available now, in order, without waiting. For a reader of several queues, see
+    /// ``forwardArrivals(to:)``.
     /// - Parameter max: 1 or more records at the most.
     /// - Returns: nil when the partition was handed over or the consumer closed.
     public func available(max: Int) -> [PartitionItem]? { drain(max: max) }
 
-    /// From now on every arrival, and the end of this reader, fires `signal` as well, so that one task can wait for several
-    /// readers. Fires once at once, for what has arrived before. librdkafka tells of an arrival in an empty queue only: who
-    /// left something in it asks again without a signal.
+    /// From now on every arrival, and the end of this reader, fires `signal` as well, so that one task can wait for
+    /// several readers. Fires once at once, for what has arrived before. librdkafka signals only an arrival in an empty
+    /// queue. A reader that left items in the queue must ask again without a signal.
     public func forwardArrivals(to signal: ArrivalSignal) { arrivals.forward(to: signal) }
 
-    /// What is known of the log now.
+    /// The current mark of the log.
     var mark: LogMark { seen.withLock { $0 } }
 
     /// Kafka has answered where the log ends, see ``LogMark/compare(end:firstYounger:asked:)``.

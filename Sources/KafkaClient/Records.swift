@@ -15,7 +15,7 @@ public struct TopicPartition: Hashable, Sendable, Comparable, CustomStringConver
     }
 }
 
-/// A header of a record. Names may repeat; the last one counts.
+/// A header of a record. Names may repeat. The last header of a name counts.
 public struct RecordHeader: Hashable, Sendable {
     public let name: String
     public let value: [UInt8]
@@ -37,7 +37,7 @@ extension [RecordHeader] {
     /// The value of the last header of that name.
     public func value(of name: String) -> [UInt8]? { last { $0.name == name }?.value }
 
-    /// The same as text; invalid UTF-8 is replaced.
+    /// The value as text. Invalid UTF-8 is replaced.
     public func text(of name: String) -> String? { value(of: name).map { String(decoding: $0, as: UTF8.self) } }
 }
 
@@ -57,11 +57,11 @@ public struct ProducerRecord: Sendable {
         self.partition = partition
     }
 
-    /// What counts against `message.max.bytes`, but for a constant.
+    /// The size that counts towards `message.max.bytes`, except a constant.
     public var byteCount: Int { headers.reduce(key.count + value.count) { $0 + $1.byteCount } }
 }
 
-/// Where the broker put a record.
+/// The position at which the broker stored a record.
 public struct RecordPosition: Hashable, Sendable {
     public let topicPartition: TopicPartition
     public let offset: Int64
@@ -72,12 +72,12 @@ public struct RecordPosition: Hashable, Sendable {
     }
 }
 
-/// A record read. Bytes are copies; they outlive the librdkafka message.
+/// A record that was read. Its bytes are copies and outlive the librdkafka message.
 public struct ConsumedRecord: Sendable {
     public let topicPartition: TopicPartition
     public let offset: Int64
-    /// Epoch milliseconds as the writer or the broker stamped it, up to the year 9999; -1 when there is none, or none that can be:
-    /// a writer may stamp what it likes.
+    /// The timestamp of the writer or broker in epoch milliseconds, up to the year 9999. -1 when it is missing or
+    /// impossible, because a writer may set any value.
     public let timestampMs: Int64
     public let key: [UInt8]
     public let value: [UInt8]

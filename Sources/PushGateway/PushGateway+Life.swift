@@ -7,7 +7,7 @@ import NIOSSL
 import PushProviders
 import Synchronization
 
-/// What the tests turn, and nobody else.
+/// Values that only tests change.
 struct GatewayTuning: Sendable {
     var pool = ConnectionPool.Settings()
     var breaker = CircuitBreaker.Settings()
@@ -17,15 +17,14 @@ struct GatewayTuning: Sendable {
 }
 
 /// Sends pushes. Owns connections, provider tokens and circuit breakers; decides nothing about challenges.
-///
-/// One credential has connections of its own to each host it sends to, so that teams and projects share neither streams nor
-/// faults. What is in flight is bounded per host by ``PushGatewayConfiguration/maxInFlight``, and per credential and host by a limit that
-/// falls while the provider fails or is slow.
-/// ``close(deadline:)`` must be called before the last reference goes.
+/// Each credential has its own connections to each host, so that teams and projects share neither streams nor faults.
+/// Outstanding pushes are limited per host by ``PushGatewayConfiguration/maxInFlight``, and per credential and host by
+/// a limit that falls while the provider fails or is slow. Call ``close(deadline:)`` before the last reference is
+/// released.
 public final class PushGateway: Sendable {
     private struct Routes {
         var bySID: [String: CredentialRoute] = [:]
-        /// Replaced or removed, still ending what they had.
+        /// Routes that were replaced or removed, and still finish their pushes.
         var retired: [ObjectIdentifier: CredentialRoute] = [:]
     }
     private enum Life { case open, closing, closed }
@@ -120,8 +119,9 @@ public final class PushGateway: Sendable {
 
     // MARK: Credentials
 
-    /// Adds or replaces a credential (from topic `configuration`). A replaced key takes effect with the next push; the same
-    /// credential once more changes nothing. A key that cannot be used is logged, and its pushes are credential faults.
+    /// Adds or replaces a credential (from topic `configuration`). A new key takes effect with the next push. Setting
+    /// the same credential again has no effect. A key that cannot be used is logged, and its pushes get a credential
+    /// fault.
     public func setCredential(_ credential: ProviderCredential) {
         guard !isClosing else { return }
         let sid = credential.credentialSid
@@ -135,7 +135,7 @@ public final class PushGateway: Sendable {
         if let before { retire(before) }
     }
 
-    /// What is outstanding with it ends as it would have; later pushes are `deferred`.
+    /// Removes a credential. Its outstanding pushes end normally. Later pushes are `deferred`.
     public func removeCredential(sid: String) {
         let before = routes.withLock { routes in
             let before = routes.bySID.removeValue(forKey: sid)
@@ -213,14 +213,15 @@ public final class PushGateway: Sendable {
 
     // MARK: Life
 
-    /// Outstanding pushes.
+    /// Number of outstanding pushes.
     public var inFlight: Int { outstanding.load(ordering: .sequentiallyConsistent) }
 
-    /// A provider has three quarters of ``PushGatewayConfiguration/maxInFlight`` outstanding and seems well: whoever hands over pushes
-    /// should wait. When it turns out not to be well, its pushes are deferred, and nobody need wait.
+    /// True when a provider that seems healthy has three quarters of ``PushGatewayConfiguration/maxInFlight``
+    /// outstanding. Callers should then wait before they hand over more pushes. When the provider turns out to fail,
+    /// its pushes are deferred, and callers need not wait.
     public var isFull: Bool {
         guard hostLimits.contains(where: { $0.isFull }) else { return false }
-        // Where everybody waits nothing comes by that would show a provider that hangs.
+        // While all callers wait, no push arrives that would reveal a hanging provider.
         let nowMs = clock.steadyMs()
         let lastMs = lastLookMs.load(ordering: .relaxed)
         if nowMs - lastMs >= 100,
@@ -255,7 +256,8 @@ public final class PushGateway: Sendable {
 
     func began() { outstanding.add(1, ordering: .sequentiallyConsistent) }
 
-    /// Counted out before the caller hears of it, so that whoever waits for an answer finds it counted.
+    /// The push is counted as ended before its completion runs, so that a caller that waits for the answer sees the new
+    /// count.
     func ended(_ tell: () -> Void) {
         let left = outstanding.subtract(1, ordering: .sequentiallyConsistent).newValue
         tell()
@@ -269,8 +271,9 @@ public final class PushGateway: Sendable {
         }?.resume()
     }
 
-    /// Ends connections after what is outstanding, or at the deadline (then those are `unknown`, or `deferred` when they had
-    /// not left). Pushes sent meanwhile are `deferred`. A second call returns at once. Not cancellable.
+    /// Closes the connections after all outstanding pushes have ended, or at the deadline. Pushes that are open at the
+    /// deadline become `unknown`, or `deferred` when they were not sent. New pushes are `deferred`. A second call
+    /// returns at once. It cannot be cancelled.
     public func close(deadline: Duration) async {
         guard life.compareExchange(expected: 0, desired: 1, ordering: .sequentiallyConsistent).exchanged else { return }
         await waitUntilIdle(TimeAmount(deadline))

@@ -4,8 +4,8 @@ public import PushProviders
 import Wire
 
 extension PushGateway {
-    /// Sends one push; `completion` is called exactly once, on an event loop or at once on the caller's thread, and must
-    /// not block. An unknown credential is `deferred`, never `rejected`.
+    /// Sends one push. `completion` is called exactly once, on an event loop or at once on the caller's thread, and
+    /// must not block. A push with an unknown credential is `deferred`, never `rejected`.
     ///
     /// May be called from any thread, and from within a completion. Nothing is sent at or after the push's expiry.
     public func send(_ push: Push, completion: @escaping @Sendable (PushAnswer) -> Void) {
@@ -16,7 +16,7 @@ extension PushGateway {
         }
         guard !isClosing else { return once.call(deferred("closing", untilMs: nowMs + 1000)) }
         guard let route = route(push.credentialSID) else {
-            // It may be on its way: topic `configuration` is read beside the work.
+            // The credential may still arrive, because topic `configuration` is read concurrently.
             return once.call(deferred("unknown-credential", untilMs: nowMs + 5000))
         }
         guard let way = route.way else {
@@ -90,7 +90,7 @@ extension PushGateway {
         }
     }
 
-    /// Calls `body` once: with another token than the one that was refused, or with nil when there is none to be had.
+    /// Calls `body` once: with a new token instead of the refused one, or with nil when no new token is possible.
     private func renew(
         _ authorization: CredentialRoute.Authorization, _ refused: SharedBytes, until deadline: NIODeadline,
         _ nowMs: Int64, _ body: @escaping @Sendable (SharedBytes?) -> Void
@@ -106,12 +106,12 @@ extension PushGateway {
         }
     }
 
-    /// Nil when it was answered already.
+    /// Nil when the push was already answered.
     private func enter(_ lane: ProviderLane, _ push: Push, _ once: Completion) -> ProviderLane.Pass? {
         switch lane.enter(push) {
         case .send(let pass): return pass
         case .busy: once.call(deferred("busy", untilMs: clock.nowMs() + 250))
-        // Each has a turn of its own in the row.
+        // Each push has its own slot in the return queue.
         case .stalled(let untilMs):
             once.call(PushAnswer(disposition: .deferred, reason: "stalled", retryAtMs: untilMs))
         case .stayAway(let untilMs):
@@ -120,10 +120,10 @@ extension PushGateway {
         return nil
     }
 
-    /// A provider that hangs is asked again soon, and its recovery seen.
+    /// A short deadline, so that a hanging provider is probed again soon and its recovery is noticed.
     private static let probeDeadline = TimeAmount.seconds(3)
 
-    /// Bytes of fields and body that most pushes stay below.
+    /// Size of fields and body that most pushes do not exceed, in bytes.
     private static let usualSize = 1408
 
     private func request(
@@ -170,7 +170,7 @@ extension PushGateway {
             disposition: .deferred, reason: reason, retryAtMs: Self.retryAt(nowMs, max(untilMs - nowMs, 0)))
     }
 
-    /// Up to a fifth more than asked, so that what was deferred together does not come back together.
+    /// Adds up to a fifth, so that pushes that were deferred together do not return together.
     private static func retryAt(_ nowMs: Int64, _ afterMs: Int64) -> Int64 {
         nowMs + afterMs + Int64.random(in: 0...max(afterMs / 5, 1))
     }

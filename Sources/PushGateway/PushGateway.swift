@@ -1,25 +1,27 @@
 public import ChallengeModel
 public import PushProviders
 
-/// What became of one push.
+/// The result of one push.
 public struct PushAnswer: Sendable, Hashable {
-    /// `dropped` only for an expiry reached before the request left, and for a background push to a provider without one.
+    /// `dropped` only when the expiry was reached before the request was sent, and for a background push to a provider
+    /// that has none.
     public var disposition: Disposition
-    /// The provider's own word (`BadDeviceToken`, `UNREGISTERED`), or ours: `timeout`, `connection`, `expired`,
-    /// `reset`, `withdrawn` (it was not to leave any more), `busy` (more outstanding than allowed), `stalled` (the same, since the provider
-    /// fails or is slow), `circuit-open`, `access-token`, `unknown-credential`,
-    /// `wrong-credential`, `bad-key`, `no-background`, `closing`.
+    /// The provider's own reason (`BadDeviceToken`, `UNREGISTERED`), or one of Beckon: `timeout`, `connection`,
+    /// `expired`, `reset`, `withdrawn` (it must not be sent any more), `busy` (too many pushes are outstanding),
+    /// `stalled` (the same, because the provider fails or is slow), `circuit-open`, `access-token`,
+    /// `unknown-credential`, `wrong-credential`, `bad-key`, `no-background`, `closing`.
     public var reason: String
     /// HTTP status; 0 when no answer came.
     public var status: Int
-    /// Epoch milliseconds; for `deferred`, else 0.
+    /// Time of the next try in epoch milliseconds, for `deferred`; otherwise 0.
     public var retryAtMs: Int64
     public var providerMessageID: String
-    /// Epoch milliseconds from APNs 410, else 0.
+    /// The time in an APNs 410, in epoch milliseconds; otherwise 0.
     public var tokenDiedAtMs: Int64
-    /// Epoch milliseconds when the request's headers were written; 0: never.
+    /// Time at which the request's headers were written, in epoch milliseconds; 0: never.
     public var sentAtMs: Int64
-    /// Epoch milliseconds of the answer's `Date`, whole seconds; 0: it had none, or one of the same second was told before.
+    /// The answer's `Date` in epoch milliseconds, in whole seconds; 0 when it is missing, or the same second was
+    /// already reported.
     public var providerDateMs: Int64
 
     public init(
@@ -37,22 +39,24 @@ public struct PushAnswer: Sendable, Hashable {
     }
 }
 
-/// Where the providers are.
+/// The configuration of the gateway: addresses, limits and deadlines.
 public struct PushGatewayConfiguration: Sendable {
     private var urls: [ProviderEndpoint: String] = [:]
-    /// The URL of an endpoint, when it is not the provider's own: `https://HOST[:PORT]`; of a token endpoint with a path.
+    /// The URL of an endpoint; the default is the provider's own. `https://HOST[:PORT]`; a token endpoint also has a
+    /// path.
     public subscript(endpoint: ProviderEndpoint) -> String {
         get { urls[endpoint] ?? endpoint.url }
         set { urls[endpoint] = newValue }
     }
-    /// `http://[USER:PASSWORD@]HOST:PORT` of a proxy that takes CONNECT; TLS goes through it to the provider. Nil: none.
+    /// `http://[USER:PASSWORD@]HOST:PORT` of a proxy that accepts CONNECT. TLS to the provider goes through it. Nil: no
+    /// proxy.
     public var proxyURL: String?
     /// PEM file of the only roots that are trusted (simulators, proxies), for providers and token endpoints; nil: the system's.
     public var caFile: String?
-    /// Per push, from hand-over to answer; at most what is left of the challenge.
+    /// Longest time of a push from hand-over to answer, at most the remaining life of the challenge.
     public var deadline: Duration = .seconds(10)
-    /// Pushes outstanding over all connections of one provider host; more are answered `deferred`. A single credential has at
-    /// most three quarters of it while its provider is not well.
+    /// Maximum number of outstanding pushes over all connections of one provider host. Further pushes are `deferred`. A
+    /// single credential has at most three quarters of it while its provider fails or is slow.
     public var maxInFlight = 3072
     public var maxConnectionsPerHost = 8
     public var eventLoopThreads = 1
@@ -60,26 +64,26 @@ public struct PushGatewayConfiguration: Sendable {
     public init() {}
 }
 
-/// What a gateway holds and did since it was made, over all hosts.
+/// The state of a gateway and its counters since it was created, over all hosts.
 public struct PushGatewayStatistics: Sendable, Hashable {
-    /// Pushes handed over and not answered yet.
+    /// Pushes that were handed over and have no answer yet.
     public var inFlight = 0
-    /// Connections open now.
+    /// Number of open connections.
     public var connections = 0
     public var connectionsOpened = 0
-    /// Ended by a fault, not by GOAWAY and not by us.
+    /// Connections that failed. Connections that ended by GOAWAY, or that this side closed, do not count.
     public var connectionsLost = 0
     public var connectFailures = 0
     public var goaways = 0
-    /// Requests handed to another connection because the peer had not processed them.
+    /// Requests that were handed to another connection because the peer had not processed them.
     public var resends = 0
-    /// Requests whose deadline came with the answer outstanding.
+    /// Requests that got no answer before their deadline.
     public var timeouts = 0
-    /// Ways of a credential to a host whose circuit breaker keeps pushes back now.
+    /// Pairs of credential and host whose circuit breaker is open.
     public var openCircuits = 0
-    /// Most that may be outstanding now, of the credential of each provider that is limited most.
+    /// The current limit of outstanding pushes per provider: the lowest limit among its credentials.
     public var inFlightLimits: [Platform: Int] = [:]
 
-    /// Nothing yet.
+    /// Empty statistics.
     public init() {}
 }

@@ -1,4 +1,5 @@
-/// Why the gateway could not be made or could not do something as a whole. What happens to one push is a ``PushAnswer``.
+/// An error of the gateway as a whole: it could not be created, or an operation failed. The result of one push is a
+/// ``PushAnswer``.
 public struct PushGatewayError: Error, Sendable, CustomStringConvertible {
     public enum Code: String, Sendable {
         /// A setting is wrong; the message names it.
@@ -10,7 +11,7 @@ public struct PushGatewayError: Error, Sendable, CustomStringConvertible {
     }
 
     public var code: Code
-    /// What was wrong, where, and what would be right; without secrets.
+    /// The fault, its place and the expected form, without secrets.
     public var message: String
 
     public init(code: Code, message: String) {

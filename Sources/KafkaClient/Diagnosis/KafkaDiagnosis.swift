@@ -2,13 +2,13 @@ import Foundation
 import Logging
 import Synchronization
 
-/// Why Kafka does not serve this process: missing rights, a wrong password, another protocol on the port, an unknown topic.
-///
-/// librdkafka's return codes say "transport failure" or "timed out" whatever the cause is; its log lines and error events
-/// name it. Every client of a ``KafkaConfiguration`` and its copies reports here, and each cause is logged once a minute at
-/// most. Bounded: 64 causes.
+/// The reasons why Kafka refuses this process: missing rights, a wrong password, another protocol on the port, an
+/// unknown topic.
+/// librdkafka's return codes say only "transport failure" or "timed out"; its log lines and error events name the
+/// cause. Every client of a ``KafkaConfiguration`` and its copies reports here, and each cause is logged once a minute
+/// at most. Bounded: 64 causes.
 public final class KafkaDiagnosis: Sendable {
-    /// What a cause is about, and so what shows that it is gone.
+    /// The subject of a cause. It decides which event shows that the cause is gone.
     enum Subject: Hashable, Sendable {
         /// The brokers refuse the client, whichever is asked: any answer to the client ends it.
         case refusal
@@ -52,7 +52,7 @@ public final class KafkaDiagnosis: Sendable {
 
     public init() {}
 
-    /// What is wrong, in one line; nil: nothing that is known.
+    /// The known cause in one line; nil: none.
     public var cause: String? {
         let now = ContinuousClock.now
         let texts = state.withLock { state in
