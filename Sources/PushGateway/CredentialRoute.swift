@@ -2,22 +2,22 @@ import ChallengeModel
 import NIOCore
 import PushProviders
 
-/// One credential, ready to send with: what its provider knows, its token and its lanes.
+/// One credential, ready to send pushes: its provider's code, its token and its lanes.
 final class CredentialRoute: Sendable {
-    /// What a request says about who we are.
+    /// The way in which a request authenticates Beckon.
     enum Authorization: Sendable {
-        /// Nothing: the connection's certificate says it.
+        /// By the certificate of the connection; the request carries nothing.
         case connection
         case signed(any BearerSigner)
         case fetched(OAuthToken)
     }
 
-    /// A class, because every push holds on to it.
+    /// A class, because every push keeps a reference to it.
     final class Way: Sendable {
         let credential: any OpenCredential
         let platform: Platform
         let authorization: Authorization
-        /// One for each of the credential's ways, in their order.
+        /// One lane for each of the credential's endpoints, in their order.
         let lanes: [ProviderLane]
 
         init(credential: any OpenCredential, authorization: Authorization, lanes: [ProviderLane]) {
@@ -30,9 +30,9 @@ final class CredentialRoute: Sendable {
         func lane(for push: Push) -> ProviderLane { lanes.count == 1 ? lanes[0] : lanes[credential.way(of: push)] }
     }
 
-    /// As it was given, to tell whether a record on `configuration` changes anything.
+    /// The credential as it was set, to decide whether a record on `configuration` changes it.
     let secret: ProviderCredential
-    /// Nil when the key cannot be used: every push gets a credential fault.
+    /// Nil when the key cannot be used. Every push then gets a credential fault.
     let way: Way?
 
     init(secret: ProviderCredential, way: Way?) {
@@ -44,13 +44,13 @@ final class CredentialRoute: Sendable {
 
     var openCircuits: Int { lanes.count { $0.isKeptBack } }
 
-    /// The lower of its lanes' limits of what may be outstanding; nil: it has none.
+    /// The lowest limit of outstanding pushes among its lanes; nil: it has none.
     var limit: (Platform, Int)? {
         guard let way else { return nil }
         return way.lanes.map(\.limit).min().map { (way.platform, $0) }
     }
 
-    /// Ends when what is outstanding has ended.
+    /// Futures that complete when all outstanding pushes have ended.
     func drain() -> [EventLoopFuture<Void>] { lanes.flatMap { $0.drain() } }
 
     func abort() -> [EventLoopFuture<Void>] {

@@ -4,12 +4,13 @@ import NIOCore
 import PushProviders
 import Synchronization
 
-/// Pushes outstanding at one provider host, over all credentials.
+/// Limits the outstanding pushes at one provider host, over all credentials.
 final class HostLimit: Sendable {
     private let count = Atomic(0)
     private let lowered = Atomic(0)
     private let most: Int
-    /// Three quarters: the rest is for other providers while it is not known yet whether this one hangs.
+    /// Three quarters of the limit. The rest stays free for other providers until it is known whether this provider
+    /// hangs.
     let share: Int
 
     init(most: Int) {
@@ -17,7 +18,7 @@ final class HostLimit: Sendable {
         share = max(1, most - most / 4)
     }
 
-    /// False, and nothing counted, when the bound is reached.
+    /// Counts one push. False, without counting, when the bound is reached.
     func enter() -> Bool {
         if count.add(1, ordering: .relaxed).newValue <= most { return true }
         leave()
@@ -26,15 +27,17 @@ final class HostLimit: Sendable {
 
     func leave() { count.subtract(1, ordering: .relaxed) }
 
-    /// A way to it has lowered its limit, or no longer.
+    /// Call it when a lane to this host lowers its limit, or restores it.
     func changed(lowered isLowered: Bool) { lowered.add(isLowered ? 1 : -1, ordering: .relaxed) }
 
     var hasShare: Bool { count.load(ordering: .relaxed) >= share }
-    /// It has its share, and all is well: more should wait. Where all is not well it does not: that is deferred.
+    /// True when the host has its share and no lane has a lowered limit. Callers should then wait. When a lane has a
+    /// lowered limit, its pushes are deferred instead.
     var isFull: Bool { hasShare && lowered.load(ordering: .relaxed) == 0 }
 }
 
-/// The way of one credential to one provider host: pools, one per event loop, a circuit breaker, and a limit of what is outstanding.
+/// The path of one credential to one provider host: one connection pool per event loop, a circuit breaker, and a limit
+/// of outstanding pushes.
 final class ProviderLane: Sendable {
     private struct Health {
         var breaker: CircuitBreaker
@@ -63,31 +66,32 @@ final class ProviderLane: Sendable {
 
     deinit { if health.withLock({ $0.limit.isLowered }) { host.changed(lowered: false) } }
 
-    /// One push on its way.
+    /// One push in progress.
     struct Pass {
-        /// Of the steady clock.
+        /// Time of entry on the steady clock.
         var enteredMs: Int64
-        /// Its end decides whether the circuit closes.
+        /// True when the result of this push decides whether the circuit breaker closes.
         var isProbe: Bool
     }
 
     enum Admission {
         case send(Pass)
         case busy
-        /// The limit is lowered, and reached. Epoch milliseconds; the challenge's expiry when there is no turn for it.
+        /// The lowered limit is reached. The time of the next try in epoch milliseconds; the challenge's expiry when
+        /// the push gets no slot.
         case stalled(untilMs: Int64)
-        /// Likewise.
+        /// The circuit breaker is open. The time has the same meaning.
         case stayAway(untilMs: Int64)
     }
 
-    /// A push that the limit keeps back comes again after this, one after the other.
+    /// Earliest return of a push that the limit keeps back. Such pushes return one after the other.
     private static let stalledMs: Int64 = 2000
 
-    /// After `send` exactly one ``leave(_:_:)`` must follow.
+    /// After `send`, exactly one ``leave(_:_:)`` must follow.
     func enter(_ push: Push) -> Admission {
         guard host.enter() else { return .busy }
         let hasShare = host.hasShare
-        // From the steady clock to the wall's.
+        // Converts from the steady clock to the wall clock.
         let steadyMs = clock.steadyMs()
         let shiftMs = clock.nowMs() - steadyMs
         let turning = ReturnRow.Push(
@@ -130,7 +134,7 @@ final class ProviderLane: Sendable {
         }
     }
 
-    /// Brings the limit up to date, and tells when it left its ceiling or came back to it.
+    /// Updates the limit, and logs when it leaves its ceiling or returns to it.
     private func withHealth<T: Sendable>(_ nowMs: Int64, _ body: (inout Health) -> T) -> T {
         let (value, wasLowered, isLowered, limit) = health.withLock { health in
             let wasLowered = health.limit.isLowered
@@ -150,10 +154,10 @@ final class ProviderLane: Sendable {
         return value
     }
 
-    /// The breaker is not closed.
+    /// Whether the circuit breaker is not closed.
     var isKeptBack: Bool { health.withLock { $0.breaker.state != .closed } }
 
-    /// Most that may be outstanding now.
+    /// The current limit of outstanding pushes.
     var limit: Int { withHealth(clock.steadyMs()) { $0.limit.limit } }
 
     func submit(_ request: OutboundRequest) {

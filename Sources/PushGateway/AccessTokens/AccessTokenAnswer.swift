@@ -1,12 +1,14 @@
 import Foundation
 import PushProviders
 
-/// What a token endpoint's answer means. Pure. Source: RFC 6749, sections 5.1 and 5.2; Google and Huawei answer in this form.
+/// Judges the answer of a token endpoint. A pure value. Source: RFC 6749, sections 5.1 and 5.2; Google and Huawei
+/// answer in this form.
 enum AccessTokenAnswer: Equatable {
     case granted(token: String, lifeMs: Int64)
-    /// The key or the account is turned down: the endpoint's word (`invalid_grant`), and its `error_description` behind a colon.
+    /// The endpoint refuses the key or the account. The text is its `error` (`invalid_grant`), a colon and its
+    /// `error_description`.
     case refused(String)
-    /// The endpoint is not well, or says nothing that can be used. - retryAfterMs: what it asked for.
+    /// The endpoint fails, or its answer is unusable. `retryAfterMs` is the wait that it asked for.
     case unavailable(String, retryAfterMs: Int64?)
 
     /// Of an `error` and of a description.
@@ -26,7 +28,8 @@ enum AccessTokenAnswer: Equatable {
         let description = (object["error_description"] as? String)
             .flatMap { Self.line($0, atMost: Self.longestDescription) }
         let what = [word ?? "HTTP \(status)", description].compactMap { $0 }.joined(separator: ": ")
-        // 400 invalid_grant, 401 invalid_client: the key or the account. 5xx and 429: the endpoint.
+        // 400 invalid_grant and 401 invalid_client are faults of the key or the account. 5xx and 429 are faults of the
+        // endpoint.
         if (400..<500).contains(status), status != 429, status != 408 {
             self = .refused(what)
         } else {
@@ -36,12 +39,12 @@ enum AccessTokenAnswer: Equatable {
         }
     }
 
-    /// It goes into a header.
+    /// Whether the token may be put into a header.
     private static func isSound(_ token: String) -> Bool {
         !token.isEmpty && token.utf8.count <= 4096 && token.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F }
     }
 
-    /// What is shown of a text from outside: one line without control characters. Nil when nothing is left.
+    /// The part of an external text that is shown: one line without control characters. Nil when nothing remains.
     private static func line(_ text: String, atMost most: Int) -> String? {
         let scalars = text.unicodeScalars.prefix(most).map { scalar -> Unicode.Scalar in
             switch scalar.properties.generalCategory {

@@ -1,12 +1,13 @@
 import PushProviders
 
-/// When an access token may be used, must be fetched, and how long to stay away from the token endpoint. A value: no I/O.
+/// Decides when an access token may be used, when a new one must be fetched, and how long the token endpoint must not
+/// be called. A pure value without I/O.
 struct AccessTokenState {
     enum Demand: Equatable {
         case use(SharedBytes)
-        /// One is being fetched, or now must be.
+        /// A token is being fetched, or must be fetched now.
         case wait
-        /// None to be had before this time. - refused: the endpoint turned the key down, with this word.
+        /// No token is available before this time. `refused` is the endpoint's `error` when it refused the key.
         case none(retryAtMs: Int64, refused: String?)
 
         static func == (left: Demand, right: Demand) -> Bool {
@@ -19,13 +20,14 @@ struct AccessTokenState {
         }
     }
 
-    /// Fetched again when less than this is left.
+    /// A token is fetched again when its remaining life is less than this.
     static let renewBeforeMs: Int64 = 300_000
-    /// Not used any more when less than this is left.
+    /// A token is not used any more when its remaining life is less than this.
     static let useBeforeMs: Int64 = 30_000
     static let firstBackoffMs: Int64 = 1000
     static let longestBackoffMs: Int64 = 60_000
-    /// After the endpoint turned the key down: somebody has to mend it, and a mended key is a new one here, which waits for nothing.
+    /// First wait after the endpoint refused the key. Somebody must correct the key, and a corrected key is a new one
+    /// here, which does not wait.
     static let firstRefusalMs: Int64 = 30_000
     static let longestRefusalMs: Int64 = 300_000
 
@@ -37,7 +39,7 @@ struct AccessTokenState {
     private var refusals = 0
     private var refused: String?
 
-    /// - Returns: what a push does, and whether the caller has to start a fetch.
+    /// - Returns: the instruction for the push, and whether the caller must start a fetch.
     mutating func demand(nowMs: Int64) -> (Demand, mustFetch: Bool) {
         let isUsable = bearer != nil && nowMs < expiresAtMs - Self.useBeforeMs
         let isDue = bearer == nil || nowMs >= expiresAtMs - Self.renewBeforeMs
@@ -51,7 +53,7 @@ struct AccessTokenState {
     /// - Parameter lifeMs: `expires_in`.
     mutating func fetched(_ bearer: SharedBytes, lifeMs: Int64, nowMs: Int64) {
         self.bearer = bearer
-        // A token too short-lived for our margins is used for a second.
+        // A token whose life is shorter than these margins is used for a second.
         expiresAtMs = nowMs + max(lifeMs, Self.useBeforeMs + 1000)
         isFetching = false
         failures = 0
@@ -61,9 +63,9 @@ struct AccessTokenState {
     }
 
     /// - Parameters:
-    ///   - refused: the endpoint's word when it turned the key down.
+    ///   - refused: the endpoint's `error` when it refused the key.
     ///   - random: in 0..<1.
-    ///   - atLeastMs: what the endpoint asked for.
+    ///   - atLeastMs: the wait that the endpoint asked for.
     mutating func failed(refused: String?, nowMs: Int64, random: Double, atLeastMs: Int64 = 0) {
         isFetching = false
         self.refused = refused
@@ -79,7 +81,8 @@ struct AccessTokenState {
         retryAtMs = nowMs + max(wait, min(atLeastMs, Self.longestRefusalMs))
     }
 
-    /// The provider did not take this one: it is not used again. At most one extra fetch a minute, so that a wrong account does not storm.
+    /// The provider refused this token, so it is not used again. At most one extra fetch a minute is made, so that a
+    /// wrong account causes no storm of requests.
     mutating func invalidate(_ refusedBearer: SharedBytes, nowMs: Int64) {
         guard bearer === refusedBearer else { return }
         bearer = nil

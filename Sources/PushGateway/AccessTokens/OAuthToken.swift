@@ -6,18 +6,18 @@ import NIOHTTP1
 import PushProviders
 import Synchronization
 
-/// The OAuth access token of one service account or app, shared by all pushes: fetched when first needed, renewed before it ends by one
-/// task on one event loop.
+/// The OAuth access token of one service account or app, shared by all pushes. It is fetched when it is first needed.
+/// One task on one event loop renews it before it expires.
 final class OAuthToken: Sendable {
     enum Outcome: Sendable {
         case bearer(SharedBytes)
         case unavailable(retryAtMs: Int64, refused: String?)
     }
 
-    /// The least that one fetch may take, whatever `push.deadline` says: Huawei's endpoint takes 3 to 5 s at times, and a push
-    /// waits no longer than its own deadline anyway.
+    /// Shortest deadline of a fetch, whatever `push.deadline` says: Huawei's endpoint sometimes takes 3 to 5 s, and a
+    /// push never waits longer than its own deadline.
     static let shortestDeadline = TimeAmount.seconds(10)
-    /// How often those are looked for whose own deadline has come.
+    /// Interval of the check for waiters whose deadline has passed.
     private static let lookEvery = TimeAmount.milliseconds(100)
 
     private struct Waiter {
@@ -27,7 +27,7 @@ final class OAuthToken: Sendable {
 
     private struct Shared {
         var state = AccessTokenState()
-        /// Bounded by the pushes in flight, which are counted before they come here.
+        /// Bounded by the outstanding pushes, which are counted before they reach this point.
         var waiters: [Waiter] = []
         var isLooking = false
         var renewal: Scheduled<Void>?
@@ -35,10 +35,10 @@ final class OAuthToken: Sendable {
     }
 
     private let account: any AccessTokenSource
-    /// The one endpoint that an assertion is sent to; what the key's file says is not asked.
+    /// The only endpoint that gets an assertion. The URL in the key's file is ignored.
     private let url: String
     private let client: HTTPClient
-    /// Says what is wrong with the endpoint's certificate.
+    /// Reports faults of the endpoint's certificate.
     private let connector: Connector
     private let deadline: TimeAmount
     private let loop: any EventLoop
@@ -46,7 +46,7 @@ final class OAuthToken: Sendable {
     private let logger: Logger
     private let shared = Mutex(Shared())
 
-    /// - Parameter deadline: of a push; a fetch takes as long, and ``shortestDeadline`` at least.
+    /// - Parameter deadline: deadline of a push. A fetch has the same deadline, but at least ``shortestDeadline``.
     init(
         account: any AccessTokenSource, url: String, client: HTTPClient, connector: Connector, deadline: TimeAmount,
         loop: any EventLoop, clock: GatewayClock, logger: Logger
@@ -61,8 +61,9 @@ final class OAuthToken: Sendable {
         self.logger = logger
     }
 
-    /// Calls `body` exactly once: at once with a token that is there, or when the fetch under way has ended, or at the deadline.
-    /// - Parameter deadline: the push's own: what is left of its challenge counts in it.
+    /// Calls `body` exactly once: at once when a token is available, when the current fetch has ended, or at the
+    /// deadline.
+    /// - Parameter deadline: the deadline of the push, which includes the remaining life of its challenge.
     func bearer(until deadline: NIODeadline, _ body: @escaping @Sendable (Outcome) -> Void) {
         let nowMs = clock.nowMs()
         let (outcome, mustFetch): (Outcome?, Bool) = shared.withLock { shared in
@@ -82,13 +83,13 @@ final class OAuthToken: Sendable {
         if let outcome { body(outcome) }
     }
 
-    /// The provider answered that this token is not taken.
+    /// Call it when the provider refused this token.
     func invalidate(_ bearer: SharedBytes) {
         let nowMs = clock.nowMs()
         shared.withLock { $0.state.invalidate(bearer, nowMs: nowMs) }
     }
 
-    /// No more fetches; whoever waits is told.
+    /// Ends all fetches, and calls all waiters.
     func close() {
         let (waiters, renewal) = shared.withLock { shared in
             shared.isClosed = true
@@ -100,7 +101,7 @@ final class OAuthToken: Sendable {
         for waiter in waiters { waiter.body(.unavailable(retryAtMs: retryAtMs, refused: nil)) }
     }
 
-    /// Looks at the deadlines of those who wait, again and again while anybody does; one look is scheduled at most.
+    /// Checks the deadlines of the waiters repeatedly while there are any. At most one check is scheduled.
     private func lookSoon() {
         let isFirst = shared.withLock { shared in
             defer { shared.isLooking = true }
@@ -193,7 +194,7 @@ final class OAuthToken: Sendable {
         schedule(inMs: retryAtMs - nowMs)
     }
 
-    /// The one renewing task: at most one is scheduled.
+    /// Schedules the renewal. At most one is scheduled.
     private func schedule(inMs: Int64) {
         let task = loop.scheduleTask(in: .milliseconds(max(inMs, 10))) {
             let nowMs = self.clock.nowMs()

@@ -1,37 +1,37 @@
 import PushProviders
 
-/// Whether pushes of one credential to one provider host are sent at all. A value without a clock: times are milliseconds given by the
-/// caller, of a clock that nobody sets.
-///
-/// `closed`: sent. `open`: not sent until a time, because of failures in a row, or because the provider said how long to stay away.
-/// Then one probe goes; its end closes the breaker, or opens it for twice as long, up to some seconds: a challenge lives for a minute,
-/// and a probe costs the provider nothing.
-///
-/// What is kept back is told to come again one after the other (``ReturnRow``): the end of an outage is no rush.
+/// Decides whether pushes of one credential to one provider host are sent. A value without a clock: the caller gives
+/// times in milliseconds of a steady clock.
+/// `closed`: pushes are sent. `open`: no pushes are sent until a time, because of consecutive failures, or because the
+/// provider asked for a pause. Then one probe is sent. Its result closes the breaker, or opens it for twice as long, up
+/// to some seconds: a challenge lives for a minute, and a probe costs the provider nothing.
+/// Pushes that are kept back get slots one after the other (``ReturnRow``), so that the end of an outage causes no
+/// spike.
 struct CircuitBreaker: Equatable, Sendable {
     typealias Event = ProviderHealth
 
     struct Settings: Equatable, Sendable {
-        /// Failures in a row that open it.
+        /// Number of consecutive failures that open the breaker.
         var failures = 10
-        /// Credential faults in a row that open it.
+        /// Number of consecutive credential faults that open the breaker.
         var credentialFaults = 5
-        /// Failures closer together than this are one: a lost connection fails hundreds of pushes at once.
+        /// Failures within this time count as one, because a lost connection fails hundreds of pushes at once.
         var sameFailureMs: Int64 = 50
         var shortestMs: Int64 = 2000
         var longestMs: Int64 = 6000
-        /// The same after credential faults, which somebody has to mend.
+        /// The same after credential faults, which somebody must correct.
         var longestFaultMs: Int64 = 60_000
-        /// A probe without an end does not keep it open longer than this; its own deadline is shorter.
+        /// Longest time for which a probe without a result keeps the breaker open. The probe's own deadline is shorter.
         var probeMs: Int64 = 5000
-        /// When to come again while a probe is on its way.
+        /// Wait of other pushes while a probe is in progress.
         var whileProbingMs: Int64 = 1000
     }
 
     enum State: Equatable, Sendable {
         case closed
         case open(untilMs: Int64)
-        /// A probe is on its way; given up after a time, so that a lost one does not keep the breaker open for ever.
+        /// A probe is in progress. It is given up after a time, so that a lost probe does not keep the breaker open for
+        /// ever.
         case probing(untilMs: Int64)
     }
 
@@ -40,7 +40,7 @@ struct CircuitBreaker: Equatable, Sendable {
     private var failuresInARow = 0
     private var faultsInARow = 0
     private var lastFailureMs = Int64.min / 2
-    /// Times it opened in a row.
+    /// Number of consecutive openings.
     private var openings = 0
     private var row = ReturnRow()
 
@@ -48,9 +48,9 @@ struct CircuitBreaker: Equatable, Sendable {
 
     enum Admission: Equatable, Sendable {
         case send
-        /// As ``send``, and its end decides.
+        /// Like ``send``, and the result of this push decides about the breaker.
         case probe
-        /// Nil: for good, there is no turn for it in its life.
+        /// Do not send before this time. Nil: the push gets no slot within its life.
         case stayAway(untilMs: Int64?)
     }
 
@@ -70,19 +70,19 @@ struct CircuitBreaker: Equatable, Sendable {
         }
     }
 
-    /// A turn for one that is kept back for another reason.
+    /// A slot for a push that is kept back for another reason.
     mutating func turn(_ push: ReturnRow.Push, notBeforeMs: Int64, nowMs: Int64) -> Int64? {
         row.turn(push, notBeforeMs: notBeforeMs, nowMs: nowMs)
     }
 
-    /// - Returns: true when the state went from closed to open, or back: worth a line in the log.
+    /// - Returns: true when the state changed from closed to open, or back, which is logged.
     @discardableResult
     mutating func record(_ event: Event, wasProbe: Bool, nowMs: Int64) -> Bool {
         switch event {
         case .success:
             failuresInARow = 0
             faultsInARow = 0
-            // Answers to what was sent before it opened say nothing about now.
+            // Answers to pushes that were sent before the opening say nothing about the current state.
             guard wasProbe, state != .closed else { return false }
             state = .closed
             openings = 0
@@ -107,7 +107,8 @@ struct CircuitBreaker: Equatable, Sendable {
         }
     }
 
-    /// - Parameter atMostMs: of our own doubling; 0: it is the provider's word and counts as no opening.
+    /// - Parameter atMostMs: limit of the doubled time; 0: the provider set the time, and this does not count as an
+    ///   opening.
     private mutating func open(nowMs: Int64, atLeastMs: Int64, atMostMs: Int64) -> Bool {
         let wasClosed = state == .closed
         var ms = atLeastMs

@@ -1,24 +1,24 @@
 import PushProviders
 
-/// How many pushes of one credential may be outstanding at one provider host. A value without a clock: times are milliseconds
-/// given by the caller, of a clock that nobody sets.
-///
-/// It starts at its ceiling. Pushes are counted by the quarter of a second in which they were sent. More than an eighth of them failed (5xx, a 429
-/// of the provider as a whole, no answer, a lost connection), or more than a quarter still unanswered when answers are long due:
-/// the limit is halved, once in a quarter of a second. A quarter of a second that went well adds a step.
-///
-/// By lateness alone it goes no lower than half of the ceiling: a provider that is slow, but answers, needs more outstanding for the same rate,
-/// not less.
+/// Limits how many pushes of one credential may be outstanding at one provider host. A value without a clock: the
+/// caller gives times in milliseconds of a steady clock.
+/// It starts at its ceiling. Pushes are counted by the quarter of a second in which they were sent. The limit is
+/// halved, at most once per quarter of a second, when more than an eighth of them failed (5xx, a 429 of the whole
+/// provider, no answer, a lost connection), or when more than a quarter is unanswered long after the usual answer time.
+/// A good quarter of a second adds a step.
+/// Late answers alone lower the limit at most to half of the ceiling: a provider that is slow but answers needs more
+/// outstanding pushes for the same rate, not fewer.
 struct InFlightLimit {
     struct Settings: Equatable, Sendable {
         var ceiling = 1000
-        /// Never less, so that there is something to learn from.
+        /// Lowest limit. Some pushes must be sent, to learn about the provider.
         var fewest = 32
         var periodMs: Int64 = 250
-        /// An answer is long due after eight times what answers usually take, but within these.
+        /// An answer is late after eight times the usual answer time, but not earlier and not later than these two
+        /// times.
         var earliestLateMs: Int64 = 1500
         var latestLateMs: Int64 = 4000
-        /// Failures of what was sent longer ago are not counted.
+        /// Failures of pushes that were sent longer ago are not counted.
         var memoryMs: Int64 = 15_000
     }
 
@@ -33,14 +33,14 @@ struct InFlightLimit {
     private let step: Int
     private(set) var limit: Int
     private(set) var inFlight = 0
-    /// A ring: that of `number` is at `number % count`.
+    /// A ring buffer: the period `number` is at `number % count`.
     private var periods: [Period]
-    /// The present one, counted from the epoch.
+    /// The number of the current period, counted from the epoch.
     private var number: Int64 = 0
     private var answered = 0
     private var answeredMs: Int64 = 0
     private var isBad = false
-    /// What answers usually take: learnt within a second where it falls, within 16 where it rises.
+    /// The usual answer time. It follows a decrease within a second, and an increase within 16.
     private var usualMs = 0.0
 
     init(settings: Settings = Settings()) {
@@ -51,10 +51,11 @@ struct InFlightLimit {
         periods = Array(repeating: Period(), count: Int(settings.memoryMs / settings.periodMs))
     }
 
-    /// Below its ceiling: there was trouble.
+    /// Whether the limit is below its ceiling, because pushes failed or were late.
     var isLowered: Bool { limit < settings.ceiling }
 
-    /// At its ceiling it refuses nothing: whoever hands over pushes waits then (``PushGateway/isFull``), instead of having them deferred.
+    /// At its ceiling the limit refuses nothing. Callers then wait (``PushGateway/isFull``), instead of having their
+    /// pushes deferred.
     var hasRoom: Bool { !isLowered || inFlight < limit }
 
     mutating func enter(nowMs: Int64) {
@@ -69,7 +70,7 @@ struct InFlightLimit {
         inFlight -= 1
         let entered = enteredMs / settings.periodMs
         let isKnown = (0..<Int64(periods.count)).contains(number - entered)
-        // After a standstill another period is in its place.
+        // After a long pause, another period is in this place.
         if isKnown { periods[slot(entered)].open = max(0, periods[slot(entered)].open - 1) }
         switch event {
         case .success:
@@ -79,7 +80,7 @@ struct InFlightLimit {
             guard isKnown else { return }
             let failed = periods[slot(entered)].failed
             periods[slot(entered)].failed = failed + 1
-            // Once for each period: the failure that makes them too many.
+            // This happens once per period, at the failure that exceeds the bound.
             let bound = periods[slot(entered)].entered / 8
             if failed == bound { halve(downTo: floor) }
         case .credentialFault, .neutral:
@@ -87,12 +88,13 @@ struct InFlightLimit {
         }
     }
 
-    /// Goes on to the present period. Also to be called when nothing comes and nothing goes: a provider that hangs is seen by that.
+    /// Advances to the current period. Call it also when no push starts or ends, because this reveals a hanging
+    /// provider.
     mutating func look(nowMs: Int64) {
         let present = nowMs / settings.periodMs
         guard present != number else { return }
         guard (1..<Int64(periods.count)).contains(present - number) else {
-            // The first, or the first after a long quiet or a standstill.
+            // The first push, or the first after a long pause.
             periods = Array(repeating: Period(), count: periods.count)
             if inFlight == 0 { limit = settings.ceiling }
             return begin(present)
@@ -113,7 +115,7 @@ struct InFlightLimit {
 
     private func slot(_ number: Int64) -> Int { Int(UInt64(bitPattern: number) % UInt64(periods.count)) }
 
-    /// The end of the present period.
+    /// Ends the current period.
     private mutating func conclude() {
         if answered > 0 {
             let mean = Double(answeredMs) / Double(answered)

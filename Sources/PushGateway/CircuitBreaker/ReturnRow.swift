@@ -1,32 +1,32 @@
-/// When pushes that were kept back are to come again: one after the other, half as fast as first pushes come. With those that is one
-/// and a half times the usual rate until the row has passed. A value without a clock: times are milliseconds given by the caller, of a
-/// clock that nobody sets.
-///
-/// There is one row, however often the circuit opens; several beside each other would add up. Challenges of different lives share its rate in
-/// the proportion in which they come, each with a tail of its own: a tail as long as five minutes allow would leave no turn to those that
-/// live for one.
+/// The queue of retry slots for pushes that were kept back. The slots follow each other at half the rate of first
+/// pushes. Together with these, the rate is one and a half times the usual rate until the queue is empty. A value
+/// without a clock: the caller gives times in milliseconds of a steady clock.
+/// There is one queue, however often the circuit breaker opens, because the rates of several queues would add up.
+/// Challenges with different lives share its rate in proportion to their numbers, in separate parts (tails): one part
+/// that is long enough for five minutes would leave no slots to challenges that live for one minute.
 struct ReturnRow: Equatable, Sendable {
-    /// What matters of a push here.
+    /// The facts about a push that matter here.
     struct Push: Equatable, Sendable {
-        /// The first to a device about its challenge. The others come again because of earlier ones, and say nothing about the usual rate.
+        /// Whether this is the first push of its challenge to a device. Other pushes follow from earlier ones and say
+        /// nothing about the usual rate.
         var isFirst: Bool
-        /// Nobody sends it again later (background pushes): it takes no turn.
+        /// Whether the push is not repeated later (background pushes). It then takes no slot.
         var isOnlyNow = false
-        /// Of its challenge.
+        /// Expiry of its challenge.
         var expiresAtMs: Int64
     }
 
     private struct Tail: Equatable, Sendable {
-        /// When the last one is to come again, microseconds.
+        /// Time of the last slot in microseconds.
         var lastUs: Int64 = 0
-        /// Wishes of late.
+        /// The number of recent requests for a slot.
         var wishes = 0.0
     }
 
-    /// Share of the usual rate at which they come again; and the least, per second.
+    /// Share of the usual rate at which pushes return, and the lowest rate per second.
     static let share = 0.5
     static let leastPerSecond = 10.0
-    /// A tail for what lives up to so many milliseconds, and one for what lives longer.
+    /// Upper limits of the remaining life for each tail, in milliseconds. One more tail is for longer lives.
     static let livesMs: [Int64] = [60_000, 180_000, 600_000]
 
     private var rate = PushRate()
@@ -36,15 +36,15 @@ struct ReturnRow: Equatable, Sendable {
         if push.isFirst { rate.count(nowMs: nowMs) }
     }
 
-    /// A turn at the end of its tail. Nil when that is in the last quarter of what the challenge has left: nobody would have the time to answer,
-    /// and the backend is to know now rather than then.
+    /// The next retry slot in the tail of the push. Nil when the slot would be in the last quarter of the challenge's
+    /// remaining life: the person would not have time to answer, and the backend should be told now.
     mutating func turn(_ push: Push, notBeforeMs: Int64, nowMs: Int64) -> Int64? {
         guard !push.isOnlyNow else { return nil }
         let leftMs = push.expiresAtMs - nowMs
         let tail = Self.livesMs.firstIndex { leftMs <= $0 } ?? Self.livesMs.count
         tails[tail].wishes += 1
         let wishes = tails.reduce(0) { $0 + $1.wishes }
-        // Never so few that one waits for minutes behind one other.
+        // The share is never so small that one push waits for minutes after one other.
         let part = max(tails[tail].wishes / wishes, 1.0 / 16)
         if wishes >= 256 { for index in tails.indices { tails[index].wishes /= 2 } }
         let perSecond = max(rate.perSecond(nowMs: nowMs) * Self.share, Self.leastPerSecond) * part
@@ -55,7 +55,7 @@ struct ReturnRow: Equatable, Sendable {
     }
 }
 
-/// How many come a second, smoothed over some seconds.
+/// The number of pushes per second, smoothed over some seconds.
 struct PushRate: Equatable, Sendable {
     private var smoothed: Double?
     private var sinceMs = Int64.min / 2
@@ -64,7 +64,7 @@ struct PushRate: Equatable, Sendable {
     mutating func count(nowMs: Int64) {
         let elapsedMs = nowMs - sinceMs
         if elapsedMs > 10_000 {
-            // The first, or the first after a quiet.
+            // The first push, or the first after a pause.
             self = PushRate()
             sinceMs = nowMs
         } else if elapsedMs >= 1000 {
@@ -76,7 +76,8 @@ struct PushRate: Equatable, Sendable {
         counted += 1
     }
 
-    /// In the first second what came so far, as if it had been a quarter of a second at least; 0 when nothing came.
+    /// The rate. In the first second, it is computed from the pushes so far over at least a quarter of a second; 0
+    /// without pushes.
     func perSecond(nowMs: Int64) -> Double {
         smoothed ?? (counted == 0 ? 0 : counted * 1000 / Double(max(nowMs - sinceMs, 250)))
     }
