@@ -3,18 +3,20 @@ import Logging
 import ServiceSupport
 import Synchronization
 
-/// Whether the outbox holds more rows than it may: then creations are refused until it has drained. Sampled, so that a creation
-/// costs no look at the store; between two samples the outbox can outgrow its limit by what is created in that time.
+/// Watches whether the outbox has more rows than allowed. Creations are then refused until it has drained. The number
+/// is sampled, so that a creation does not read the store. Between two samples the outbox can exceed its limit by the
+/// creations of that time.
 final class OutboxPressure: Sendable {
     private let over = Atomic(false)
     private let half = Atomic(false)
 
     var isOver: Bool { over.load(ordering: .relaxed) }
 
-    /// More than half of what it may hold: what can wait, waits, so that creations are not refused for its sake.
+    /// True when the outbox is more than half full. Work that can wait then waits, so that it does not cause refused
+    /// creations.
     var isHalfFull: Bool { half.load(ordering: .relaxed) }
 
-    /// - Returns: whether that changed anything.
+    /// - Returns: whether the state changed.
     @discardableResult
     func update(rows: Int, limit: Int) -> Bool {
         let isOver = rows > limit
@@ -22,7 +24,7 @@ final class OutboxPressure: Sendable {
         return over.exchange(isOver, ordering: .relaxed) != isOver
     }
 
-    /// Samples until cancelled, and counts the store's commits.
+    /// Samples until cancelled. It also updates the count of the store's commits.
     func watch(
         store: ChallengeStore, limit: Int, every interval: Duration, readiness: Readiness,
         metrics: ProducerMetrics, logger: Logger

@@ -2,14 +2,14 @@ public import ChallengeModel
 public import HTTPEdge
 public import KafkaClient
 
-/// What the Producer needs to know. Everything but Kafka, topics and keys has a default.
+/// The Producer's configuration. Everything except Kafka, topics and keys has a default.
 public struct ProducerConfiguration: Sendable {
-    /// Where devices call, when that is not where backends call.
+    /// The address for devices, when it differs from the address for backends.
     public struct DeviceAPI: Sendable {
         public var host = "127.0.0.1"
         /// 0: any free port, see ``ProducerService/boundDevicePort``.
         public var port = 0
-        /// As ``ProducerConfiguration/publicURL``.
+        /// Like ``ProducerConfiguration/publicURL``.
         public var publicURL: String?
         /// Nil: plain HTTP.
         public var tls: TLSFiles?
@@ -21,50 +21,51 @@ public struct ProducerConfiguration: Sendable {
     public var host = "127.0.0.1"
     /// 0 to 65,535; 0: any free port, see ``ProducerService/boundPort``. Default 8080.
     public var port = 8080
-    /// What stands in front of paths in replies, `https://verify.example.com`, without a slash at its end; nil: as the caller
-    /// reached us, by `Host`. Set it behind a proxy that ends TLS.
+    /// The URL before the paths in replies, `https://verify.example.com`, without a slash at its end; nil: the `Host`
+    /// of the request is used. Set it behind a proxy that ends TLS.
     public var publicURL: String?
     /// Nil: plain HTTP, for loopback or behind a proxy.
     public var tls: TLSFiles?
     public var http = HTTPLimits()
-    /// How often the certificate's files are looked at for a renewal; default 5 s.
+    /// Interval at which the certificate's files are checked for a renewal; default 5 s.
     public var certificateInterval: Duration = .seconds(5)
-    /// A second address, which serves devices only and refuses account keys; nil: devices use the first.
+    /// A second address that serves only devices and refuses account keys; nil: devices use the first address.
     public var deviceAPI: DeviceAPI?
-    /// Pages that may call from a browser, each as its `Origin`; none: no header of CORS is sent.
+    /// Origins of pages that may call the API from a browser; none: no CORS headers are sent.
     public var corsOrigins: [String] = []
-    /// Whose `X-Forwarded-For`, `X-Forwarded-Host` and `X-Forwarded-Proto` count.
+    /// Proxies whose `X-Forwarded-For`, `X-Forwarded-Host` and `X-Forwarded-Proto` are trusted.
     public var trustedProxies = TrustedProxies()
 
     public var kafka: KafkaConfiguration
     public var topics: TopicNames
-    /// `BECKON_RECORD_KEYS`: signs records, receipt tokens and page tokens.
+    /// `BECKON_RECORD_KEYS`, which sign records, receipt tokens and page tokens.
     public var recordKeys: KeyRing
-    /// Who may post HMS's delivery receipts to `/v2/HmsReceipts`; nil: nobody.
+    /// The keys that sign HMS's delivery receipts to `/v2/HmsReceipts`; nil: all receipts are refused.
     public var hmsCallback: HMSCallbackKeys?
     /// The account that the entrance topics are bound to; nil: the entrances are not read.
     public var entranceAccount: AccountSID?
-    /// Records of one entrance under way at once; default 256, so that they share commits.
+    /// Records of one entrance that are processed at the same time; default 256, so that they share commits.
     public var entranceInFlight = 256
     /// Default 1 s.
     public var entranceCommitInterval: Duration = .seconds(1)
 
-    /// Requests that wait for a change of their challenge at once, 0 to 100,000; one more is answered at once. Default 2,000.
+    /// Maximum number of requests that wait for a change of their challenge, 0 to 100,000. One more is answered at
+    /// once. Default 2,000.
     public var maxLongPolls = 2000
 
-    /// What is refused within it leaves one mark per kind and address in the audit trail. Default 60 s.
+    /// Interval in which equal refusals share one audit event per kind and address. Default 60 s.
     public var refusalInterval: Duration = .seconds(60)
-    /// From one writing of the whole configuration to topic `configuration` to the next. Default 1 h.
+    /// Interval at which the whole configuration is written to topic `configuration` again. Default 1 h.
     public var republishInterval: Duration = .seconds(3600)
-    /// Between two rounds that write what has expired; readers see it without them. Default 500 ms.
+    /// Interval of the sweep that writes expired challenges. Readers see the expiry without it. Default 500 ms.
     public var sweepInterval: Duration = .milliseconds(500)
     /// Outbox rows from which creations answer 503; default 100,000.
     public var outboxLimit = 100_000
-    /// How often the outbox is counted; default 500 ms.
+    /// Interval at which the outbox is counted; default 500 ms.
     public var outboxSampling: Duration = .milliseconds(500)
-    /// How long between two tries to reach Kafka at start; default 2 s.
+    /// Wait between two tries to reach Kafka at start; default 2 s.
     public var kafkaRetry: Duration = .seconds(2)
-    /// For what is still unsent when the Kafka producer is closed; default 5 s.
+    /// Deadline for unsent records when the Kafka producer is closed; default 5 s.
     public var flushDeadline: Duration = .seconds(5)
 
     public init(

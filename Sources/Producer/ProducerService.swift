@@ -10,12 +10,11 @@ public import ServiceSupport
 import Synchronization
 public import Wire
 
-/// The Producer: HTTP API, Kafka entrances, what became of pushes, outbox relay and expiry sweep over one store.
-///
-/// HTTP is served from the start, also without Kafka. Relay and entrances start when Kafka has the topics and the four that
-/// are keyed by challenge SID have the same number of partitions; until then readiness check `kafka` says what is missing.
-/// A graceful shutdown ends HTTP first (requests under way are answered), then the entrances (drained and committed), the sweep,
-/// the relay, and last the Kafka producer. The store stays open: it is its owner's to close.
+/// The Producer: HTTP API, Kafka entrances, delivery facts, outbox relay and expiry sweep over one store. HTTP is
+/// served from the start, also without Kafka. Relay and entrances start when Kafka has the topics and the four that are
+/// keyed by challenge SID have the same number of partitions; until then the readiness check `kafka` names the missing
+/// part. A graceful shutdown ends HTTP first (requests in progress are answered), then the entrances (drained and
+/// committed), the sweep, the relay, and last the Kafka producer. The store stays open, and its owner closes it.
 public final class ProducerService: ServiceLifecycle.Service {
     private let configuration: ProducerConfiguration
     private let store: ChallengeStore
@@ -28,7 +27,8 @@ public final class ProducerService: ServiceLifecycle.Service {
     private let deviceBound = BoundPort()
 
     /// - Parameters:
-    ///   - readiness: checks `http`, `http-devices`, `kafka`, `store`, `outbox-limit` and the relay's `outbox` are kept in it.
+    ///   - readiness: gets the checks `http`, `http-devices`, `kafka`, `store`, `outbox-limit` and the relay's
+    ///     `outbox`.
     ///   - clock: epoch milliseconds.
     public init(
         configuration: ProducerConfiguration, store: ChallengeStore, readiness: Readiness, logger: Logger,
@@ -42,15 +42,15 @@ public final class ProducerService: ServiceLifecycle.Service {
         self.clock = clock
     }
 
-    /// The port that HTTP listens on, once it does; nil when ``run()`` ended before.
+    /// Waits for the port of HTTP; nil when ``run()`` ended before.
     public var boundPort: Int? { get async { try? await bound.wait() } }
 
-    /// The port of the address for devices; nil when there is none, or ``run()`` ended before.
+    /// Waits for the port of the address for devices; nil when there is none, or ``run()`` ended before.
     public var boundDevicePort: Int? {
         get async { configuration.deviceAPI == nil ? nil : try? await deviceBound.wait() }
     }
 
-    /// Until shut down gracefully or cancelled.
+    /// Runs until a graceful shutdown or cancellation.
     /// - Throws: when the port cannot be bound, a TLS file cannot be read, or a librdkafka property is refused.
     public func run() async throws {
         defer {
@@ -71,7 +71,7 @@ public final class ProducerService: ServiceLifecycle.Service {
             topics: Topic.allCases.filter { !$0.isEntrance || configuration.entranceAccount != nil },
             producer: producer, readiness: readiness, check: "kafka", logger: logger
         ) { topic in
-            // Made anew it holds nothing, and a dispatcher that starts needs what was in it.
+            // A topic that was created again is empty, and a dispatcher that starts needs its contents.
             if topic == .configuration { changes.continuation.yield() }
         }
         let watch = ChallengeWatch(
@@ -116,7 +116,7 @@ public final class ProducerService: ServiceLifecycle.Service {
             StoppableWork { await self.republish(after: kafkaReady) },
             StoppableWork {
                 await self.tellKeysToNarrow()
-                // The end of a service would be the end of the Producer.
+                // The end of a service would end the Producer.
                 await Latch().wait()
             },
         ]
@@ -125,7 +125,7 @@ public final class ProducerService: ServiceLifecycle.Service {
         services += entrances(
             metrics: metrics, pressure: pressure, signer: signer, deadLetters: deadLetters, after: kafkaReady)
         services += listeners
-        // Ended before HTTP, which waits for the requests under way.
+        // Ended before HTTP, which waits for the requests in progress.
         services.append(StoppableWork { await watch.run() })
         let group = ServiceGroup(configuration: .init(services: services, logger: logger))
         do {
@@ -137,12 +137,12 @@ public final class ProducerService: ServiceLifecycle.Service {
         await producer.close(deadline: configuration.flushDeadline)
     }
 
-    /// Reads the TLS certificates again that have changed, without waiting for the next look at their files.
+    /// Reads changed TLS certificates again, without waiting for the next check of their files.
     public func reloadCertificates() async {
         for server in servers.withLock({ $0 }) { await server.reloadCertificate() }
     }
 
-    /// One address or two; shut down in reverse.
+    /// The listeners for one or two addresses. They are shut down in reverse order.
     private func listeners(_ api: API) throws -> [any ServiceLifecycle.Service] {
         let addresses = configuration.deviceAPI == nil ? [false] : [true, false]
         let wanted = configuration.http.edge.maxConnections
@@ -164,7 +164,7 @@ public final class ProducerService: ServiceLifecycle.Service {
         return listeners
     }
 
-    /// The last to be shut down: what others have written on their way out is flushed here.
+    /// The service that is shut down last. It flushes records that other services wrote during their shutdown.
     private func closing(_ producer: KafkaProducer) -> StoppableWork {
         StoppableWork { [configuration] in
             await Latch().wait()
@@ -213,7 +213,7 @@ public final class ProducerService: ServiceLifecycle.Service {
         ]
     }
 
-    /// Waits until the topics are as they must be, then watches them.
+    /// Waits until the topics have the expected partitions, then watches them.
     private func followTopics(
         _ topics: TopicWatch, _ producer: KafkaProducer, _ configurationMadeAnew: AsyncStream<Void>,
         opening kafkaReady: Latch
@@ -224,7 +224,7 @@ public final class ProducerService: ServiceLifecycle.Service {
         while !Task.isCancelled {
             if await topics.look() != nil {
                 do {
-                    // What the relay shares its window by.
+                    // The relay divides its window by these numbers.
                     _ = try await producer.partitionCounts(of: needed.map { names[$0] }, deadline: .seconds(2))
                     try await store.republishConfiguration(nowMs: clock())
                     break
@@ -248,8 +248,8 @@ public final class ProducerService: ServiceLifecycle.Service {
         }
     }
 
-    /// Writes the configuration again from time to time: a record of old that somebody wrote behind a newer one would be all that a
-    /// compacted topic keeps for a dispatcher that starts later.
+    /// Writes the configuration again at intervals. If somebody writes an old record after a newer one, a compacted
+    /// topic would keep only the old record for a dispatcher that starts later.
     private func republish(after kafkaReady: Latch) async {
         await kafkaReady.wait()
         let storeLog = StoreLog(logger)
@@ -276,7 +276,7 @@ public final class ProducerService: ServiceLifecycle.Service {
     }
 }
 
-/// Work that ends by cancellation, as a service that a graceful shutdown cancels.
+/// A service that a graceful shutdown ends by cancellation.
 private struct StoppableWork: ServiceLifecycle.Service {
     let work: @Sendable () async -> Void
 

@@ -4,7 +4,8 @@ import Logging
 import Metrics
 import ServiceSupport
 
-/// Looks every second whether the store can write. While it cannot, the role is not ready, and a line a minute says why.
+/// Checks every second whether the store can write. While it cannot, the role is unready, and one log line a minute
+/// gives the reason.
 struct StoreWatch: Sendable {
     static let readinessCheck = "store"
 
@@ -25,7 +26,7 @@ struct StoreWatch: Sendable {
         }
     }
 
-    /// Until cancelled.
+    /// Runs until cancelled.
     func run(every interval: Duration = .seconds(1)) async {
         while !Task.isCancelled {
             await look()
@@ -34,7 +35,7 @@ struct StoreWatch: Sendable {
     }
 
     func look() async {
-        // Nobody else may ask for a write just now.
+        // Perhaps no other caller writes at the moment, so a probe is needed.
         if store.fault != nil { await store.probe() }
         let fault = store.fault
         for (cause, gauge) in gauges { gauge.record(cause == fault?.cause ? 1 : 0) }
@@ -62,7 +63,7 @@ extension StoreFault {
     }
 }
 
-/// What is said when the store refuses: a line a minute per message. What ``StoreWatch`` says is not said again.
+/// Logs refusals of the store, one line a minute per message. Faults that ``StoreWatch`` reports are not logged again.
 struct StoreLog: Sendable {
     private let logger: Logger
     private let log: LimitedLog

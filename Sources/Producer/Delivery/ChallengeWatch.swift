@@ -4,23 +4,23 @@ import Logging
 import Metrics
 import Synchronization
 
-/// Requests that wait until a challenge changes. While one does, the versions of all challenges waited for are read from the store,
-/// together, some times a second: the one way that sees what this process wrote, what another Producer wrote, and what came
-/// over Kafka, and that holds with any of them away (docs/decisions/0008).
-///
-/// A waiter costs an entry here and its request's task; it goes when it is answered, at its deadline, or when its client hangs up.
+/// Manages requests that wait until a challenge changes. While a request waits, the versions of all these challenges
+/// are read from the store together, several times a second. Only this sees changes by this process, by another
+/// Producer and over Kafka, and works while any of them is unavailable (docs/decisions/0008).
+/// A waiter costs an entry here and the task of its request. It ends when it is answered, at its deadline, or when its
+/// client disconnects.
 final class ChallengeWatch: Sendable {
-    /// Why a wait is over.
+    /// The reason why a wait has ended.
     enum End: Sendable, Equatable {
-        /// Another version than the one waited from; read before whatever is read from now on.
+        /// The version has changed. It was read before any later read.
         case changed(String?)
-        /// The deadline, or the task was cancelled.
+        /// The deadline has passed, or the task was cancelled.
         case elapsed
-        /// It could not wait: too many do, or we are on our way out.
+        /// The request cannot wait, because too many requests wait or the server is shutting down.
         case refused
     }
 
-    /// Who waits, and whose share a wait takes.
+    /// The caller that waits. A wait counts for its share.
     enum Reader: Hashable, Sendable {
         case device(FactorSID)
         /// An API key, or an account's auth token.
@@ -64,10 +64,12 @@ final class ChallengeWatch: Sendable {
         }
     }
 
-    /// Of one device: an app that asks again without hanging up first takes nobody else's place.
+    /// Maximum number for one device, so that an app that asks again without disconnecting does not take places from
+    /// others.
     private static let mostPerDevice = 4
 
-    /// Of one API key: half of all, so that no backend takes every place of the others and of the devices.
+    /// The share of one API key: half of all places, so that no backend takes all places from other backends and
+    /// devices.
     private func share(of reader: Reader) -> Int {
         switch reader {
         case .device: Self.mostPerDevice
@@ -75,7 +77,7 @@ final class ChallengeWatch: Sendable {
         }
     }
 
-    /// Read in one go; a read holds one of the store's connections.
+    /// Number of challenges per read. A read holds one of the store's connections.
     private static let chunk = 500
 
     private let store: ChallengeStore
@@ -85,7 +87,7 @@ final class ChallengeWatch: Sendable {
     private let gauge: Gauge
     private let refused: Counter
     private let state = Mutex(State())
-    /// Of those whom the last look woke, for each other: at most one each.
+    /// Readings that are shared by the waiters that one change woke, at most one per kind of reading.
     private let readings = Mutex<[SharedReading: Task<(APIReply, EntityTag), any Error>]>([:])
     private let (signal, signalled) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
 
@@ -93,8 +95,8 @@ final class ChallengeWatch: Sendable {
     let nowMs: @Sendable () -> Int64
 
     /// - Parameters:
-    ///   - bound: requests that wait at once; one more is answered at once.
-    ///   - interval: between two looks; a change is seen by then at the latest. Default 40 ms.
+    ///   - bound: maximum number of waiting requests. One more is answered at once.
+    ///   - interval: interval of the reads. A change is seen at the latest after this time. Default 40 ms.
     init(
         store: ChallengeStore, bound: Int, interval: Duration = .milliseconds(40), logger: Logger,
         metrics: any MetricsFactory, nowMs: @escaping @Sendable () -> Int64
@@ -108,11 +110,12 @@ final class ChallengeWatch: Sendable {
         refused = Counter(label: ProducerMetricName.longPollsRefused.rawValue, factory: metrics)
     }
 
-    /// Requests that wait.
+    /// Number of waiting requests.
     var count: Int { state.withLock { $0.waiting.count } }
 
     /// Returns when the challenge has another version than this, at the deadline, or when the task is cancelled.
-    /// - Parameter reader: four requests of a device wait at most, and of a backend's key half of all that may.
+    /// - Parameter reader: the caller. At most four requests of a device wait, and at most half of all waiting requests
+    ///   are of one backend key.
     func wait(
         for challenge: ChallengeSID, from version: String?, by reader: Reader,
         until deadline: ContinuousClock.Instant
@@ -124,7 +127,7 @@ final class ChallengeWatch: Sendable {
         let end = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let end: End? = state.withLock { state in
-                    // The handler may have run before we got here.
+                    // The cancellation handler may have run before this point.
                     guard !Task.isCancelled else { return .elapsed }
                     guard !state.isStopped, state.waiting.count < bound, state.holds(reader) < share(of: reader) else {
                         return .refused
@@ -144,13 +147,14 @@ final class ChallengeWatch: Sendable {
         return end
     }
 
-    /// What one of those who were woken together has read, or is reading, counts for all that would read the same. It was begun
-    /// after the look that woke them, and so is no older than the change.
+    /// Shares one reading among the waiters that were woken together and would read the same. The reading begins after
+    /// the versions were read, so it is not older than the change.
     func shared(
         _ reading: SharedReading?, _ read: @escaping @Sendable () async throws -> (APIReply, EntityTag)
     ) async throws -> (APIReply, EntityTag) {
         guard let reading else { return try await read() }
-        // Not a child of any: who began it may hang up while the others wait for it.
+        // The task is not a child of a request, because the client of the request that started it may disconnect while
+        // others wait for it.
         let task = readings.withLock { readings in
             if let known = readings[reading] { return known }
             let task = Task { try await read() }
@@ -160,7 +164,7 @@ final class ChallengeWatch: Sendable {
         return try await task.value
     }
 
-    /// Until the task is cancelled; then nobody waits any more, and nobody can.
+    /// Runs until the task is cancelled. Then all waits end, and no new wait can begin.
     func run() async {
         for await _ in signal {
             while !Task.isCancelled {
@@ -192,7 +196,7 @@ final class ChallengeWatch: Sendable {
                 for (sid, version) in zip(part, try await store.challengeVersions(part)) { versions[sid] = version }
             }
         } catch {
-            // Looked at again in a moment; a deadline holds all the same.
+            // The next read follows soon. Deadlines still apply.
             log.warning("changes of challenges cannot be read", error)
         }
         let now = ContinuousClock.now

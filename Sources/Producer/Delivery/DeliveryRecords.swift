@@ -6,11 +6,11 @@ import Logging
 import PushProviders
 import ServiceSupport
 
-/// Topics `outcomes` and `receipts`: what they say becomes facts in the store, for timelines and long polls, and moves what follows
-/// from dead push tokens and refused credentials. A record is done when its fact is on disk; read again it changes nothing.
-///
-/// What is forged or cannot be read is counted and passed over: the tracker, which reads the same topics, writes the dead letter
-/// (docs/decisions/0004).
+/// Reads the topics `outcomes` and `receipts`. Their records become facts in the store, for timelines, long polls, and
+/// the handling of dead push tokens and refused credentials. A record is done when its fact is on disk. A record that
+/// is read again changes nothing.
+/// Forged and unreadable records are counted and skipped. The tracker, which reads the same topics, writes their dead
+/// letters (docs/decisions/0004).
 struct DeliveryRecords: Sendable {
     static let name = "delivery"
 
@@ -40,7 +40,7 @@ struct DeliveryRecords: Sendable {
                 metrics.entrance(Self.name, isNew ? .accepted : .repeated)
                 return true
             } catch StoreError.nulInText {
-                // No store can keep it, however often it is tried.
+                // The store can never accept this record.
                 metrics.entrance(Self.name, .unreadable)
                 return true
             } catch {
@@ -52,7 +52,7 @@ struct DeliveryRecords: Sendable {
         return false
     }
 
-    /// - Throws: also for a record that says another challenge than its key.
+    /// - Throws: also for a record whose challenge differs from its key.
     static func fact(of record: ConsumedRecord, by intake: RecordIntake) throws(RecordFault) -> DeliveryFact {
         let fact: DeliveryFact
         switch intake.signer.names.topic(named: record.topicPartition.topic) {

@@ -2,10 +2,10 @@ import ChallengeModel
 import Challenges
 import Wire
 
-/// The story of a challenge, from its row and its facts, in the order of time. Pure. It holds no words of the question, no tokens, no
-/// numbers, nothing of the answer but what it was.
+/// The history of a challenge in order of time, from its row and its facts. A pure value. It contains no text of the
+/// challenge, no tokens and no numbers, and of the answer only the result.
 struct Timeline: Sendable {
-    /// The order of what has the same time.
+    /// The order of entries with the same time.
     private enum Rank: Int { case created, dispatched, pushed, received, undelivered, ended }
 
     private struct Entry {
@@ -35,7 +35,7 @@ struct Timeline: Sendable {
 
     private func entries(_ status: ChallengeStatus) -> [Entry] {
         var entries = [entry("created", challenge.createdAtMs, .created)]
-        // A dispatcher took it up: the earliest that it says of the dispatch.
+        // A dispatcher has started the dispatch: the earliest fact about this dispatch.
         var dispatched: [String: Int64] = [:]
         for fact in facts {
             switch fact {
@@ -116,19 +116,19 @@ struct Timeline: Sendable {
 }
 
 extension Challenge {
-    /// In the words of `challenge.denied`; nil: the person said no, or it is not denied.
+    /// The reason as in the event `challenge.denied`; nil: the person denied the challenge, or it is not denied.
     var deniedReason: String? { isDeniedByNumber ? "wrong_number" : nil }
 }
 
-/// How far a challenge has come on its way, over all its devices.
+/// The delivery state of a challenge, over all its devices.
 enum DeliveryProgress: String, Sendable, CaseIterable {
-    /// No provider has taken it.
+    /// No provider has accepted a push.
     case waiting
-    /// A provider has.
+    /// A provider has accepted a push.
     case accepted
-    /// A device has, or somebody answered.
+    /// A device has received the challenge, or it was answered.
     case received
-    /// None has, and pushing cannot help any more: the time for a fall-back. A device may still poll.
+    /// No device has received it, and pushing cannot help any more: use a fall-back now. A device may still poll.
     case undelivered
 
     init(_ challenge: Challenge, _ facts: [DeliveryFact]) {

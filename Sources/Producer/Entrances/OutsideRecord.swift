@@ -1,12 +1,12 @@
 import ChallengeModel
 import Wire
 
-/// A record of an entrance, which anybody with the right to write there has made: JSON is read as strictly as over HTTP before its
-/// protobuf mapping sees it.
+/// Reads a record of an entrance, which any client with write access can create. JSON is checked as strictly as over
+/// HTTP before the protobuf mapping reads it.
 enum OutsideRecord {
     /// - Parameter maps: fields, by their names in the `.proto` file, whose members are data and not fields.
-    /// - Throws: ``RecordFormatError``; `json` also for JSON that names a field twice, once as `request_id` and once as `requestId`
-    ///   included.
+    /// - Throws: ``RecordFormatError``; `json` also for JSON that contains a field twice, for example as `request_id`
+    ///   and as `requestId`.
     static func read<Value: RecordValue>(
         _ value: [UInt8], contentType: String?, maps: Set<String> = []
     ) throws(RecordFormatError) -> Value {
@@ -21,7 +21,8 @@ enum OutsideRecord {
         return try Value(value: value, contentType: contentType)
     }
 
-    /// The JSON mapping takes a field by two names, as it is declared and in camel case; the parser knows one.
+    /// Refuses JSON that contains a field under both of its names. The JSON mapping accepts the declared name and camel
+    /// case, so the parser does not see the duplicate.
     private static func refuseDoubles(in value: JSONValue, maps: Set<String>) throws(RecordFormatError) {
         switch value {
         case .array(let values): for value in values { try refuseDoubles(in: value, maps: maps) }

@@ -5,12 +5,12 @@ import KafkaGroup
 import Logging
 import ServiceSupport
 
-/// What a record of `receipt-requests` says. Pure.
+/// The contents of a record of `receipt-requests`. A pure value.
 enum ReceiptReading: Sendable, Equatable {
     case receipt(Receipt)
     case deadLetter(reason: String, detail: String)
 
-    /// Token, channel, shown and device time are read; everything else is the token's.
+    /// Only token, channel, shown and device time are read. Everything else comes from the token.
     init(value: [UInt8], contentType: String?, keys: KeyRing, account: AccountSID, nowMs: Int64) {
         guard !value.isEmpty else {
             self = .deadLetter(reason: "empty", detail: "the value is empty; expected a Receipt")
@@ -49,7 +49,8 @@ enum ReceiptReading: Sendable, Equatable {
     }
 }
 
-/// Topic `receipt-requests`: a record with a good token becomes a receipt, any other a dead letter; only then is it done.
+/// Reads topic `receipt-requests`. A record with a valid token becomes a receipt, every other record a dead letter.
+/// Only then is the record done.
 struct ReceiptEntrance: Sendable {
     static let name = "receipt-requests"
 
@@ -63,7 +64,8 @@ struct ReceiptEntrance: Sendable {
 
     /// - Returns: true when the outcome is committed; false when the task was cancelled first.
     func handle(_ record: ConsumedRecord) async -> Bool {
-        // Once: a token that was good when its record was read stays good while the store is waited for.
+        // The token is checked once: a token that was valid when its record was read stays valid while the record waits
+        // for the store.
         let reading = ReceiptReading(
             value: record.value, contentType: record.headers.text(of: ContentType.headerName), keys: keys,
             account: account, nowMs: clock())

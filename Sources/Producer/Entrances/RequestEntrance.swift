@@ -5,7 +5,8 @@ import KafkaGroup
 import Logging
 import ServiceSupport
 
-/// Topic `requests`: a record becomes a challenge, an event `request.rejected`, or a dead letter; only then is it done.
+/// Reads topic `requests`. A record becomes a challenge, an event `request.rejected`, or a dead letter. Only then is
+/// the record done.
 struct RequestEntrance: Sendable {
     static let name = "requests"
 
@@ -17,7 +18,8 @@ struct RequestEntrance: Sendable {
     let metrics: ProducerMetrics
     let log: StoreLog
 
-    /// Read once, so that life counts from when the record came here at the latest, however often the store is tried.
+    /// The record is read once, so that its lifetime starts at the latest at its arrival, however often the store is
+    /// tried.
     func work(_ record: ConsumedRecord) -> EntranceWork {
         let reading = RequestReading(
             value: record.value, contentType: record.headers.text(of: ContentType.headerName),
@@ -58,7 +60,8 @@ struct RequestEntrance: Sendable {
             case .requestClosed:
                 metrics.entrance(Self.name, .repeated)
                 return true
-            // Ours, and nothing is said of it: the request comes again. Every other refusal is told, and so is final.
+            // These are faults of Beckon, so no event is written and the request is tried again. Every other refusal is
+            // published and is therefore final.
             case .busy, .closed, .failed, .unavailable:
                 log.warning("a request waits for the store", error)
                 return false

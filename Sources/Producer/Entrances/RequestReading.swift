@@ -3,17 +3,18 @@ import Challenges
 import Crypto
 import Wire
 
-/// What a record of `requests` asks for. Pure.
+/// The contents of a record of `requests`. A pure value.
 enum RequestReading: Sendable, Equatable {
     case create(NewChallenge)
-    /// Well-formed, but against a rule: the backend is told by an event.
+    /// The request is well-formed but breaks a rule. The backend gets an event.
     case reject(RequestRejection)
-    /// Nobody to tell, or nobody's to tell: to the dead letters.
+    /// No backend can be told about it, so it goes to the dead letters.
     case deadLetter(reason: String, detail: String)
 
     /// - Parameters:
-    ///   - account: the one that the topic is bound to.
-    ///   - timestampMs: the record's, from which life counts; one that is missing or ahead of our clock counts as now.
+    ///   - account: the account that the topic is bound to.
+    ///   - timestampMs: the record's timestamp, at which the lifetime starts. A timestamp that is missing or in the
+    ///     future counts as now.
     init(
         value: [UInt8], contentType: String?, timestampMs: Int64, traceparent: String?, account: AccountSID,
         nowMs: Int64
@@ -56,13 +57,14 @@ enum RequestReading: Sendable, Equatable {
         }
     }
 
-    /// What its order matters to: the first of two requests of one id decides, the second of one action supersedes.
+    /// The keys whose requests must keep their order: the first of two requests with one id decides, and the second
+    /// request of an action supersedes the first.
     var order: [String] {
         switch self {
         case .create(let new):
             let request = Self.order(service: new.service.rawValue, requestID: new.requestID ?? "")
             guard let actionKey = new.actionKey else { return [request] }
-            // Identities that differ in case only are one, as in the store.
+            // Identities that differ only in case are equal, as in the store.
             return [request, "action \(new.service) \(new.identity.lowercased()) \(actionKey)"]
         case .reject(let rejection):
             return [Self.order(service: rejection.service, requestID: rejection.requestID)]
@@ -72,7 +74,7 @@ enum RequestReading: Sendable, Equatable {
 
     private static func order(service: String, requestID: String) -> String { "request \(service) \(requestID)" }
 
-    /// Of protobuf, or of JSON, which has the same fields.
+    /// Reads protobuf, or JSON, which has the same fields.
     private static func creation(
         _ request: ChallengeRequest, account: AccountSID, timestampMs: Int64, traceparent: String?, nowMs: Int64
     ) throws(RuleViolation) -> CreationRequest {
@@ -82,8 +84,8 @@ enum RequestReading: Sendable, Equatable {
         creation.message = request.message
         creation.fields = request.fields
         creation.hiddenDetails = .members(request.hiddenDetails)
-        // One that is over already is for the store to refuse: only it knows whether this is a repeat of a request that made a
-        // challenge in time, and that must not be rejected after the fact.
+        // The store refuses a lifetime that has already ended. Only the store knows whether this repeats a request that
+        // created a challenge in time. Such a repeat must not be rejected.
         creation.expiry = .life(
             seconds: request.ttlSeconds, fromMs: timestampMs < 0 ? nowMs : min(timestampMs, nowMs))
         creation.fallbacks = request.fallbacks
@@ -99,14 +101,15 @@ enum RequestReading: Sendable, Equatable {
 }
 
 extension RuleViolation {
-    /// The same of a record, by its field's name.
+    /// The same violation with the name of the record's field.
     fileprivate var ofRecord: RuleViolation { renamed(ChallengeField(rawValue: parameter)?.recordField) }
 }
 
-/// Why a request made no challenge, as `request.rejected` tells it.
+/// The reason why a request created no challenge, for the event `request.rejected`.
 struct RequestRejection: Error, Sendable, Equatable {
     let requestID: String
-    /// Its SID; for a name that is none what stands for it, so that the ids of two such callers do not meet.
+    /// The SID of the service. For a name that is not a SID, a value derived from it, so that the ids of two such
+    /// callers do not collide.
     let service: String
     let code: ProblemCode
     let reason: String
@@ -115,7 +118,7 @@ struct RequestRejection: Error, Sendable, Equatable {
 
     init(_ request: ChallengeRequest, code: ProblemCode, reason: String, parameter: String? = nil) {
         requestID = request.requestID
-        // A field of any content: what is no SID is not repeated.
+        // The field can have any content, so a text that is not a SID is not repeated.
         service = ServiceSID(request.serviceSid)?.rawValue ?? Self.standIn(request.serviceSid)
         self.code = code
         self.reason = reason
@@ -127,7 +130,7 @@ struct RequestRejection: Error, Sendable, Equatable {
         "#" + Hexadecimal.encode(SHA256.hash(data: Array(name.utf8)).prefix(16))
     }
 
-    /// - Parameter error: a refusal of the store's.
+    /// - Parameter error: a refusal by the store.
     init(_ new: NewChallenge, error: StoreError) {
         let problem = Problem(error)
         let violation = problem.violation?.ofRecord
@@ -143,7 +146,7 @@ struct RequestRejection: Error, Sendable, Equatable {
         }
     }
 
-    /// The same for every redelivery of the record.
+    /// The id of the event, the same for every redelivery of the record.
     func eventID(account: AccountSID) -> String {
         "\(account)/\(service)/\(requestID)/\(EventType.requestRejected.rawValue)"
     }

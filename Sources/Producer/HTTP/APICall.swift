@@ -3,28 +3,28 @@ import Challenges
 import Crypto
 import Wire
 
-/// A request, read: what handlers work on.
+/// A request that was read, for the handlers.
 struct APICall: Sendable {
     let match: RouteMatch
-    /// That of GET for HEAD.
+    /// The operation; for HEAD, that of GET.
     let operation: Operation
-    /// The reply's content is not sent.
+    /// True for HEAD: the content of the reply is not sent.
     var isHead = false
     /// The path as it was sent, still escaped.
     let path: String
-    /// Behind the question mark, as it was sent.
+    /// The query as it was sent.
     let query: String
     let body: [UInt8]
     let contentType: String?
     let credentials: PresentedCredentials?
     /// `scheme://host:port`, without a slash at its end.
     let baseURL: String
-    /// Of the client; behind a trusted proxy the one that it names.
+    /// The address of the client; behind a trusted proxy, the address that the proxy names.
     let address: String
     let traceparent: String?
-    /// As it was sent.
+    /// The header `Idempotency-Key` as it was sent.
     let idempotencyKey: String?
-    /// Huawei's signature over a call of its own.
+    /// The signature of a call by Huawei.
     var callbackID: String?
     /// `RQ…`.
     let requestID: String
@@ -32,7 +32,7 @@ struct APICall: Sendable {
     var nowMs: Int64
     /// The header `If-None-Match`, as it was sent.
     var ifNoneMatch: String?
-    /// Who calls, once it is proven; nil: nobody said, or an access token or receipt token says it.
+    /// The authenticated caller; nil: the request has no credentials, or an access token or receipt token.
     var caller: Caller?
 
     /// `GET` for HEAD.
@@ -42,10 +42,10 @@ struct APICall: Sendable {
 
     var service: String { match.values[0] }
     var identity: String { match.values[1] }
-    /// The last value: of the resource itself, or of the challenge that it belongs to.
+    /// The last value of the path: the resource itself, or the challenge that it belongs to.
     var item: String { match.values[match.values.count - 1] }
 
-    /// The SID that a refusal is about, when the path names one of a challenge or factor; else nil.
+    /// The SID of the challenge or factor in the path, for the audit event of a refusal; otherwise nil.
     var subject: String? {
         switch match.route.subject {
         case .challenge: ChallengeSID(item)?.rawValue
@@ -54,7 +54,7 @@ struct APICall: Sendable {
         }
     }
 
-    /// The reply may take until something happens.
+    /// True when the reply may wait for a change.
     var mayWait: Bool { operation.traits.contains(.waits) && !query.isEmpty }
 
     var ignoresIdempotencyKey: Bool {
@@ -90,20 +90,20 @@ struct APICall: Sendable {
         return Array(hash.finalize())
     }
 
-    /// A path's SID; what is none is not found.
+    /// Reads a SID in the path. Another text is not found.
     func sid<Kind>(_ text: String, _ kind: SID<Kind>.Type = SID<Kind>.self) throws(APIError) -> SID<Kind> {
         guard let sid = SID<Kind>(text) else { throw .notFound }
         return sid
     }
 }
 
-/// What a handler answers.
+/// The reply of a handler.
 struct APIReply: Sendable {
     var status: Int
-    /// Nil: no body at all, as for 204.
+    /// The body; nil: no body, as for 204.
     var body: JSONValue?
     var headers: [String: String] = [:]
-    /// For `Beckon-Ignored`.
+    /// Names for the header `Beckon-Ignored`.
     var ignored: [String] = []
 
     static func created(_ body: JSONValue, ignoring ignored: [String] = []) -> APIReply {
@@ -130,7 +130,7 @@ extension StringProtocol {
 
 /// W3C trace context, version 00.
 enum TraceParent {
-    /// The header's value when it is one that may travel on; nil otherwise.
+    /// The value of the header when it is valid and may be passed on; nil otherwise.
     static func valid(_ text: String?) -> String? {
         guard let text, text.utf8.count == 55 else { return nil }
         let parts = text.split(separator: "-", omittingEmptySubsequences: false)

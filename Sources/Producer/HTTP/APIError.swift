@@ -35,7 +35,7 @@ extension ProblemCode {
     var moreInfo: String { "https://www.twilio.com/docs/errors/\(rawValue)" }
 }
 
-/// What a caller is told. Never holds a secret, a token or an identity.
+/// An error for the caller. It never contains a secret, a token or an identity.
 struct APIError: Error, Equatable {
     let code: ProblemCode
     let message: String
@@ -43,7 +43,7 @@ struct APIError: Error, Equatable {
 
     init(_ code: ProblemCode, _ message: String, headers: [String: String] = [:]) {
         self.code = code
-        // It may quote a name that a caller wrote.
+        // The message may contain a name from the caller.
         self.message =
             PlainText.refused(in: message, .line) == nil
             ? message
@@ -53,7 +53,7 @@ struct APIError: Error, Equatable {
         self.headers = headers
     }
 
-    /// As HTTP says a problem.
+    /// The HTTP form of a problem.
     init(_ problem: Problem) {
         var headers = problem.allowance?.headers ?? [:]
         if let seconds = problem.retryAfterSeconds { headers["Retry-After"] = String(seconds) }

@@ -9,13 +9,13 @@ import ServiceLifecycle
 import ServiceSupport
 import Wire
 
-/// One address of the API: the one for all, or the one for devices.
+/// One address of the API: the main address, or the address for devices.
 struct APIListener: ServiceLifecycle.Service {
     let server: EdgeServer
     private let address: ListenAddress
 
     /// - Parameters:
-    ///   - isForDevices: serves devices only.
+    ///   - isForDevices: true when the address serves only devices.
     ///   - connections: the bound of this listener.
     ///   - onBound: gets the port.
     /// - Throws: an error that names the TLS file that cannot be read.
@@ -99,7 +99,7 @@ extension HTTPRefusalReply {
 }
 
 extension APIError {
-    /// What cannot be read as HTTP, or in time. The connection is closed behind it.
+    /// The error for a request that is not HTTP, or that arrives too late. The connection is closed after it.
     init(_ refusal: HTTPRefusal) {
         let code: ProblemCode =
             switch refusal {

@@ -8,20 +8,20 @@ import NIOCore
 import Synchronization
 import Wire
 
-/// Between a listener and the resources: reads the request within its bounds, finds its route, answers errors as the API words
-/// them, counts.
+/// The layer between a listener and the resources. It reads the request within its bounds, finds its route, renders
+/// errors in the form of the API, and counts.
 struct APIResponder: Sendable {
     let api: API
     let limits: HTTPLimits
     let view: ClientView
     let cors: CORS
-    /// Account keys are refused, and what no device calls is not there.
+    /// True on the address for devices: account keys are refused, and routes that no device calls do not exist.
     let isForDevices: Bool
     let clock: @Sendable () -> Int64
     let metrics: ProducerMetrics
     let logger: Logger
 
-    /// What a request is known by until it is answered.
+    /// The facts about a request until it is answered.
     private struct Exchange {
         let start = ContinuousClock.now
         let requestID = RequestIdentifier.make()
@@ -46,7 +46,7 @@ struct APIResponder: Sendable {
                     request, match, operation, path: String(path),
                     query: mark == target.endIndex ? "" : String(target[target.utf8.index(after: mark)...]),
                     requestID: exchange.requestID, on: channel)
-                // A client that hangs up ends its waiting.
+                // The wait ends when the client disconnects.
                 mayWait = call.mayWait
                 reply =
                     mayWait
@@ -56,7 +56,7 @@ struct APIResponder: Sendable {
         } catch {
             reply = Self.reply(to: error, logger: logger, requestID: exchange.requestID)
         }
-        // Hummingbird has looked for what comes behind the request, and ends the connection.
+        // Hummingbird has read beyond the request to notice a disconnect, so the connection must end.
         if mayWait { reply.headers["Connection"] = "close" }
         return finish(reply, request, exchange)
     }
@@ -81,19 +81,19 @@ struct APIResponder: Sendable {
 
     // MARK: - In
 
-    /// What there is, without credentials and without CORS.
+    /// Answers OPTIONS: the methods of the path, without credentials and without CORS.
     private func options(_ path: Substring, _ match: RouteMatch?) throws(APIError) -> APIReply {
         if path == "*" || path == "/*" { return APIReply(status: 204, headers: ["Allow": Route.everyMethod]) }
         return APIReply(status: 204, headers: ["Allow": try served(match).route.allow])
     }
 
-    /// - Throws: 20404 for what this address does not have.
+    /// - Throws: 20404 for a route that this address does not serve.
     private func served(_ match: RouteMatch?) throws(APIError) -> RouteMatch {
         guard let match, !isForDevices || match.route.isForDevices else { throw .notFound }
         return match
     }
 
-    /// - Throws: 20404, or 20004 for another method than the route's.
+    /// - Throws: 20404, or 20004 for a method that the route does not have.
     private func operation(
         _ request: Request, _ match: RouteMatch?
     ) throws(APIError) -> (RouteMatch, Operation) {
@@ -120,7 +120,8 @@ struct APIResponder: Sendable {
         let credentials = PresentedCredentials(authorization: headers[.authorization])
         if isForDevices {
             guard operation.device != .none else { throw APIError.notFound }
-            // Right or wrong: nothing is learned here about an account's secrets.
+            // Valid and invalid keys get the same answer, so that this address reveals nothing about an account's
+            // secrets.
             if case .backend = credentials {
                 throw APIError(.authentication, "Authenticate: this address serves devices only")
             }
@@ -138,8 +139,9 @@ struct APIResponder: Sendable {
             nowMs: clock(), ifNoneMatch: headers[.ifNoneMatch])
     }
 
-    /// The body of a POST. Others' bodies are left alone: Hummingbird reads past them.
-    /// - Throws: 20413 over the limit, 20415 for a body that is packed, ``HTTPRefusal`` when it does not arrive whole or in time.
+    /// Reads the body of a POST. Hummingbird skips the bodies of other methods.
+    /// - Throws: 20413 above the limit, 20415 for a compressed body, ``HTTPRefusal`` when the body does not arrive
+    ///   completely or in time.
     private func body(of request: Request, atMost most: Int, on channel: any Channel) async throws -> [UInt8] {
         guard request.method == .post else { return [] }
         if let encoding = request.headers[.contentEncoding]?.trimmingWhitespace().lowercased(),
@@ -171,7 +173,7 @@ struct APIResponder: Sendable {
         case let error as APIError: told = error
         case let error as RuleViolation: told = APIError(error)
         case is CancellationError:
-            // The client has hung up, or we are on our way out.
+            // The client has disconnected, or the server is shutting down.
             told = APIError(.unavailable, "The server is shutting down: retry", headers: ["Retry-After": "1"])
         case let refusal as HTTPRefusal: told = APIError(refusal)
         case let error as StoreError:
@@ -188,7 +190,7 @@ struct APIResponder: Sendable {
         return APIReply(status: told.code.httpStatus, body: told.body, headers: told.headers)
     }
 
-    /// - Parameter length: of the content, whether it is sent or not.
+    /// - Parameter length: length of the content, whether or not it is sent.
     static func head(
         _ reply: APIReply, length: Int, requestID: String, more: CORS.Headers = []
     ) -> HTTPResponse {
@@ -212,7 +214,7 @@ struct APIResponder: Sendable {
         return HTTPResponse(status: .init(code: reply.status), headerFields: headers)
     }
 
-    // Tokens of the HTTP grammar, so that these cannot be nil; a constant must still say what it does if they were.
+    // These names are valid HTTP tokens, so they are never nil. A constant still needs a value for this case.
     static let requestIDName = HTTPField.Name("Twilio-Request-Id") ?? .via
     private static let ignoredName = HTTPField.Name("Beckon-Ignored") ?? .via
     private static let origin = HTTPField.Name("Origin") ?? .via
@@ -224,26 +226,27 @@ struct APIResponder: Sendable {
     private static let idempotencyKey = HTTPField.Name(IdempotencyRules.header) ?? .via
 }
 
-/// Bounds of the API's requests and listeners.
+/// The limits of the API's requests and listeners.
 public struct HTTPLimits: Sendable {
-    /// Bytes; default 64 KB.
+    /// Maximum size of a body in bytes; default 64 KB.
     public var maxBody = 64 * 1024
-    /// Of HMS's delivery receipts, once their header is proved; default 512 KB, for a thousand.
+    /// Maximum size of a body with HMS delivery receipts, after their header was verified; default 512 KB, for a
+    /// thousand receipts.
     public var maxSignedBody = 512 * 1024
-    /// Of each listener and its connections. ``EdgeLimits/maxConnections`` is lower in effect where the process may not open as
-    /// many files.
+    /// The limits of each listener and its connections. The effective ``EdgeLimits/maxConnections`` is lower when the
+    /// process may not open as many files.
     public var edge = EdgeLimits()
 
     public init() {}
 }
 
 enum RequestIdentifier {
-    /// Of this process.
+    /// The random part of this process.
     private static let process = UInt64.random(in: 0...UInt64.max)
     private static let last = Atomic(UInt64.random(in: 0...UInt64.max))
 
-    /// `RQ` and 32 hexadecimal digits: 16 of this process and 16 of the request. Not a secret: who has one can tell the others.
-    /// No two are the same, and none costs a call of the system's random numbers.
+    /// `RQ` and 32 hexadecimal digits: 16 of this process and 16 of the request. The ids are not secret: one reveals
+    /// the others. All are different, and none needs a system call for random numbers.
     static func make() -> String {
         // SplitMix64: a bijection of the counter.
         var number = last.wrappingAdd(0x9E37_79B9_7F4A_7C15, ordering: .relaxed).newValue
@@ -255,7 +258,7 @@ enum RequestIdentifier {
 }
 
 enum IgnoredParameters {
-    /// At most 20 names of at most 64 characters; what could break a header is a `?`.
+    /// At most 20 names of at most 64 characters. Characters that are not allowed in a header become `?`.
     static func header(_ names: [String]) -> String {
         names.prefix(20).map { name in
             String(

@@ -2,7 +2,8 @@ import ChallengeModel
 import Challenges
 
 extension API {
-    /// Finds out who calls, refuses whom the route is not for, and runs the handler on the caller's behalf.
+    /// Authenticates the caller, refuses callers that may not use the route, and runs the handler on the caller's
+    /// behalf.
     func answer(_ call: APICall) async throws -> APIReply {
         do { return try await answerUnmarked(call) } catch {
             let told =
@@ -27,7 +28,7 @@ extension API {
         case .backend(let login) where !operation.device.isWithoutCredentials:
             let principal = try await authenticator.principal(login, nowMs: call.nowMs)
             guard operation.roles.include(principal.role) else {
-                // Not 20006, which a published library takes for the end of a list.
+                // Not 20006, because a published library reads it as the end of a list.
                 throw APIError(.forbidden, "Access denied: the API key's role is \(principal.role.rawValue)")
             }
             context.actor = principal.actor
@@ -38,7 +39,7 @@ extension API {
                 let use = try await store.useOfDeviceToken(request.fingerprint, nowMs: call.nowMs)
                 if let use {
                     guard use == request.request else { throw replayed() }
-                    // The factor is gone, and with it what would prove the token.
+                    // The factor, which could prove the token, was deleted.
                     if operation.traits.contains(.removesCaller) { return .noContent }
                 }
                 context.deviceRequest = request
@@ -64,7 +65,7 @@ extension API {
         }
     }
 
-    /// Whether the caller of a request that waits may still call; what it was allowed is not looked at again.
+    /// Checks that the caller of a waiting request is still valid. Its permission for the route is not checked again.
     func checkAgain(_ call: APICall) async throws {
         switch call.credentials {
         case .backend(let login): _ = try await authenticator.principal(login, nowMs: call.nowMs)
@@ -73,7 +74,7 @@ extension API {
         }
     }
 
-    /// The factor whose token was sent, which must be that of the path.
+    /// The factor whose token was sent. It must be the factor of the path.
     private func device(_ call: APICall, _ presented: PresentedToken) async throws -> Factor {
         let service: ServiceSID = try call.sid(call.service)
         let factor: FactorSID? = call.operation.device == .factorToken ? try call.sid(call.item) : nil
@@ -82,7 +83,7 @@ extension API {
             nowMs: call.nowMs)
     }
 
-    /// A factor that is used is not cleared away. Nobody's request fails of this.
+    /// Records that the factor is used, so that it is not deleted. A failure here never fails the request.
     private func noteSigned(by factor: Factor, _ call: APICall) async {
         do {
             try await store.noteSigned(by: factor, nowMs: call.nowMs)

@@ -2,13 +2,14 @@ import ChallengeModel
 import Challenges
 import Wire
 
-/// What the header `Authorization` brought.
+/// The credentials in the header `Authorization`.
 enum PresentedCredentials: Sendable {
     case backend(Login)
-    /// The user is the literal `token`.
+    /// Credentials with the user name `token`.
     case device(PresentedToken)
 
-    /// Nil when there is no header, another scheme, no base64, or a user that is neither an account or key SID nor `token`.
+    /// Nil when the header is missing, has another scheme or invalid base64, or the user name is neither an account or
+    /// key SID nor `token`.
     init?(authorization header: String?) {
         guard let header, header.utf8.count <= 24 * 1024, let space = header.utf8.firstIndex(of: UInt8(ascii: " ")),
             header[..<space].lowercased() == "basic",
@@ -31,10 +32,11 @@ enum PresentedCredentials: Sendable {
     }
 }
 
-/// What a device sent as its password: a JWT of its own or an access token, by the operation.
+/// The password of a device: its JWT or an access token, depending on the operation.
 struct PresentedToken: Sendable {
     let text: String
-    /// As a JWT, parsed here once for all who look at it; not checked yet. An error where it is none, as for an access token.
+    /// The password as a JWT. It is parsed once here and not verified yet. An error when it is not a JWT, as for an
+    /// access token.
     let token: Result<DeviceToken, APIError>
 
     init(_ text: String) {
@@ -44,7 +46,7 @@ struct PresentedToken: Sendable {
 }
 
 extension Substring {
-    /// Without blanks at either end.
+    /// The text without spaces at its ends.
     fileprivate func trimmingSpaces() -> Substring {
         var text = self
         while text.utf8.first == UInt8(ascii: " ") { text.removeFirst() }
@@ -53,7 +55,7 @@ extension Substring {
     }
 }
 
-/// An access token as the device gets it: the account in front of the store's secret, because the path of a factor's
+/// An access token in the form for devices: the account before the store's secret, because the path of a factor's
 /// creation names the service but not the account.
 enum AccessTokenText {
     static func make(account: AccountSID, secret: String) -> String { "\(account).\(secret)" }
@@ -67,7 +69,7 @@ enum AccessTokenText {
     }
 }
 
-/// Who calls, once it is proven.
+/// The authenticated caller.
 enum Caller: Sendable {
     case backend(Principal)
     case device(Factor)
@@ -79,7 +81,7 @@ enum Caller: Sendable {
         }
     }
 
-    /// The factor, when a device calls.
+    /// The factor of a device; nil for a backend.
     var factor: Factor? { if case .device(let factor) = self { factor } else { nil } }
 }
 
@@ -99,7 +101,7 @@ struct Authenticator: Sendable {
         return principal
     }
 
-    /// The account, when a backend calls.
+    /// The account of a backend.
     /// - Throws: 20003 (401).
     func backend(_ call: APICall) throws -> AccountSID {
         guard case .backend(let principal) = call.caller else { throw unidentified() }
@@ -114,10 +116,10 @@ struct Authenticator: Sendable {
     }
 
     /// - Parameters:
-    ///   - service, identity: of the path; the factor must belong there.
-    ///   - factor: of the path, when it names one; it must be the token's own.
-    ///   - known: the factor whose key has proved this token before, while the same request waits: its signature is not checked
-    ///     again.
+    ///   - service, identity: the values of the path. The factor must belong to them.
+    ///   - factor: the factor in the path, if there is one. It must be the token's own.
+    ///   - known: the factor whose key has already verified this token, while the same request waits. The signature is
+    ///     not verified again.
     /// - Throws: one of 20151 to 20160 (401).
     func device(
         _ presented: PresentedToken, service: ServiceSID, identity: String, factor path: FactorSID? = nil,

@@ -3,7 +3,7 @@ import Foundation
 import Wire
 
 extension CompactJWT {
-    /// SHA-256 over what was signed, r, and the smaller of s and the order less s.
+    /// SHA-256 over the signed text, r, and the smaller of s and (order − s).
     var fingerprint: [UInt8] {
         var hash = SHA256()
         hash.update(data: signedBytes)

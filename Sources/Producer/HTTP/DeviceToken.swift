@@ -2,19 +2,19 @@ import ChallengeModel
 import Challenges
 import Wire
 
-/// The JWT that authenticates a request of a device: header `typ`, `alg`, `cty`, `kid`; claims `sub`, `nbf`, `exp`. Nothing in
-/// it binds it to a URL or a body; the answer to a challenge carries a signature of its own.
+/// The JWT that authenticates a request of a device: header `typ`, `alg`, `cty`, `kid`; claims `sub`, `nbf`, `exp`. It
+/// is not bound to a URL or a body. The answer to a challenge has its own signature.
 struct DeviceToken: Sendable {
-    /// The published SDKs make tokens of 600 s.
+    /// The published SDKs create tokens with a life of 600 s.
     static let maxLifeSeconds: Int64 = 600
-    /// A device's clock may be ahead by this much, and a life longer by as much.
+    /// Tolerance for a device's clock that is ahead, and for a longer life.
     static let leewaySeconds: Int64 = 60
 
     private let jwt: CompactJWT
     /// The factor's key id.
     let keyID: String
 
-    /// - Throws: 20160 for what is no JWT, 20152 for another header than the SDKs send.
+    /// - Throws: 20160 for a text that is not a JWT, 20152 for a header that differs from the SDKs'.
     init(_ text: String) throws(APIError) {
         guard let jwt = CompactJWT(text) else {
             throw APIError(.invalidToken, "Invalid token: expected a compact JWT as the password")
@@ -33,8 +33,9 @@ struct DeviceToken: Sendable {
         self.keyID = keyID
     }
 
-    /// A request that changes something, under this token. The token stands by what was signed and by its signature's numbers:
-    /// neither another spelling of base64 nor the twin that every ECDSA signature has makes it a new one.
+    /// A request that changes something, with this token. The token is identified by its signed text and the numbers of
+    /// its signature. Another base64 spelling, or the second valid form of every ECDSA signature, is therefore the same
+    /// token.
     func request(_ request: [UInt8]) -> DeviceRequest {
         let now = Int64(1) << 40
         let expiry = min(max(jwt.payload["exp"]?.integerValue ?? 0, 0), now)
@@ -43,7 +44,7 @@ struct DeviceToken: Sendable {
 
     /// - Parameters:
     ///   - factor: the one that ``keyID`` names.
-    ///   - isSignatureKnown: this token has been found good under the factor's key before.
+    ///   - isSignatureKnown: true when the factor's key has already verified this token.
     /// - Throws: 20159 signature, 20153 subject, 20154 claims missing, 20155 not yet valid, 20156 expired, 20157 life too long.
     func check(factor: Factor, isSignatureKnown: Bool = false, nowMs: Int64) throws(APIError) {
         guard isSignatureKnown || jwt.isSigned(by: factor.publicKey) else {

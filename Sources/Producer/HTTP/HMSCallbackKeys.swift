@@ -2,11 +2,11 @@ import ChallengeModel
 import Crypto
 import Foundation
 
-/// Who may post HMS delivery receipts: user names and keys of the callbacks, as AppGallery Connect's receipt configuration has them.
-///
-/// Huawei signs time, nonce and user name, not the body: a header that someone saw would be good for any body until its time is up.
-/// So nothing in a body counts that does not carry a ``ReceiptTag`` of ours, which comes back unread from Huawei; a replay says
-/// again what was true, and no memory of nonces is needed. Source: Huawei, "Message Receipt", `X-HUAWEI-CALLBACK-ID`.
+/// The user names and keys of HMS delivery receipts, as in the receipt configuration of AppGallery Connect.
+/// Huawei signs time, nonce and user name, but not the body, so a header that somebody has seen is valid for any body
+/// for some time. Therefore a receipt counts only with a ``ReceiptTag`` that Beckon made and Huawei returned unchanged.
+/// A replay repeats something that was already true, so no nonces are stored. Source: Huawei, "Message Receipt",
+/// `X-HUAWEI-CALLBACK-ID`.
 public struct HMSCallbackKeys: Sendable {
     private struct Entry {
         var user: String
@@ -14,7 +14,7 @@ public struct HMSCallbackKeys: Sendable {
         var keys: [SymmetricKey]
     }
 
-    /// How far Huawei's clock may be from ours.
+    /// Maximum difference between Huawei's clock and this one.
     static let skewMs: Int64 = 300_000
     private static let mostEntries = 32
     private let entries: [Entry]
@@ -53,10 +53,10 @@ public struct HMSCallbackKeys: Sendable {
             let number = Int64(timestamp), let nonce = fields["nonce"], (1...128).contains(nonce.utf8.count),
             let code = fields["value"].flatMap({ Data(base64Encoded: $0) })
         else { return false }
-        // Milliseconds by today's page; "a standard Unix timestamp" by an older one.
+        // Huawei's current page says milliseconds; an older page says "a standard Unix timestamp".
         let atMs = number < 100_000_000_000 ? number * 1000 : number
         guard abs(nowMs - atMs) <= Self.skewMs else { return false }
-        // All of them, so that the time tells nothing of which one fits.
+        // All keys are tried, so that the time does not reveal which one matches.
         var isGood = false
         for entry in entries {
             let text = Data("\(timestamp)\(nonce)\(entry.user)".utf8)

@@ -2,35 +2,35 @@ import ChallengeModel
 import Challenges
 import Wire
 
-/// What became of one message, by HMS's delivery receipt. Versions 1 (`status`) and 2 (`deliveryStatus.result`) of its body.
-/// Source: Huawei, "Message Receipt" and its status codes.
+/// The status of one message in an HMS delivery receipt. It supports versions 1 (`status`) and 2
+/// (`deliveryStatus.result`) of the body. Source: Huawei, "Message Receipt" and its status codes.
 struct HMSReceiptStatus: Sendable, Equatable {
     /// "A single receipt can contain 100 statuses structures", 1,000 by an older page.
     static let most = 1000
 
-    /// What we sent as `bi_tag`; empty without one.
+    /// The value that Beckon sent as `bi_tag`; empty when it is missing.
     var tag: String
     var result: Int64
-    /// Epoch milliseconds of Huawei's or the device's clock; advice.
+    /// Time of Huawei's or the device's clock in epoch milliseconds; informative only.
     var timestampMs: Int64
 
-    /// Nil when it says nothing of the person's device: not arrived, or not yet.
+    /// The value for the receipt. Nil when the message has not arrived on the device.
     var shown: Shown? {
         switch result {
-        // Delivered to the app. Whether the app showed it only the app knows.
+        // The message was delivered to the app. Only the app knows whether it was shown.
         case 0: .unknown
-        // It arrived, and notifications are off: pushing again shows nothing either.
+        // The message arrived, but notifications are off. Another push would not be shown either.
         case 6: .no
         default: nil
         }
     }
 
-    /// For the metric: Huawei's own word where it is one of its table, else `other`.
+    /// The label of the metric: Huawei's number if it is documented, otherwise `other`.
     var word: String { Self.known.contains(result) ? "\(result)" : "other" }
 
     private static let known: Set<Int64> = [0, 2, 5, 6, 10, 14, 15, 22, 27, 31, 51, 102, 144, 201, 256, 259]
 
-    /// - Throws: ``RuleViolation`` that names the member; an element that cannot be read is left out.
+    /// - Throws: ``RuleViolation`` that names the member. An element that cannot be read is skipped.
     static func read(_ body: [UInt8]) throws(RuleViolation) -> [HMSReceiptStatus] {
         let tree = try? JSONParser.parse(String(decoding: body, as: UTF8.self))
         guard case .array(let elements)? = tree?["statuses"], elements.count <= most else {

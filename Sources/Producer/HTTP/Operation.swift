@@ -6,7 +6,7 @@ enum APIMethod: String, Sendable {
     case delete = "DELETE"
 }
 
-/// Roles of backends that an operation is for.
+/// The roles of backends that may use an operation.
 struct Roles: OptionSet, Sendable {
     let rawValue: UInt8
 
@@ -17,7 +17,7 @@ struct Roles: OptionSet, Sendable {
 
     init(rawValue: UInt8) { self.rawValue = rawValue }
 
-    /// What a key of this role counts as.
+    /// The roles that a key of this role has.
     init(of role: AccountRole) {
         switch role {
         case .full: self = .full
@@ -31,9 +31,10 @@ struct Roles: OptionSet, Sendable {
     func include(_ role: AccountRole) -> Bool { !isDisjoint(with: Roles(of: role)) }
 }
 
-/// What can be done with a resource by one method: who may, how the request is read, and the handler. ``Route/table`` has them all.
+/// One method of a resource: the callers that may use it, the way in which the request is read, and the handler.
+/// ``Route/table`` contains all operations.
 struct Operation: Sendable {
-    /// How somebody who is no backend calls.
+    /// The credentials of callers that are not backends.
     enum Device: Sendable {
         case none
         /// With the token of a factor of the path's identity.
@@ -42,27 +43,28 @@ struct Operation: Sendable {
         case factorToken
         /// With the access token of an enrolment.
         case accessToken
-        /// Without credentials: the receipt token in the body proves all that counts.
+        /// No credentials: the receipt token in the body is the proof.
         case receiptToken
         /// A provider's server, which signs its call.
         case signature
 
         var isToken: Bool { self == .identityToken || self == .factorToken }
-        /// `Authorization` is not looked at.
+        /// Whether the header `Authorization` is ignored.
         var isWithoutCredentials: Bool { self == .receiptToken || self == .signature }
     }
 
     struct Traits: OptionSet, Sendable {
         let rawValue: UInt8
 
-        /// The reply is a page of resources; an empty filter stands for none.
+        /// The reply is a page of resources. An empty filter counts as omitted.
         static let list = Traits(rawValue: 1)
-        /// The reply may take until something happens, when the request asks for it.
+        /// The reply may wait for a change when the request asks for it.
         static let waits = Traits(rawValue: 2)
-        /// `Idempotency-Key` counts. Elsewhere a POST with it is told that the header was ignored: whoever tries such a call again
-        /// for the header's sake does it twice.
+        /// `Idempotency-Key` has an effect. On other POSTs the reply says that the header was ignored, because a caller
+        /// that relies on it and retries would perform the call twice.
         static let takesIdempotencyKey = Traits(rawValue: 4)
-        /// The device that calls is gone behind it, and with it what would prove the token of a repeated request.
+        /// The operation deletes the calling device, and with it the key that would prove the token of a repeated
+        /// request.
         static let removesCaller = Traits(rawValue: 8)
     }
 
@@ -74,7 +76,7 @@ struct Operation: Sendable {
     let traits: Traits
     let handle: Handler
 
-    /// Read by default: `full` and `read`.
+    /// A GET operation. By default, `full` and `read` may use it.
     static func get(
         _ roles: Roles = [.full, .read], _ device: Device = .none, _ traits: Traits = [], _ handle: @escaping Handler
     ) -> Operation {

@@ -4,12 +4,11 @@ import Crypto
 import Foundation
 import Wire
 
-/// A page asked for, and the `meta` object that leads to the next.
-///
-/// A page token is the store's cursor under an HMAC that binds it to the list it was made for: opaque, and good for no other.
+/// The requested page, and the `meta` object with the link to the next page.
+/// A page token is the store's cursor with an HMAC that binds it to its list. It is opaque and valid for no other list.
 struct Paging: Sendable {
     let size: Int
-    /// What the client counts; nothing is sought by it.
+    /// The client's page number, which is only returned.
     let page: Int
     let request: PageRequest
     private let keys: KeyRing
@@ -18,8 +17,9 @@ struct Paging: Sendable {
     private let filters: [(name: String, value: String)]
 
     /// Reads `PageSize`, `Page` and `PageToken` (one SDK sends `pageToken`).
-    /// - Parameter filters: as they were sent; they stay in the pages' URLs and bind the token.
-    /// - Throws: 60373 for a size out of 1 to 1,000, 60374 for a token that is not of this list.
+    /// - Parameter filters: the filters as they were sent. They are part of the pages' URLs, and the token is bound to
+    ///   them.
+    /// - Throws: 60373 for a size outside 1 to 1,000, 60374 for a token of another list.
     init(
         _ parameters: inout ParameterReader, call: APICall, filters: [(name: String, value: String?)] = [],
         keys: KeyRing
@@ -93,7 +93,7 @@ struct Paging: Sendable {
         return isOurs ? String(validating: cursor, as: UTF8.self) : nil
     }
 
-    /// Not a secret's guard, only against tokens of another list or of someone's invention.
+    /// The HMAC protects no secret. It only detects tokens of another list, and invented tokens.
     private static func code(_ cursor: [UInt8], key: KeyRing.Key, list: [UInt8]) -> [UInt8] {
         var authenticator = HMAC<SHA256>(key: key.material)
         authenticator.update(data: Array("beckon page token\n".utf8))

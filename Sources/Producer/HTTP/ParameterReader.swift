@@ -2,22 +2,22 @@ import ChallengeModel
 import Challenges
 import Wire
 
-/// Reads the parameters of a request by name, says precisely what is wrong with one, and knows which were not asked for.
+/// Reads the parameters of a request by name, reports faults precisely, and knows the parameters that were not read.
 struct ParameterReader {
     private let form: Form
     private let isOfList: Bool
-    /// Of each pair, whether somebody asked for its name.
+    /// For each pair, whether its name was read.
     private var isRead: [Bool]
 
-    /// - Parameter isOfList: of a GET of a list: an empty filter stands for none.
+    /// - Parameter isOfList: true for the GET of a list: an empty filter counts as omitted.
     init(_ form: Form, isOfList: Bool = false) {
         self.form = form
         self.isOfList = isOfList
         isRead = Array(repeating: false, count: form.pairs.count)
     }
 
-    /// - Throws: ``RuleViolation`` that names the parameter whose escapes are broken or whose bytes are no UTF-8, or says that
-    ///   there are more than 200.
+    /// - Throws: ``RuleViolation`` that names the parameter with a broken escape or invalid UTF-8, or that reports more
+    ///   than 200 parameters.
     init(reading bytes: some Collection<UInt8>, isOfList: Bool = false) throws(RuleViolation) {
         do {
             self.init(try Form(bytes), isOfList: isOfList)
@@ -31,7 +31,7 @@ struct ParameterReader {
         }
     }
 
-    /// Names that nobody asked for, each once, in the order sent: for the header `Beckon-Ignored`.
+    /// Names that were not read, each once, in the order sent, for the header `Beckon-Ignored`.
     var unread: [String] {
         guard isRead.contains(false) else { return [] }
         var seen: Set<String> = []
@@ -39,7 +39,7 @@ struct ParameterReader {
             \.0.name)
     }
 
-    /// Everything that was sent, in order.
+    /// All pairs, in the order sent.
     var pairs: [Form.Pair] { form.pairs }
 
     /// All values that were sent under this name, in order.
@@ -57,15 +57,15 @@ struct ParameterReader {
         return values
     }
 
-    /// All values of a repeated parameter, in order. An empty one stands for none.
+    /// All values of a repeated parameter, in order. An empty value counts as omitted.
     mutating func list(_ name: String, _ shape: PlainText.Shape = .line) throws(RuleViolation) -> [String] {
         try values(name, shape).filter { !$0.isEmpty }
     }
 
-    /// A repeated parameter that was sent once, and empty.
+    /// Whether a repeated parameter was sent once with an empty value.
     mutating func isEmptied(_ name: String) throws(RuleViolation) -> Bool { try values(name, .line) == [""] }
 
-    /// Nil when it was not sent. An empty value is a value.
+    /// The value; nil when it was not sent. An empty value is a value.
     mutating func text(_ name: String, _ shape: PlainText.Shape = .line) throws(RuleViolation) -> String? {
         let values = try values(name, shape)
         guard values.count <= 1 else {

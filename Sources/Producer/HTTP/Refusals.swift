@@ -5,7 +5,8 @@ import Metrics
 import ServiceSupport
 import Synchronization
 
-/// What was refused to somebody: counted, logged a line a minute per kind and address, and written to the audit trail once a minute.
+/// Records refused calls: counts them, logs one line a minute per kind and address, and writes audit events once a
+/// minute.
 final class Refusals: Sendable {
     private let store: ChallengeStore
     private let tally = Mutex(RefusalTally())
@@ -20,7 +21,7 @@ final class Refusals: Sendable {
         storeLog = StoreLog(logger)
     }
 
-    /// Looks who is concerned, and keeps a mark when an account is: one that does not exist has no trail.
+    /// Determines the account, and records a mark for it. An account that does not exist has no audit trail.
     func note(_ action: RefusalMark.Action, _ call: APICall, code: ProblemCode) async {
         let claim = await claim(call)
         let actor = claim?.actor ?? "anonymous"
@@ -37,7 +38,7 @@ final class Refusals: Sendable {
         tally.withLock { $0.add(mark) }
     }
 
-    /// Who the caller says it is, and the account of that name; nil: nobody who exists.
+    /// The actor that the caller claims to be, and its account; nil: no such account.
     private func claim(_ call: APICall) async -> (account: AccountSID, actor: String)? {
         switch call.credentials {
         case .backend(let login):
@@ -61,7 +62,7 @@ final class Refusals: Sendable {
         }
     }
 
-    /// Until cancelled; what was counted last is written then.
+    /// Runs until cancelled. The last counts are then written.
     func run(every interval: Duration) async {
         while !Task.isCancelled {
             try? await Task.sleep(for: interval)
@@ -79,7 +80,7 @@ final class Refusals: Sendable {
 }
 
 extension RefusalMark.Action {
-    /// What kind of refusal an error is; nil: one that says nothing of who asks.
+    /// The kind of refusal of an error; nil: the error does not concern the caller's rights.
     init?(_ code: ProblemCode, isDevice: Bool) {
         switch code {
         case .authentication: self = isDevice ? .token : .login

@@ -46,7 +46,7 @@ final class RequestMetrics: Sendable {
 
     init(factory: any MetricsFactory) {
         self.factory = factory
-        // The last route is none.
+        // The last index is for requests without a route.
         let pairs = (Route.table.count + 1) * Method.allCases.count
         state = Mutex(
             State(

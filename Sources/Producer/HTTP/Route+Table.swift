@@ -1,7 +1,7 @@
 extension Route {
-    /// Everything that is served: paths, methods, who may, and which handler answers. Parsing of paths, 404 and 405, `Allow`, the
-    /// checks of roles and tokens, the metrics' label `route` and the address for devices follow it; tests compare it with
-    /// `docs/api.md` ("Who may call what") and `docs/openapi.json`.
+    /// All routes: paths, methods, allowed callers and handlers. Path matching, 404 and 405, `Allow`, the checks of
+    /// roles and tokens, the metric label `route` and the address for devices follow from this table. Tests compare it
+    /// with `docs/api.md` ("Who may call what") and `docs/openapi.json`.
     ///
     /// A POST or DELETE is for role `full` and a GET for `full` and `read`, unless the line says otherwise.
     static let table: [Route] = [
@@ -14,7 +14,7 @@ extension Route {
             .get { try await $0.fetchService($1, $1.service) },
             .post { try await $0.updateService($1, $1.service) },
             .delete { try await $0.deleteService($1, $1.service) }),
-        // Whoever makes access and session tokens can approve: a sending key must not.
+        // A caller that can create access and session tokens can approve, so keys of role `send` may not create them.
         Route(
             "/v2/Services/{sid}/AccessTokens",
             .post([.full, .enrol]) { try await $0.createAccessToken($1, $1.service) }),
@@ -69,7 +69,7 @@ extension Route {
             .get([.full, .send, .read], .identityToken, .waits) {
                 try await $0.pollChallenge($1, $1.service, $1.identity, $1.item)
             },
-            // For backends to cancel, and to be told that only devices answer.
+            // Backends use it to cancel. Their answers are refused, because only devices may answer.
             .post([.full, .send], .identityToken) {
                 try await $0.answerChallenge($1, $1.service, $1.identity, $1.item)
             }),

@@ -2,16 +2,16 @@ import ChallengeModel
 import HTTPEdge
 import Wire
 
-/// A resource that the API serves: its path, and what can be done with it.
+/// A resource of the API: its path and its operations.
 struct Route: Sendable {
-    /// What a refusal is about, besides its caller: the last SID of the path.
+    /// The subject of an audit event for a refusal: the caller, or the last SID of the path.
     enum Subject: Sendable { case caller, challenge, factor }
 
-    /// The path with names in braces in place of values; also for metrics and logs.
+    /// The path with names in braces instead of values. It is also used in metrics and logs.
     let template: String
     let subject: Subject
     let operations: [Operation]
-    /// Some operation is for those who are no backends: the address for devices serves the resource.
+    /// True when callers other than backends may use an operation. The address for devices then serves the resource.
     let isForDevices: Bool
     /// For a 405: `GET, POST`, as the original API has it.
     let methods: String
@@ -37,7 +37,7 @@ struct Route: Sendable {
     static let everyMethod = "GET, HEAD, POST, DELETE, OPTIONS"
 }
 
-/// A route that a request's path leads to, and the values in the path: percent-decoded, not yet checked.
+/// The route of a request's path, and the values in the path, percent-decoded and not checked yet.
 struct RouteMatch: Sendable, Equatable {
     /// The position in ``Route/table``.
     let index: Int
@@ -45,7 +45,7 @@ struct RouteMatch: Sendable, Equatable {
 
     private static let paths = PathTable(Route.table.map(\.template))
 
-    /// - Parameter path: without its query. Nil when nothing is served there.
+    /// - Parameter path: the path without its query. Nil when no route matches.
     init?(path: Substring) {
         let match = Self.paths.match(path) { segment in
             guard PlainText.refused(in: segment, .line) == nil else { return nil }

@@ -1,7 +1,7 @@
 import ChallengeModel
 import Wire
 
-/// The JWT by which a device answers: the advertised members of the challenge as the device read them, and `status`.
+/// The JWT of a device's answer: the advertised members of the challenge as the device read them, and `status`.
 enum SignedAnswer {
     /// The members that a device signs, in the order of the header `Twilio-Verify-Signature-Fields`.
     static let fields = [
@@ -9,20 +9,20 @@ enum SignedAnswer {
         "hidden_details",
     ]
 
-    /// No spaces: the SDKs split at the comma without trimming.
+    /// It has no spaces, because the SDKs split at the comma without trimming.
     static let headerValue = fields.joined(separator: ",")
 
     enum Verdict: Equatable, Sendable {
         case approved
         case denied
-        /// What was wrong, for the caller: never what would have been right in the challenge.
+        /// The fault, for the caller. It never contains values of the challenge.
         case refused(String)
     }
 
-    /// Compares parsed values, not text: SDKs write members in another order and escape slashes.
+    /// Compares parsed values, not text, because SDKs write members in another order and escape slashes.
     /// - Parameters:
-    ///   - text: what was sent as `AuthPayload`.
-    ///   - publicKey: of the factor that the request came from.
+    ///   - text: the value of `AuthPayload`.
+    ///   - publicKey: the public key of the factor that sent the request.
     ///   - representation: the challenge as that factor reads it.
     static func verdict(on text: String, publicKey: [UInt8], representation: JSONValue) -> Verdict {
         guard let jwt = CompactJWT(text) else { return .refused("AuthPayload is not a compact JWT") }

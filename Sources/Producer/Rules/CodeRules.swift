@@ -4,7 +4,7 @@ import Wire
 
 /// The rules of factors of type `totp`.
 enum CodeRules {
-    /// `AuthPayload`: what the person typed.
+    /// Reads `AuthPayload`, the code that the person typed.
     static func payload(_ text: String) throws(RuleViolation) -> String {
         guard (3...8).contains(text.utf8.count), text.utf8.allSatisfy({ TextRules.isDigit($0) }) else {
             throw RuleViolation("AuthPayload", "the code, 3 to 8 digits")
@@ -17,7 +17,7 @@ enum CodeRules {
         try parameters.text("AuthPayload").map { text throws(RuleViolation) in try payload(text) }
     }
 
-    /// `Binding.Secret`: base32 of 10 to 128 bytes.
+    /// Reads `Binding.Secret`: base32 of 10 to 128 bytes.
     static func secret(_ text: String) throws(RuleViolation) -> [UInt8] {
         guard let secret = Base32.decode(text), (10...128).contains(secret.count) else {
             throw RuleViolation("Binding.Secret", "base32 of 10 to 128 bytes, or no value for a new secret")
@@ -25,7 +25,7 @@ enum CodeRules {
         return secret
     }
 
-    /// `Config.*`, each beside what it is when it is not sent.
+    /// Reads `Config.*`; `unset` has the values of parameters that are not sent.
     static func config(_ parameters: inout ParameterReader, unset: OneTimeCode) throws(RuleViolation) -> OneTimeCode {
         var code = unset
         code.algorithm =
@@ -37,7 +37,7 @@ enum CodeRules {
         return code
     }
 
-    /// What authenticator apps read from a QR code: the key URI format of Google Authenticator.
+    /// The URI that authenticator apps read from a QR code, in the key URI format of Google Authenticator.
     static func uri(issuer: String, friendlyName: String, secret: [UInt8], code: OneTimeCode) -> String {
         let issuer = Percent.encode(issuer)
         return

@@ -3,7 +3,7 @@ import Challenges
 import PushProviders
 import Wire
 
-/// What a provider's folder needs of a request that makes a credential.
+/// The parameters of a request that creates a credential, for the provider's folder.
 struct CredentialReader: CredentialParameters {
     var parameters: ParameterReader
 

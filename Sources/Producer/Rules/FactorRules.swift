@@ -20,7 +20,8 @@ enum FactorRules {
                 "Binding.PublicKey", "standard base64 with padding, of SubjectPublicKeyInfo in DER",
                 code: .publicKeyInvalid)
         }
-        // The comparison refuses other curves, compressed points and bytes behind the key, which a lax reader lets pass.
+        // The comparison refuses other curves, compressed points and bytes after the key, which a lenient reader
+        // accepts.
         guard data.count == 91, let key = try? P256.Signing.PublicKey(derRepresentation: data),
             key.derRepresentation == data
         else {
@@ -31,7 +32,7 @@ enum FactorRules {
         return Array(data)
     }
 
-    /// `Config.NotificationToken` for a platform: 32 to 255 characters, and as the provider has them.
+    /// Reads `Config.NotificationToken` for a platform: 32 to 255 characters in the provider's form.
     /// - Parameter text: nil when none was sent.
     /// - Returns: nil for a platform without pushes.
     static func pushToken(_ text: String?, platform: Platform) throws(RuleViolation) -> String? {
@@ -58,8 +59,8 @@ enum FactorRules {
         }
     }
 
-    /// The device's proof that it holds the key: standard base64 of an ASN.1 DER ECDSA-P256-SHA256 signature over the UTF-8 bytes of
-    /// the factor's SID.
+    /// Checks the device's proof that it holds the key: standard base64 of an ASN.1 DER ECDSA-P256-SHA256 signature
+    /// over the UTF-8 bytes of the factor's SID.
     static func isProof(_ text: String, of sid: FactorSID, publicKey: [UInt8]) -> Bool {
         guard let data = Data(base64Encoded: text), let key = try? P256.Signing.PublicKey(derRepresentation: publicKey),
             let signature = try? P256.Signing.ECDSASignature(derRepresentation: data)

@@ -3,11 +3,12 @@ import Challenges
 import Crypto
 import Wire
 
-/// The header `Idempotency-Key`: what the store knows a request by.
+/// Reads the header `Idempotency-Key`, by which the store recognises a request.
 enum IdempotencyRules {
     static let header = Problem.idempotencyKey
 
-    /// Parameters are the same when each name has the same values in the same order, however the names are ordered.
+    /// Parameters are equal when each name has the same values in the same order. The order of the names does not
+    /// matter.
     /// - Throws: for a key that is empty, longer than 255 bytes, or not printable ASCII.
     static func key(
         _ text: String?, account: AccountSID, method: String, path: String, _ parameters: ParameterReader

@@ -1,6 +1,6 @@
 import Challenges
 
-/// The parameters of a service that set the defaults of the extensions. An empty value sets ours again.
+/// The parameters of a service that set the defaults of the extensions. An empty value restores Beckon's default.
 enum PolicySettings {
     static func read(_ parameters: inout ParameterReader) throws(RuleViolation) -> [ServicePolicy.Change] {
         let unset = ServicePolicy()
@@ -74,7 +74,7 @@ enum PolicySettings {
 }
 
 extension ParameterReader {
-    /// What was read; `unset` for an empty value; nil when it was not sent.
+    /// Reads a value; `unset` for an empty value; nil when the parameter was not sent.
     fileprivate mutating func resettable<Value>(
         _ name: String, unset: Value,
         _ read: (inout ParameterReader, String) throws(RuleViolation) -> Value?

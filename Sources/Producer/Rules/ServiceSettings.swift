@@ -1,8 +1,9 @@
 import Challenges
 import Wire
 
-/// The settings of a service that have no column of their own: checked, kept as one JSON object by parameter name, shown again.
-/// Most belong to features of the API that Beckon does not have; helper libraries send them and expect them back.
+/// The settings of a service without a column of their own. They are checked, stored as one JSON object by parameter
+/// name, and returned. Most belong to features of the API that Beckon does not have, but helper libraries send them and
+/// expect them back.
 struct ServiceSettings: Sendable {
     private enum Kind {
         case boolean
@@ -38,7 +39,7 @@ struct ServiceSettings: Sendable {
 
     private var values: [String: JSONValue]
 
-    /// - Parameter stored: JSON text of an object; what is none counts as empty.
+    /// - Parameter stored: JSON text of an object. Other text counts as empty.
     init(stored: String = "{}") {
         let members = (try? JSONParser.parse(stored))?.members ?? []
         values = Dictionary(members.map { ($0.name, $0.value) }) { $1 }
@@ -46,12 +47,12 @@ struct ServiceSettings: Sendable {
 
     var isEmpty: Bool { values.isEmpty }
 
-    /// Sorted by name, so that the same settings are the same text.
+    /// The stored text, sorted by name, so that equal settings have equal texts.
     var stored: String {
         JSONValue.object(values.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }).text
     }
 
-    /// Takes what was sent; what was not sent stays.
+    /// Applies the parameters that were sent. The other settings do not change.
     /// - Returns: whether anything was sent.
     mutating func read(_ parameters: inout ParameterReader) throws(RuleViolation) -> Bool {
         var isChanged = false
@@ -75,6 +76,6 @@ struct ServiceSettings: Sendable {
         return isChanged
     }
 
-    /// The value, or what stands for it when it was never set.
+    /// The value, or `unset` when it was never set.
     func value(_ name: String, unset: JSONValue = .null) -> JSONValue { values[name] ?? unset }
 }

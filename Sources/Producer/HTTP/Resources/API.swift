@@ -2,7 +2,7 @@ import ChallengeModel
 import Challenges
 import Logging
 
-/// What the handlers of ``Route/table`` stand on.
+/// The dependencies of the handlers in ``Route/table``.
 struct API: Sendable {
     let store: ChallengeStore
     let authenticator: Authenticator
@@ -11,7 +11,7 @@ struct API: Sendable {
     let recentReceipts = RecentReceipts()
     let watch: ChallengeWatch
     let refusals: Refusals
-    /// Nil: nobody may post HMS's delivery receipts.
+    /// Nil: all HMS delivery receipts are refused.
     var hmsCallback: HMSCallbackKeys?
     let metrics: ProducerMetrics
     let log: StoreLog
@@ -22,8 +22,8 @@ struct API: Sendable {
         return representation
     }
 
-    /// The service when it is the account's.
-    /// - Throws: 20404, for another account's as for none.
+    /// The service, if it belongs to the account.
+    /// - Throws: 20404, for a service of another account and for an unknown one.
     @discardableResult
     func service(_ text: String, account: AccountSID, call: APICall) async throws -> Service {
         let sid: ServiceSID = try call.sid(text)
@@ -31,7 +31,7 @@ struct API: Sendable {
         return service
     }
 
-    /// The entity when the service, which is the account's, has it.
+    /// The entity, if the account's service has it.
     @discardableResult
     func entity(
         _ identity: String, service: ServiceSID, account: AccountSID

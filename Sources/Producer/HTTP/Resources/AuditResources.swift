@@ -3,7 +3,7 @@ import Challenges
 import Wire
 
 extension API {
-    /// Who changed what and when, the newest first.
+    /// Lists the audit events, newest first.
     func listAuditEvents(_ call: APICall) async throws -> APIReply {
         let account = try authenticator.backend(call)
         var parameters = try call.parameters()

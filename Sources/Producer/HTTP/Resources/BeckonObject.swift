@@ -2,9 +2,10 @@ import ChallengeModel
 import Challenges
 import Wire
 
-/// The member `beckon`: what no client of the original API knows, in one place, and only when it is in effect.
+/// The member `beckon`: all values that the original API does not have. It is present only when an extension is in
+/// effect.
 enum BeckonObject {
-    /// Of a service; nil when everything is as by default.
+    /// For a service; nil when all settings are the defaults.
     static func service(_ service: Service) -> JSONValue? {
         let policy = service.policy
         guard policy != ServicePolicy() || service.hmsCredential != nil || service.webPushCredential != nil else {
@@ -36,12 +37,12 @@ enum BeckonObject {
         ])
     }
 
-    /// Of a factor, for a backend; nil while it is pushed to.
+    /// For a factor, read by a backend; nil while the factor gets pushes.
     static func factor(_ factor: Factor) -> JSONValue? {
         factor.unreachableAtMs.map { .object([("unreachable_since", .string(Timestamp.rfc3339Seconds($0)))]) }
     }
 
-    /// Of a challenge, for a backend: the settings in effect when one of them is an extension's; nil: none is.
+    /// For a challenge, read by a backend: the effective settings, when an extension is in effect; otherwise nil.
     static func challenge(_ challenge: Challenge, secrets: ChallengeSecrets) -> JSONValue? {
         let evidence = evidence(challenge, secrets.evidence)
         guard isInEffect(challenge) || (evidence != nil && secrets.evidence == .always) else { return nil }
@@ -75,7 +76,7 @@ enum BeckonObject {
         return .object(members)
     }
 
-    /// For a device: what the app needs to ask the person for, and what it knows an action by.
+    /// For a challenge, read by a device: the requirements of an approval, and the identifier of the action.
     static func challenge(forDevice challenge: Challenge) -> JSONValue? {
         var members: [(name: String, value: JSONValue)] = []
         if let actionID = challenge.actionID { members.append(("action_id", .string(actionID))) }
@@ -102,7 +103,7 @@ enum BeckonObject {
         redelivery.expectedLatencyMs == 0 ? 8000 : Int(redelivery.expectedLatencyMs)
     }
 
-    /// The signed answer and the key that it is good under.
+    /// The signed answer and the key that verifies it.
     private static func evidence(_ challenge: Challenge, _ shown: ChallengeSecrets.Evidence) -> JSONValue? {
         guard shown != .never, let answer = challenge.signedAnswer, let key = challenge.responderKey,
             let factor = challenge.responder

@@ -4,7 +4,8 @@ import Crypto
 import Wire
 
 extension API {
-    /// `GET …/Challenges/{sid}`, at once or, with `Wait`, when it reads another way than the caller knows by `If-None-Match`.
+    /// `GET …/Challenges/{sid}`: answers at once, or, with `Wait`, when the challenge no longer matches
+    /// `If-None-Match`.
     func pollChallenge(
         _ call: APICall, _ service: String, _ identity: String, _ sid: String
     ) async throws -> APIReply {
@@ -16,7 +17,7 @@ extension API {
         let challenge: ChallengeSID = try call.sid(sid)
         let deadline = ContinuousClock.now + .seconds(seconds ?? 0)
         var call = call
-        // Before the reading, so that a change between the two shows as another version.
+        // The version is read before the challenge, so that a change between the two shows as another version.
         var version = seconds == nil ? nil : try await store.challengeVersions([challenge])[0]
         var isWoken = false
         while true {
@@ -42,21 +43,22 @@ extension API {
             try Task.checkCancellation()
             isWoken = true
             call.nowMs = watch.nowMs()
-            // Keys are revoked and factors deleted while somebody waits.
+            // A key may be revoked, or a factor deleted, while the request waits.
             try await checkAgain(call)
         }
     }
 
-    /// When a pending challenge reads as expired.
+    /// The time at which a pending challenge reads as expired.
     private func expiry(of reply: APIReply, _ call: APICall) -> ContinuousClock.Instant? {
         guard reply.body?["status"]?.stringValue == ChallengeStatus.pending.rawValue,
             let expiresAtMs = reply.body?["expiration_date"]?.stringValue.flatMap({ Timestamp.epochMs($0) })
         else { return nil }
-        // Challenges expire at whole seconds, as the text says. Never too early: our time was read before this one.
+        // Challenges expire at whole seconds, as in the reply. The time is never too early, because `nowMs` was read
+        // before this clock.
         return .now + .milliseconds(expiresAtMs - call.nowMs)
     }
 
-    /// How far a challenge has come, where a backend reads the extensions of it.
+    /// Adds the delivery state when a backend reads a reply that contains `beckon`.
     func addDelivery(to reply: inout APIReply, _ challenge: Challenge) async throws {
         guard let extensions = reply.body?["beckon"], case .object(let members)? = reply.body,
             !challenge.isCodeChallenge
@@ -67,7 +69,8 @@ extension API {
     }
 }
 
-/// What makes two readings of a challenge one: the same words asked of the same address by the same login. A device reads alone.
+/// The key of a shared reading: two requests share it when the same login sends the same request to the same address. A
+/// device reads alone.
 struct SharedReading: Hashable, Sendable {
     private let path: String
     private let query: String
@@ -80,7 +83,7 @@ struct SharedReading: Hashable, Sendable {
     }
 }
 
-/// Stands for what one reader reads: equal texts, equal replies.
+/// Identifies the reply that a reader gets: equal tags mean equal replies.
 struct EntityTag: Sendable {
     let text: String
 
@@ -89,7 +92,7 @@ struct EntityTag: Sendable {
         text = "\"\(Base64URL.encode(Array(digest.prefix(16))))\""
     }
 
-    /// - Parameter header: `If-None-Match`: tags with commas between, weak ones too, or `*`.
+    /// - Parameter header: `If-None-Match`: tags separated by commas, including weak tags, or `*`.
     func isKnown(by header: String?) -> Bool {
         guard let header else { return false }
         return header.split(separator: ",").contains { entry in

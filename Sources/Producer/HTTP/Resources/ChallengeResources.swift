@@ -12,8 +12,8 @@ extension API {
             &parameters, account: account, service: service, identity: identity, call: call)
         let isCode = new.factor?.isCodeFactor == true
         let code = isCode ? try CodeRules.payload(&parameters) : nil
-        // Before all that only what is new must pass: a backend asks again when its first reply was lost, also once the challenge is
-        // over, its factor is gone, or the outbox is full.
+        // This comes before all rules for new challenges: a backend repeats its request when the first reply was lost,
+        // also after the challenge has ended, its factor was deleted, or the outbox is full.
         if let replay = try await replay(call, of: new, ignoring: parameters.unread) { return replay }
         try admit()
         try ChallengeRules.expiry(new.expiresAtMs, nowMs: call.nowMs)
@@ -21,7 +21,8 @@ extension API {
         return try reply(call, to: try await store.create(new, nowMs: call.nowMs), ignoring: parameters.unread)
     }
 
-    /// The reply to a creation that its idempotency key has made before; nil: the key is free, or there is none.
+    /// The reply to a creation whose idempotency key already created a challenge; nil: the key is unused, or the
+    /// request has none.
     func replay(_ call: APICall, of new: NewChallenge, ignoring ignored: [String]) async throws -> APIReply? {
         guard let key = new.idempotency, let known = try await store.challenge(madeWith: key, nowMs: call.nowMs) else {
             return nil
@@ -29,7 +30,7 @@ extension API {
         return try reply(call, to: ChallengeCreation(challenge: known, outcome: .replayed), ignoring: ignored)
     }
 
-    /// Its expiry may be over: that is for the caller to refuse.
+    /// The expiry may have passed; the caller of this method must refuse it.
     private func newChallenge(
         _ parameters: inout ParameterReader, account: AccountSID, service: ServiceSID, identity: String, call: APICall
     ) throws -> NewChallenge {
@@ -80,7 +81,8 @@ extension API {
         return redelivery
     }
 
-    /// A device's list holds what is addressed to it; reading a pending one is a receipt.
+    /// A device's list contains the challenges that are addressed to it. Reading a pending challenge counts as a
+    /// receipt.
     func listChallenges(_ call: APICall, _ service: String, _ identity: String) async throws -> APIReply {
         let service: ServiceSID = try call.sid(service)
         let caller = try authenticator.caller(call)
@@ -120,7 +122,7 @@ extension API {
         return .ok(body, ignoring: parameters.unread)
     }
 
-    /// - Parameter parameters: those of the request that are not read yet are named as ignored.
+    /// - Parameter parameters: the parameters of the request. Those that are not read are named as ignored.
     func fetchChallenge(
         _ call: APICall, _ parameters: ParameterReader, _ service: String, _ identity: String, _ sid: String
     ) async throws -> APIReply {
@@ -139,7 +141,7 @@ extension API {
         return reply
     }
 
-    /// Devices only: a backend cannot answer for a person, but for the code that the person gave it.
+    /// Only for devices: a backend cannot answer for a person, except with a one-time code from the person.
     func answerChallenge(
         _ call: APICall, _ service: String, _ identity: String, _ sid: String
     ) async throws -> APIReply {
@@ -162,7 +164,7 @@ extension API {
         case .approved: isApproval = true
         case .denied: isApproval = false
         case .refused(let reason):
-            // What is over says so, whoever signed: the signature would not have counted.
+            // A challenge that has ended gets its error even with a wrong signature, because no signature would count.
             try refuseClosed(challenge, call)
             metrics.answer(.refused)
             throw APIError(.answerRefused, "Challenge verification failed: \(reason)")
@@ -215,7 +217,7 @@ extension API {
 
     // MARK: -
 
-    /// The challenge of the path: for a device only one that is addressed to it.
+    /// The challenge in the path. A device finds only challenges that are addressed to it.
     func challenge(
         _ call: APICall, _ service: String, _ identity: String, _ text: String
     ) async throws -> (Challenge, Caller) {
@@ -244,10 +246,10 @@ extension API {
         }
     }
 
-    /// Poll as receipt. The reply does not wait on its success: a device that reads the challenge shows it all the same, and the
-    /// next read tries again.
+    /// Records a read as a receipt. The reply does not depend on its success: the device shows the challenge anyway,
+    /// and the next read tries again.
     private func polled(_ challenges: [Challenge], by caller: Caller, call: APICall) async {
-        // A device that asks by HEAD has seen nothing.
+        // A HEAD request does not show the challenge to the device.
         guard let factor = caller.factor, !call.isHead else { return }
         let pending = challenges.filter { isPending($0, call) }.map(\.sid)
         guard !pending.isEmpty else { return }

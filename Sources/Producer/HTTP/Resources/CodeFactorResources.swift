@@ -3,7 +3,7 @@ import Challenges
 import Crypto
 import Wire
 
-/// Factors of type `totp` and their challenges: for backends only, a device has no part in them.
+/// Factors of type `totp` and their challenges, only for backends. Devices do not use them.
 extension API {
     func createCodeFactor(
         _ call: APICall, _ parameters: inout ParameterReader, account: AccountSID, service: ServiceSID, identity: String
@@ -39,7 +39,7 @@ extension API {
         .ok(show(call).codeFactor(try await codeFactor(call, service, identity, sid)))
     }
 
-    /// Verifies (`AuthPayload`), changes, or both: first the code, by the settings that it was made with.
+    /// Verifies the factor (`AuthPayload`), changes it, or both. The code is checked first, with the former settings.
     func updateCodeFactor(
         _ call: APICall, _ service: String, _ identity: String, _ sid: FactorSID
     ) async throws -> APIReply {
@@ -76,7 +76,7 @@ extension API {
         _ call: APICall, _ service: String, _ identity: String, _ sid: FactorSID
     ) async throws -> CodeFactor {
         let service: ServiceSID = try call.sid(service)
-        // A device's token is another factor's, always: it is refused here.
+        // A device's token always belongs to another factor, so it is refused here.
         let caller = try authenticator.caller(call)
         let found = try await store.codeFactor(sid, account: caller.account, service: service, identity: identity)
         guard let factor = found else { throw APIError.notFound }
@@ -85,7 +85,7 @@ extension API {
 
     // MARK: - Challenges
 
-    /// - Parameter new: a challenge as for push, whose factor is one of type `totp`.
+    /// - Parameter new: a challenge like one for push, but with a factor of type `totp`.
     func createCodeChallenge(
         _ call: APICall, _ new: NewChallenge, code: String?, ignoring ignored: [String]
     ) async throws -> APIReply {

@@ -3,7 +3,7 @@ import Challenges
 import Wire
 
 extension API {
-    /// By a device with an access token, or by a backend for a device.
+    /// Creates a factor, for a device with an access token or for a backend.
     func createFactor(_ call: APICall, _ service: String, _ identity: String) async throws -> APIReply {
         let service: ServiceSID = try call.sid(service)
         let account: AccountSID
@@ -19,7 +19,7 @@ extension API {
             account = try authenticator.backend(call)
         }
         var parameters = try call.parameters()
-        // A SID names an entity that exists; the store refuses one that does not.
+        // A SID names an existing entity; the store refuses an unknown one.
         let identity = EntitySID(identity) == nil ? try TextRules.identity(identity) : identity
         _ = try parameters.required("FactorType")
         if try parameters.choice("FactorType", ["push": false, "totp": true]) == true {
@@ -89,12 +89,12 @@ extension API {
         }
         let factor = try await factor(call, service, identity, sid)
         let shown = show(call).factor(factor)
-        // A device reads what it always read.
+        // Devices get the reply of the original API.
         guard case .backend = call.caller, let extensions = BeckonObject.factor(factor) else { return .ok(shown) }
         return .ok(shown.adding("beckon", extensions))
     }
 
-    /// Verifies (`AuthPayload`), changes, or both at once.
+    /// Verifies the factor (`AuthPayload`), changes it, or both.
     func updateFactor(_ call: APICall, _ service: String, _ identity: String, _ sid: String) async throws -> APIReply {
         if let sid = FactorSID(sid), sid.isCodeFactor {
             return try await updateCodeFactor(call, service, identity, sid)
@@ -127,7 +127,7 @@ extension API {
         change.environment = try environment(&parameters)
         let platform = try parameters.choice("Config.NotificationPlatform", among: FactorRules.platforms)
         let token = try parameters.text("Config.NotificationToken")
-        // The platform alone, unchanged, is what an SDK sends beside other changes.
+        // An SDK sends the unchanged platform together with other changes.
         if token != nil || (platform != nil && platform != factor.platform) {
             let platform = platform ?? factor.platform
             change.pushToken = try FactorRules.pushToken(token, platform: platform)
@@ -145,7 +145,7 @@ extension API {
         return .noContent
     }
 
-    /// The factor of the path: for a device its own, for a backend one of its account's.
+    /// The factor in the path: for a device its own factor, for a backend a factor of its account.
     private func factor(
         _ call: APICall, _ service: String, _ identity: String, _ text: String
     ) async throws -> Factor {

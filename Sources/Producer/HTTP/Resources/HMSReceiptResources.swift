@@ -3,10 +3,10 @@ import Challenges
 import Wire
 
 extension API {
-    /// `POST /v2/HmsReceipts`: HMS's own delivery receipts, to topic `receipts`. Whoever cannot sign as Huawei does gets one and the
-    /// same 401; whoever can gets one and the same success, whatever we know of the messages.
-    ///
-    /// Huawei wants an answer within 200 ms: the receipts of a request are written side by side and share a commit.
+    /// `POST /v2/HmsReceipts`: writes HMS's own delivery receipts to topic `receipts`. A caller without Huawei's
+    /// signature always gets the same 401. A caller with it always gets the same success, whether or not Beckon knows
+    /// the messages.
+    /// Huawei expects a reply within 200 ms, so the receipts of a request are written concurrently and share a commit.
     func takeHMSReceipts(_ call: APICall) async throws -> APIReply {
         guard let hmsCallback, hmsCallback.accepts(call.callbackID, nowMs: call.nowMs) else {
             metrics.authenticationFailed(.hmsCallback)
@@ -27,7 +27,7 @@ extension API {
 
     private func take(_ status: HMSReceiptStatus, nowMs: Int64) async throws {
         guard let tag = ReceiptTag(status.tag, keys: recordKeys) else {
-            // Another product's message of the same app, AppGallery Connect's test, or a forgery.
+            // A message of another product of the same app, a test by AppGallery Connect, or a forgery.
             metrics.hmsReceipt(status: status.word, isOurs: false)
             return
         }

@@ -2,9 +2,9 @@ import ChallengeModel
 import Challenges
 import Wire
 
-/// Creating, canceling and approving under the extensions.
+/// Creation, cancellation and approval with the extensions.
 extension API {
-    /// The reply to a creation, whichever way the challenge came about.
+    /// The reply to a creation, for a new and for a reused challenge.
     func reply(_ call: APICall, to creation: ChallengeCreation, ignoring ignored: [String]) throws -> APIReply {
         let challenge = creation.challenge
         if creation.outcome == .created { metrics.challengeCreated(source: "http") }
@@ -17,11 +17,12 @@ extension API {
         return reply
     }
 
-    /// What a backend's role lets it see of a challenge: the number who may create one, the evidence who may do everything.
+    /// The secrets that a backend may read by its role: the number for roles that may create challenges, the evidence
+    /// for role `full`.
     func secrets(of challenge: Challenge, for call: APICall, evidence: Bool? = nil) throws -> ChallengeSecrets {
         guard case .backend(let principal) = call.caller else { return ChallengeSecrets() }
         var secrets = ChallengeSecrets()
-        // The clock ends a challenge before the sweep does.
+        // A challenge expires by the clock, before the sweep closes it.
         let status = ChallengeLifecycle.status(
             stored: challenge.status, expiresAtMs: challenge.expiresAtMs, nowMs: call.nowMs)
         if !principal.role.parts.isDisjoint(with: [.full, .send]), status == .pending {
@@ -33,7 +34,7 @@ extension API {
 
     // MARK: - Cancel
 
-    /// A backend's POST on a push challenge: the one thing that it may change is to end it.
+    /// A backend's POST on a push challenge. A backend may only cancel it.
     func cancelChallenge(_ call: APICall, _ challenge: Challenge) async throws -> APIReply {
         var parameters = try call.parameters()
         guard try parameters.choice("Status", ["canceled": true]) == true else {
@@ -68,12 +69,12 @@ extension API {
     }
 }
 
-/// What a reply shows to some backends only.
+/// Values that only some backends may read.
 struct ChallengeSecrets: Sendable {
     enum Evidence: Sendable { case never, besideOthers, always }
 
     var number: String?
-    /// When the signed answer and its key are shown: never; in an object `beckon` that is shown anyway; always.
+    /// When the signed answer and its key are shown: never, only when the reply contains `beckon` anyway, or always.
     var evidence = Evidence.never
 }
 

@@ -2,7 +2,8 @@ import ChallengeModel
 import Challenges
 
 extension API {
-    /// `POST …/Challenges/{sid}/Receipts`, by a device with its own token. It may say beside it whether the app shows notifications.
+    /// `POST …/Challenges/{sid}/Receipts`, by a device with its own token. The device may also report whether the app
+    /// shows notifications.
     func createReceipt(
         _ call: APICall, _ service: String, _ identity: String, _ sid: String
     ) async throws -> APIReply {
@@ -27,8 +28,8 @@ extension API {
         return .noContent(ignoring: parameters.unread)
     }
 
-    /// `POST /v2/Receipts`, by whoever holds the token that the push carried: says "received" and nothing else, any number of times.
-    /// One answer for every bad token, so that nothing is learned from it.
+    /// `POST /v2/Receipts`, for anyone with the receipt token of a push. It only confirms receipt, and may be repeated.
+    /// Every invalid token gets the same reply, so that it reveals nothing.
     func redeemReceiptToken(_ call: APICall) async throws -> APIReply {
         var parameters = try call.parameters()
         let text = (try? parameters.text("ReceiptToken")) ?? ""
@@ -49,8 +50,8 @@ extension API {
         recentReceipts.insert(receipt)
     }
 
-    /// What the device says of itself is written also when it says what is so already: only then is its token used up, and the request
-    /// changes nothing when it comes again after that was changed.
+    /// The device's report is written even when nothing changes. Only a write uses up the token, so that a repeat of
+    /// the request changes nothing after a later change.
     private func record(_ receipt: Receipt, with change: FactorChange, of factor: FactorSID, nowMs: Int64) async throws
     {
         if recentReceipts.contains(receipt) {
@@ -76,7 +77,7 @@ extension API {
 }
 
 extension Receipt {
-    /// What a token proves.
+    /// Copies the values that a token proves.
     mutating func take(_ token: ReceiptToken) {
         accountSid = token.account.rawValue
         serviceSid = token.service.rawValue

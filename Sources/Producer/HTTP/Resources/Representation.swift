@@ -2,11 +2,12 @@ import ChallengeModel
 import Challenges
 import Wire
 
-/// Resources as the API shows them: every member present, null where unset, times in whole seconds with a `Z`. Pure.
+/// The API's form of resources: every member is present, unset members are null, and times are in whole seconds with a
+/// `Z`. Pure functions.
 struct Representation: Sendable {
     /// `scheme://host:port`.
     let baseURL: String
-    /// Whose token pushes go to is for the device itself and for role `full`; others read null.
+    /// Whether push tokens are shown: only to the device itself and to role `full`. Others read null.
     var showsPushTokens = true
 
     private func time(_ epochMs: Int64) -> JSONValue { .string(Timestamp.rfc3339Seconds(epochMs)) }
@@ -17,7 +18,7 @@ struct Representation: Sendable {
         "\(url(service))/Entities/\(Percent.encode(identity))"
     }
 
-    /// JSON text that the store keeps; null when there is none.
+    /// JSON text from the store; null when there is none.
     private func stored(_ text: String?) -> JSONValue {
         guard let text else { return .null }
         return (try? JSONParser.parse(text)) ?? .null
@@ -107,7 +108,8 @@ struct Representation: Sendable {
 
     // MARK: - Access tokens, entities, credentials
 
-    /// - Parameter token: the text for the device, shown when it is created; nil afterwards, because only its hash is kept.
+    /// - Parameter token: the text for the device, in the reply to the creation. Nil later, because the store keeps
+    ///   only its hash.
     func accessToken(_ accessToken: AccessToken, token: String?) -> JSONValue {
         .object([
             ("sid", .string(accessToken.sid.rawValue)), ("account_sid", .string(accessToken.account.rawValue)),
@@ -149,7 +151,7 @@ struct Representation: Sendable {
 
     // MARK: - Factors
 
-    /// - Parameter isNew: the reply to the creation, which alone shows binding and options.
+    /// - Parameter isNew: true for the reply to the creation. Only this reply has binding and options.
     func factor(_ factor: Factor, isNew: Bool = false) -> JSONValue {
         var members: [(name: String, value: JSONValue)] = [
             ("sid", .string(factor.sid.rawValue)), ("account_sid", .string(factor.account.rawValue)),
@@ -183,7 +185,7 @@ struct Representation: Sendable {
         return .object(members)
     }
 
-    /// - Parameter binding: what only the reply to the creation shows.
+    /// - Parameter binding: secret and URI, only in the reply to the creation.
     func codeFactor(_ factor: CodeFactor, binding: (secret: String, uri: String)? = nil) -> JSONValue {
         var members: [(name: String, value: JSONValue)] = [
             ("sid", .string(factor.sid.rawValue)), ("account_sid", .string(factor.account.rawValue)),
@@ -228,8 +230,9 @@ struct Representation: Sendable {
 
     // MARK: - Challenges
 
-    /// A challenge as a reader sees it. A device reads its own factor's SID, also in a fan-out: it signs that. A backend reads null in a
-    /// fan-out until someone answers, then the answerer's; each reads its own `beckon`.
+    /// A challenge for one reader. A device reads the SID of its own factor, also in a fan-out, because it signs this
+    /// SID. For a fan-out, a backend reads null until a device answers, and then the SID of this device's factor.
+    /// Devices and backends read different `beckon` objects.
     func challenge(
         _ challenge: Challenge, device: FactorSID?, nowMs: Int64, secrets: ChallengeSecrets = .init()
     ) -> JSONValue {
@@ -239,7 +242,7 @@ struct Representation: Sendable {
         var details: [(name: String, value: JSONValue)] = [
             ("message", .string(challenge.message)), ("fields", stored(challenge.fields)),
         ]
-        // Absent, never null: one SDK reads null as a date and fails.
+        // The member is absent, never null, because one SDK reads null as a date and fails.
         if challenge.includesDate { details.append(("date", time(challenge.createdAtMs))) }
         let isWithdrawn = status == .canceled || status == .superseded
         let url = "\(url(challenge.service, challenge.identity))/Challenges/\(challenge.sid)"

@@ -59,7 +59,7 @@ extension API {
         return .noContent
     }
 
-    /// Which credential a parameter names; the value is the credential's type.
+    /// The kind of credential that a parameter names. The raw value is the credential's type.
     private enum CredentialKind: String {
         case apn, fcm, hms, webpush
 
@@ -73,8 +73,9 @@ extension API {
         }
     }
 
-    /// A credential that the account has, of the right provider: a wrong one would only show when a push fails.
-    /// - Returns: nil when it was not sent, `.some(nil)` for an empty value.
+    /// Reads a credential of the account and of the right provider. A wrong one would be noticed only when a push
+    /// fails.
+    /// - Returns: nil when the parameter was not sent, `.some(nil)` for an empty value.
     private func credential(
         _ kind: CredentialKind, _ account: AccountSID, _ parameters: inout ParameterReader
     ) async throws -> CredentialSID?? {

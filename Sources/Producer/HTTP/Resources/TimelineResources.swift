@@ -1,7 +1,7 @@
 import Challenges
 
 extension API {
-    /// `GET …/Challenges/{sid}/Timeline`, for backends: what became of the challenge so far, in the order of time.
+    /// `GET …/Challenges/{sid}/Timeline`, for backends: the history of the challenge so far, in order of time.
     func fetchTimeline(
         _ call: APICall, _ service: String, _ identity: String, _ sid: String
     ) async throws -> APIReply {
