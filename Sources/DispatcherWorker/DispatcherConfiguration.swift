@@ -1,38 +1,40 @@
 public import ChallengeModel
 public import KafkaClient
 
-/// What a dispatcher needs to know and what bounds it.
+/// The configuration of a dispatcher, with its limits.
 public struct DispatcherConfiguration: Sendable {
     public var kafka: KafkaConfiguration
     public var topics: TopicNames
-    /// `BECKON_RECORD_KEYS`: checks and signs records, seals receipt tokens.
+    /// `BECKON_RECORD_KEYS`, which check and sign records and seal receipt tokens.
     public var recordKeys: KeyRing
-    /// `BECKON_CONFIGURATION_KEYS`: opens provider credentials.
+    /// `BECKON_CONFIGURATION_KEYS`, which open provider credentials.
     public var configurationKeys: KeyRing
-    /// One group for all dispatchers of a prefix; `<prefix>dispatcher` by default.
+    /// The consumer group of all dispatchers of a prefix; `<prefix>dispatcher` by default.
     public var groupID: String
 
-    /// Pushes of one partition from taking the record to the acknowledged outcome.
+    /// Maximum number of pushes of one partition, counted from taking the record to the acknowledged outcome.
     public var maxPushesPerLane = 2048
-    /// Bytes of the records behind them.
+    /// Maximum size of the records of these pushes in bytes.
     public var maxBytesPerLane = 4 << 20
-    /// The same over all partitions. At most what the gateway takes, else it answers `deferred`. Each takes about 5 KB; 25,000 a
-    /// second fill it when a provider and the broker take 120 ms together.
+    /// The same over all partitions. It must not exceed the gateway's limit, because the gateway then answers
+    /// `deferred`. Each push takes about 5 KB. 25,000 pushes a second use it up when a provider and the broker together
+    /// take 120 ms.
     public var maxPushesPerProcess = 3072
     public var maxBytesPerProcess = 16 << 20
 
-    /// Commits go out this often, also unchanged: they are the sign that we are still members.
+    /// Interval of commits. An unchanged commit is sent too, because it shows that the dispatcher is still a member.
     public var commitInterval: Duration = .seconds(1)
-    /// How long pushes in flight are waited for on revoke and SIGTERM; 2 s, embedded 1 s.
+    /// Longest wait for pushes in flight on a revocation and SIGTERM; 2 s, or 1 s with the embedded broker.
     public var drainBound: Duration
-    /// How long the outcomes of a drain may take to be acknowledged.
+    /// Longest wait for the acknowledgement of outcomes in a drain.
     public var flushBound: Duration = .seconds(1)
-    /// A loop that stands still, or a push without an answer, for this long ends the process. Longer than a push's deadline (at most 20 s).
+    /// Time after which a loop without progress, or a push without an answer, ends the process. It is longer than a
+    /// push's deadline (at most 20 s).
     public var watchdogBound: Duration = .seconds(30)
 
-    /// A `deferred` answer is tried once more in the lane when its time comes within this.
+    /// A `deferred` push is tried once more in the lane when its time comes within this time …
     public var quickRetryWithin: Duration = .milliseconds(1500)
-    /// … and the challenge then has at least this much left.
+    /// … and the challenge then has at least this much life left.
     public var quickRetryLeft: Duration = .seconds(2)
 
     /// Fingerprints of pushes that are done, over all lanes: two minutes of about 5,000 a second,
@@ -53,8 +55,8 @@ public struct DispatcherConfiguration: Sendable {
         drainBound = kafka.drainBound
     }
 
-    /// Smaller fetches than librdkafka's: a response stays in memory while any record of it is in our hands, and there are four
-    /// topics' partitions to read. What an operator has set counts more.
+    /// Smaller fetches than librdkafka's default: a response stays in memory while any of its records is in use, and
+    /// partitions of four topics are read. An operator's setting has priority.
     var consumerKafka: KafkaConfiguration {
         var kafka = kafka
         kafka.properties.merge(["fetch.message.max.bytes": "131072", "queued.max.messages.kbytes": "128"]) { set, _ in
@@ -63,13 +65,13 @@ public struct DispatcherConfiguration: Sendable {
         return kafka
     }
 
-    /// Outcomes come out of the lanes in bursts: a millisecond makes one request of a burst.
+    /// Lanes write outcomes in bursts. A linger time of a millisecond combines a burst into one request.
     var producerKafka: KafkaConfiguration {
         var kafka = kafka
         kafka.properties.merge(["linger.ms": kafka.isEmbedded ? "1" : "2"]) { set, _ in set }
         return kafka
     }
 
-    /// No push starts when the last acknowledged commit was sent longer ago.
+    /// No push starts when the last acknowledged commit was sent longer ago than this.
     var commitFreshness: Duration { kafka.ownershipFence }
 }

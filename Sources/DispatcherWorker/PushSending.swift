@@ -2,24 +2,24 @@ public import ChallengeModel
 public import PushGateway
 public import PushProviders
 
-/// What the worker needs of a push gateway; ``PushGateway`` in production, a scripted one in tests.
+/// The interface of a push gateway for the worker: ``PushGateway`` in production, a scripted one in tests.
 public protocol PushSending: Sendable {
-    /// `completion` is called exactly once, on any thread or at once on the caller's, and does not block.
+    /// Sends a push. `completion` is called exactly once, on any thread or at once on the caller's, and must not block.
     func send(_ push: Push, completion: @escaping @Sendable (PushAnswer) -> Void)
     func setCredential(_ credential: ProviderCredential)
     func removeCredential(sid: String)
-    /// Pushes handed over and not answered.
+    /// Number of pushes that were handed over and have no answer.
     var inFlight: Int { get }
-    /// Nothing more should be handed over just now; what is, is taken all the same.
+    /// True when no more pushes should be handed over at the moment. Pushes that are handed over anyway are accepted.
     var isFull: Bool { get }
-    /// What the connections did so far; for metrics.
+    /// The counters of the connections, for metrics.
     var statistics: PushGatewayStatistics { get }
     func close(deadline: Duration) async
 }
 
 extension PushSending {
     public var isFull: Bool { false }
-    /// Of a sender without connections.
+    /// The statistics of a sender without connections.
     public var statistics: PushGatewayStatistics { PushGatewayStatistics() }
 }
 

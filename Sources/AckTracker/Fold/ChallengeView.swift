@@ -1,7 +1,8 @@
 import ChallengeModel
 import Wire
 
-/// What the tracker holds of one challenge, for people: state, next action, why. No identity, text or push token.
+/// The tracker's knowledge about one challenge, for people: its state, the next action and the reason. It contains no
+/// identity, text or push token.
 public struct ChallengeView: Sendable, Codable, Hashable {
     public struct DeviceView: Sendable, Codable, Hashable {
         public var factorSid: String
@@ -9,15 +10,15 @@ public struct ChallengeView: Sendable, Codable, Hashable {
         /// `waiting`, `awaiting-outcome`, `deferred`, `confirmed`, `hidden`, `token-dead`, `refused`, `no-device`, `exhausted`,
         /// `not-addressed`.
         public var state: String
-        /// Dispatches that a provider took, in order.
+        /// Dispatches that a provider accepted, in order.
         public var accepted: [String]
-        /// Dispatches that name it and have no outcome.
+        /// Dispatches to the device that have no outcome.
         public var awaitingOutcome: [String]
         /// RFC 3339; nil: none.
         public var lastAcceptedAt: String?
         public var receivedAt: String?
         public var nextPushAt: String?
-        /// The provider's word for the latest failure.
+        /// The provider's reason for the latest failure.
         public var detail: String?
         /// A sentence.
         public var why: String
@@ -39,7 +40,7 @@ public struct ChallengeView: Sendable, Codable, Hashable {
     public var partition: Int32
     /// `early` (facts without their challenge), `open`, `closed`, `expired`.
     public var state: String
-    /// The backend was told that it needs another way.
+    /// True when the backend was told that it needs a fall-back.
     public var escalated: Bool
     public var expiresAt: String?
     /// `push`, `escalate`, `carry`, `forget`.
@@ -62,7 +63,7 @@ public struct ChallengeView: Sendable, Codable, Hashable {
 }
 
 extension Fold {
-    /// Nil when the challenge is not held.
+    /// The view of a challenge; nil when it is not held.
     func view(_ sid: PackedSID, partition: Int32, at time: FoldTime) -> ChallengeView? {
         guard let slot = table.find(sid) else { return nil }
         let held = table[slot]
@@ -89,13 +90,13 @@ extension Fold {
 
     private func why(_ held: Held, _ state: String, _ action: String) -> String {
         switch (state, action) {
-        case ("early", _): "facts came before their challenge; they are kept for a while"
+        case ("early", _): "facts arrived before their challenge; they are kept for a while"
         case ("closed", _):
-            "answered, canceled, superseded or expired: nothing is pushed, it is held until its time is over"
-        case ("expired", _): "its life is over; it is held a little longer so that late facts find it"
-        case (_, "push"): "a device has neither confirmed nor failed, and its expected latency will have passed"
-        case (_, "escalate"): "no device has confirmed, and by then the backend has to know that it needs another way"
-        case (_, "carry"): "held for long: its state is written again so that a replay stays short"
+            "answered, canceled, superseded or expired: it is not pushed, and is held until its expiry has passed"
+        case ("expired", _): "it has expired; it is held a little longer so that late facts find it"
+        case (_, "push"): "a device has neither confirmed nor failed, and its expected latency will have passed by then"
+        case (_, "escalate"): "no device has confirmed, and the backend must know by then that it needs a fall-back"
+        case (_, "carry"): "held for a long time: its state is written again so that a replay stays short"
         default: "nothing is left to do: confirmed, or escalated with the attempts used up"
         }
     }
@@ -114,23 +115,26 @@ extension Fold {
     }
 
     private func state(_ held: Held, _ device: Device, _ nextPush: Int64?) -> (String, String) {
-        guard device.flags.contains(.target) else { return ("not-addressed", "no dispatch that was read names it") }
-        if device.isDelivered { return ("confirmed", "it confirmed that it has the question; it is pushed to no more") }
+        guard device.flags.contains(.target) else {
+            return ("not-addressed", "no dispatch that was read is addressed to it")
+        }
+        if device.isDelivered { return ("confirmed", "it has confirmed the challenge; it gets no more pushes") }
         if device.flags.contains(.received) {
-            return ("hidden", "it has the question and shows no notifications: the person has to open the app")
+            return ("hidden", "it has the challenge but shows no notifications: the person must open the app")
         }
         if device.isDead || device.flags.contains(.gone) || device.platform == UInt8(Platform.noPush.rawValue) {
-            return (failureReason(held, device), "pushing cannot reach it any more")
+            return (failureReason(held, device), "pushes cannot reach it any more")
         }
         if device.isPending {
-            return ("awaiting-outcome", "a dispatch is on the log and no dispatcher has answered it yet")
+            return ("awaiting-outcome", "a dispatch is on the log and has no outcome yet")
         }
         if nextPush == nil, device.attempts >= maxAttempts(held) {
             return ("exhausted", "all \(maxAttempts(held)) attempts are used up")
         }
-        if device.deferredAt > device.usedAt { return ("deferred", "the provider asked to come back later") }
+        if device.deferredAt > device.usedAt { return ("deferred", "the provider asked for a later try") }
         return (
-            "waiting", nextPush == nil ? "no further push would be of use" : "pushed; a receipt is awaited until then"
+            "waiting",
+            nextPush == nil ? "no further push would help" : "pushed; the tracker waits for a receipt until then"
         )
     }
 

@@ -1,11 +1,10 @@
 import ChallengeModel
 
-/// The fold over one partition's log: what is held, and when the next look at each challenge is due. A pure value: records
-/// and times go in, decisions come out; it neither reads a clock nor writes anything.
-///
-/// The same facts in any order end in the same state and the same decisions (see ``Held``).
+/// The fold over one partition's log: the held challenges, and the time of the next check of each. A pure value:
+/// records and times go in, decisions come out. It neither reads a clock nor writes anything.
+/// The same facts in any order give the same state and the same decisions (see ``Held``).
 struct Fold: Sendable {
-    /// What follows from a record at once, for topic `events` and the metrics.
+    /// The immediate result of a record, for topic `events` and the metrics.
     enum News: Sendable {
         /// The first push of the challenge was accepted.
         case dispatched(PushOutcome)
@@ -13,24 +12,24 @@ struct Fold: Sendable {
         case confirmed(Receipt)
         /// The first escalation.
         case undelivered(Escalation)
-        /// A push to one device failed for good.
+        /// A push to one device failed permanently.
         case pushFailed(PushOutcome)
-        /// A receipt of an app came so long after its push was accepted.
+        /// The time from the acceptance of a push to the app's receipt.
         case latency(LatencyModel.Key, Int64)
-        /// A receipt of a device that was pushed to.
+        /// A receipt from a device that the challenge was pushed to.
         case matched
-        /// A fact of a challenge that is not known (yet).
+        /// A fact about a challenge that is not known at this time.
         case early
-        /// An early fact had no room.
+        /// An early fact was dropped because the table was full.
         case dropped
-        /// The fact names another service than the challenge's: nothing followed from it.
+        /// The fact names another service than the challenge's, so it had no effect.
         case foreign
     }
 
     let policy: TrackerPolicy
-    /// What ``LatencyModel`` knows, for challenges that ask for `adaptive`.
+    /// The latencies from ``LatencyModel``, for challenges with `adaptive`.
     var expectedLatencies: [LatencyModel.Key: UInt32] = [:]
-    /// The newest checkpoint; a challenge read from now on holds commits back to before it.
+    /// The newest checkpoint. A challenge that is read from now on keeps commits before it.
     var checkpoint: UInt32 = 0
 
     var table = HeldTable()
@@ -40,32 +39,33 @@ struct Fold: Sendable {
     private var originMs: Int64?
     private let tickMs: Int64 = 10
     private var spreadEndMs: Int64 = 0
-    /// Challenges held per checkpoint at which they were read.
+    /// Number of held challenges per checkpoint at which they were read.
     private var heldAt: [UInt32: Int] = [:]
     private(set) var earlyCount = 0
-    /// Provider's words kept at most.
+    /// Maximum number of stored provider reasons.
     static let maxDetails = 8_192
 
     init(policy: TrackerPolicy) { self.policy = policy }
 
-    /// Challenges held, closed and early ones included.
+    /// Number of held challenges, including closed and early ones.
     var count: Int { table.count }
     func holds(_ sid: PackedSID) -> Bool { table.find(sid) != nil }
-    /// The oldest checkpoint at which a challenge still held was read; nil when none is held.
+    /// The oldest checkpoint at which a held challenge was read; nil when none is held.
     var oldestReadCheckpoint: UInt32? { heldAt.keys.min() }
 
     // MARK: Timers
 
-    /// Sets the timers, at the end of the catch-up. What came due meanwhile is spread over ``TrackerPolicy/restartSpreadMs``.
+    /// Sets the timers at the end of the catch-up. Actions that became due before are spread over
+    /// ``TrackerPolicy/restartSpreadMs``.
     mutating func start(at time: FoldTime) {
         if originMs == nil { originMs = time.localMs - tickMs }
         spreadEndMs = time.localMs + policy.restartSpreadMs
         for slot in table.slots { schedule(slot, at: time) }
     }
 
-    /// Challenges whose next look is due. Each is to be answered by ``decide(_:at:)`` and ``look(at:time:)``, or
-    /// ``postpone(_:untilMs:)``. What is past its hold is forgotten here.
-    /// - Returns: the challenges and when each came due.
+    /// Challenges whose next check is due. Call ``decide(_:at:)`` and ``look(at:time:)``, or ``postpone(_:untilMs:)``,
+    /// for each. Challenges whose hold has ended are removed here.
+    /// - Returns: the challenges with their due times.
     mutating func due(at time: FoldTime) -> [(PackedSID, dueMs: Int64)] {
         guard let originMs, time.localMs > originMs else { return [] }
         var slots: [UInt32] = []
@@ -85,12 +85,12 @@ struct Fold: Sendable {
         return due
     }
 
-    /// Sets the timer of a challenge anew from what is known of it now.
+    /// Sets the timer of a challenge again, from its current state.
     mutating func look(at sid: PackedSID, time: FoldTime) {
         if let slot = table.find(sid) { schedule(slot, at: time) }
     }
 
-    /// Looks at a challenge again then, whatever is due before.
+    /// Sets the next check of a challenge to this time, even when an action is due earlier.
     mutating func postpone(_ sid: PackedSID, untilMs: Int64) {
         guard let originMs, let slot = table.find(sid) else { return }
         wheel.schedule(slot, at: tick(untilMs, originMs))
@@ -104,11 +104,11 @@ struct Fold: Sendable {
     }
 
     private func tick(_ timeMs: Int64, _ originMs: Int64) -> UInt64 {
-        // Rounded up: a timer may be late by a step, never early.
+        // Rounded up: a timer may be late by one step, but never early.
         UInt64(max(0, timeMs - originMs + tickMs - 1)) / UInt64(tickMs)
     }
 
-    /// After a restart what was due before is moved to its place in the spread.
+    /// Moves an action that became due before a restart to its place in the spread.
     private func spread(_ held: Held, _ dueMs: Int64) -> Int64 {
         let startMs = spreadEndMs - policy.restartSpreadMs
         guard dueMs < startMs, held.isBased else { return dueMs }
@@ -118,7 +118,8 @@ struct Fold: Sendable {
 
     // MARK: Holding
 
-    /// The challenge's slot, made if need be. Nil when it would be one too many that is known by early facts alone.
+    /// The slot of a challenge, created when needed. Nil when there are too many challenges that are known only from
+    /// early facts.
     mutating func slotMaking(_ sid: PackedSID, isEarly: Bool, at time: FoldTime) -> UInt32? {
         if let slot = table.find(sid) { return slot }
         guard !isEarly || earlyCount < policy.maxEarly else { return nil }
@@ -130,14 +131,14 @@ struct Fold: Sendable {
         return table.insert(held)
     }
 
-    /// The challenge became known by more than early facts.
+    /// Call it when a challenge is no longer known only from early facts.
     mutating func markBased(_ slot: UInt32) {
         guard !table[slot].isBased else { return }
         table[slot].flags.insert(.based)
         earlyCount -= 1
     }
 
-    /// It was read (again) now: commits need not go back farther for its sake.
+    /// Records that the challenge was read again now, so that commits need not stay before its earlier position.
     mutating func markRead(_ slot: UInt32, at time: FoldTime) {
         release(table[slot].readCheckpoint)
         table[slot].readCheckpoint = checkpoint
@@ -150,7 +151,7 @@ struct Fold: Sendable {
         if !table[slot].isBased { earlyCount -= 1 }
         wheel.cancel(slot)
         table.remove(slot)
-        // Nobody refers to a text any more: those of tenants long gone go as well.
+        // Nothing refers to a text any more, so the texts of deleted tenants are removed too.
         if table.count == 0 { names = Interner() }
     }
 

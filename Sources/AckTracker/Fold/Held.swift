@@ -1,7 +1,7 @@
 import ChallengeModel
 
-/// What is known of one challenge. A join of facts: sets grow, times take a maximum or a minimum, so that any order of the
-/// same facts ends in the same state. Packed: a million of these have to fit into half a gigabyte.
+/// The facts about one challenge, joined: sets grow, and times take a maximum or a minimum, so that any order of the
+/// same facts gives the same state. It is packed, because a million of them must fit into half a gigabyte.
 struct Held: Sendable {
     struct Flags: OptionSet, Sendable {
         let rawValue: UInt8

@@ -1,15 +1,15 @@
 import ChallengeModel
 
-/// What a record of ours may say. Times are hints, but one that lies far ahead of its own record, or beyond all reason, shows
-/// that the record is not what it seems to be: nothing is to follow from it. Pure, and the same for every owner: it compares
-/// with the record's timestamp, not with the moment of reading.
+/// The plausible values of a record. Times are hints, but a time far ahead of its own record, or an impossible one,
+/// shows that the record is not genuine, so it must have no effect. Pure functions with the same result for every
+/// owner: they compare with the record's timestamp, not with the time of reading.
 enum Plausibility {
-    /// Epoch milliseconds of the year 2100: sums of times stay far from overflow.
+    /// Latest valid time, the year 2100 in epoch milliseconds. Sums of times then cannot overflow.
     static let latestMs: Int64 = 4_102_444_800_000
-    /// Clocks differ by less.
+    /// Tolerance for differing clocks.
     static let toleranceMs: Int64 = 300_000
 
-    /// - Parameter recordedMs: the record's timestamp; 0 or less: it has none, and only the bounds count.
+    /// - Parameter recordedMs: the record's timestamp; 0 or less: it has none, and only the limits are checked.
     /// - Throws: ``RecordFormatError`` with reason `range`.
     static func check(_ kind: Fact.Kind, recordedMs: Int64) throws(RecordFormatError) {
         switch kind {

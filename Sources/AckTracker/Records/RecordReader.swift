@@ -2,25 +2,25 @@ import ChallengeModel
 import KafkaClient
 import KafkaGroup
 
-/// From bytes to facts: MAC, place, form. Pure but for the keys.
+/// Reads facts from records: it checks MAC, partition and format. A pure value except for the keys.
 struct RecordReader: Sendable {
     enum Refusal: String, Sendable, CaseIterable {
-        /// No valid MAC.
+        /// The record has no valid MAC.
         case forged
-        /// Cannot be read.
+        /// The record cannot be read.
         case poison
-        /// Stands in a partition that its key does not belong to.
+        /// The record is in a partition that does not belong to its key.
         case misplaced
-        /// Says what cannot be: times in the future, attempts that nobody makes.
+        /// The record contains impossible values: times in the future, or attempts that no tracker makes.
         case implausible
-        /// Names another service than its challenge's.
+        /// The record names another service than its challenge's.
         case foreign
     }
 
     let intake: RecordIntake
 
     /// - Parameter topic: index in `Topic.copartitioned`.
-    /// - Returns: the item, and why it was refused, for the metric.
+    /// - Returns: the item, and the reason of a refusal for the metric.
     func read(_ record: ConsumedRecord, topic: Int) -> (TrackedPartition.Item, Refusal?) {
         let kind = Topic.copartitioned[topic]
         do throws(RecordFault) {

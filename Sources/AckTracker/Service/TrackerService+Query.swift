@@ -4,12 +4,12 @@ import KafkaClient
 public import ServiceSupport
 import Wire
 
-/// What a tracker says about one challenge.
+/// The answer of a tracker about one challenge.
 public enum TrackerAnswer: Sendable {
     case held(ChallengeView)
-    /// Its partition is ours and read to its end: nobody holds it.
+    /// This tracker owns the partition and has read it to its end; no tracker holds the challenge.
     case unknown
-    /// Its partition is ours, and not read to its end.
+    /// This tracker owns the partition, but has not read it to its end.
     case catchingUp(partition: Int32)
     /// Another tracker owns its partition.
     case elsewhere(partition: Int32, owned: [Int32])
@@ -18,7 +18,7 @@ public enum TrackerAnswer: Sendable {
 }
 
 extension TrackerService {
-    /// Answers from what is held now.
+    /// Answers from the current state.
     public func answer(about challenge: ChallengeSID) -> TrackerAnswer {
         guard let runtime = current, let sid = PackedSID(challenge.rawValue, prefix: ChallengeKind.prefix) else {
             return .idle

@@ -7,8 +7,8 @@ public import ServiceLifecycle
 public import ServiceSupport
 import Synchronization
 
-/// The ack tracker: holds every live challenge of its partitions, pushes again what no receipt confirmed, and tells the
-/// backend in time when another way is needed. Any number of them share one consumer group.
+/// The ack tracker. It holds every live challenge of its partitions, pushes challenges again that no receipt has
+/// confirmed, and tells the backend in time when it needs a fall-back. Any number of trackers share one consumer group.
 public final class TrackerService: Service {
     private let configuration: TrackerConfiguration
     private let readiness: Readiness
@@ -16,7 +16,7 @@ public final class TrackerService: Service {
     private let metrics: any MetricsFactory
     private let running = Mutex<TrackerRuntime?>(nil)
 
-    /// The run that is going on.
+    /// The current run.
     var current: TrackerRuntime? { running.withLock { $0 } }
 
     /// - Parameters:
@@ -35,20 +35,20 @@ public final class TrackerService: Service {
     public enum Check {
         /// The four topics exist and have the same number of partitions.
         public static let topics = "tracker-topics"
-        /// Every partition that the group gave us was read to its end.
+        /// Every assigned partition was read to its end.
         public static let partitions = "tracker-partitions"
-        /// The last acknowledged commit is young enough.
+        /// The last acknowledged commit is recent enough.
         public static let commits = "tracker-commits"
-        /// What follows from reading is told: events and dead letters can be written.
+        /// Events and dead letters can be written.
         public static let events = "tracker-events"
     }
 
-    /// Runs until graceful shutdown or cancellation. Either way what is being written is waited for (up to the drain bound),
-    /// the checkpoint is committed and the group is left.
-    /// - Throws: ``KafkaError`` when a client cannot be built, or is of no more use.
+    /// Runs until graceful shutdown or cancellation. In both cases it waits for its outstanding writes (up to the drain
+    /// bound), commits the checkpoint and leaves the group.
+    /// - Throws: ``KafkaError`` when a client cannot be built, or has failed permanently.
     public func run() async throws {
         var writing = configuration.kafka
-        // A write that hangs must not reach the log long after its decision.
+        // A delayed write must not reach the log long after its decision.
         if writing.properties["message.timeout.ms"] == nil { writing.properties["message.timeout.ms"] = "5000" }
         let producer = try KafkaProducer(configuration: writing, logger: logger)
         do {
@@ -73,7 +73,7 @@ public final class TrackerService: Service {
         await producer.close(deadline: configuration.kafka.drainBound)
     }
 
-    /// Waits until the four topics have one number of partitions. Nil: stopped before.
+    /// Waits until the four topics have the same number of partitions. Nil: the service was stopped before.
     private func agreedPartitionCount(_ topics: TopicWatch) async throws -> Int? {
         return try await withThrowingTaskGroup(of: Int?.self) { group in
             group.addTask {

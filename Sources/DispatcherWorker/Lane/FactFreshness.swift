@@ -1,16 +1,16 @@
-/// Until when what a lane knows of `receipts` and `resolutions` is whole: Kafka is asked where they end, and once both are
-/// read up to there, everything that was acknowledged before the question is known.
-///
-/// A later attempt, or a push that a predecessor may have made, leaves only while that is recent. Reading along is not enough for the promise that no device is pushed to
-/// a second after its receipt was acknowledged: on a busy machine readers fall behind without a sign of it.
+/// Tracks up to which time a lane knows all `receipts` and `resolutions`: Kafka is queried for their ends, and when
+/// both topics were read up to these ends, the lane knows everything that was acknowledged before the query.
+/// An attempt after the first, or a push that a predecessor may have made, is sent only while this time is recent.
+/// Reading alone is not enough for the promise that no device gets a push more than a second after its receipt was
+/// acknowledged: on a busy machine readers fall behind without noticing.
 struct FactFreshness: Sendable {
     /// Half of the promised second; the other half is for the way from the lane to the socket, see ``leaveByMs(_:)``.
     static let recentMs: Int64 = 500
     static let promisedMs: Int64 = 1000
-    /// What has waited for this long goes with what is known: a Kafka that cannot say where its topics end must not end
-    /// redelivery.
+    /// A push that has waited for this long is sent with the known facts, so that redelivery does not stop when Kafka
+    /// cannot report the ends of its topics.
     static let longestHoldMs: Int64 = 5000
-    /// A question whose ends are not reached in this time gives way to a newer one: they may be those of a log that was cut.
+    /// A query whose ends are not reached in this time is replaced by a newer one, because the log may have been cut.
     static let patienceMs: Int64 = 3000
 
     private var wholeUntilMs: Int64?

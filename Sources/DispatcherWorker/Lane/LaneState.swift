@@ -3,8 +3,8 @@ import KafkaClient
 import PushGateway
 import PushProviders
 
-/// One partition's work as a value: which records are open, which pushes are out, what is known about challenges, what may
-/// be committed. Decides; sends and writes nothing itself.
+/// The work of one partition as a value: the open records, the outstanding pushes, the known facts about challenges,
+/// and the offset to commit. It only decides; it sends and writes nothing.
 ///
 /// A record is done when every write that follows from it is acknowledged. A push goes: planned → sent → answered →
 /// outcome written → acknowledged; or, once, answered `deferred` → waiting → sent. A later attempt, a retry, and what a

@@ -1,15 +1,15 @@
 import ChallengeModel
 import PushProviders
 
-/// What is known of one device of one challenge when its push is about to be sent.
+/// The known facts about one device of a challenge when its push is about to be sent.
 struct DeviceFacts: Hashable {
     /// The challenge has its final status.
     var isResolved = false
-    /// This device said "received".
+    /// This device has confirmed receipt.
     var isConfirmed = false
-    /// Some device said "received".
+    /// Any device has confirmed receipt.
     var isConfirmedByAny = false
-    /// A later dispatch to this device was seen.
+    /// A later dispatch to this device was read.
     var isOvertaken = false
     /// Kinds of this dispatch that have an outcome.
     var done: Set<PushKind> = []
@@ -20,7 +20,7 @@ struct DeviceFacts: Hashable {
     var backgroundUsed = 0
 }
 
-/// One push to make, or why not. (challenge, device, dispatch id, kind) is the unit.
+/// One planned push, or the reason why it is not made. The unit is (challenge, device, dispatch id, kind).
 struct PlannedPush: Hashable {
     enum Decision: Hashable {
         case push
@@ -35,9 +35,10 @@ struct PlannedPush: Hashable {
     var decision: Decision
 }
 
-/// What becomes of a dispatch, per device: a pure function of the record and of what is known.
+/// Plans the pushes of a dispatch, per device. A pure function of the record and the known facts.
 enum PushPlanner {
-    /// The pushes of one dispatch to one device. What concerns the whole device is one decision under kind `visible`.
+    /// The pushes of one dispatch to one device. A decision about the whole device is reported once, with kind
+    /// `visible`.
     static func plan(
         _ recorded: DispatchTarget, of dispatch: ChallengeDispatch, id: DispatchID, facts: DeviceFacts, nowMs: Int64
     ) -> [PlannedPush] {
@@ -49,7 +50,8 @@ enum PushPlanner {
         }
         var kinds: [PushKind] = [.visible]
         if hasBackgroundPush(target, of: dispatch, id: id, facts: facts) { kinds.append(.background) }
-        // Said first: what was pushed before a restart and has expired since was not dropped for its expiry.
+        // This check comes first: a push that was made before a restart, and whose challenge has expired since, was not
+        // dropped because of its expiry.
         if kinds.allSatisfy(facts.done.contains) { return [drop(.alreadyDone)] }
         if let reason = reasonToDrop(dispatch, id: id, facts: facts, nowMs: nowMs) { return [drop(reason)] }
         if let reason = unreachable(target, facts: facts) { return [reason] }
@@ -63,10 +65,10 @@ enum PushPlanner {
         }
     }
 
-    /// A push that is to be delivered now or never still needs its time on the way here.
+    /// Extra time for a push that must be delivered now or never, because the record needs some time to arrive.
     static let pushExpirySlackMs: Int64 = 10_000
 
-    /// Why nothing of this dispatch may go to the device any more; asked again before a retry.
+    /// The reason why this dispatch must not be pushed to the device any more. It is checked again before a retry.
     static func reasonToDrop(
         _ dispatch: ChallengeDispatch, id: DispatchID, facts: DeviceFacts, nowMs: Int64
     ) -> DropReason? {
@@ -77,7 +79,7 @@ enum PushPlanner {
         if facts.isResolved { return .resolvedBeforePush }
         switch id {
         case .resend:
-            // The backend asked for it, knowing what the devices said.
+            // The backend requested this resend and knows the devices' receipts.
             break
         case .creation:
             if facts.isConfirmed { return .confirmedBeforePush }
@@ -102,7 +104,8 @@ enum PushPlanner {
     private static func hasBackgroundPush(
         _ target: DispatchTarget, of dispatch: ChallengeDispatch, id: DispatchID, facts: DeviceFacts
     ) -> Bool {
-        // An attempt's budget is what the tracker knows to be left, the others' is the whole challenge's.
+        // The budget of an attempt is the remainder that the tracker knows. The budget of other dispatches is that of
+        // the whole challenge.
         let used = id.isAttempt ? 0 : facts.backgroundUsed
         return dispatch.backgroundAllowed
             && PushProviders.traits(of: target.platform)?.takesBackgroundPushes ?? false

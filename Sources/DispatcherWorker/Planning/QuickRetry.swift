@@ -2,17 +2,17 @@ import ChallengeModel
 import PushGateway
 import PushProviders
 
-/// Whether a push that was not taken is tried once more in the lane, or left to the ack tracker.
+/// Decides whether a push that was not accepted is tried once more in the lane, or left to the ack tracker.
 struct QuickRetry: Sendable {
-    /// The provider's or gateway's time to try again must come within this.
+    /// The retry time of the provider or gateway must be within this time.
     var withinMs: Int64
-    /// What the challenge must have left at that time.
+    /// Life that the challenge must have left at that time.
     var leftMs: Int64
 
-    /// Not at once: a connection that was just refused is not there a millisecond later.
+    /// Shortest wait, because a connection that was just refused is not available a millisecond later.
     static let shortestMs: Int64 = 100
 
-    /// - Returns: how long to wait, in milliseconds; nil when the answer is the outcome.
+    /// - Returns: the wait in milliseconds; nil when the answer is the outcome.
     func delayMs(after answer: PushAnswer, expiresAtMs: Int64, nowMs: Int64) -> Int64? {
         guard answer.disposition == .deferred, Self.isWorthwhile(answer) else { return nil }
         let delay = max(Self.shortestMs, answer.retryAtMs - nowMs)

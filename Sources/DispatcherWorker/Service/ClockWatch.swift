@@ -1,11 +1,11 @@
 import Synchronization
 
-/// Whether this machine's clock agrees with those of others: with the `Date` of providers' answers, which count first, and without
-/// them with the time stamps of records that were written moments ago.
-///
-/// Expiry is decided by the clock. With a wrong one a worker drops what is still wanted, or pushes what has expired; so beyond
-/// ``boundMs`` it pushes and drops nothing, says so, and the tracker tells the backend in time. Each reading is kept as the other
-/// clock's distance from our steady clock, so that setting the clock right ends a hold at once, and setting it wrong begins one.
+/// Checks whether this machine's clock agrees with other clocks: with the `Date` of providers' answers, which have
+/// priority, or otherwise with the timestamps of records that were written a moment ago.
+/// The clock decides about expiry. With a wrong clock, a worker would drop live challenges or push expired ones. Beyond
+/// ``boundMs`` it therefore pushes and drops nothing and reports this, and the tracker tells the backend in time. Each
+/// reading is stored as the difference between the other clock and the steady clock, so that correcting the clock ends
+/// a hold at once, and setting it wrong begins one.
 final class ClockWatch: Sendable {
     /// Of the other clock: a range, because an answer or a record is under way for a while.
     private struct Reading {

@@ -11,11 +11,10 @@ public import ServiceSupport
 import Synchronization
 import Wire
 
-/// The dispatcher: takes what is on `challenges`, pushes it, and records what became of it on `outcomes` before the offset
-/// moves. Any number of them share the partitions.
-///
-/// One task decides (`control`): it answers rebalances, commits, starts and ends lanes, one thing after the other, so that
-/// no commit is on its way while a partition is handed over. A lane per partition does the work.
+/// The dispatcher. It reads `challenges`, pushes them, and records the results on `outcomes` before the offset moves.
+/// Any number of dispatchers share the partitions.
+/// One task decides (`control`): it answers rebalances, commits, and starts and ends lanes, one after the other, so
+/// that no commit is in progress while a partition is handed over. One lane per partition does the work.
 public final class DispatcherService: Service {
     let configuration: DispatcherConfiguration
     let sender: any PushSending
@@ -33,7 +32,7 @@ public final class DispatcherService: Service {
     let clock = ClockWatch()
     private let clockLog: LimitedLog
     let beat = Beat()
-    /// Names our outcomes' writers: this and a number per lane.
+    /// The writer's name in this dispatcher's outcomes: this text and a number per lane.
     let instance = UUID().uuidString.lowercased().prefix(8)
 
     /// Wakes the control loop.
@@ -63,24 +62,25 @@ public final class DispatcherService: Service {
 
     /// Names in ``Readiness``.
     public enum Check {
-        /// Kafka is there, and the four topics have the same number of partitions.
+        /// Kafka answers, and the four topics have the same number of partitions.
         public static let topics = "dispatcher-topics"
-        /// `configuration` was read whole.
+        /// `configuration` was read completely.
         public static let configuration = "dispatcher-configuration"
-        /// Our partitions are assigned, complete and caught up.
+        /// The dispatcher's partitions are assigned, complete and caught up.
         public static let partitions = "dispatcher-partitions"
-        /// The provider credentials on `configuration` can be read: their record and configuration keys are here.
+        /// The provider credentials on `configuration` can be read, because the dispatcher has their record keys and
+        /// configuration keys.
         public static let credentials = "dispatcher-credentials"
         /// This machine's clock agrees with those of the providers, or of the other roles.
         public static let clock = "dispatcher-clock"
-        /// The broker acknowledges our commits.
+        /// The broker acknowledges the dispatcher's commits.
         public static let commits = "dispatcher-commits"
     }
 
     /// - Parameters:
-    ///   - sender: ours from ``run()`` on, which closes it at its end.
+    ///   - sender: the gateway. ``run()`` takes it over and closes it at its end.
     ///   - readiness: gets the checks in ``Check``, failing until each is met.
-    /// - Throws: `KafkaError` for a Kafka property that librdkafka does not take. No connection is made yet.
+    /// - Throws: `KafkaError` for a Kafka property that librdkafka refuses. No connection is opened yet.
     public init(
         configuration: DispatcherConfiguration, sender: any PushSending, readiness: Readiness, logger: Logger,
         metrics: any MetricsFactory
@@ -108,10 +108,10 @@ public final class DispatcherService: Service {
         for check in [Check.topics, Check.configuration, Check.partitions] { readiness.fail(check, "starting") }
     }
 
-    /// Dispatches until stopped. On graceful shutdown takes no more, waits for what is in flight up to the drain bound,
-    /// records the rest as unknown, commits and leaves the group. Cancelled it drops everything as it is: what has no
-    /// outcome is pushed again by whoever takes the partition.
-    /// - Throws: ``DispatcherError`` when it stands still or its Kafka client has failed for good.
+    /// Dispatches until stopped. On graceful shutdown it takes no more records, waits for pushes in flight up to the
+    /// drain bound, records the rest as unknown, commits and leaves the group. On cancellation it stops immediately:
+    /// the next owner of a partition repeats pushes without an outcome.
+    /// - Throws: ``DispatcherError`` when it makes no progress or its Kafka client has failed permanently.
     public func run() async throws {
         do {
             try await withGracefulShutdownHandler {
