@@ -142,7 +142,7 @@ extension Settings {
         "Push tokens of a credential that die within this time are counted together (`tokens.dying`).")
     public static let tokensBrakeMinimum = Setting.integer(
         "tokens.brakeMinimum", type: "tokens", default: 10, range: 1...1_000_000, roles: [.producer],
-        "Fewer dead tokens are always believed. A credential has failed when its provider does not know this many tokens and accepts no push."
+        "Fewer dead tokens than this are always believed. A credential has failed when its provider does not know this many tokens and accepts no push."
     )
     public static let tokensBrakeShare = Setting.integer(
         "tokens.brakeShare", type: "percent", default: 50, range: 1...100, roles: [.producer],
@@ -177,7 +177,8 @@ extension Settings {
     )
     public static let limitIdentityGuesses = Setting.integer(
         "limits.identityGuesses", type: "wrong numbers", default: 12, range: 0...100, roles: [.producer],
-        "The same for all factors of an identity together.")
+        "Wrong numbers that all factors of an identity together may send within `limits.guessWindow`; after that none of them can approve challenges that need a number. 0: no limit."
+    )
     public static let limitGuessWindow = Setting.milliseconds(
         "limits.guessWindow", default: 86_400_000, range: 60_000...604_800_000, roles: [.producer],
         "How long a wrong number counts.")
