@@ -2,17 +2,17 @@ import Dispatch
 import KafkaClient
 import Synchronization
 
-/// Wakes lanes together, a moment after the first has something to do. At 25,000 pushes a second every push has an answer and
-/// an acknowledgement, which arrive one by one on other threads: waking a task for each costs more in context switches than
-/// what it then does.
+/// Wakes lanes together, a moment after the first of them has work. At 25,000 pushes a second, each push has an answer
+/// and an acknowledgement, which arrive one by one on other threads. Waking a task for each would cost more in context
+/// switches than the task's work.
 final class Beat: Sendable {
-    /// What an answer waits for at most, before its outcome is made.
+    /// Longest wait of an answer before its outcome is created.
     static let pause = DispatchTimeInterval.microseconds(800)
 
     private let waiting = Mutex<[ArrivalSignal]>([])
     private let queue = DispatchQueue(label: "beckon.dispatcher.beat", qos: .userInitiated)
 
-    /// Fires the signal soon. Bounded by the number of lanes: each asks once per turn.
+    /// Fires the signal soon. Bounded by the number of lanes, because each lane asks once per turn.
     func fire(_ signal: ArrivalSignal) {
         let isFirst = waiting.withLock { waiting in
             waiting.append(signal)

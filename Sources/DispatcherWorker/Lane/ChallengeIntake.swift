@@ -2,27 +2,27 @@ import ChallengeModel
 import KafkaClient
 import KafkaGroup
 
-/// A record of `challenges`, checked.
+/// A checked record of `challenges`.
 enum Intake: Sendable {
     case dispatch(CheckedDispatch)
     case deviceChanged(DeviceChanged)
-    /// The tracker's own: nothing to push.
+    /// A state of the tracker, which needs no push.
     case carried
     /// Its key belongs to another partition.
     case misplaced
-    /// It goes to `dead-letters`; `reason` is a stable word.
+    /// The record goes to `dead-letters`; `reason` is a stable word.
     case bad(reason: String, detail: String)
 }
 
-/// A dispatch whose identifiers are what they say. A class, because it goes through a batch, a record's pushes and their
-/// outcomes, and a copy of it would take a dozen strings along each time.
+/// A dispatch whose identifiers are valid. It is a class, because it passes through a batch, the pushes of a record and
+/// their outcomes, and each copy of a struct would copy a dozen strings.
 final class CheckedDispatch: Sendable {
     let dispatch: ChallengeDispatch
     let id: DispatchID
     let account: AccountSID
     let service: ServiceSID
     let challenge: ChallengeSID
-    /// One per target, in order.
+    /// The factors of the targets, in order.
     let factors: [FactorSID]
     let traceparent: String?
 
@@ -40,9 +40,9 @@ final class CheckedDispatch: Sendable {
     }
 }
 
-/// Checks records of `challenges`: what every record must be (``RecordIntake``), and whether its fields are what they say.
+/// Checks records of `challenges`: first like every record (``RecordIntake``), then their fields.
 struct ChallengeIntake: Sendable {
-    /// For records of the other three topics as well.
+    /// Also used for records of the other three topics.
     let records: RecordIntake
 
     func read(_ record: ConsumedRecord) -> Intake {
@@ -78,7 +78,7 @@ struct ChallengeIntake: Sendable {
     private func check(
         _ dispatch: ChallengeDispatch, of record: ConsumedRecord
     ) throws(RecordFormatError) -> CheckedDispatch {
-        // Only the canonical (lower-case) form: strings stand for identity further on.
+        // Only the canonical (lower-case) form is accepted, because later code compares strings.
         guard let account = AccountSID(dispatch.accountSid), account.rawValue == dispatch.accountSid else {
             throw wrong("account_sid", "AC")
         }

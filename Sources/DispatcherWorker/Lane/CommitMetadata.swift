@@ -1,17 +1,17 @@
 import ChallengeModel
 import Wire
 
-/// What a commit of `challenges[p]` says beside its offset, as text:
-/// `1 o=<outcomes> f=<start>.<receipts>.<resolutions>.<expiry in seconds>,…`, at most about 500 bytes of Kafka's 4,096.
+/// The metadata of a commit of `challenges[p]`, as text: `1 o=<outcomes> f=<start>.<receipts>.<resolutions>.<expiry in
+/// seconds>,…`, at most about 500 bytes of Kafka's 4,096.
 struct CommitMetadata: Hashable, Sendable {
-    /// No outcome of a record at or behind the committed one is in front of this.
+    /// No outcome of the committed record, or of a later one, is before this offset.
     var outcomes: Int64
     var spans: [FactPositions.Span]
 
     static let maxSpans = 8
-    /// What an offset may be that somebody else has written: far more records than a partition ever holds, far from overflow.
+    /// Valid range of an offset from another writer: more records than a partition ever holds, without overflow.
     private static let offsets: ClosedRange<Int64> = 0...(1 << 56)
-    /// Rounded up when it is written.
+    /// Range of an expiry in seconds, which is rounded up when it is written.
     private static let expirySeconds: ClosedRange<Int64> = 0...(Timestamp.range.upperBound / 1000 + 1)
 
     init(outcomes: Int64, spans: [FactPositions.Span]) {
@@ -19,7 +19,7 @@ struct CommitMetadata: Hashable, Sendable {
         self.spans = spans
     }
 
-    /// Nil when it is not ours: then everything is read from the beginning.
+    /// Nil when the text does not have this form. Everything is then read from the beginning.
     init?(_ text: String) {
         var outcomes: Int64?
         var spans: [FactPositions.Span] = []
@@ -53,27 +53,27 @@ struct CommitMetadata: Hashable, Sendable {
     }
 }
 
-/// The lowest offset that an outcome of an uncommitted record can have: where `outcomes` was known to reach when the record
-/// was taken, for its outcomes are written later. Records that our predecessor may have served have theirs since its own
-/// commit, so for them the position that we began with counts.
+/// Tracks the lowest offset that an outcome of an uncommitted record can have. This is the known end of `outcomes` when
+/// the record was taken, because its outcomes are written later. The outcomes of records that a predecessor may have
+/// served were written since its own commit, so the position at which this lane began counts for them.
 struct OutcomeFloors: Sendable {
-    /// From this record on, this floor; ascending in both.
+    /// From `record` on, `floor` applies. Both are ascending.
     private var floors: [(record: Int64, floor: Int64)]
     private var first = 0
-    /// Records below it may be a predecessor's; nil while that end is not known.
+    /// Records below this offset may have been served by a predecessor; nil while this end is unknown.
     private var inheritedBelow: Int64?
     private let inherited: Int64
-    /// How far `outcomes` is known to reach.
+    /// The known end of `outcomes`.
     private(set) var known: Int64
 
-    /// - Parameter inherited: where reading `outcomes` begins.
+    /// - Parameter inherited: the offset at which reading `outcomes` begins.
     init(inherited: Int64) {
         self.inherited = inherited
         known = inherited
         floors = [(0, inherited)]
     }
 
-    /// The end of `challenges` as asked after the assignment.
+    /// Sets the end of `challenges` from a query after the assignment.
     mutating func inherit(below end: Int64) { inheritedBelow = max(end, inheritedBelow ?? 0) }
 
     /// An outcome at `offset - 1` was acknowledged or read.
@@ -92,7 +92,7 @@ struct OutcomeFloors: Sendable {
             floors.removeFirst(first)
             first = 0
         }
-        // Everything taken is done: only what is taken from now on counts.
+        // All taken records are done, so only later records count.
         if committed >= next, let inheritedBelow, committed >= inheritedBelow { return known }
         return floors[first].floor
     }

@@ -4,7 +4,7 @@
 /// Reading alone is not enough for the promise that no device gets a push more than a second after its receipt was
 /// acknowledged: on a busy machine readers fall behind without noticing.
 struct FactFreshness: Sendable {
-    /// Half of the promised second; the other half is for the way from the lane to the socket, see ``leaveByMs(_:)``.
+    /// Half of the promised second. The other half is for the path from the lane to the socket, see ``leaveByMs(_:)``.
     static let recentMs: Int64 = 500
     static let promisedMs: Int64 = 1000
     /// A push that has waited for this long is sent with the known facts, so that redelivery does not stop when Kafka
@@ -16,14 +16,14 @@ struct FactFreshness: Sendable {
     private var wholeUntilMs: Int64?
     private var question: (askedAtMs: Int64, receipts: Int64, resolutions: Int64)?
 
-    /// The ends as asked at a time, steady milliseconds. While an earlier question is not met this one is not heard, so that
-    /// readers who are behind get there.
+    /// Sets the ends from a query at a time in steady milliseconds. They are ignored while the ends of an earlier query
+    /// are not reached, so that slow readers can reach them.
     mutating func ask(atMs: Int64, receipts: Int64, resolutions: Int64) {
         if let question, atMs - question.askedAtMs < Self.patienceMs { return }
         question = (atMs, receipts, resolutions)
     }
 
-    /// Both were read up to here.
+    /// Call it with the offsets up to which both topics were read.
     mutating func reach(receipts: Int64, resolutions: Int64) {
         guard let asked = question, receipts >= asked.receipts, resolutions >= asked.resolutions else { return }
         wholeUntilMs = asked.askedAtMs
@@ -32,7 +32,7 @@ struct FactFreshness: Sendable {
 
     func isRecent(steadyMs: Int64) -> Bool { wholeUntilMs.map { steadyMs - $0 <= Self.recentMs } ?? false }
 
-    /// Epoch milliseconds until which something that is handed over now may leave.
+    /// Time in epoch milliseconds until which a push that is handed over now may be sent.
     func leaveByMs(_ now: Moment) -> Int64 {
         now.epochMs + max(0, (wholeUntilMs ?? now.steadyMs) + Self.promisedMs - now.steadyMs)
     }

@@ -15,7 +15,7 @@ struct LaneReaders: Sendable {
     let resolutions: PartitionReader
 }
 
-/// What all lanes share.
+/// The objects that all lanes share.
 struct LaneEnvironment: Sendable {
     let sender: any PushSending
     let producer: KafkaProducer
@@ -34,40 +34,40 @@ struct LaneEnvironment: Sendable {
     let maxBytes: Int
 }
 
-/// Ends of the four topics' partitions as asked at one instant, for one lane.
+/// The ends of the four topics' partitions from one query, for one lane.
 struct LaneEnds: Hashable, Sendable {
-    /// Before the question left.
+    /// A time before the query was sent.
     var askedAtSteadyMs: Int64
     var challenges: Int64
-    /// Nil when only the end of `challenges` was asked for.
+    /// Nil when only the end of `challenges` was queried.
     var outcomes: Int64?
     var receipts: Int64?
     var resolutions: Int64?
-    /// How far the lane had read these two when the ends were asked.
+    /// The lane's positions in these two topics at the time of the query.
     var receiptsRead: Int64
     var resolutionsRead: Int64
 }
 
-/// What a lane shows to the service. Written by the lane, read by everybody.
+/// The status of a lane for the service. Only the lane writes it.
 struct LaneStatus: Sendable {
     var isServing = false
-    /// Where all four topics end: to know that it has caught up, or that an attempt is still wanted.
+    /// True when the lane needs the ends of all four topics, to catch up or to decide about an attempt.
     var needsEnds = true
-    /// As far as the lane will let it be committed; nil before its first look.
+    /// The offset up to which the lane allows a commit; nil before its first turn.
     var commit: CommittedOffset?
-    /// The next record it will take.
+    /// The next record that the lane will take.
     var next: Int64 = 0
     var receiptsRead: Int64 = 0
     var resolutionsRead: Int64 = 0
-    /// The time stamp of the oldest record in its hands that is not sent; nil: none.
+    /// The timestamp of the oldest record in the lane that is not sent; nil: none.
     var oldestUnsentMs: Int64?
     var lastTurnSteadyMs: Int64 = 0
     var oldestSentSteadyMs: Int64?
 }
 
-/// One partition being served: a task that turns when something has arrived, and never waits for one record.
+/// Serves one partition: a task that runs when something has arrived, and never waits for a single record.
 final class Lane: Sendable {
-    /// What arrives from other threads. Bounded by what is in flight: one answer per push, one report per write.
+    /// Messages from other threads. Bounded by the outstanding work: one answer per push, one report per write.
     struct Inbox {
         var answers: [(id: UInt64, answer: PushAnswer)] = []
         var reports: [(id: UInt64, result: Result<RecordPosition, KafkaError>)] = []
@@ -81,8 +81,8 @@ final class Lane: Sendable {
     let partition: Int32
     let readers: LaneReaders
     let environment: LaneEnvironment
-    /// Marks our own outcomes, so that following them costs nothing. A lane that comes back after losing its state has
-    /// another one and reads them.
+    /// The writer's name in this lane's own outcomes, so that the lane can skip them when it reads `outcomes`. A lane
+    /// that returns after losing its state has another name and reads them.
     let writer: String
     let signal = ArrivalSignal()
     private let inbox = Mutex(Inbox())
@@ -108,7 +108,8 @@ final class Lane: Sendable {
 
     var status: LaneStatus { shown.withLock { $0 } }
 
-    /// Serves until drained, or until the task is cancelled; then nothing is waited for and nothing more is written.
+    /// Serves until it is drained, or until the task is cancelled. After a cancellation it waits for nothing and writes
+    /// nothing.
     func run() async {
         guard let state = kept.withLock({ $0.take() }) else { return }
         let loop = LaneLoop(lane: self, state: state)
@@ -129,12 +130,13 @@ final class Lane: Sendable {
 
     func post(ends: LaneEnds) { post { $0.ends = ends } }
 
-    /// Asks the lane to take no more and to end.
-    /// - Parameters: until when answers, and after them acknowledgements, are waited for; steady milliseconds.
+    /// Asks the lane to take no more records and to end.
+    /// - Parameters: the times until which the lane waits for answers, and then for acknowledgements, in steady
+    ///   milliseconds.
     func drain(pushesUntilMs: Int64, writesUntilMs: Int64) { post { $0.drain = (pushesUntilMs, writesUntilMs) } }
 
-    /// Waits for the end and takes what is left: the state without anything open. Nil: who serves the partition next, here too,
-    /// begins with what is committed, and reads this lane's outcomes.
+    /// Waits for the end and returns the state without open records. Nil: the next owner of the partition, also on this
+    /// worker, must begin at the committed position and read this lane's outcomes.
     func drained() async -> LaneState? {
         _ = await finished.wait()
         return kept.withLock { $0.take() }
@@ -146,7 +148,7 @@ final class Lane: Sendable {
             change(&inbox)
             return wasEmpty
         }
-        // What lies in the inbox has been signalled, or will be with the next beat.
+        // Messages in the inbox were already signalled, or will be at the next beat.
         if wasEmpty { environment.beat.fire(signal) }
     }
 

@@ -1,20 +1,20 @@
 import ChallengeModel
 import DequeModule
 
-/// What a lane knows about challenges beside the record in its hands: read from `outcomes`, `receipts`, `resolutions` and
-/// from `challenges` itself. Facts are only ever added; any order ends in the same.
+/// The facts about challenges that a lane knows: from `outcomes`, `receipts`, `resolutions` and `challenges`. Facts are
+/// only added, and any order gives the same result.
 struct LaneFacts: Sendable {
-    /// A device that changed since a record was written.
+    /// A device that has changed since a record was written.
     struct DeviceChange: Hashable, Sendable {
         var isGone: Bool
         var registration: DispatchTarget?
     }
 
-    /// Longer than any challenge lives.
+    /// How long facts are kept; longer than the life of any challenge.
     static let keepMs: Int64 = 3_720_000
-    /// A push that is done is remembered until its challenge expires, but no longer than this.
+    /// A finished push is remembered until its challenge expires, but at most for this time.
     static let keepDoneMs: Int64 = 120_000
-    /// A tracker's attempt overtakes this many before it; more are never outstanding.
+    /// Number of earlier attempts that a tracker's attempt overtakes. More are never outstanding.
     private static let overtakenAttempts = 8
     private static let maxChanges = 10_000
 
@@ -50,12 +50,13 @@ struct LaneFacts: Sendable {
         background.expire(nowMs: nowMs)
         while let first = changeOrder.first, first.untilMs <= nowMs || changeOrder.count > Self.maxChanges {
             changeOrder.removeFirst()
-            // A later change of the same device keeps it.
+            // A later change of the same device is kept.
             if let latest = changes[first.device], latest.untilMs <= first.untilMs { changes[first.device] = nil }
         }
     }
 
-    /// Pushes that were forgotten before their time since the last call: each could be repeated unnoticed.
+    /// Number of pushes that were forgotten too early since the last call. Each may be repeated without being
+    /// recognised.
     mutating func takeEvicted() -> Int { done.takeEvicted() }
 
     // MARK: - Facts come in
@@ -69,13 +70,13 @@ struct LaneFacts: Sendable {
         confirmed.insert(Fingerprint.challenge(challenge), untilMs: nowMs + Self.keepMs)
     }
 
-    /// A push has its outcome.
+    /// Call it when a push has its outcome.
     mutating func finish(_ unit: UInt64, expiresAtMs: Int64, nowMs: Int64) {
         guard expiresAtMs > nowMs else { return }
         done.insert(unit, untilMs: min(expiresAtMs, nowMs + Self.keepDoneMs))
     }
 
-    /// A dispatch to this device was seen: those before it are overtaken.
+    /// Call it when a dispatch to this device was read. Earlier dispatches are then overtaken.
     mutating func see(_ id: DispatchID, device: UInt64, expiresAtMs: Int64, nowMs: Int64) {
         guard expiresAtMs > nowMs else { return }
         let ranks: ClosedRange<Int>
@@ -89,7 +90,7 @@ struct LaneFacts: Sendable {
         if ranks.lowerBound > 0 { overtaken.insert(Fingerprint.overtaken(device: device, rank: 0), untilMs: until) }
     }
 
-    /// A background push of the challenge went to this device.
+    /// Call it when a background push of the challenge was sent to this device.
     mutating func useBackground(device: UInt64, expiresAtMs: Int64, nowMs: Int64) {
         guard expiresAtMs > nowMs else { return }
         background.insert(
@@ -112,13 +113,13 @@ struct LaneFacts: Sendable {
         changeOrder.append((device, nowMs + Self.keepMs))
     }
 
-    /// An outcome that somebody else wrote, or we in another life.
+    /// Applies an outcome of another writer, or of this worker before a restart.
     mutating func apply(_ outcome: PushOutcome, nowMs: Int64) {
         let isDone =
             switch outcome.disposition {
-            // Drained away unanswered: whoever reads the record again pushes again, with the same identifiers.
+            // The push had no answer at a drain. The next reader of the record pushes again, with the same identifiers.
             case .unknown: outcome.reason != OutcomeReason.drained
-            // Says nothing that another outcome does not say.
+            // This outcome adds nothing to another outcome.
             case .dropped: outcome.dropReason != .alreadyDone
             case .unspecified, .UNRECOGNIZED: false
             default: true
@@ -149,7 +150,7 @@ struct LaneFacts: Sendable {
 
     func isDone(_ unit: UInt64) -> Bool { done.contains(unit) }
 
-    /// - Parameter isOvertaken: a later record for the device is in the lane's hands.
+    /// - Parameter isOvertaken: true when the lane already has a later record for the device.
     func facts(
         challenge: String, factor: String, device: UInt64, dispatch: String, id: DispatchID, isOvertaken: Bool
     ) -> DeviceFacts {
@@ -181,12 +182,12 @@ struct LaneFacts: Sendable {
 }
 
 extension PushOutcome {
-    /// A background push that the device may have got.
+    /// Whether this is a background push that the device may have received.
     var usesBackground: Bool { kind == .background && (disposition == .accepted || disposition == .unknown) }
 }
 
-/// Reasons of our own in outcomes.
+/// Beckon's own reasons in outcomes.
 enum OutcomeReason {
-    /// The partition was handed over, or the worker stopped, with the answer outstanding.
+    /// The partition was handed over, or the worker stopped, while the answer was outstanding.
     static let drained = "drained"
 }

@@ -4,12 +4,13 @@ import KafkaGroup
 import Logging
 import ServiceSupport
 
-/// What is read from the four topics, and held back while a record key is missing.
+/// Reads the four topics, and holds records back while a record key is missing.
 extension LaneLoop {
-    /// What the other three topics say is known: none of them is held. Else a push might go to a device that has confirmed.
+    /// True when none of the other three topics is held. Otherwise a push might go to a device that has already
+    /// confirmed.
     var areFactsWhole: Bool { held.allSatisfy { $0.key == .challenges } }
 
-    /// The next items of one of the topics; none while it is held in front of a record.
+    /// The next items of one topic; none while the topic is held before a record.
     private func items(_ reader: PartitionReader, _ topic: Topic, max: Int) -> [PartitionItem]? {
         guard let waiting = held[topic] else { return holdBack(reader.available(max: max), topic) }
         if case .record(let first) = waiting[0], environment.holds.mustWait(before: first) { return [] }
@@ -17,7 +18,7 @@ extension LaneLoop {
         return holdBack(waiting, topic)
     }
 
-    /// Keeps back a record whose key is not known, and what lies behind it.
+    /// Holds back a record whose key is unknown, and the items after it.
     private func holdBack(_ items: [PartitionItem]?, _ topic: Topic) -> [PartitionItem]? {
         guard let items else { return nil }
         let index = items.firstIndex { item in
@@ -28,8 +29,8 @@ extension LaneLoop {
         return Array(items[..<index])
     }
 
-    /// Reads a batch when the last one is used up, also while nothing may be pushed: the age of its head is what an alarm
-    /// looks at.
+    /// Reads a batch when the last one is used up, also while nothing may be pushed, because an alarm uses the age of
+    /// its first record.
     func refill(now: Moment?) {
         guard cursor == batch.count else { return }
         batch.removeAll(keepingCapacity: true)
@@ -62,7 +63,7 @@ extension LaneLoop {
         }
     }
 
-    /// One record of a batch says enough.
+    /// One record per batch is enough.
     private func compareClocks(_ items: [PartitionItem], now: Moment) {
         guard case .record(let record)? = items.first(where: { if case .record = $0 { true } else { false } }) else {
             return
@@ -77,7 +78,7 @@ extension LaneLoop {
     func take(_ ends: LaneEnds, now: Moment) {
         knownEnd = (ends.challenges, ends.askedAtSteadyMs)
         if case .catchingUp = stage, ends.outcomes != nil {
-            // Its reader finds that out too and tells the service, which counts it.
+            // The reader detects this too and tells the service, which counts it.
             if case .catchingUp(nil) = stage { _ = state.startOver(ifCutAt: ends.challenges) }
             stage = .catchingUp(ends)
             state.inherit(below: ends.challenges)
@@ -89,7 +90,7 @@ extension LaneLoop {
             challengesEnd: ends.challenges, receipts: ends.receiptsRead, resolutions: ends.resolutionsRead, now: now)
     }
 
-    /// - Returns: true when a reader had as much as was asked for.
+    /// - Returns: true when a reader returned as many items as requested.
     func readFacts(now: Moment) -> Bool {
         var isMore = false
         isMore = read(lane.readers.outcomes, .outcomes, OutcomeRecord.self) { state, value in
@@ -134,7 +135,7 @@ extension LaneLoop {
         return items.count == Self.factsPerTurn
     }
 
-    /// The dead letters of these topics are the tracker's to write.
+    /// The tracker writes the dead letters of these topics.
     private func count(_ fault: RecordFault, in topic: Topic) {
         guard let letter = fault.deadLetter else {
             return environment.metrics.count(.misplaced, [("topic", topic.rawValue)])

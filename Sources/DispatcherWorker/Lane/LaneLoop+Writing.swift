@@ -6,7 +6,7 @@ import PushGateway
 import PushProviders
 import ServiceSupport
 
-/// What leaves the lane: pushes to the gateway, records to Kafka, lines to the log.
+/// The lane's output: pushes to the gateway, records to Kafka, lines to the log.
 extension LaneLoop {
     func perform(_ steps: [LaneStep]) {
         for step in steps {
@@ -62,7 +62,7 @@ extension LaneLoop {
         }
     }
 
-    /// Once a second and lane: a flood of bad records or an outage is told by the counters, not by as many lines.
+    /// Logs at most once a second per lane. The counters show a flood of bad records or an outage.
     func warn(_ message: Logger.Message, _ metadata: Logger.Metadata, now: Moment) {
         guard now.steadyMs >= quietUntilMs else {
             unsaid += 1

@@ -7,10 +7,10 @@ import PushGateway
 import PushProviders
 import ServiceSupport
 
-/// What one lane's task does at each turn. Lives in that task only.
+/// The work of one lane's task at each turn. Only this task uses it.
 final class LaneLoop {
     enum Stage {
-        /// Reading the facts up to their ends; nothing is pushed.
+        /// The lane reads the facts up to their ends and pushes nothing.
         case catchingUp(LaneEnds?)
         case serving
         case draining(pushesUntilMs: Int64, writesUntilMs: Int64, hasGivenUp: Bool)
@@ -21,13 +21,13 @@ final class LaneLoop {
     let environment: LaneEnvironment
     var state: LaneState
     var stage = Stage.catchingUp(nil)
-    /// Records read and not taken; the next is at `cursor`.
+    /// Records that were read but not taken. The next one is at `cursor`.
     var batch: [(record: ConsumedRecord, intake: Intake)] = []
     var cursor = 0
     var batchReadAt = ContinuousClock.now
-    /// Where `challenges` ended, and when that was asked: what stands behind was written after it.
+    /// The known end of `challenges` and the time of the query. Later records were written after this time.
     var knownEnd: (offset: Int64, askedAtSteadyMs: Int64)?
-    /// What the process window was last told.
+    /// The number of pushes last reported to the process window.
     private var toldPushes = 0
     private var toldBytes = 0
     let writer: [UInt8]
@@ -35,10 +35,11 @@ final class LaneLoop {
     var unsaid = 0
     private var isFull = false
     private var isHeld = false
-    /// What was read and lies behind a record that waits for its key, that record first; a batch of each topic at most.
+    /// Items that were read and are held, per topic: first the record that waits for its key, then the items after it.
+    /// At most one batch per topic.
     var held: [Topic: [PartitionItem]] = [:]
 
-    /// Small, so that the first record of a batch waits for little.
+    /// A small size, so that the first record of a batch waits only briefly.
     static let batchSize = 64
     static let factsPerTurn = 512
 
@@ -54,7 +55,7 @@ final class LaneLoop {
         return false
     }
 
-    /// - Returns: true when there is more to do at once.
+    /// - Returns: true when more work is ready.
     func turn() -> Bool {
         let now = Moment.now()
         let inbox = lane.empty()
@@ -103,8 +104,8 @@ final class LaneLoop {
     }
 
     /// Gives back everything open.
-    /// - Returns: what is known; nil when writes were on their way: they may be on the log, and a successor under this lane's name
-    ///   would pass over them as its own.
+    /// - Returns: the known facts; nil when writes were in progress. They may be on the log, and a successor with this
+    ///   lane's name would skip them as its own.
     func end() -> LaneState? {
         let commit = state.commit()
         lane.show {
@@ -127,7 +128,7 @@ final class LaneLoop {
 
     // MARK: - Serving
 
-    /// Takes records for as long as there is room. Returns true when it stopped only to let others turn.
+    /// Takes records while there is room. Returns true when it stopped only to let other lanes run.
     private func serve() -> Bool {
         for _ in 0..<Self.batchSize {
             refill(now: nil)
@@ -149,7 +150,8 @@ final class LaneLoop {
             }
             isFull = false
             let (record, intake) = batch[cursor]
-            // Moved only by the number of partitions as it was found after the record was read: else it may come back for ever.
+            // A record is moved only after the number of partitions was confirmed after reading it. Otherwise it could
+            // be moved back and forth for ever.
             if case .misplaced = intake, !environment.topics.isConfirmed(since: batchReadAt) { return false }
             cursor += 1
             perform(state.take(record, intake, now: now))
@@ -167,7 +169,7 @@ final class LaneLoop {
     }
 
     private func hasRoom() -> Bool {
-        // A record with more devices than the window holds goes alone.
+        // A record with more devices than fit into the window is processed alone.
         state.pushes == 0
             || state.pushes < environment.maxPushes && state.bytes < environment.maxBytes
                 && environment.window.hasRoom(orWake: lane.signal) && !environment.sender.isFull

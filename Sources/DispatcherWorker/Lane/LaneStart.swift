@@ -1,6 +1,6 @@
 import KafkaClient
 
-/// From where a lane begins.
+/// The positions at which a lane begins.
 struct LaneStart: Hashable, Sendable {
     var challenges: Int64
     var outcomes: Int64
@@ -15,7 +15,7 @@ struct LaneStart: Hashable, Sendable {
             spans = metadata.spans
         } else {
             outcomes = 0
-            // A commit that says nothing may have challenges before it that live for as long as one can.
+            // Before a commit without metadata there may be challenges with the longest possible life.
             spans =
                 committed == nil
                 ? []

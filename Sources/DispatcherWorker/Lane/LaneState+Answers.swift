@@ -3,9 +3,9 @@ import KafkaClient
 import PushGateway
 import PushProviders
 
-/// Pushes are answered, writes are acknowledged, records get done.
+/// Answers of pushes, acknowledgements of writes, and completion of records.
 extension LaneState {
-    /// The gateway's answer. Unknown ids are of an earlier life and ignored.
+    /// Handles the gateway's answer. Unknown ids are from before a reset and are ignored.
     mutating func answered(_ id: UInt64, _ answer: PushAnswer, now: Moment) -> [LaneStep] {
         guard var unit = units[id], unit.sentAtSteadyMs != nil else { return [] }
         var steps = [LaneStep.answered(unit.push.platform, unit.push.kind, answer.disposition)]
@@ -29,7 +29,7 @@ extension LaneState {
         return steps
     }
 
-    /// The broker has it.
+    /// Call it when the broker has acknowledged a write.
     mutating func acknowledged(_ id: UInt64, at position: RecordPosition, nowMs: Int64) {
         guard let pending = writes.removeValue(forKey: id) else { return }
         if case .outcome(let outcome, _) = pending.write {
@@ -39,8 +39,10 @@ extension LaneState {
         finishOne(of: pending.record)
     }
 
-    /// It was not written, or nobody knows. It is tried again for as long as the partition is ours.
-    /// - Parameter isTooLarge: the same bytes will never be taken: they are cut, for poison must not stop the lane.
+    /// Call it when a write has failed, or its result is unknown. It is tried again for as long as this worker owns the
+    /// partition.
+    /// - Parameter isTooLarge: true when the broker will never accept these bytes. They are shortened, because a poison
+    ///   record must not stop the lane.
     mutating func writeFailed(_ id: UInt64, isTooLarge: Bool = false, now: Moment) {
         guard var pending = writes[id] else { return }
         if isTooLarge { pending.write = pending.write.cut() }

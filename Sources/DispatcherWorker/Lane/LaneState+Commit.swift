@@ -1,15 +1,15 @@
 import KafkaClient
 
-/// What may be committed, and what need not be remembered any more.
+/// The offset to commit, and the removal of old facts.
 extension LaneState {
-    /// What may be committed now.
+    /// The offset that may be committed now.
     mutating func commit() -> CommittedOffset {
         let outcomes = floors.floor(committed: ledger.committable, next: ledger.next)
         let metadata = CommitMetadata(outcomes: outcomes, spans: positions.merged(to: CommitMetadata.maxSpans))
         return CommittedOffset(offset: ledger.committable, metadata: metadata.text)
     }
 
-    /// Forgets what is past. Once a second is enough.
+    /// Removes old facts. Call it about once a second.
     mutating func tidy(nowMs: Int64) {
         facts.expire(nowMs: nowMs)
         positions.prune(committed: ledger.committable, nowMs: nowMs)
@@ -17,6 +17,6 @@ extension LaneState {
 
     mutating func limit(doneBytes: Int, factBytes: Int) { facts.limit(doneBytes: doneBytes, factBytes: factBytes) }
 
-    /// Pushes forgotten before their time since the last call.
+    /// Number of pushes that were forgotten too early since the last call.
     mutating func takeEvicted() -> Int { facts.takeEvicted() }
 }

@@ -3,9 +3,10 @@ import KafkaClient
 import PushGateway
 import PushProviders
 
-/// The end of a partition: no more is taken, what is out is waited for, the rest is given back.
+/// The end of a partition: no more records are taken, outstanding work is waited for, and the rest is given back.
 extension LaneState {
-    /// Takes no more. What waits for a retry is given up: its record stays open and is read again by the next owner.
+    /// Takes no more records. Pushes that wait for a retry are given up. Their records stay open, and the next owner
+    /// reads them again.
     mutating func drain() {
         isDraining = true
         for id in waiting.values.joined() {
@@ -15,11 +16,12 @@ extension LaneState {
         waiting = [:]
     }
 
-    /// Nothing is out: neither a push nor a write.
+    /// True when no push and no write is outstanding.
     var isDrained: Bool { units.isEmpty && writes.isEmpty }
     var hasUnanswered: Bool { !units.isEmpty }
 
-    /// The bound has passed: whatever has no answer is recorded as unknown, and its record stays open.
+    /// Call it when the time limit has passed. Pushes without an answer are recorded as unknown, and their records stay
+    /// open.
     mutating func giveUp(now: Moment) -> [LaneStep] {
         var steps: [LaneStep] = []
         for (_, unit) in units {
@@ -27,7 +29,7 @@ extension LaneState {
             let answer = PushAnswer(disposition: .unknown, reason: OutcomeReason.drained)
             let outcome = builder.outcome(answer, of: unit.push, in: unit.dispatch, nowMs: now.epochMs)
             steps.append(.answered(unit.push.platform, unit.push.kind, .unknown))
-            // One outstanding more than will be acknowledged keeps the record open.
+            // An outstanding count that is never acknowledged keeps the record open.
             open[unit.record]?.outstanding += 1
             steps.append(
                 write(.outcome(outcome, traceparent: unit.dispatch.traceparent), record: unit.record, unit: nil))
@@ -36,7 +38,7 @@ extension LaneState {
         return steps
     }
 
-    /// The partition is handed over: everything open is given back, what is known stays.
+    /// Call it when the partition is handed over. Open records are given back, known facts stay.
     mutating func reset() {
         _ = ledger.reset()
         open = [:]

@@ -3,10 +3,10 @@ import KafkaClient
 import PushGateway
 import PushProviders
 
-/// Records are taken, and the pushes of each are planned.
+/// Takes records, and plans the pushes of each.
 extension LaneState {
-    /// Records have come into the lane's hands and will be taken next, in order; the ones before them were all taken. So
-    /// what one of them overtakes is known before it is sent.
+    /// Call it with records that will be taken next, in order, after all earlier records were taken. The lane then
+    /// knows before sending which dispatches are overtaken.
     mutating func look(ahead batch: [(offset: Int64, intake: Intake)], nowMs: Int64) {
         ahead.removeAll(keepingCapacity: true)
         for (offset, intake) in batch {
@@ -21,7 +21,7 @@ extension LaneState {
         }
     }
 
-    /// Takes one record: everything that follows from it begins.
+    /// Takes one record and starts its work.
     mutating func take(_ record: ConsumedRecord, _ intake: Intake, now: Moment) -> [LaneStep] {
         guard record.offset >= ledger.next else { return [] }
         floors.take(record.offset)
@@ -108,7 +108,7 @@ extension LaneState {
         return known
     }
 
-    /// A drop is final for its push, but for "done already", which says nothing new.
+    /// A drop is final for its push, except "already done", which adds nothing.
     private func unit(
         of checked: CheckedDispatch, factor: String, kind: PushKind, if decision: PlannedPush.Decision
     ) -> UInt64? {

@@ -3,9 +3,9 @@ import KafkaClient
 import PushGateway
 import PushProviders
 
-/// What waits, and goes when its time has come: pushes for their retry or for more recent facts, writes for their retry.
+/// Waiting work: pushes that wait for a retry or for more recent facts, and writes that wait for a retry.
 extension LaneState {
-    /// What has come due. With `mayPush` false pushes that wait wait on, and while the facts are not recent.
+    /// The work that is due. Waiting pushes keep waiting while `mayPush` is false or the facts are not recent.
     mutating func due(now: Moment, mayPush: Bool) -> [LaneStep] {
         guard !timers.isEmpty else { return [] }
         var steps: [LaneStep] = []
@@ -37,14 +37,14 @@ extension LaneState {
         return steps
     }
 
-    /// Whether it needs facts that are more recent. What has expired needs none, and what the backend asked for again goes
-    /// whatever the devices said.
+    /// Whether a push needs more recent facts. An expired push needs none, and a resend by the backend is sent whatever
+    /// the devices have reported.
     private func isHeld(_ id: UInt64, now: Moment) -> Bool {
         guard !freshness.isRecent(steadyMs: now.steadyMs), let unit = units[id] else { return false }
         return !unit.dispatch.id.isResend && unit.push.expiresAtMs > now.epochMs
     }
 
-    /// Pushes that wait for nothing but more recent facts.
+    /// Whether pushes wait only for more recent facts.
     func holdsBack(now: Moment) -> Bool {
         !timers.isEmpty
             && timers.contains { at, timer in
@@ -85,7 +85,8 @@ extension LaneState {
         unit.sentAtSteadyMs = now.steadyMs
         units[id] = unit
         var push = unit.push
-        // A first push that only waited for the facts has no time to leave by: with a backlog it would be put off again and again.
+        // A first push that only waited for the facts gets no latest sending time, because with a backlog it would be
+        // delayed again and again.
         if checked.id.isAttempt || unit.attempts > 1 && !checked.id.isResend, freshness.isRecent(steadyMs: now.steadyMs)
         {
             push.leaveByMs = freshness.leaveByMs(now)
@@ -96,7 +97,7 @@ extension LaneState {
 }
 
 extension Push {
-    /// The device has registered anew since the record was written.
+    /// Applies a new registration of the device since the record was written.
     fileprivate mutating func register(_ target: DispatchTarget) {
         platform = target.platform
         pushToken = target.pushToken

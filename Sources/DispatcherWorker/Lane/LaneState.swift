@@ -5,13 +5,12 @@ import PushProviders
 
 /// The work of one partition as a value: the open records, the outstanding pushes, the known facts about challenges,
 /// and the offset to commit. It only decides; it sends and writes nothing.
-///
-/// A record is done when every write that follows from it is acknowledged. A push goes: planned → sent → answered →
-/// outcome written → acknowledged; or, once, answered `deferred` → waiting → sent. A later attempt, a retry, and what a
-/// predecessor may have pushed already wait before they are sent while ``FactFreshness`` is not recent.
+/// A record is done when every write that follows from it is acknowledged. The states of a push are: planned → sent →
+/// answered → outcome written → acknowledged; or, once, answered `deferred` → waiting → sent. An attempt after the
+/// first, a retry, and a push that a predecessor may already have made wait while ``FactFreshness`` is not recent.
 struct LaneState: Sendable {
     struct OpenRecord: Sendable {
-        /// Pushes and writes outstanding.
+        /// Number of outstanding pushes and writes.
         var outstanding: Int
         var pushes: Int
         var bytes: Int
@@ -20,7 +19,7 @@ struct LaneState: Sendable {
     struct PendingWrite: Sendable {
         let record: Int64
         var write: LaneWrite
-        /// The push whose outcome it is; nil: nothing that could be repeated.
+        /// The push of this outcome; nil: a write that has no push.
         let unit: UInt64?
         var attempts = 0
     }
@@ -38,29 +37,29 @@ struct LaneState: Sendable {
     var positions: FactPositions
     var floors: OutcomeFloors
     var ledger: OffsetLedger
-    /// How far the three topics of facts were read.
+    /// The positions in the three topics of facts.
     private(set) var outcomes: Int64
     private(set) var receipts: Int64
     private(set) var resolutions: Int64
     var freshness = FactFreshness()
-    /// Where `challenges` ended when the partition came to us. A predecessor may have pushed what lies below, and died before it
-    /// could say so: a receipt may be all that is known of it.
+    /// The end of `challenges` at the assignment. A predecessor may have pushed records below it and died before it
+    /// recorded the outcome. A receipt may then be the only known fact about such a push.
     private(set) var inheritedEnd: Int64 = 0
 
     var open: [Int64: OpenRecord] = [:]
     var units: [UInt64: PushUnit] = [:]
-    /// Pushes without an answer, so that the same one in a second record is not sent beside it.
+    /// Pushes without an answer, so that the same push in a second record is not sent at the same time.
     var unanswered: Set<UInt64> = []
-    /// Devices with a push that waits for its retry, or for the facts.
+    /// Devices with a push that waits for its retry or for the facts.
     var waiting: [UInt64: [UInt64]] = [:]
     var writes: [UInt64: PendingWrite] = [:]
     var timers: [(atSteadyMs: Int64, timer: Timer)] = []
-    /// Per device the newest record in the lane's hands, not taken yet.
+    /// For each device, the newest record in the lane that is not taken yet.
     var ahead: [UInt64: Int64] = [:]
     private var nextID: UInt64 = 1
     var isDraining = false
 
-    /// Pushes taken and not acknowledged, and the bytes of their records.
+    /// Number of pushes that were taken and not acknowledged, and the bytes of their records.
     var pushes = 0
     var bytes = 0
 
@@ -77,12 +76,13 @@ struct LaneState: Sendable {
         resolutions = positions.resolutions
     }
 
-    /// The partition comes back to us after a drain: what is known stays known.
-    /// - Parameter committed: as the broker has it now; another member may have served the partition meanwhile.
+    /// Call it when the partition returns after a drain. Known facts stay known.
+    /// - Parameter committed: the position that the broker has now. Another member may have served the partition in the
+    ///   meantime.
     mutating func resume(committed: Int64?) {
         var floors = floors
         let start = max(committed ?? 0, ledger.committable)
-        // What was done beyond the commit has its outcomes behind this floor; the ledger has forgotten that there was any.
+        // The outcomes of records beyond the commit are after this floor. The ledger no longer knows these records.
         let floor = floors.floor(committed: ledger.committable, next: .max)
         let known = floors.known
         self.floors = OutcomeFloors(inherited: floor)
@@ -92,10 +92,10 @@ struct LaneState: Sendable {
         isDraining = false
     }
 
-    /// `challenges` may end before where we begin: a log that was cut (an unclean election) or made anew. What is in it now is
-    /// taken from its start, for its new records have offsets that were another's before.
-    /// - Parameter end: as asked after the assignment, before anything was taken.
-    /// - Returns: true when that was so.
+    /// Checks whether `challenges` ends before the start position, because its log was cut (an unclean election) or
+    /// created again. The log is then taken from its start, because its new records reuse offsets of old ones.
+    /// - Parameter end: the end from a query after the assignment, before any record was taken.
+    /// - Returns: true when the log was cut.
     mutating func startOver(ifCutAt end: Int64) -> Bool {
         guard end < ledger.next else { return false }
         ledger = OffsetLedger(start: 0)
@@ -103,8 +103,8 @@ struct LaneState: Sendable {
         return true
     }
 
-    /// The logs of these topics are others than the ones that were read: they are read from their start, and positions in them are
-    /// forgotten. What is known of challenges stays known.
+    /// Call it when the logs of these topics are not the ones that were read. They are read from their start, and
+    /// positions in them are forgotten. Known facts about challenges stay known.
     mutating func startOver(_ topics: Set<Topic>) {
         guard !topics.isEmpty else { return }
         if topics.contains(.challenges) { ledger = OffsetLedger(start: 0) }
@@ -112,7 +112,7 @@ struct LaneState: Sendable {
         if topics.contains(.receipts) { receipts = 0 }
         if topics.contains(.resolutions) { resolutions = 0 }
         if topics.contains(.challenges) || topics.contains(.outcomes) { floors = OutcomeFloors(inherited: 0) }
-        // Empty: whoever comes after us reads them from the beginning.
+        // Empty, so that the next owner reads them from the beginning.
         if topics != [.outcomes] { positions = FactPositions(spans: []) }
         freshness = FactFreshness()
     }
@@ -136,12 +136,12 @@ struct LaneState: Sendable {
     mutating func reach(receipts offset: Int64) { receipts = max(receipts, offset) }
     mutating func reach(resolutions offset: Int64) { resolutions = max(resolutions, offset) }
 
-    /// The facts were read up to where they ended when that was asked.
+    /// Whether the facts were read up to these ends.
     func hasReached(_ ends: LaneEnds) -> Bool {
         outcomes >= ends.outcomes ?? 0 && receipts >= ends.receipts ?? 0 && resolutions >= ends.resolutions ?? 0
     }
 
-    /// The end of `challenges` as asked after the assignment: below it may be records that a predecessor has served.
+    /// Sets the end of `challenges` from a query after the assignment. A predecessor may have served records below it.
     mutating func inherit(below challengesEnd: Int64) {
         inheritedEnd = challengesEnd
         floors.inherit(below: challengesEnd)

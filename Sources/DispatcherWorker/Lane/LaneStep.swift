@@ -3,31 +3,31 @@ import KafkaClient
 import PushGateway
 import PushProviders
 
-/// What a lane has to do next.
+/// The next step of a lane.
 enum LaneStep: Sendable {
     case send(UInt64, Push)
     case write(UInt64, LaneWrite)
     /// For the counters: a push was answered.
     case answered(Platform, PushKind, Disposition)
     case dropped(DropReason)
-    /// For the counters: a later attempt waits until its lane has read the facts.
+    /// For the counters: an attempt after the first waits until its lane has read the facts.
     case held
-    /// For the counters: it has waited too long and goes without.
+    /// For the counters: it has waited too long and is sent without them.
     case unsure
 }
 
-/// Something to write, acknowledged, before its record is done.
+/// A write that must be acknowledged before its record is done.
 enum LaneWrite: Sendable {
     case outcome(PushOutcome, traceparent: String?)
     case deadLetter(ConsumedRecord, reason: String, detail: String)
-    /// The same bytes and headers, to where the key belongs.
+    /// The same bytes and headers, for the partition of the key.
     case repost(ConsumedRecord)
 }
 
 extension LaneWrite {
     private static let cutBytes = 64 * 1024
 
-    /// What is sure to fit into a record: without foreign headers, key and value cut.
+    /// A shortened form that fits into a record: without other headers, with key and value cut.
     func cut() -> LaneWrite {
         switch self {
         case .outcome: self

@@ -1,7 +1,7 @@
 import Wire
 
-/// The two times of one instant. What is compared with a record uses the first, what is waited for the second, so that a
-/// clock set right or wrong stops no timer.
+/// The two times of one instant. Comparisons with records use the first, waits use the second, so that a change of the
+/// clock affects no timer.
 struct Moment: Hashable, Sendable {
     /// Epoch milliseconds.
     var epochMs: Int64

@@ -2,7 +2,7 @@ import ChallengeModel
 import PushGateway
 import PushProviders
 
-/// One push of a record in the lane's hands.
+/// One push of a record that the lane has taken.
 struct PushUnit: Sendable {
     /// Offset of its record.
     let record: Int64
@@ -10,12 +10,13 @@ struct PushUnit: Sendable {
     let device: UInt64
     private var content: Content
     var attempts = 0
-    /// When it was handed to the gateway; nil while it waits for its retry.
+    /// Time of the hand-over to the gateway; nil while the push waits for its retry.
     var sentAtSteadyMs: Int64?
-    /// A later dispatch to the device was read while this one waited.
+    /// True when a later dispatch to the device was read while this one waited.
     var isOvertaken = false
 
-    /// In one box: a unit is moved in and out of dictionaries, and would take two dozen strings along each time.
+    /// A box for the contents: a unit moves in and out of dictionaries, and each move of a struct would copy two dozen
+    /// strings.
     private final class Content: Sendable {
         let dispatch: CheckedDispatch
         let push: Push
@@ -45,7 +46,7 @@ struct PushUnit: Sendable {
     }
 }
 
-/// Makes pushes and outcomes of a dispatch.
+/// Creates the pushes and outcomes of a dispatch.
 struct PushBuilder: Sendable {
     let recordKeys: KeyRing
 
@@ -72,11 +73,11 @@ struct PushBuilder: Sendable {
         return push
     }
 
-    /// The outcome of something that the provider or the gateway answered.
+    /// The outcome of a push that the provider or the gateway answered.
     func outcome(_ answer: PushAnswer, of push: Push, in checked: CheckedDispatch, nowMs: Int64) -> PushOutcome {
         var outcome = blank(of: checked, factor: push.factorSID, kind: push.kind, nowMs: nowMs)
         outcome.disposition = answer.disposition
-        // The gateway drops for one reason only.
+        // The gateway drops pushes for only one reason.
         if answer.disposition == .dropped { outcome.dropReason = .expiredBeforePush }
         outcome.reason = answer.reason
         outcome.providerStatus = UInt32(clamping: answer.status)
@@ -92,7 +93,7 @@ struct PushBuilder: Sendable {
         return outcome
     }
 
-    /// The outcome of something that was not sent.
+    /// The outcome of a push that was not sent.
     func outcome(_ planned: PlannedPush, of checked: CheckedDispatch, nowMs: Int64) -> PushOutcome {
         var outcome = blank(of: checked, factor: planned.target.factorSid, kind: planned.kind, nowMs: nowMs)
         switch planned.decision {
