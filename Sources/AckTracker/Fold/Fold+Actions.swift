@@ -1,14 +1,15 @@
 import ChallengeModel
 
 extension Fold {
-    /// What the tracker is to write about a challenge.
+    /// A record that the tracker must write about a challenge.
     enum Action: Sendable, Equatable {
         case dispatch(ChallengeDispatch, traceparent: String)
         case escalate(Escalation)
         case carry(CarriedChallenge, traceparent: String)
     }
 
-    /// What is due of a challenge now. The fold does not change: it learns its own records from the log.
+    /// The actions of a challenge that are due now. The fold does not change here; it learns about its own records from
+    /// the log.
     func decide(_ sid: PackedSID, at time: FoldTime) -> [Action] {
         guard let slot = table.find(sid) else { return [] }
         let held = table[slot]
@@ -30,7 +31,7 @@ extension Fold {
         for position in 0..<held.deviceCount {
             let device = held[position]
             guard let due = pushAt(held, device) else { continue }
-            // Devices that come due a little later go along, so that two devices of a person cost one record.
+            // Devices that become due slightly later are included, so that two devices of a person need one record.
             guard due <= time.localMs + Int64(latencyMs(held, device)) / 8 else { continue }
             var target = self.target(device, cold, position)
             target.backgroundBudget = UInt32(max(0, Int(device.backgroundBudget) - device.background.nonzeroBitCount))

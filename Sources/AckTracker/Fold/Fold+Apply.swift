@@ -4,7 +4,7 @@ extension Fold {
     /// Folds one fact.
     /// - Parameters:
     ///   - recordedMs: the record's timestamp, a hint used on replay only.
-    ///   - isNews: false for records whose news an earlier owner has told.
+    ///   - isNews: false for records whose events an earlier owner has written.
     mutating func apply(_ fact: Fact, recordedMs: Int64, at time: FoldTime, isNews: Bool = true) -> [News] {
         var news: [News] = []
         if isForeign(fact) { return isNews ? [.foreign] : [] }
@@ -15,8 +15,8 @@ extension Fold {
             fold(carried, factors, fact, recordedMs, at: time)
         case .deviceChanged, .outcome, .escalation, .receipt, .resolution:
             if table.find(fact.challenge) == nil {
-                // On replay `challenges` was read to its end before: a fact this old waits for nothing any more, its
-                // challenge was forgotten.
+                // On replay, `challenges` was read to its end before. A fact this old belongs to a challenge that is no
+                // longer held.
                 if isStale(fact, recordedMs, at: time) { return [] }
                 news.append(.early)
             }
@@ -42,8 +42,8 @@ extension Fold {
         return isNews ? news : []
     }
 
-    /// What another service's record says of this challenge counts for nothing. Early facts claim their service; the
-    /// challenge itself has the last word, see ``takeBase(_:_:_:at:)``.
+    /// A record of another service has no effect on this challenge. Early facts claim their service, and the challenge
+    /// itself decides, see ``takeBase(_:_:_:at:)``.
     private func isForeign(_ fact: Fact) -> Bool {
         guard !fact.service.isEmpty, let slot = table.find(fact.challenge), table[slot].service != 0 else {
             return false
@@ -100,11 +100,11 @@ extension Fold {
         if carried.escalated { table[slot].flags.insert(.escalated) }
         table[slot].lastAttempt = max(table[slot].lastAttempt, UInt8(clamping: carried.lastAttemptNumber))
         if carried.closed { close(slot) }
-        // Whoever read the whole story knows at least as much.
+        // A tracker that has read all records knows at least as much.
         guard !isKnown, !table[slot].isClosed else { return }
         let firstAt = table[slot].offset(time.of(dispatch.createdAtMs))
         table[slot].firstAt = table[slot].firstAt == 0 ? firstAt : min(table[slot].firstAt, firstAt)
-        // Their news were told before it was carried.
+        // Its events were written before the state was carried.
         table[slot].flags.insert(.dispatched)
         if carried.devices.contains(where: \.confirmed) { table[slot].flags.insert(.confirmed) }
         takeTargets(dispatch.targets, factors, slot, changedAtMs: nil, bit: 0, cold)
@@ -118,8 +118,8 @@ extension Fold {
         }
     }
 
-    /// The carried counts as sets: which dispatches they were is not written, so the latest are taken, which are the ones
-    /// whose outcomes may be read again.
+    /// Turns the carried counts into sets. The state does not name the dispatches, so the latest are assumed, because
+    /// their outcomes may be read again.
     private func restore(_ progress: DeviceProgress, _ device: inout Device, upTo lastAttempt: UInt64, at: UInt32) {
         let all: UInt64 = lastAttempt >= 55 ? DispatchBits.attempts : (1 << (lastAttempt + 1)) - 1
         func latest(_ count: UInt32) -> UInt64 {
@@ -150,13 +150,13 @@ extension Fold {
         }
     }
 
-    /// - Returns: what is to be packed with the targets; nil when the base was known.
+    /// - Returns: the record to pack with the targets; nil when the base was already known.
     private mutating func takeBase(
         _ dispatch: ChallengeDispatch, _ traceparent: String, _ slot: UInt32, at time: FoldTime
     ) -> ColdRecord? {
         guard !table[slot].isBased else { return nil }
         let service = names.number(of: dispatch.serviceSid)
-        // Early facts of another service: as if they had never come.
+        // Early facts of another service are forgotten.
         if table[slot].service != 0, service != 0, table[slot].service != service { table[slot].disown() }
         table[slot].service = service
         markBased(slot)
@@ -181,8 +181,8 @@ extension Fold {
     }
 
     /// - Parameters:
-    ///   - changedAtMs: when a `DeviceChanged` said so; nil: a dispatch did.
-    ///   - bit: the dispatch that names them.
+    ///   - changedAtMs: the time of a `DeviceChanged`; nil: the targets come from a dispatch.
+    ///   - bit: the dispatch that names the targets.
     ///   - fresh: the rest of the cold record, when it is not packed yet.
     private mutating func takeTargets(
         _ targets: [DispatchTarget], _ factors: [PackedSID], _ slot: UInt32, changedAtMs: Int64?, bit: UInt64,
@@ -246,14 +246,15 @@ extension Fold {
             news.append(.dispatched(outcome))
         }
         guard !table[slot].isClosed, let position = table[slot].positionMaking(factor) else { return }
-        // A dispatcher's word about the time. Here the challenge is still held open: were that dispatcher's clock wrong, nobody would
-        // ever be told. It counts as no outcome, so the late safety escalates; what has really expired is soon forgotten anyway.
+        // The dispatcher's clock decided this drop, but here the challenge is still open. If that clock is wrong, the
+        // backend would never be told. The drop therefore counts as no outcome, so that the tracker escalates later. A
+        // challenge that has really expired is soon removed anyway.
         if outcome.disposition == .dropped, outcome.dropReason == .expiredBeforePush { return }
         let bit = table[slot].bit(of: id)
         let at = table[slot].offset(time.of(outcome.atMs))
         var device = table[slot][position]
         let wasAnswered = device.answered & bit != 0
-        // A credential that is still at fault, deferrals between or not, is the same incident.
+        // A credential that is still faulty is the same incident, even with deferrals in between.
         let isToldFault =
             outcome.disposition == .credentialFault && device.faultAt != 0 && device.faultAt >= device.usedAt
         defer { table[slot][position] = device }
@@ -321,8 +322,8 @@ extension Fold {
         if device.receivedAt == 0, device.used != 0 {
             news.append(.matched)
         }
-        // The first push's own latency, also when its receipt comes after the second push: leaving the slow ones out would
-        // make the expected latency shorter and shorter.
+        // The latency of the first push is measured even when its receipt arrives after the second push. Without the
+        // slow ones, the expected latency would become shorter and shorter.
         let isOfApp = receipt.channel == .visiblePush || receipt.channel == .backgroundPush
         if isOfApp, !time.isReplay, receipt.dispatchID == "c", !device.isMeasured, device.firstUsedAt != 0,
             at >= device.firstUsedAt
@@ -354,6 +355,6 @@ extension Fold {
 }
 
 extension Disposition {
-    /// The push will never arrive, and someone has to do something about it.
+    /// Whether the push will never arrive, so that somebody must act.
     var isPermanentFailure: Bool { self == .rejected || self == .tokenDead || self == .credentialFault }
 }

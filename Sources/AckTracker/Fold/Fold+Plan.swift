@@ -1,14 +1,14 @@
 import ChallengeModel
 
-/// When which look at a challenge is due, on the tracker's clock; nil: not at all as things stand.
+/// The times at which actions of a challenge are due, on the tracker's clock; nil: not due in the current state.
 struct HeldPlan: Hashable, Sendable {
     var pushAt: Int64?
     var escalateAt: Int64?
     var carryAt: Int64?
-    /// When it is forgotten.
+    /// Time at which the challenge is removed.
     var forgetAt: Int64
 
-    /// The earliest of what needs a decision.
+    /// The earliest time that needs a decision.
     var next: Int64? {
         let earliest = min(pushAt ?? .max, escalateAt ?? .max, carryAt ?? .max)
         return earliest == .max ? nil : earliest
@@ -16,10 +16,10 @@ struct HeldPlan: Hashable, Sendable {
 }
 
 extension Fold {
-    /// In the past at once, and far from overflow.
+    /// A time in the past that means "at once" and cannot overflow.
     static let atOnce: Int64 = 0
 
-    /// - Parameter nowMs: on the tracker's clock: what has no sense any more is left out.
+    /// - Parameter nowMs: the time on the tracker's clock. Actions that are no longer useful are left out.
     func plan(_ held: Held, nowMs: Int64) -> HeldPlan {
         let readAt = held.time(held.readAt) ?? held.anchorMs
         guard held.expiresLocalMs > 0 else { return HeldPlan(forgetAt: readAt + policy.earlyFactsMs) }
@@ -40,15 +40,16 @@ extension Fold {
 
     // MARK: Pushing again
 
-    /// When this device is to be pushed to again; nil when it needs no push, or a push is still on its way, or the attempts
-    /// or the life are used up.
+    /// The time of the next push to this device; nil when it needs no push, a push is still in progress, or the
+    /// attempts or the life are used up.
     func pushAt(_ held: Held, _ device: Device) -> Int64? {
         guard canBePushed(held, device), !device.isPending, !isAnyConfirmed(held) else { return nil }
         guard let due = wish(held, device), due <= lastUseful(held), !isExhausted(held, device) else { return nil }
         return due
     }
 
-    /// Pushing to it makes sense at all: a target that has not confirmed, can be reached, and shows what it gets.
+    /// Whether a push to the device can help: it is a target that has not confirmed, can be reached, and shows
+    /// notifications.
     private func canBePushed(_ held: Held, _ device: Device) -> Bool {
         device.flags.contains(.target) && device.addressed != 0 && !device.isDead && hasPush(device)
             && device.flags.isDisjoint(with: [.gone, .received, .silenced])
@@ -60,11 +61,11 @@ extension Fold {
         device.attempts >= maxAttempts(held) || held.lastAttempt >= UInt8(DispatchBits.lastAttempt)
     }
 
-    /// When the facts alone ask for the next push.
+    /// The time at which the facts require the next push.
     private func wish(_ held: Held, _ device: Device) -> Int64? {
         let latest = max(device.usedAt, device.deferredAt, device.faultAt)
         if device.diedAt > latest {
-            // What was sent could not arrive, and a newer push token is known: at once.
+            // The earlier push could not arrive, and a newer push token is known, so the push is due at once.
             return held.time(max(device.diedAt, device.changedAt))
         }
         guard latest != 0 else { return nil }
@@ -75,7 +76,8 @@ extension Fold {
             return max(earliest, held.time(device.retryAt) ?? earliest + Int64(latencyMs(held, device)))
         }
         if device.faultAt == latest, device.faultAt > device.usedAt {
-            // Somebody has to mend it: soon at first, then ever later. It uses up no attempt, which would bound it.
+            // Somebody must correct the credential. The waits grow, because such a push uses up no attempt and is not
+            // limited otherwise.
             let faults = max(1, (device.answered & ~device.used).nonzeroBitCount)
             let longest = Double(held.lifeMs) / 4
             return held.anchorMs + Int64(device.faultAt) + wait(held, device, after: device.faultAt)
@@ -85,8 +87,8 @@ extension Fold {
         return held.anchorMs + Int64(device.usedAt) + wait(held, device, after: device.usedAt)
     }
 
-    /// The expected latency, longer with each attempt, never so long that the attempts left do not fit into the life, with
-    /// up to a tenth of jitter that is the same in every process.
+    /// The expected latency. It grows with each attempt, but the remaining attempts must fit into the life. It includes
+    /// up to a tenth of jitter, which is the same in every process.
     private func wait(_ held: Held, _ device: Device, after: UInt32) -> Int64 {
         let latency = Int64(latencyMs(held, device))
         let attempts = max(1, device.attempts)
@@ -119,7 +121,8 @@ extension Fold {
         return held.latencyMs == 0 ? policy.expectedLatencyMs : held.latencyMs
     }
 
-    /// `Confirm=any`: a receipt ends it for all, unless it says that the person cannot see the question there.
+    /// `Confirm=any`: a receipt ends redelivery to all devices, unless it says that the person cannot see the challenge
+    /// on that device.
     private func isAnyConfirmed(_ held: Held) -> Bool {
         held.confirmAny
             && (0..<held.deviceCount).contains { held[$0].flags.contains(.target) && held[$0].isDelivered }
@@ -127,14 +130,14 @@ extension Fold {
 
     // MARK: Escalating
 
-    /// When the backend is to be told; nil when it was, or when a device has the question.
+    /// The time at which the backend must be told; nil when it was told, or when a device has the challenge.
     private func escalateAt(_ held: Held) -> Int64? {
         guard !held.flags.contains(.escalated) else { return nil }
         let latest = held.expiresLocalMs - Int64(Double(held.lifeMs) * policy.escalateWhenLeft)
         var allFailedAt = Self.atOnce
         for position in 0..<held.deviceCount {
             let device = held[position]
-            // A device that nobody addressed confirms nothing.
+            // A device that is not a target confirms nothing.
             guard device.flags.contains(.target) else { continue }
             if device.isDelivered { return nil }
             allFailedAt = max(allFailedAt, failedAt(held, device) ?? .max)
@@ -142,16 +145,17 @@ extension Fold {
         return min(latest, allFailedAt)
     }
 
-    /// When it is certain that pushing does not reach this device; nil while it may.
+    /// The time at which it is certain that pushes do not reach this device; nil while they may.
     private func failedAt(_ held: Held, _ device: Device) -> Int64? {
         let latency = Int64(latencyMs(held, device))
         if let received = held.time(device.receivedAt) { return received + latency }
         if device.flags.contains(.gone) || device.isDead { return Self.atOnce }
-        // Only a poll can tell: time for one.
+        // Only a poll can confirm this device, so it gets time for one.
         let firstAt = held.time(held.firstAt) ?? held.anchorMs
         if !hasPush(device) { return firstAt + latency }
         if device.answered == 0 {
-            // Late safety: nobody dispatches. The record is still in the log, so it is not repeated.
+            // No dispatcher has answered. The record is still in the log, so it is not repeated, but the backend is
+            // told.
             return firstAt + max(0, held.expiresLocalMs - firstAt) / 2
         }
         if device.isPending { return nil }
@@ -159,7 +163,7 @@ extension Fold {
         if device.faultAt != 0, device.faultAt == latest { return Self.atOnce }
         let isLast = isExhausted(held, device) || (wish(held, device) ?? 0) > lastUseful(held)
         if latest != 0, isLast || (device.usedAt == latest && device.flags.contains(.silenced)) {
-            // A deferral beyond the useful life needs no more waiting, a push does.
+            // After a deferral beyond the useful life there is nothing to wait for, but after a push there is.
             return device.usedAt == latest ? held.anchorMs + Int64(latest) + latency : Self.atOnce
         }
         return nil

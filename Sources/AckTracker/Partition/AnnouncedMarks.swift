@@ -1,21 +1,21 @@
 import DequeModule
 import KafkaClient
 
-/// Up to which positions everything that follows from reading (events, dead letters) is on the log, acknowledged. It goes
-/// into the commit's metadata, so that the next owner tells the rest and no more. A pure value.
+/// The positions up to which all consequences of reading (events, dead letters) are on the log and acknowledged. They
+/// are part of the commit's metadata, so that the next owner writes only the rest. A pure value.
 struct AnnouncedMarks: Sendable {
     private var ledger = OffsetLedger(start: 0)
     private var marks: Deque<(write: Int64, positions: Positions)> = []
     private(set) var positions: Positions
-    /// Nothing more is told: the positions stay in front of what was not.
+    /// True when no more consequences are written. The positions stay before the unwritten ones.
     private(set) var isSilent = false
 
     init(start: Positions) { positions = start }
 
-    /// Writes without an acknowledgement.
+    /// Number of writes without an acknowledgement.
     var outstanding: Int { ledger.inFlight }
 
-    /// The number of a write that follows from reading; nil: it is left to the next owner.
+    /// The number of a new write that follows from reading; nil: it is left to the next owner.
     mutating func begin() -> Int64? {
         guard !isSilent else { return nil }
         let number = ledger.next
@@ -28,16 +28,16 @@ struct AnnouncedMarks: Sendable {
         settle()
     }
 
-    /// From now on nothing is told. For good: only the next owner reads again what follows.
+    /// Stops all further writes. This is final, because only the next owner reads the records again.
     mutating func silence() { isSilent = true }
 
-    /// Everything that follows from records below these positions has begun.
+    /// Call it when all writes that follow from records below these positions have begun.
     mutating func mark(_ reached: Positions) {
         if !isSilent, marks.last?.positions != reached { marks.append((ledger.next, reached)) }
         settle()
     }
 
-    /// Offsets of this topic mean nothing any more: what follows from its records is told from its start.
+    /// Call it when the topic has a new log. The consequences of its records are written from its start.
     mutating func startOver(_ topic: Int) {
         positions[topic] = 0
         marks = Deque(
@@ -55,7 +55,7 @@ struct AnnouncedMarks: Sendable {
         }
     }
 
-    /// The offset in a commit's metadata; nil when it has none, or one that no partition reaches.
+    /// The offset in a commit's metadata; nil when it is missing or impossible.
     static func offset(metadata: String) -> Int64? {
         guard metadata.hasPrefix("a="), let offset = Int64(metadata.dropFirst(2)), (0...(1 << 56)).contains(offset)
         else { return nil }

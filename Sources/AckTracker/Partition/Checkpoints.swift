@@ -1,9 +1,8 @@
 import DequeModule
 
-/// Which positions to commit: a replay from them must bring back everything that is held. A pure value.
-///
-/// A fact may stand in the log before its challenge by as much as the lead, so the commit is a checkpoint that is older by
-/// the lead than the reading of the oldest challenge still held.
+/// Determines the positions to commit: a replay from them must restore everything that is held. A pure value.
+/// A fact may be in the log before its challenge, by at most the lead. The commit is therefore a checkpoint that is
+/// older, by the lead, than the time at which the oldest held challenge was read.
 struct Checkpoints: Sendable {
     private struct Entry {
         let number: UInt32
@@ -14,7 +13,7 @@ struct Checkpoints: Sendable {
     private var entries: Deque<Entry>
     private let leadMs: Int64
 
-    /// The number of the newest one; a challenge read from now on was read after it.
+    /// The number of the newest checkpoint. Challenges that are read from now on are read after it.
     var newest: UInt32 { entries.last?.number ?? 0 }
     var count: Int { entries.count }
 
@@ -24,12 +23,12 @@ struct Checkpoints: Sendable {
         self.leadMs = leadMs
     }
 
-    /// Notes where reading stands. Only once the assignment has caught up.
+    /// Records the current positions. Call it only after the assignment has caught up.
     mutating func take(_ positions: Positions, atMs: Int64) {
         entries.append(Entry(number: newest + 1, atMs: atMs, positions: positions))
     }
 
-    /// Offsets of this topic mean nothing any more: every replay reads it from its start.
+    /// Call it when the topic has a new log. Every replay then reads it from its start.
     mutating func startOver(_ topic: Int) {
         entries = Deque(
             entries.map { entry in
@@ -40,7 +39,7 @@ struct Checkpoints: Sendable {
     }
 
     /// The positions to commit; older checkpoints are dropped, for commits never go back.
-    /// - Parameter oldestRead: the checkpoint at which the oldest challenge still held was read; nil: none is held.
+    /// - Parameter oldestRead: the checkpoint at which the oldest held challenge was read; nil: none is held.
     mutating func committable(oldestRead: UInt32?, nowMs: Int64) -> Positions {
         var referenceMs = nowMs
         if let oldestRead, let entry = entries.first(where: { $0.number >= oldestRead }) { referenceMs = entry.atMs }

@@ -3,39 +3,39 @@ import DequeModule
 import KafkaClient
 import Synchronization
 
-/// The owner of one partition's fold: what the four readers, the ticker, the committer and the producer's thread share.
-/// One lock; nothing is written, logged or awaited under it.
+/// Owns one partition's fold, which the four readers, the ticker, the committer and the producer's thread share. It has
+/// one lock. Nothing is written, logged or awaited under it.
 final class TrackedPartition: Sendable {
     enum Phase: Hashable, Sendable {
-        /// Being handed over, or not yet begun: nothing fires, the state is kept in case it comes back. What had caught up
-        /// still has a checkpoint to commit.
+        /// The partition is being handed over, or has not begun. Nothing fires. The state is kept in case the partition
+        /// returns. A partition that had caught up still has a checkpoint to commit.
         case suspended(hadCaughtUp: Bool)
-        /// Reading to the ends that were there: the challenges first, then the rest.
+        /// The partition is being read to its ends at the assignment: first the challenges, then the other topics.
         case catchingUp(ended: Set<Int>)
         case live
     }
 
-    /// What became of a read record.
+    /// The result of reading a record.
     enum Item: Sendable {
-        /// With the record it was read from, in case the fold refuses it.
+        /// A fact with its record, in case the fold refuses it.
         case fact(Fact, ConsumedRecord)
-        /// To be written to dead letters, or to its right partition; nil: another role does it.
+        /// A record to write to the dead letters or to its right partition; nil: another role does this.
         case refused(ProducerRecord?, offset: Int64)
         case end(Int64)
     }
 
-    /// What the caller has to write, each with its number for ``completed(_:)``.
+    /// The records that the caller must write, each with its number for ``completed(_:)``.
     struct Consequences: Sendable {
         var news: [(number: Int64?, Fold.News)] = []
         var records: [(number: Int64, ProducerRecord)] = []
-        /// For dead letters: they name another service than their challenge's.
+        /// Records for the dead letters, because they name another service than their challenge's.
         var foreign: [(number: Int64, ConsumedRecord)] = []
-        /// What is left to the next owner, see ``fallSilent()``.
+        /// Number of consequences that are left to the next owner, see ``fallSilent()``.
         var untold = 0
         var hasCaughtUp = false
     }
 
-    /// A challenge that is being written about: nothing more is decided until its records were read back.
+    /// Guards a challenge whose records are being written: nothing more is decided until they were read back.
     private struct WriteGuard {
         var pending = 0
         var failures = 0
@@ -48,13 +48,13 @@ final class TrackedPartition: Sendable {
         var positions: Positions
         var checkpoints: Checkpoints
         var marks: AnnouncedMarks
-        /// Records below these are old news.
+        /// An earlier owner has written the events of records below these positions.
         var newsFrom: Positions
         var catchUpStartMs: Int64 = 0
         var waiting: [PackedSID: Int64] = [:]
         var barrier: Barrier?
         var guards: [PackedSID: WriteGuard] = [:]
-        /// Per topic, what was acknowledged and not read back yet.
+        /// Per topic, the records that were acknowledged and not read back yet.
         var acknowledged: [Deque<(offset: Int64, sid: PackedSID)>] = Array(repeating: [], count: 4)
     }
 
@@ -67,8 +67,8 @@ final class TrackedPartition: Sendable {
     private let state: Mutex<State>
 
     /// - Parameters:
-    ///   - start: where reading begins.
-    ///   - newsFrom: the first records whose news were not told yet.
+    ///   - start: the positions at which reading begins.
+    ///   - newsFrom: the first records whose events were not written yet.
     init(number: Int32, policy: TrackerPolicy, start: Positions, newsFrom: Positions, leadMs: Int64, at time: FoldTime)
     {
         self.number = number
@@ -84,7 +84,7 @@ final class TrackedPartition: Sendable {
     var positions: Positions { state.withLock { $0.positions } }
     var isLive: Bool { state.withLock { $0.phase == .live } }
 
-    /// Reading begins, from ``positions``.
+    /// Begins reading at ``positions``.
     func begin(at time: FoldTime) {
         state.withLock {
             $0.phase = .catchingUp(ended: [])
@@ -92,7 +92,7 @@ final class TrackedPartition: Sendable {
         }
     }
 
-    /// Nothing fires any more. What was due is asked for again after the next catch-up.
+    /// Stops all firing. Due actions are queried again after the next catch-up.
     func suspend() {
         state.withLock {
             $0.phase = .suspended(hadCaughtUp: $0.phase == .live)
@@ -101,8 +101,8 @@ final class TrackedPartition: Sendable {
         }
     }
 
-    /// The log of one of the four topics is another than the one that was read: it is read from its start, and what we wrote to it
-    /// and did not read back is decided again.
+    /// Call it when the log of one of the four topics is not the one that was read. It is read from its start, and
+    /// decisions whose records were not read back are made again.
     func startOver(_ topic: Int, at time: FoldTime) {
         state.withLock { state in
             state.positions[topic] = 0
@@ -116,7 +116,7 @@ final class TrackedPartition: Sendable {
 
     // MARK: Reading
 
-    /// True once `challenges` was read to its end in this assignment.
+    /// True when `challenges` was read to its end in this assignment.
     var hasReadChallenges: Bool {
         state.withLock {
             switch $0.phase {
@@ -127,7 +127,7 @@ final class TrackedPartition: Sendable {
         }
     }
 
-    /// Folds what was read from one of the four topics.
+    /// Folds the items that were read from one of the four topics.
     func absorb(_ topic: Int, _ items: [Item], at time: FoldTime) -> Consequences {
         state.withLock { state in
             var consequences = Consequences()
@@ -176,7 +176,7 @@ final class TrackedPartition: Sendable {
         return true
     }
 
-    /// Our own records were read back: the challenge may be looked at again.
+    /// Removes guards whose records were read back, so that the challenge can be checked again.
     private static func clearGuards(_ state: inout State, _ topic: Int, at time: FoldTime) {
         while let first = state.acknowledged[topic].first, first.offset < state.positions[topic] {
             state.acknowledged[topic].removeFirst()
@@ -184,7 +184,7 @@ final class TrackedPartition: Sendable {
         }
     }
 
-    /// One of the records of a challenge has come to its end.
+    /// Call it when the write of one record of a challenge has ended.
     private static func release(_ state: inout State, _ sid: PackedSID, failed: Bool, at time: FoldTime) {
         guard var entry = state.guards[sid] else { return }
         entry.pending -= 1
@@ -205,9 +205,9 @@ final class TrackedPartition: Sendable {
 
     // MARK: Firing
 
-    /// Collects what came due up to now.
-    /// - Parameter latencies: what was learnt anew, if anything was.
-    /// - Returns: true when something waits for a barrier and none is up.
+    /// Collects the challenges that are due.
+    /// - Parameter latencies: newly learned latencies, if any.
+    /// - Returns: true when challenges wait for a barrier and there is none.
     func collect(at time: FoldTime, latencies: [LatencyModel.Key: UInt32]?) -> Bool {
         state.withLock { state in
             if let latencies { state.fold.expectedLatencies = latencies }
@@ -219,12 +219,12 @@ final class TrackedPartition: Sendable {
         }
     }
 
-    /// Puts what waits behind a barrier. The ends of the partition's topics are to be asked for after this and handed to
-    /// ``setEnds(_:)``.
+    /// Puts the waiting challenges behind a barrier. Query the ends of the partition's topics after this call, and pass
+    /// them to ``setEnds(_:)``.
     func raiseBarrier() -> Bool {
         state.withLock { state in
             guard state.phase == .live, !state.waiting.isEmpty, state.barrier == nil else { return false }
-            // So many at once at most: each is decided, written and acknowledged before the next lot.
+            // A limited number at once: all of these are decided, written and acknowledged before the next ones.
             let keys = Array(state.waiting.prefix(2_000))
             state.barrier = Barrier(keys: Dictionary(uniqueKeysWithValues: keys.map { ($0.key, $0.value) }))
             for (key, _) in keys { state.waiting[key] = nil }
@@ -232,7 +232,7 @@ final class TrackedPartition: Sendable {
         }
     }
 
-    /// The ends as asked after ``raiseBarrier()``; nil: the question failed and is to be asked again.
+    /// Sets the ends from a query after ``raiseBarrier()``; nil: the query failed and must be sent again.
     func setEnds(_ ends: Positions?) {
         state.withLock { state in
             guard let barrier = state.barrier, barrier.ends == nil else { return }
@@ -240,7 +240,7 @@ final class TrackedPartition: Sendable {
         }
     }
 
-    /// Puts what waited at a barrier back, so that the ends are asked for anew: too much time has passed.
+    /// Removes the barrier because too much time has passed, so that the ends are queried again.
     func liftBarrier() {
         state.withLock { if $0.barrier?.ends != nil { Self.lift(&$0) } }
     }
@@ -251,15 +251,15 @@ final class TrackedPartition: Sendable {
         state.barrier = nil
     }
 
-    /// One challenge's decision.
+    /// The decision about one challenge.
     struct Firing: Sendable {
         let sid: PackedSID
         let dueMs: Int64
         let actions: [Fold.Action]
     }
 
-    /// What is to be written, once the barrier is reached. The caller owes an ``acknowledged(_:topic:offset:at:)`` or
-    /// ``failed(_:at:)`` per action.
+    /// The records to write, when the barrier is reached. The caller must call ``acknowledged(_:topic:offset:at:)`` or
+    /// ``failed(_:at:)`` for each action.
     func fire(at time: FoldTime) -> [Firing] {
         state.withLock { state in
             guard state.phase == .live, let barrier = state.barrier, let ends = barrier.ends,
@@ -282,7 +282,7 @@ final class TrackedPartition: Sendable {
         }
     }
 
-    /// A record about the challenge is on the log.
+    /// Call it when a record about the challenge is on the log.
     func acknowledged(_ sid: PackedSID, topic: Int, offset: Int64, at time: FoldTime) {
         state.withLock { state in
             guard state.positions[topic] <= offset else { return Self.release(&state, sid, failed: false, at: time) }
@@ -290,21 +290,21 @@ final class TrackedPartition: Sendable {
         }
     }
 
-    /// A record about the challenge is not on the log, as far as we know: it is decided again after a while.
+    /// Call it when a record about the challenge is probably not on the log. The decision is made again after a while.
     func failed(_ sid: PackedSID, at time: FoldTime) {
         state.withLock { Self.release(&$0, sid, failed: true, at: time) }
     }
 
     // MARK: Commits and consequences
 
-    /// Writes that follow from reading and have no acknowledgement yet.
+    /// Number of unacknowledged writes that follow from reading.
     var outstanding: Int { state.withLock { $0.marks.outstanding } }
 
     var isSilent: Bool { state.withLock { $0.marks.isSilent } }
 
-    /// Stops telling what follows from reading, so that reading, and with it redelivery, goes on: the commits keep the mark in
-    /// front of what was not told, and the next owner tells it.
-    /// - Returns: false when it was silent already.
+    /// Stops writing events and dead letters, so that reading and redelivery continue. The commits keep the mark before
+    /// the unwritten ones, and the next owner writes them.
+    /// - Returns: false when it was already silent.
     func fallSilent() -> Bool {
         state.withLock { state in
             defer { state.marks.silence() }
@@ -312,10 +312,10 @@ final class TrackedPartition: Sendable {
         }
     }
 
-    /// The write of that number is on the log.
+    /// Call it when the write with this number is on the log.
     func completed(_ number: Int64) { state.withLock { $0.marks.complete(number) } }
 
-    /// Takes a checkpoint, and says what to commit: per topic the offset, and up to where the news were told.
+    /// Takes a checkpoint, and returns the offsets to commit and the positions up to which all events were written.
     /// - Returns: nil before the first catch-up.
     func checkpoint(at time: FoldTime) -> (commit: Positions, announced: Positions)? {
         state.withLock { state in
@@ -331,7 +331,7 @@ final class TrackedPartition: Sendable {
         }
     }
 
-    /// Nil when the challenge is not held.
+    /// The view of a challenge; nil when it is not held.
     func view(_ sid: PackedSID, at time: FoldTime) -> ChallengeView? {
         state.withLock { $0.fold.view(sid, partition: number, at: time) }
     }
@@ -353,12 +353,12 @@ final class TrackedPartition: Sendable {
         }
     }
 
-    /// How long the last catch-up took so far, in milliseconds.
+    /// Duration of the current or last catch-up in milliseconds.
     func catchUpMs(at time: FoldTime) -> Int64 { state.withLock { time.localMs - $0.catchUpStartMs } }
 }
 
 extension Fold.News {
-    /// It becomes a record on `events`, or a dead letter.
+    /// Whether the news becomes a record on `events` or a dead letter.
     var isWritten: Bool {
         switch self {
         case .dispatched, .confirmed, .undelivered, .pushFailed, .foreign: true

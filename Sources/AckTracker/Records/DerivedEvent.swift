@@ -2,9 +2,9 @@ import ChallengeModel
 import PushProviders
 import Wire
 
-/// The events that the tracker derives. Their ids follow from the facts alone, so that a repeat has the same.
+/// The events that the tracker derives. Their ids follow only from the facts, so that a repeat has the same id.
 enum DerivedEvent {
-    /// Nil when the news are for the metrics only.
+    /// The event; nil when the news is only for the metrics.
     static func event(_ news: Fold.News, nowMs: Int64, sequence: UInt64) -> CloudEvent? {
         switch news {
         case .dispatched(let outcome):

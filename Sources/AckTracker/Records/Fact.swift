@@ -36,7 +36,7 @@ struct Fact: Sendable {
         self.traceparent = traceparent
     }
 
-    /// Decodes the value of a record whose MAC was found good. Whether what it says can be is for ``Plausibility``.
+    /// Decodes the value of a record with a valid MAC. ``Plausibility`` checks whether the values are possible.
     /// - Throws: ``RecordFormatError``; the record is poison.
     init(_ topic: Topic, _ record: ConsumedRecord) throws(RecordFormatError) {
         let contentType = record.headers.text(of: ContentType.headerName)

@@ -29,13 +29,13 @@ struct RecordReader: Sendable {
             do throws(RecordFormatError) {
                 try Plausibility.check(fact.kind, recordedMs: record.timestampMs)
             } catch {
-                // The dispatcher does not look at this, so the dead letter is ours on every topic.
+                // The dispatcher does not check this, so the tracker writes the dead letter on every topic.
                 return (.refused(intake.deadLetter(record, error), offset: record.offset), .implausible)
             }
             return (.fact(fact, record), nil)
         } catch {
-            // Of `challenges` the dispatcher writes the dead letters and puts right what is misplaced: one of the two roles that
-            // read every topic has to, see docs/decisions/0004.
+            // For `challenges`, the dispatcher writes the dead letters and moves misplaced records. Only one of the two
+            // roles that read the topic may do this, see docs/decisions/0004.
             let replacement = kind == .challenges ? nil : intake.replacement(of: record, for: error)
             return (.refused(replacement, offset: record.offset), Refusal(error))
         }

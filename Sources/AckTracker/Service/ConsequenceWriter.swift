@@ -5,8 +5,8 @@ import Logging
 import ServiceSupport
 import Synchronization
 
-/// Writes what the partitions decide and what follows from reading. Completions run on the producer's thread: they only
-/// take a lock and signal.
+/// Writes the decisions of the partitions and the consequences of reading. Completions run on the producer's thread, so
+/// they only take a lock and signal.
 final class ConsequenceWriter: Sendable {
     private struct Retry {
         let dueMs: Int64
@@ -17,7 +17,8 @@ final class ConsequenceWriter: Sendable {
 
     private struct State {
         var sequence: UInt64
-        /// Bounded by the partitions' outstanding writes: each is one of them. One for each partition that is silent.
+        /// Bounded by the partitions' outstanding writes, because each retry is one of them. A silent partition has
+        /// one.
         var retries: [Retry] = []
     }
 
@@ -29,7 +30,7 @@ final class ConsequenceWriter: Sendable {
     private let onRecovery: @Sendable () -> Void
     private let state: Mutex<State>
 
-    /// - Parameter onRecovery: called when a write of a silent partition was taken after all; must only signal.
+    /// - Parameter onRecovery: called when a write of a silent partition was accepted. It must only signal.
     init(
         signer: RecordSigner, producer: KafkaProducer, clock: TrackerClock, metrics: TrackerMetrics, logger: Logger,
         onRecovery: @escaping @Sendable () -> Void
@@ -40,13 +41,13 @@ final class ConsequenceWriter: Sendable {
         self.metrics = metrics
         refusals = LimitedLog(logger)
         self.onRecovery = onRecovery
-        // Ascends over restarts as well, as long as the clock does.
+        // It also ascends over restarts, as long as the clock does.
         state = Mutex(State(sequence: UInt64(max(0, clock.now().wallMs)) << 20))
     }
 
     // MARK: Decisions
 
-    /// Writes a challenge's records. Each is answered to the partition, which decides again after a failure.
+    /// Writes a challenge's records. Each result is reported to the partition, which decides again after a failure.
     func write(_ firing: TrackedPartition.Firing, of partition: TrackedPartition) {
         let key = firing.sid.text(prefix: ChallengeKind.prefix)
         for action in firing.actions {
@@ -139,7 +140,7 @@ final class ConsequenceWriter: Sendable {
                 if isProbe { onRecovery() }
             case .failure(let error):
                 metrics.writeFailed(kind: "consequence")
-                // What no broker will ever take must not hold the partition up. Nothing else is given up.
+                // A record that no broker will ever accept must not block the partition. No other record is given up.
                 guard !error.isRefusal(of: record) else { return refused(record, number, of: partition, error) }
                 let dueMs = clock.now().localMs + 500
                 let isSilent = partition.isSilent
@@ -151,7 +152,7 @@ final class ConsequenceWriter: Sendable {
         }
     }
 
-    /// A record that no broker will ever take becomes a dead letter; a dead letter of that kind is dropped.
+    /// A record that no broker will ever accept becomes a dead letter. A dead letter that no broker accepts is dropped.
     private func refused(
         _ record: ProducerRecord, _ number: Int64, of partition: TrackedPartition, _ error: KafkaError
     ) {
@@ -165,7 +166,7 @@ final class ConsequenceWriter: Sendable {
         write(signer.deadLetter(refused: record), number, of: partition)
     }
 
-    /// Writes again what failed a while ago.
+    /// Repeats writes that failed a while ago.
     func retry() {
         let nowMs = clock.now().localMs
         let due = state.withLock { state -> [Retry] in
@@ -179,12 +180,12 @@ final class ConsequenceWriter: Sendable {
         }
     }
 
-    /// Whether writes of the partition have failed and wait to be tried again.
+    /// Whether failed writes of the partition wait for a retry.
     func isFailing(_ partition: TrackedPartition) -> Bool {
         state.withLock { $0.retries.contains { $0.partition === partition } }
     }
 
-    /// Gives up what has failed of a partition that fell silent, but for one write that shows when the obstacle is gone.
+    /// Gives up the failed writes of a silent partition, except one. This write shows when writing is possible again.
     func keepProbe(of partition: TrackedPartition) {
         state.withLock { state in
             guard let probe = state.retries.first(where: { $0.partition === partition }) else { return }
@@ -193,7 +194,7 @@ final class ConsequenceWriter: Sendable {
         }
     }
 
-    /// Drops what is to be retried for partitions that are no longer ours: the next owner tells it.
+    /// Drops the retries of partitions that this tracker no longer owns. The next owner writes these records.
     func dropRetries(of partitions: [TrackedPartition]) {
         state.withLock { state in
             state.retries.removeAll { retry in partitions.contains { $0 === retry.partition } }

@@ -1,8 +1,8 @@
 import ChallengeModel
 import Wire
 
-/// The tracker's own clock: starts at the wall clock's time and runs monotonically from there, so that a step of the wall
-/// clock fires no timers and holds none back.
+/// The tracker's own clock. It starts at the wall clock's time and then runs monotonically, so that a step of the wall
+/// clock neither fires nor delays timers.
 struct TrackerClock: Sendable {
     private let start = ContinuousClock.now
     private let startMs = Timestamp.nowMs()

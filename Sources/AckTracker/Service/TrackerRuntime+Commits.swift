@@ -15,7 +15,7 @@ extension TrackerRuntime {
         while !Task.isCancelled {
             try? await Task.sleep(for: interval)
             guard !Task.isCancelled else { return }
-            // A broker that is away holds an answer back for many seconds, and however late it comes it counts.
+            // An unavailable broker can delay an answer for many seconds, and a late answer still counts.
             let term = fence.term
             await commit(owned, term: term, deadline: max(configuration.requestDeadline, fence.freshFor))
             rounds += 1
@@ -23,8 +23,9 @@ extension TrackerRuntime {
         }
     }
 
-    /// Commits the checkpoints of what has caught up. Also when nothing moved: the acknowledgement says that we still own it.
-    /// - Parameter term: of the assignment, read before the partitions were.
+    /// Commits the checkpoints of partitions that have caught up. It commits also when nothing has changed, because the
+    /// acknowledgement shows that this tracker still owns them.
+    /// - Parameter term: the term of the assignment, read before the partitions.
     func commit(_ partitions: [TrackedPartition], term: Int, deadline: Duration) async {
         let now = clock.now()
         var offsets: [TopicPartition: CommittedOffset] = [:]
@@ -44,7 +45,7 @@ extension TrackerRuntime {
         }
     }
 
-    /// Beside the commits, whose answers may be long in coming.
+    /// Runs separately from the commits, because their answers may take long.
     func showCommits() {
         let complaint = fence.complaint(atMs: clock.now().localMs, consequence: "nothing is pushed again")
         guard let complaint, state.withLock({ $0.isAssigned }) else { return }

@@ -7,15 +7,15 @@ import ServiceSupport
 import Synchronization
 
 extension TrackerRuntime {
-    /// The ticker: collects what is due, has the ends of its topics asked for, and writes what is due once everything up to
-    /// these ends was read.
+    /// The ticker. It collects due challenges, has the ends of their topics queried, and writes the due records when
+    /// everything up to these ends was read.
     func tick() async {
         await withDiscardingTaskGroup { group in
             var last = ContinuousClock.now
             while !Task.isCancelled {
                 try? await Task.sleep(for: configuration.tick)
                 let now = ContinuousClock.now
-                // The process stood still: what was asked before is too old to act on.
+                // The process was suspended, so earlier answers are too old to act on.
                 if now - last > .milliseconds(500) + configuration.tick {
                     for partition in owned { partition.liftBarrier() }
                 }
@@ -24,8 +24,9 @@ extension TrackerRuntime {
                 if !waiting.isEmpty, mayFire {
                     let partitions = Dictionary(uniqueKeysWithValues: waiting.map { ($0.number, $0) })
                     for question in ends.questions(for: waiting.map(\.number)) {
-                        // Only now, so that the ends are asked for after everything in the barrier came due. One that has none,
-                        // because it is being handed over, heeds no answer.
+                        // The barrier is raised only now, so that the ends are queried after everything behind it
+                        // became due. A partition without a barrier, because it is being handed over, ignores the
+                        // answer.
                         for number in question { _ = partitions[number]?.raiseBarrier() }
                         group.addTask { await self.askEnds(question, of: partitions) }
                     }
@@ -51,7 +52,7 @@ extension TrackerRuntime {
     }
 
     private func askEnds(_ question: [Int32], of partitions: [Int32: TrackedPartition]) async {
-        // The deadline keeps an answer from being older than the fence allows.
+        // The deadline ensures that an answer is not older than the fence allows.
         let longest = min(configuration.requestDeadline, fence.freshFor)
         await ends.ask(question, together: min(longest, .seconds(1)), alone: longest) { number in
             partitions[number].map { self.topicPartitions(of: $0, topics: Positions.facts) } ?? []

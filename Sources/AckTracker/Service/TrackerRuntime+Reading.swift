@@ -24,8 +24,9 @@ extension TrackerRuntime {
 
     /// - Returns: false when the partition was handed over.
     private func readBatch(_ partition: TrackedPartition, _ reader: PartitionReader, topic: Int) async -> Bool {
-        // What follows from reading is not acknowledged: read no further. The broker's answers, or the end of the
-        // assignment, get us out of here. Refusals do too: events that cannot be written must not end redelivery.
+        // Too many consequences of reading are unacknowledged, so reading waits. The wait ends with the broker's
+        // answers, the end of the assignment, or refusals, because events that cannot be written must not stop
+        // redelivery.
         while partition.outstanding >= configuration.maxOutstandingWrites, !partition.isSilent {
             guard owned.contains(where: { $0 === partition }) else { return false }
             if writer.isFailing(partition) {
@@ -42,12 +43,13 @@ extension TrackerRuntime {
             case .endOfPartition(let offset): read.append(.end(offset))
             case .record(let record):
                 if holds.mustWait(before: record) {
-                    // What lies before it is folded, and may be committed, while it waits.
+                    // Items before this record are folded and may be committed while it waits.
                     absorb(topic, read, of: partition)
                     read = []
                     guard await isReleased(record, reader) else { return false }
                 }
-                // The numbers of partitions must not be older than the record: else what is moved may come back for ever.
+                // The numbers of partitions must be confirmed after the record was read. Otherwise a record could be
+                // moved back and forth for ever.
                 if self.reader.intake.isMisplaced(record) {
                     guard await isConfirmed(since: .now, reader) else { return false }
                 }
@@ -66,12 +68,12 @@ extension TrackerRuntime {
             }
         }
         absorb(topic, read, of: partition)
-        // Batches follow each other without a real wait during a replay: let others of the pool in.
+        // During a replay, batches follow each other without a real wait, so other tasks of the pool get a turn here.
         await Task.yield()
         return true
     }
 
-    /// Waits until the record need not be held any more.
+    /// Waits until the record is no longer held.
     /// - Returns: false when the partition was handed over first.
     private func isReleased(_ record: ConsumedRecord, _ reader: PartitionReader) async -> Bool {
         while holds.mustWait(before: record) {
@@ -84,7 +86,7 @@ extension TrackerRuntime {
         return true
     }
 
-    /// Waits until the numbers of partitions were asked for after `instant`, and are as they must be.
+    /// Waits until a query after `instant` has confirmed the numbers of partitions.
     /// - Returns: false when the partition was handed over first.
     private func isConfirmed(since instant: ContinuousClock.Instant, _ reader: PartitionReader) async -> Bool {
         while !topics.isConfirmed(since: instant) {
@@ -127,8 +129,8 @@ extension TrackerRuntime {
     }
 
     func showReadiness() {
-        // One at a time from looking to telling: else, of two partitions that catch up at once, the one that looked first may
-        // tell last, and its "catching up" stays for good.
+        // The lock covers reading and reporting. Otherwise, of two partitions that catch up at the same time, the one
+        // that reads first could report last, and its "catching up" would stay.
         showing.withLock { _ in
             let silent = owned.filter(\.isSilent).map { String($0.number) }
             if silent.isEmpty {

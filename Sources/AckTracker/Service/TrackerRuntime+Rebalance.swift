@@ -38,7 +38,7 @@ extension TrackerRuntime {
                 metadata: ["partitions": "\(assignment.partitions)"])
         }
         let (kept, given) = state.withLock { state in
-            // What another member owns now comes back from the log if it ever comes back.
+            // The state of a partition that another member owns now is rebuilt from the log if the partition returns.
             let given = state.partitions.values.filter { !wanted.contains($0.number) }
             state.partitions = state.partitions.filter { wanted.contains($0.key) }
             return (state.partitions, given)
@@ -78,7 +78,7 @@ extension TrackerRuntime {
         do {
             readers = try await assignment.accept(from: starts)
         } catch {
-            // Taken away again before we could take it over: the revocation that follows says so.
+            // The assignment was revoked before it could be accepted; the revocation follows.
             logger.warning("an assignment could not be taken over", metadata: ["error": "\(error)"])
             for partition in partitions.values { partition.suspend() }
             return []
@@ -98,7 +98,7 @@ extension TrackerRuntime {
         }
     }
 
-    /// What is held stays held; these partitions are read from their start.
+    /// Reads these partitions from their start. Held challenges stay held.
     private func startOver(_ rewritten: Set<TopicPartition>) {
         metrics.logsCut.increment(by: rewritten.count)
         let now = clock.now()
@@ -113,7 +113,7 @@ extension TrackerRuntime {
     private func handOver() async {
         let partitions = owned
         for partition in partitions { partition.suspend() }
-        // What was decided is still ours: the next owner has to find it in the log.
+        // Decisions that were made must be on the log, so that the next owner finds them.
         if !(await producer.flush(deadline: configuration.kafka.drainBound)) {
             logger.warning("not everything was written before the partitions were handed over")
         }
@@ -126,7 +126,7 @@ extension TrackerRuntime {
         for partition in partitions { partition.suspend() }
         end()
         writer.dropRetries(of: partitions)
-        // Others have read on and written meanwhile: what we hold is worth nothing.
+        // Other members may have read and written in the meantime, so the state is useless.
         state.withLock { $0.partitions = [:] }
     }
 

@@ -11,7 +11,7 @@ import Synchronization
 final class TrackerRuntime: Sendable {
     struct State {
         var partitions: [Int32: TrackedPartition] = [:]
-        /// The partitions may be looked at: between an assignment and its end.
+        /// True between an assignment and its end, when the partitions may be used.
         var isAssigned = false
         var latencies: LatencyModel
         var latenciesChanged = false
@@ -32,7 +32,7 @@ final class TrackerRuntime: Sendable {
     let writer: ConsequenceWriter
     let readiness: Readiness
     let logger: Logger
-    /// For refused records: a forger sends any number.
+    /// The log for refused records, because a forger can send any number.
     let refusals: LimitedLog
     let metrics: TrackerMetrics
     let holds: KeyHolds
@@ -41,9 +41,9 @@ final class TrackerRuntime: Sendable {
     let fence: CommitFence
     let ends: EndOffsets
     let state: Mutex<State>
-    /// What silent partitions did not tell can be told: the next run does.
+    /// Signals that the unwritten events of silent partitions can be written. The next run writes them.
     private let recoveries: AsyncStream<Void>
-    /// Held while readiness is looked at and told.
+    /// Held while readiness is determined and reported.
     let showing = Mutex(())
 
     init(
@@ -78,10 +78,10 @@ final class TrackerRuntime: Sendable {
         ends = EndOffsets(consumer: consumer, logger: logger) { [clock] in clock.now().localMs }
     }
 
-    /// - Returns: true when another run is to follow at once.
+    /// - Returns: true when another run must follow at once.
     func run() async throws -> Bool {
-        // The rebalances are answered to the very end, also while this task is being cancelled: the last revocation is part
-        // of closing. It ends with the consumer's events.
+        // Rebalances are answered until the end, also while this task is being cancelled, because the last revocation
+        // is part of closing. The task ends with the consumer's events.
         let rebalances = Task { try await followRebalances() }
         let end = await withTaskGroup(of: End.self) { group in
             group.addTask {
@@ -109,7 +109,7 @@ final class TrackerRuntime: Sendable {
                 return .stopped
             }
             group.addTask {
-                // Waits without passing a cancellation on.
+                // Waits without forwarding a cancellation.
                 await withTaskCancellationOrValue(of: rebalances).map { .failed($0) } ?? .stopped
             }
             let first = await group.next() ?? .stopped
