@@ -4,33 +4,34 @@ import Logging
 import ServiceSupport
 import Synchronization
 
-/// Reads topic `configuration` whole, then follows it: opens provider credentials and hands them to the gateway, takes
-/// deleted ones back.
+/// Reads topic `configuration` completely, then follows it. It opens provider credentials and gives them to the
+/// gateway, and removes deleted ones.
 final class ConfigurationFollower: Sendable {
     private let kafka: KafkaConfiguration
     private let topic: String
-    /// Fired when the topic has another number of partitions: they are found anew.
+    /// Fired when the topic has another number of partitions. The partitions are then discovered again.
     private let changed: ArrivalSignal
     private let signer: RecordSigner
     private let keys: KeyRing
     private let sender: any PushSending
     private let metrics: DispatcherMetrics
     private let logger: Logger
-    /// For records that are not usable: whoever may write to the topic may write any number.
+    /// The log for unusable records, because a client with write access can write any number.
     private let refusals: LimitedLog
     private let onRead: @Sendable () -> Void
     private let known = Mutex<Set<String>>([])
     private let readiness: Readiness
-    /// Credentials whose newest record cannot be read for want of a key, with the key's name.
+    /// Credentials whose newest record cannot be read because a key is missing, with the key's name.
     private let unreadable = Mutex<[String: String]>([:])
-    /// More are not told apart: each is a record that somebody with a key of ours, or with no right to write, has written.
+    /// Maximum number of such credentials that are distinguished. More can only be written by a client with a record
+    /// key, or by an unauthorised client.
     private static let mostUnreadable = 1000
     private let versions = Mutex(ConfigurationVersions())
     private let unread = Mutex<Int?>(nil)
 
     /// - Parameters:
-    ///   - changed: fired when the topic has another number of partitions, or is there again.
-    ///   - onRead: called when everything that was there at the start has been read.
+    ///   - changed: fired when the topic has another number of partitions, or exists again.
+    ///   - onRead: called when all records that existed at the start have been read.
     init(
         configuration: DispatcherConfiguration, changed: ArrivalSignal, signer: RecordSigner, sender: any PushSending,
         readiness: Readiness, metrics: DispatcherMetrics, logger: Logger, onRead: @escaping @Sendable () -> Void
@@ -49,7 +50,7 @@ final class ConfigurationFollower: Sendable {
     }
 
     /// Follows until cancelled.
-    /// - Throws: when librdkafka refuses a property.
+    /// - Throws: an error when librdkafka refuses a property.
     func run() async throws(KafkaError) {
         while !Task.isCancelled {
             let consumer = try KafkaConsumer(configuration: kafka, following: [topic], logger: logger)
@@ -58,7 +59,7 @@ final class ConfigurationFollower: Sendable {
         }
     }
 
-    /// Until cancelled, or the partitions have changed.
+    /// Follows until cancelled, or until the partitions have changed.
     private func follow(_ consumer: KafkaConsumer) async {
         await withDiscardingTaskGroup { group in
             group.addTask { await consumer.watchLogs() }
@@ -69,7 +70,8 @@ final class ConfigurationFollower: Sendable {
                 switch event {
                 case .assigned(let assignment): group.addTask { await self.follow(assignment, consumer) }
                 case .rewritten(let assignment):
-                    // Of a topic that was made anew everything is read again; what is not in it any more stays as it was.
+                    // A topic that was created again is read completely. Credentials that are no longer in it stay
+                    // unchanged.
                     logger.error("the topic configuration was created again, or cut: it is read from its start")
                     group.addTask { await self.follow(assignment, consumer) }
                 case .revoked(let revocation), .lost(let revocation): await revocation.accept()
@@ -153,12 +155,12 @@ final class ConfigurationFollower: Sendable {
         do {
             let sealed = try SealedConfiguration(
                 value: record.value, contentType: record.headers.text(of: ContentType.headerName))
-            // Webhooks and signing keys are not ours.
+            // The dispatcher does not use other kinds, such as webhooks and signing keys.
             guard sealed.kind == SealedConfiguration.credentialKind else { return isReadable(sid) }
             guard sealed.sid == sid else {
                 return refuse(record, reason: "field", "the key is not the record's sid")
             }
-            // Opened first: one that is not usable says nothing of its version either.
+            // The credential is opened first, because the version in an unusable record does not count.
             let credential = try sealed.deleted ? nil : sealed.openCredential(keys: keys)
             let isNews = versions.withLock {
                 $0.admit(sid: sid, version: sealed.version, isDeletion: sealed.deleted, partition: partition)
@@ -189,9 +191,9 @@ final class ConfigurationFollower: Sendable {
         }
     }
 
-    /// The record is genuine, as far as anybody can say, and its key is not here. What was set before stays, and the rest of the
-    /// topic is read: of this topic the last record of a credential counts, and a later one may be readable. Until then the role
-    /// is unready and pushes that need the credential are deferred, not lost.
+    /// The record may be genuine, but its key is missing. The credential stays as it was, and the rest of the topic is
+    /// read, because only the last record of a credential counts and a later one may be readable. Until then the role
+    /// is unready, and pushes that need the credential are deferred, not lost.
     private func wait(for key: String, _ sid: String, _ record: ConsumedRecord) {
         unreadable.withLock { unreadable in
             guard unreadable[sid] != nil || unreadable.count < Self.mostUnreadable else { return }
@@ -230,7 +232,8 @@ final class ConfigurationFollower: Sendable {
         return wasKnown
     }
 
-    /// What was set before stays. Not written to the dead letters: every dispatcher reads this topic whole at each start.
+    /// The credential stays as it was. The record is not written to the dead letters, because every dispatcher reads
+    /// the whole topic at each start.
     private func refuse(_ record: ConsumedRecord, reason: String, _ detail: String) {
         metrics.count(.deadLetters, [("topic", Topic.configuration.rawValue), ("reason", reason)])
         refusals.error(

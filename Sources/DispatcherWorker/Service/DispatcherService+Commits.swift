@@ -6,10 +6,11 @@ import ServiceSupport
 import Synchronization
 import Wire
 
-/// Commits, and the questions to Kafka that go with them.
+/// Commits, and the related queries to Kafka.
 extension DispatcherService {
-    /// Sends what is due beside the control loop, which must be free for rebalances: a broker that is away holds an answer
-    /// back for many seconds. One at a time, so that what is older does not overtake.
+    /// Sends due commits outside the control loop, which must be free for rebalances, because an unavailable broker can
+    /// delay an answer for many seconds. Only one commit is in progress at a time, so that an older one cannot overtake
+    /// a newer one.
     func commitIfDue(_ consumer: KafkaConsumer, _ control: inout Control, _ tasks: inout Tasks) {
         let now = Moment.now().steadyMs
         guard now >= control.nextCommitMs, !mailbox.withLock({ $0.isCommitting }) else { return }
@@ -26,7 +27,7 @@ extension DispatcherService {
         let due = commits
         tasks.addTask {
             let isAcknowledged = await self.commit(due, consumer, term: term, deadline: self.fence.freshFor)
-            // A refusal is asked again sooner: without a commit nothing is pushed.
+            // After a refusal the next commit is sent sooner, because nothing is pushed without a commit.
             if !isAcknowledged { try? await Task.sleep(for: .milliseconds(200)) }
             self.mailbox.withLock { mailbox in
                 mailbox.isCommitting = false
@@ -37,8 +38,8 @@ extension DispatcherService {
     }
 
     /// - Parameters:
-    ///   - term: of the assignment that the offsets are of.
-    ///   - deadline: for the wait; an answer that comes later does not count.
+    ///   - term: the term of the assignment that the offsets belong to.
+    ///   - deadline: longest wait for the answer. A later answer is ignored.
     @discardableResult
     func commit(
         _ commits: [TopicPartition: CommittedOffset], _ consumer: KafkaConsumer, term: Int, deadline: Duration
@@ -50,7 +51,7 @@ extension DispatcherService {
             if isOpening { for lane in lanes.withLock({ Array($0.values) }) { lane.signal.fire() } }
             return true
         case .refused(let error):
-            // What it leaves open is found again in `outcomes`.
+            // Work that was not committed is found again in `outcomes`.
             metrics.count(.commits, [("result", "refused")])
             logger.debug("a commit was not acknowledged", metadata: ["error": "\(error)"])
             return false
@@ -59,11 +60,11 @@ extension DispatcherService {
 
     // MARK: - Ends
 
-    /// Once a second, and at once for lanes that have to catch up or hold an attempt back, asks where the topics end; for
-    /// checkpoints and the lag as well.
+    /// Queries the ends of the topics once a second, and at once for lanes that must catch up or hold an attempt back.
+    /// The ends are also used for checkpoints and the lag.
     func askForEnds(_ consumer: KafkaConsumer) async {
         let ends = EndOffsets(consumer: consumer, logger: logger) { Moment.now().steadyMs }
-        // Bounded by the partitions: each is asked about once at a time.
+        // Bounded by the partitions, because each has at most one query in progress.
         await withDiscardingTaskGroup { group in
             var nextMs: Int64 = 0
             while !Task.isCancelled {

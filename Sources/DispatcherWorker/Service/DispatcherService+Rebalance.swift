@@ -61,15 +61,15 @@ extension DispatcherService {
                         withinMs: configuration.quickRetryWithin.wholeMilliseconds,
                         leftMs: configuration.quickRetryLeft.wholeMilliseconds),
                     facts: LaneFacts(doneBytes: doneBytes, factBytes: factBytes))
-                // What is committed holds positions in the former logs.
+                // The committed positions belong to the former logs.
                 state.startOver(rewritten)
                 states.append((state, "\(instance)-\(control.laneNumber)"))
             }
         }
         control.parked = [:]
 
-        // Where a position is gone, or is 0 and was never taken, Kafka says so and reading begins with what is still there: no
-        // question in advance for each of many partitions.
+        // When a position no longer exists, or is an unused 0, Kafka reports it and reading begins at the first
+        // available record. This needs no query in advance for each partition.
         var starts: [TopicPartition: StartOffset] = [:]
         for (state, _) in states {
             starts[partition(.challenges, state.partition)] = .at(state.ledger.next)
@@ -108,7 +108,7 @@ extension DispatcherService {
         TopicPartition(topic: configuration.topics[topic], partition: number)
     }
 
-    /// Tries a few times: an assignment that is never answered would leave us a member that serves nothing.
+    /// Tries a few times: without an answer to the assignment, this worker would be a member that serves nothing.
     private func accept(
         _ assignment: Assignment, from starts: [TopicPartition: StartOffset]
     ) async throws -> [TopicPartition: PartitionReader] {
@@ -123,14 +123,14 @@ extension DispatcherService {
         }
     }
 
-    /// Ends all lanes: waits for what is in flight, records the rest as unknown, commits unless the partitions are lost already.
-    /// Lanes are parked for a return, unless lost.
+    /// Ends all lanes: waits for pushes in flight, records the rest as unknown, and commits unless the partitions are
+    /// already lost. Lanes are parked for a return, unless they are lost.
     func handOver(_ reason: HandOver, _ consumer: KafkaConsumer, _ control: inout Control) async {
         let isLost = if case .lost = reason { true } else { false }
         let lanes = lanes.withLock { Array($0.values) }
         control.isAssigned = false
         guard !lanes.isEmpty else { return }
-        // Of partitions that are another's by now nothing leaves any more.
+        // Nothing more is sent for partitions that already belong to another member.
         if isLost { fence.shut() }
         let now = Moment.now().steadyMs
         let pushesUntil = now + configuration.drainBound.wholeMilliseconds
@@ -148,7 +148,7 @@ extension DispatcherService {
         }
         self.lanes.withLock { $0 = [:] }
         guard !isLost else { return }
-        // What had no answer at the bound, and has not left, stays here.
+        // Pushes that were not sent when the time limit passed are not sent any more.
         fence.shut()
         await commit(commits, consumer, term: fence.term, deadline: .seconds(1))
         fence.shut()

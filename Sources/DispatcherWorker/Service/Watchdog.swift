@@ -1,9 +1,9 @@
 public import KafkaClient
 
-/// A loop that stands still ends the worker, for librdkafka does not notice it: it would keep its partitions and serve
-/// nobody.
+/// Ends the worker when a loop makes no progress. librdkafka does not notice this, so the worker would keep its
+/// partitions without serving them.
 struct Watchdog: Sendable {
-    /// What is looked at, as ages in milliseconds.
+    /// The observed ages in milliseconds.
     struct Sight: Hashable, Sendable {
         var controlMs: Int64
         var pollMs: Int64

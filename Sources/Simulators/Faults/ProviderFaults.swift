@@ -1,42 +1,43 @@
-/// What a provider does wrong, on purpose. All off by default; shares are 0 to 1.
+/// The injected faults of a provider. All are off by default. Shares are 0 to 1.
 public struct ProviderFaults: Sendable, Codable, Hashable {
-    /// Share of requests that are refused with ``errorReason`` before they are looked at.
+    /// Share of requests that are refused with ``errorReason`` before they are checked.
     public var errorShare = 0.0
-    /// The provider's own word: `InternalServerError`, `TooManyRequests`, …; `INTERNAL`, `UNAVAILABLE`, …; `80300007`, `503`, ….
-    /// Empty: its word for an error of its own.
+    /// The provider's own reason: `InternalServerError`, `TooManyRequests`, …; `INTERNAL`, `UNAVAILABLE`, …;
+    /// `80300007`, `503`, …. Empty: the provider's reason for an internal error.
     public var errorReason = ""
-    /// `Retry-After` beside errors and outages, seconds; 0: none.
+    /// `Retry-After` in errors and outages, in seconds; 0: none.
     public var retryAfterSeconds = 0
-    /// Added to every answer, milliseconds.
+    /// Delay of every answer in milliseconds.
     public var latencyMs = 0
-    /// Up to so much more, evenly spread.
+    /// Maximum additional delay, evenly distributed.
     public var latencyJitterMs = 0
     /// Share of answers that take ``latencyTailMs`` more: the slow ones of a real distribution.
     public var latencyTailShare = 0.0
     public var latencyTailMs = 0
     /// Share of requests that never get an answer; their streams stay open until the client resets them.
     public var neverAnswerShare = 0.0
-    /// True: what is never answered is delivered all the same.
+    /// True: requests without an answer are delivered anyway.
     public var neverAnswerDelivers = false
     /// Share of requests that are accepted and never reach the phone.
     public var dropShare = 0.0
     /// Share of requests whose stream is reset instead of answered.
     public var resetShare = 0.0
-    /// Each connection gets a GOAWAY after so many streams; 0: never. Streams up to then are answered, later ones not seen.
+    /// Each connection gets a GOAWAY after this number of streams; 0: never. Streams up to then are answered, later
+    /// ones are ignored.
     public var goAwayEveryStreams = 0
-    /// Each connection is cut without a word when so many streams were opened; 0: never.
+    /// Each connection is closed without notice after this number of streams; 0: never.
     public var cutEveryStreams = 0
     /// New connections are closed before TLS.
     public var refusesConnections = false
-    /// New connections: so long, in milliseconds, until TLS begins.
+    /// New connections: delay before TLS begins, in milliseconds.
     public var slowTLSMs = 0
     /// New connections: MAX_CONCURRENT_STREAMS; 0: as configured.
     public var maxStreams = 0
     /// New connections: bytes of a stream's window, widened as they are read; 0: HTTP/2's 65,535.
     public var streamWindow = 0
-    /// … and so long after they are read, milliseconds.
+    /// New connections: delay before the window is widened, in milliseconds.
     public var windowDelayMs = 0
-    /// From now on every push is answered 503 for so long, milliseconds.
+    /// Every push from now on is answered with 503 for this time, in milliseconds.
     public var unavailableForMs: Int64 = 0
     /// The token endpoint of FCM or HMS answers 503 instead of granting.
     public var tokenEndpointFails = false

@@ -1,34 +1,38 @@
-/// How a simulated phone, its app and its person behave.
+/// The behaviour of a simulated phone, its app and its person.
 public enum PhoneBehaviour: Sendable, Hashable, Codable, CustomStringConvertible {
-    /// Shows, confirms, approves.
+    /// The app shows and confirms the challenge; the person approves.
     case answers
-    /// Shows, confirms, denies.
+    /// The app shows and confirms the challenge; the person denies.
     case denies
-    /// Shows and confirms; the person never answers. The sheet stays open, and closes when the challenge is over.
+    /// The app shows and confirms the challenge; the person never answers. The sheet stays open until the challenge is
+    /// over.
     case ignores
-    /// Loses the first so many visible pushes, and the background pushes beside them, without a trace; then as ``answers``.
+    /// Loses this number of visible pushes, and their background pushes, without a trace. After that it behaves like
+    /// ``answers``.
     case drops(Int)
     /// Notifications are off. On APNs a visible push runs no code; a background push wakes the app, which confirms with
-    /// `shown=no`, fetches and answers. A data message of FCM or HMS runs the app's code all the same. The server is told beside
-    /// the first receipt, or when the app is opened.
+    /// `shown=no`, fetches and answers. A data message of FCM or HMS runs the app's code anyway. The app reports the
+    /// setting with the first receipt, or when it is opened.
     case notificationsOff
-    /// The app is closed: a visible push runs its notification extension, which keeps the ids, confirms, and takes away what the new
-    /// notification stands for. The person answers only when the app is opened (``SimulatedPhone/open()``). Background pushes run
-    /// nothing.
+    /// The app is closed: a visible push runs its notification extension, which stores the ids, confirms, and removes
+    /// older notifications of the same action. The person answers only when the app is opened
+    /// (``SimulatedPhone/open()``). Background pushes have no effect.
     case closed
-    /// Gets no pushes; asks every second and answers.
+    /// The phone gets no pushes. The app polls every second, and the person approves.
     case polls
-    /// The app was deleted: the provider knows.
+    /// The app was deleted, and the provider knows this.
     case deleted
-    /// As ``answers``, so many milliseconds later.
+    /// Like ``answers``, but this number of milliseconds later.
     case slow(Int)
-    /// Shows, and its app tells nobody: no receipt, no answer. With HMS the provider's own receipt says that it arrived.
+    /// The app shows the challenge but sends nothing: no receipt and no answer. With HMS, the provider's own receipt
+    /// reports the arrival.
     case mute
-    /// Not reachable; the provider stores what it stores.
+    /// The phone is offline. The provider stores pushes as it does for a real phone.
     case offline
-    /// Shows and confirms, and answers with a signature by another key.
+    /// The app shows and confirms the challenge, and answers with a signature by another key.
     case forges
-    /// The app was deleted and is installed again: with a new key and the same push token it enrols anew, and then is as ``answers``.
+    /// The app was deleted and installed again. It enrols again with a new key and the same push token, and then
+    /// behaves like ``answers``.
     case reinstalls
 
     /// `answers`, `denies`, `ignores`, `drops:<count>`, `notifications-off`, `closed`, `polls`, `deleted`,
@@ -57,7 +61,7 @@ public enum PhoneBehaviour: Sendable, Hashable, Codable, CustomStringConvertible
         }
     }
 
-    /// All forms, for messages to people.
+    /// All forms, for messages.
     public static let forms =
         "answers, denies, ignores, drops:<count>, notifications-off, closed, polls, deleted, slow:<ms>, offline, forges, reinstalls, mute"
 
