@@ -18,7 +18,7 @@ func withTemporaryFolder<Result>(_ body: (URL) async throws -> Result) async thr
 
 @Suite("SQLite store", .timeLimit(.minutes(5)))
 struct SQLiteStoreTests {
-    @Test("conforms:", arguments: ConformanceCase.all)
+    @Test("conforms:", arguments: ConformanceCase.all + ConformanceCase.rangeLeases)
     func conformance(promise: ConformanceCase) async throws {
         try await withTemporaryFolder { folder in
             let store = try ChallengeStore.sqlite(

@@ -42,7 +42,7 @@ struct StatementTests {
     func plans() async throws {
         try await withTemporaryFolder { folder in
             let seen = Seen()
-            for (index, promise) in ConformanceCase.all.enumerated() {
+            for (index, promise) in (ConformanceCase.all + ConformanceCase.rangeLeases).enumerated() {
                 let store = try ChallengeStore.sqlite(
                     path: folder.appending(path: "\(index).db").path, keys: TestKeys.both, limits: promise.limits,
                     logger: quiet

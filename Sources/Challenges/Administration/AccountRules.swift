@@ -48,6 +48,7 @@ extension ChallengeStore {
             sid: .generate(nowMs: nowMs), account: account, role: role, friendlyName: friendlyName,
             createdAtMs: nowMs, revokedAtMs: nil)
         try await write(nowMs) { decision in
+            try decision.rows.lock(account)
             try decision.requireAccount(account)
             guard try decision.rows.countKeys(account: account) < StorePolicy.keysPerAccount else {
                 throw StoreError.limit(.keys)

@@ -51,6 +51,7 @@ extension ChallengeStore {
     /// Deletes a credential and writes a tombstone to `configuration`.
     public func deleteCredential(_ sid: CredentialSID, account: AccountSID, nowMs: Int64) async throws -> Bool {
         try await write(nowMs) { decision in
+            try decision.rows.lock(account)
             guard let version = try decision.rows.credentialVersion(sid, account: account) else { return false }
             try decision.rows.deleteCredential(sid, account: account, deletedVersion: version + 1, nowMs: nowMs)
             // A dispatcher of an earlier version removes a credential because of the empty value, and ignores the

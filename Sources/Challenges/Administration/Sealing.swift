@@ -132,7 +132,7 @@ extension Decision {
                 left += 1
                 continue
             }
-            try rows.replace(place, of: row.sid, with: rules.seal(value, context))
+            try rows.replace(row, of: place, with: rules.seal(value, context))
             done += 1
         }
         return (found.count == some ? found.last?.sid : nil, done, left)

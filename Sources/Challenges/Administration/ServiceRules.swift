@@ -8,6 +8,7 @@ extension ChallengeStore {
             settings: new.settings, createdAtMs: nowMs, updatedAtMs: nowMs, hmsCredential: new.hmsCredential,
             webPushCredential: new.webPushCredential, policy: new.policy)
         try await write(nowMs) { decision in
+            try decision.rows.lock(new.account)
             try decision.requireAccount(new.account)
             try decision.requireCredentials(of: service)
             try decision.rows.insert(service)
@@ -28,6 +29,7 @@ extension ChallengeStore {
         _ sid: ServiceSID, account: AccountSID, _ change: ServiceChange, nowMs: Int64
     ) async throws -> Service {
         try await write(nowMs) { decision in
+            try decision.rows.lock(account)
             guard let former = try decision.rows.service(sid, account: account) else {
                 throw StoreError.notFound(.service)
             }

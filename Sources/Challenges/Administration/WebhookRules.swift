@@ -9,6 +9,7 @@ extension ChallengeStore {
             eventTypes: new.eventTypes, url: new.url, isEnabled: new.isEnabled, version: new.version,
             createdAtMs: nowMs, updatedAtMs: nowMs)
         try await write(nowMs) { decision in
+            try decision.rows.lock(new.account)
             try decision.requireService(new.service, account: new.account)
             guard try decision.rows.countWebhooks(service: new.service) < StorePolicy.webhooksPerService else {
                 throw StoreError.limit(.webhooks)
@@ -35,6 +36,7 @@ extension ChallengeStore {
         _ sid: WebhookSID, account: AccountSID, service: ServiceSID, _ change: WebhookChange, nowMs: Int64
     ) async throws -> Webhook {
         try await write(nowMs) { decision in
+            try decision.rows.lock(account)
             guard let former = try decision.webhook(sid, account: account, service: service) else {
                 throw StoreError.notFound(.webhook)
             }

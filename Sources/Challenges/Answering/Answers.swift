@@ -26,6 +26,12 @@ extension ChallengeStore {
 extension Decision {
     /// Applies the rules of a signed answer. The caller has checked the signature.
     func answer(_ answer: Answer) throws -> Result<Challenge, StoreError> {
+        try rows.prefetch {
+            _ = try? rows.lockedPerson(ofChallenge: answer.challenge)
+            _ = try? rows.challenge(answer.challenge)
+            _ = try? rows.isTarget(answer.factor, of: answer.challenge)
+            _ = try? rows.factor(answer.factor)
+        }
         var person = try rows.lockedPerson(ofChallenge: answer.challenge)
         guard let stored = try rows.challenge(answer.challenge),
             try rows.isTarget(answer.factor, of: answer.challenge)

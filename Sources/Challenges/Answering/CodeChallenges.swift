@@ -26,6 +26,7 @@ extension ChallengeStore {
 
 extension Decision {
     func createCodeChallenge(_ new: NewChallenge, as sid: ChallengeSID, code: String?) throws -> Challenge {
+        if let key = new.idempotency { try rows.lock(key) }
         let person = try rows.lockedPerson(account: new.account, service: new.service, identity: new.identity)
         guard let service = try rows.service(new.service, account: new.account) else {
             throw StoreError.notFound(.service)

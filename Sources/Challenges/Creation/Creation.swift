@@ -33,12 +33,20 @@ extension Decision {
     /// The rules of a creation, in the order of their refusals.
     func create(_ new: NewChallenge, as sid: ChallengeSID) throws -> Result<ChallengeCreation, StoreError> {
         try rows.prefetch {
+            if let requestID = new.requestID {
+                _ = try? rows.lockRequest(requestID, account: new.account, service: new.service.rawValue)
+            }
+            if let key = new.idempotency { _ = try? rows.lock(key) }
             _ = try? rows.lockedPerson(account: new.account, service: new.service, identity: new.identity)
             _ = try? rows.service(new.service, account: new.account)
             _ = try? self.challenge(madeFor: new)
             if let key = new.idempotency { _ = try? self.challenge(madeWith: key) }
         }
-        // First of all: two requests of one person are judged one after the other.
+        // First of all: the same request again, and two requests of one person, are judged one after the other.
+        if let requestID = new.requestID {
+            try rows.lockRequest(requestID, account: new.account, service: new.service.rawValue)
+        }
+        if let key = new.idempotency { try rows.lock(key) }
         let locked = try rows.lockedPerson(account: new.account, service: new.service, identity: new.identity)
         guard let service = try rows.service(new.service, account: new.account) else {
             throw StoreError.notFound(.service)

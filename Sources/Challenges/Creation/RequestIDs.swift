@@ -11,6 +11,7 @@ extension ChallengeStore {
         nowMs: Int64
     ) async throws -> Bool {
         try await write(nowMs) { decision in
+            try decision.rows.lockRequest(requestID, account: account, service: service)
             guard try decision.requestResult(requestID, account: account, service: service) == nil else { return false }
             try decision.rows.remember(requestID, account: account, service: service, .rejected, nowMs: nowMs)
             try decision.emit(

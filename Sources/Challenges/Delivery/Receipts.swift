@@ -34,7 +34,8 @@ extension ChallengeStore {
 
 extension Decision {
     fileprivate func recordPoll(_ challenges: [ChallengeSID], by factor: FactorSID) throws {
-        for sid in try rows.unpolled(challenges, by: factor, nowMs: nowMs) {
+        // In an order: two polls of one device do not wait for each other in a circle.
+        for sid in try rows.unpolled(challenges.sorted(), by: factor, nowMs: nowMs) {
             guard let stored = try rows.challenge(sid), try rows.markPolled(sid, by: factor) else { continue }
             var receipt = Receipt()
             receipt.accountSid = stored.challenge.account.rawValue

@@ -7,18 +7,19 @@ extension ChallengeStore {
     public func expireDue(limit: Int, nowMs: Int64) async throws -> Int {
         let limit = min(max(limit, 1), 10_000)
         // A read first: an idle sweep costs no commit.
-        let (isDue, hasMore) = try await read(nowMs) { decision in
+        let (isDue, hasMore, days) = try await read(nowMs) { decision in
             (
-                try !decision.rows.expiredChallenges(nowMs: nowMs, limit: 1).isEmpty,
-                try decision.hasHousekeeping()
+                try decision.rows.hasDue(.expiredChallenges, untilMs: nowMs), try decision.hasHousekeeping(),
+                try decision.rows.areDaysDue(decision.days) ? decision.days : nil
             )
         }
+        if let days { try await engine.write { try $0.turn(days) } }
         if hasMore { try await write(nowMs) { try $0.keepHouse(limit: limit) } }
         guard isDue else { return 0 }
         return try await write(nowMs) { decision in
             let due = try decision.rows.expiredChallenges(nowMs: nowMs, limit: limit)
-            for sid in due {
-                guard let stored = try decision.rows.challenge(sid) else { continue }
+            try decision.rows.prefetch { for sid in due { _ = try? decision.rows.challenge(sid) } }
+            for stored in try due.compactMap({ try decision.rows.challenge($0) }) {
                 // Another Producer may have closed it meanwhile: the others are still to be expired.
                 do { try decision.close(stored, .expire) } catch StoreError.alreadyResponded {}
             }
@@ -45,11 +46,25 @@ extension AgedRows {
 extension Decision {
     private var unverifiedUntilMs: Int64 { nowMs - StorePolicy.unverifiedLifeMs }
 
+    fileprivate var days: Days {
+        Days(
+            nowMs: nowMs, challengesUntilMs: nowMs - rules.retentionMs,
+            trafficUntilMs: nowMs - StorePolicy.auditTrafficKeptMs)
+    }
+
     fileprivate func hasHousekeeping() throws -> Bool {
+        try rows.prefetch {
+            for kind in AgedRows.allCases { _ = try? rows.hasAged(kind, untilMs: nowMs - kind.keptMs) }
+            _ = try? rows.hasDue(.unverifiedFactors, untilMs: unverifiedUntilMs)
+            _ = try? rows.hasDue(.unverifiedCodeFactors, untilMs: unverifiedUntilMs)
+            _ = try? rows.hasDue(.unreachableFactors, untilMs: nowMs)
+            _ = try? rows.deletedService()
+            _ = try? rows.entityToPurge()
+        }
         for kind in AgedRows.allCases where try rows.hasAged(kind, untilMs: nowMs - kind.keptMs) { return true }
-        if try !rows.unverifiedFactors(of: nil, createdUntilMs: unverifiedUntilMs, limit: 1).isEmpty { return true }
-        if try !rows.unverifiedCodeFactors(of: nil, createdUntilMs: unverifiedUntilMs, limit: 1).isEmpty { return true }
-        if try !rows.factorsToPurge(untilMs: nowMs, limit: 1).isEmpty { return true }
+        if try rows.hasDue(.unverifiedFactors, untilMs: unverifiedUntilMs) { return true }
+        if try rows.hasDue(.unverifiedCodeFactors, untilMs: unverifiedUntilMs) { return true }
+        if try rows.hasDue(.unreachableFactors, untilMs: nowMs) { return true }
         if try rows.deletedService() != nil { return true }
         if try rows.entityToPurge() != nil { return true }
         return try !rows.closedChallenges(createdUntilMs: nowMs - rules.retentionMs, limit: 1).isEmpty
@@ -68,11 +83,11 @@ extension Decision {
     private func purgeServices(limit: Int) throws {
         guard let service = try rows.deletedService() else { return }
         let entities = try rows.someEntities(ofService: service, limit: limit)
-        for entity in entities {
-            guard try rows.lockedPerson(entity.sid) != nil else { continue }
-            try delete(entity)
-        }
-        if entities.count < limit { try rows.delete(service) }
+        for entity in entities { try delete(entity) }
+        guard entities.count < limit, let account = try rows.serviceOrDeleted(service)?.account else { return }
+        // Not while one is being made for it, or is locked.
+        try rows.lock(account)
+        if try !rows.hasEntity(ofService: service) { try rows.delete(service) }
     }
 
     private func purgeEntities(limit: Int) throws {

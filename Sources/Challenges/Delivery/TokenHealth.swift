@@ -14,10 +14,13 @@ extension Decision {
             // Written at most once a second.
             try rows.noteAccepted(.failed, of: credential, unlessSinceMs: nowMs - 1000, nowMs: nowMs)
         case .rejected where outcome.cause == .tokenUnknown:
+            try rows.lock(credential)
             try count(PushCounts(unknown: 1), of: credential)
             let sum = try pushes(of: credential, withinMs: StorePolicy.failureWindowMs)
             if sum.accepted == 0, sum.unknown >= brake.minimum { try credentialFailed(credential, outcome) }
-        case .credentialFault: try credentialFailed(credential, outcome)
+        case .credentialFault:
+            try rows.lock(credential)
+            try credentialFailed(credential, outcome)
         case .tokenDead: try tokenDied(credential, outcome)
         default: break
         }
@@ -26,15 +29,17 @@ extension Decision {
     // MARK: - Dead tokens
 
     private func tokenDied(_ credential: CredentialSID, _ outcome: PushOutcome) throws {
+        let sid = FactorSID(outcome.factorSid)
+        if let sid { _ = try rows.lockedPerson(ofFactor: sid) }
+        // Tokens of one credential die one after the other, so that one of them is the one too many.
+        try rows.lock(credential)
         if try isDying(credential) {
             // While the provider accepts pushes again, single dead tokens are normal and do not prolong the incident.
             let accepted = try pushes(of: credential, withinMs: StorePolicy.failureWindowMs).accepted
             if accepted < brake.minimum { try extend(.dying, credential) }
             return
         }
-        guard let sid = FactorSID(outcome.factorSid) else { return }
-        _ = try rows.lockedPerson(ofFactor: sid)
-        guard let factor = try rows.factor(sid) else { return }
+        guard let sid, let factor = try rows.factor(sid) else { return }
         // Another registration than the one that was pushed to, or one that the provider's word does not reach.
         guard factor.account.rawValue == outcome.accountSid, factor.unreachableAtMs == nil,
             factor.registeredAtMs == outcome.registeredAtMs,
@@ -77,7 +82,6 @@ extension Decision {
     /// Factors wait while the tokens of their credential are dying.
     func purgeUnreachable(limit: Int) throws {
         for (found, credential) in try rows.factorsToPurge(untilMs: nowMs, limit: limit) {
-            _ = try rows.lockedPerson(found.entity)
             // As it is under the lock: it may have registered anew.
             guard let factor = try rows.factor(found.sid), factor.unreachableAtMs == found.unreachableAtMs,
                 factor.registeredAtMs == found.registeredAtMs

@@ -59,7 +59,7 @@ extension ChallengeStore {
 
 extension Decision {
     fileprivate func enrol(_ new: NewCodeFactor, as sid: FactorSID) throws -> CodeFactor {
-        let existing = try rows.lockedPerson(account: new.account, service: new.service, identity: new.identity)
+        let existing = try lockPlace(account: new.account, service: new.service, identity: new.identity)
         try requireService(new.service, account: new.account)
         if existing == nil, EntitySID(new.identity) != nil { throw StoreError.notFound(.entity) }
         let entity =

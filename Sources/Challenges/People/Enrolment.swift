@@ -4,7 +4,7 @@ import ChallengeModel
 /// of the service. Only verified factors count. A device that enrols again replaces its former factor.
 extension Decision {
     func enrol(_ new: NewFactor, as sid: FactorSID, accessToken secret: String?) throws -> Factor {
-        let existing = try rows.lockedPerson(account: new.account, service: new.service, identity: new.identity)
+        let existing = try lockPlace(account: new.account, service: new.service, identity: new.identity)
         guard let policy = try rows.service(new.service, account: new.account)?.policy else {
             throw StoreError.notFound(.service)
         }
@@ -96,7 +96,6 @@ extension Decision {
     func pruneUnverified(of entity: EntitySID?, limit: Int) throws {
         let untilMs = nowMs - StorePolicy.unverifiedLifeMs
         for found in try rows.unverifiedFactors(of: entity, createdUntilMs: untilMs, limit: limit) {
-            if entity == nil { _ = try rows.lockedPerson(found.entity) }
             // As it is under the lock.
             guard let factor = try rows.factor(found.sid), !factor.isVerified else { continue }
             try delete(factor, reason: .neverVerified)
@@ -107,7 +106,6 @@ extension Decision {
     func pruneUnverifiedCodes(of entity: EntitySID?, limit: Int) throws {
         let untilMs = nowMs - StorePolicy.unverifiedLifeMs
         for found in try rows.unverifiedCodeFactors(of: entity, createdUntilMs: untilMs, limit: limit) {
-            if entity == nil { _ = try rows.lockedPerson(found.entity) }
             guard let factor = try rows.codeFactor(found.sid), !factor.isVerified else { continue }
             try delete(factor, reason: .neverVerified)
         }

@@ -8,7 +8,7 @@ extension ChallengeStore {
         account: AccountSID, service: ServiceSID, identity: String, nowMs: Int64
     ) async throws -> Entity {
         try await write(nowMs) { decision in
-            let existing = try decision.rows.lockedPerson(account: account, service: service, identity: identity)
+            let existing = try decision.lockPlace(account: account, service: service, identity: identity)
             try decision.requireService(service, account: account)
             // A text with the form of a YE SID always means the entity with that SID, so it cannot be an identity.
             guard existing == nil, EntitySID(identity) == nil else { throw StoreError.conflict(.entity) }
@@ -63,6 +63,16 @@ extension Decision {
         guard try rows.service(sid, account: account) != nil else { throw StoreError.notFound(.service) }
     }
 
+    /// The person of an identity, locked. Where there is none, the account is, so that nobody else makes it meanwhile, nor takes the
+    /// service away.
+    func lockPlace(account: AccountSID, service: ServiceSID, identity: String) throws -> Person? {
+        if let person = try rows.lockedPerson(account: account, service: service, identity: identity) { return person }
+        try rows.lock(account)
+        // Another transaction may have made it before it let the account go.
+        return try rows.lockedPerson(account: account, service: service, identity: identity)
+    }
+
+    /// Behind ``lockPlace(account:service:identity:)``.
     /// - Throws: `limit(.entityCreations)`.
     func insertEntity(account: AccountSID, service: ServiceSID, identity: String) throws -> Entity {
         // SIDs are ordered by time, so their index is also an index over time.

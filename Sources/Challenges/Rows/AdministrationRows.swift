@@ -4,6 +4,9 @@ package import ChallengeModel
 package protocol AccountRows {
     func insertAccount(_ sid: AccountSID, authToken: SealedValue, nowMs: Int64) throws
     func hasAccount(_ sid: AccountSID) throws -> Bool
+    /// Nobody else's transaction adds to what the account has, or changes its settings, until this one has ended. Behind the
+    /// person's lock, when both are needed.
+    func lock(_ account: AccountSID) throws
     /// Nil: there is no such account.
     func authTokens(of account: AccountSID) throws -> AuthTokens?
     /// Replaces the current token, which becomes the former one.
@@ -63,10 +66,12 @@ package protocol CredentialRows {
     func credential(_ sid: CredentialSID, account: AccountSID) throws -> Credential?
     /// By SID.
     func credentials(account: AccountSID, page: PageRequest) throws -> Page<Credential>
+    /// Nobody else's transaction judges how its pushes fare until this one has ended. Behind every other lock.
+    func lock(_ credential: CredentialSID) throws
     func credentialVersion(_ sid: CredentialSID, account: AccountSID) throws -> Int64?
     /// Deletes a credential, removes it from the services that name it, and records the deletion.
     func deleteCredential(_ sid: CredentialSID, account: AccountSID, deletedVersion: Int64, nowMs: Int64) throws
-    /// By SID, those behind `sid`.
+    /// By SID, those behind `sid`. None of them is deleted until this transaction has ended.
     func sealedCredentials(after sid: String, limit: Int) throws -> [SealedCredential]
     /// By SID, those behind `sid`.
     func deletedCredentials(after sid: String, limit: Int) throws -> [DeletedCredential]
@@ -127,7 +132,8 @@ package protocol SealingRows {
     func deleteSealingKey(_ keyID: String) throws
     /// By SID, those behind `sid`.
     func sealedRows(_ place: SealedPlace, under keyID: String, after sid: String, limit: Int) throws -> [SealedRow]
-    func replace(_ place: SealedPlace, of sid: String, with value: SealedValue) throws
+    /// Nothing, when the row holds something else by now.
+    func replace(_ former: SealedRow, of place: SealedPlace, with value: SealedValue) throws
 }
 
 /// The places where sealed values are stored.

@@ -24,11 +24,12 @@ package protocol ChallengeRows {
     func countWrongNumber(of sid: ChallengeSID) throws -> Int
     /// Of all pushed challenges of an entity that are pending at `nowMs`.
     func setQuiet(of entity: EntitySID, untilMs: Int64, nowMs: Int64) throws
-    /// Stored as pending and expired, the first expired first. Another transaction's are left out.
+    /// Stored as pending and expired, the first expired first. Their persons are locked, and those whose person others have locked are
+    /// left out.
     func expiredChallenges(nowMs: Int64, limit: Int) throws -> [ChallengeSID]
     /// A text that changes with every change of the challenge and its facts; nil for one that is gone. In the given order.
     func challengeVersions(_ challenges: [ChallengeSID]) throws -> [String?]
-    /// The oldest challenges, if they were created until then and are closed.
+    /// The oldest challenges, if they were created until then and are closed; none in a store that keeps them by days.
     func closedChallenges(createdUntilMs: Int64, limit: Int) throws -> [ChallengeSID]
     func someChallenges(of entity: EntitySID, limit: Int) throws -> [ChallengeSID]
     /// With targets, attempts and facts.
@@ -84,6 +85,10 @@ package struct LiveTarget: Sendable, Hashable {
 
 /// `request_ids`, `idempotency_keys`, `session_tokens` and `device_requests`: what makes something happen once.
 package protocol OnceRows {
+    /// Nobody else's transaction looks what a request id has made, or remembers it, until this one has ended. First of all.
+    func lockRequest(_ requestID: String, account: AccountSID, service: String) throws
+    /// Likewise an idempotency key. Behind the request id, before the person.
+    func lock(_ key: IdempotencyKey) throws
     /// The one result of a request id since then; nil: it is free.
     func requestResult(
         _ requestID: String, account: AccountSID, service: String, sinceMs: Int64

@@ -15,7 +15,7 @@ package protocol DeliveryRows {
 package protocol CredentialHealthRows {
     /// The sums of the minutes after `minute`. A minute is epoch milliseconds / 60,000.
     func pushCounts(of credential: CredentialSID, afterMinute minute: Int64) throws -> PushCounts
-    /// - Returns: whether nothing was counted in that minute before.
+    /// - Returns: whether earlier minutes may be there that are not needed any more; now and then.
     func add(_ counts: PushCounts, to minute: Int64, of credential: CredentialSID) throws -> Bool
     func deletePushCounts(of credential: CredentialSID, beforeMinute minute: Int64) throws
     func incident(_ kind: IncidentKind, of credential: CredentialSID) throws -> Incident?
@@ -97,9 +97,38 @@ package enum AgedRows: Sendable, CaseIterable {
     case auditOfTraffic, audit
 }
 
+/// What is due by its time, and is judged one by one. The time is that of its creation for factors never verified, of its expiry for a
+/// challenge, of the next look for a factor whose push token is dead.
+package enum DueRows: Sendable {
+    case expiredChallenges, unverifiedFactors, unverifiedCodeFactors, unreachableFactors
+}
+
+/// The days of a store that keeps challenges and the trail of traffic in partitions by day.
+package struct Days: Sendable, Hashable {
+    /// There is to be room for the day before this time, and for as many days behind it.
+    package let nowMs: Int64
+    package let ahead = 7
+    /// Days that have ended by then may go.
+    package let challengesUntilMs: Int64
+    package let trafficUntilMs: Int64
+
+    package init(nowMs: Int64, challengesUntilMs: Int64, trafficUntilMs: Int64) {
+        self.nowMs = nowMs
+        self.challengesUntilMs = challengesUntilMs
+        self.trafficUntilMs = trafficUntilMs
+    }
+}
+
 package protocol SweptRows {
+    /// Whether there is a row of that time or before.
+    func hasDue(_ rows: DueRows, untilMs: Int64) throws -> Bool
     /// Whether there is a row of that time or before: of its end, where it has one, else of its creation.
     func hasAged(_ rows: AgedRows, untilMs: Int64) throws -> Bool
     /// The oldest first.
     func deleteAged(_ rows: AgedRows, untilMs: Int64, limit: Int) throws
+    /// Whether a day is to be made or may go; false in a store without days, which has nothing to do with the next either.
+    func areDaysDue(_ days: Days) throws -> Bool
+    /// Makes days that are missing, and takes ended ones away that hold no pending challenge. In a transaction of its own: others
+    /// may wait for its end.
+    func turn(_ days: Days) throws
 }

@@ -16,8 +16,9 @@ package protocol EntityRows {
     func update(_ limits: PersonLimits, of entity: EntitySID) throws
     /// By SID.
     func entities(service: ServiceSID, page: PageRequest) throws -> Page<Entity>
-    /// Of a service that is marked as deleted too.
+    /// Of a service that is marked as deleted too. They are locked as persons; those that others have locked are left out.
     func someEntities(ofService service: ServiceSID, limit: Int) throws -> [Entity]
+    func hasEntity(ofService service: ServiceSID) throws -> Bool
     /// Entities of an account whose SIDs lie in `range`.
     func countEntities(account: AccountSID, in range: Range<EntitySID>) throws -> Int
     func insert(_ entity: Entity) throws
@@ -83,7 +84,8 @@ package protocol FactorRows {
     func accessToken(ofFactor sid: FactorSID) throws -> AccessTokenSID?
     func unverifiedFactors(madeWith token: AccessTokenSID) throws -> [Factor]
     /// The oldest first.
-    /// - Parameter entity: nil: of all.
+    /// - Parameter entity: nil: of all; then their persons are locked, those whose person others have locked are left out, and what
+    ///   they are under the lock is to be read again.
     func unverifiedFactors(of entity: EntitySID?, createdUntilMs: Int64, limit: Int) throws -> [Factor]
     /// Keeps the later time.
     func noteSigned(_ sid: FactorSID, nowMs: Int64) throws
@@ -97,7 +99,8 @@ package protocol FactorRows {
     /// All that were marked under a credential after `sinceMs`.
     func markReachable(under credential: CredentialSID, sinceMs: Int64) throws
     func countUnreachable(under credential: CredentialSID, sinceMs: Int64) throws -> Int64
-    /// The first due first.
+    /// The first due first. Their persons are locked, those whose person others have locked are left out, and what they are under
+    /// the lock is to be read again.
     func factorsToPurge(untilMs: Int64, limit: Int) throws -> [(factor: Factor, credential: CredentialSID?)]
     func setPurge(_ sid: FactorSID, atMs: Int64) throws
 
@@ -146,7 +149,8 @@ package protocol CodeFactorRows {
     /// With what was counted of it.
     func deleteCodeFactor(_ sid: FactorSID) throws
     /// The oldest first.
-    /// - Parameter entity: nil: of all.
+    /// - Parameter entity: nil: of all; then their persons are locked, those whose person others have locked are left out, and what
+    ///   they are under the lock is to be read again.
     func unverifiedCodeFactors(of entity: EntitySID?, createdUntilMs: Int64, limit: Int) throws -> [CodeFactor]
     /// Factors of both types, by creation.
     func allFactors(entity: EntitySID, page: PageRequest) throws -> Page<AnyFactor>

@@ -14,6 +14,12 @@ extension SQLTransaction {
         try connection.exists("SELECT 1 FROM accounts WHERE sid = ?", [sid.rawValue])
     }
 
+    func lock(_ account: AccountSID) throws {
+        guard dialect.locksRows else { return }
+        _ = try connection.row(
+            "SELECT 1 FROM accounts a WHERE a.sid = ?\(dialect.locking("a"))", [account.rawValue])
+    }
+
     func authTokens(of account: AccountSID) throws -> AuthTokens? {
         try connection.row(
             """

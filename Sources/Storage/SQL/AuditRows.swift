@@ -48,38 +48,3 @@ extension AuditEvent {
             address: columns.optionalText(), count: columns.integer(), detail: columns.optionalText())
     }
 }
-
-/// The verbs of ``SweptRows``.
-extension SQLTransaction {
-    func hasAged(_ rows: AgedRows, untilMs: Int64) throws -> Bool {
-        let place = rows.place
-        return try connection.exists("SELECT 1 FROM \(place.table) WHERE \(place.condition) <= ? LIMIT 1", [untilMs])
-    }
-
-    func deleteAged(_ rows: AgedRows, untilMs: Int64, limit: Int) throws {
-        let place = rows.place
-        let key = place.key.contains(",") ? "(\(place.key))" : place.key
-        try connection.run(
-            """
-            DELETE FROM \(place.table) WHERE \(key) IN (SELECT \(place.key) FROM \(place.table) \
-            WHERE \(place.condition) <= ? ORDER BY \(place.time) LIMIT ?\(dialect.skippingLocked(place.table)))
-            """, [untilMs, limit])
-    }
-}
-
-extension AgedRows {
-    /// - Returns: the table, the columns that name a row, its time, and which rows it is about, up to the time.
-    fileprivate var place: (table: String, key: String, time: String, condition: String) {
-        switch self {
-        case .requestIDs: ("request_ids", "account_sid, service_sid, request_id", "created_ms", "created_ms")
-        case .accessTokens: ("access_tokens", "sid", "expires_ms", "expires_ms")
-        case .codeCreations: ("code_creations", "factor_sid, created_ms, challenge_sid", "created_ms", "created_ms")
-        case .factorCreations: ("factor_creations", "entity_sid, created_ms, factor_sid", "created_ms", "created_ms")
-        case .deviceRequests: ("device_requests", "fingerprint", "expires_ms", "expires_ms")
-        case .sessionTokens: ("session_tokens", "secret_hash", "expires_ms", "expires_ms")
-        case .idempotencyKeys: ("idempotency_keys", "key_hash", "created_ms", "created_ms")
-        case .auditOfTraffic: ("audit_events", "id", "at_ms", "traffic = 1 AND at_ms")
-        case .audit: ("audit_events", "id", "at_ms", "traffic = 0 AND at_ms")
-        }
-    }
-}

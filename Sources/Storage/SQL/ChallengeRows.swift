@@ -33,7 +33,9 @@ extension SQLTransaction {
             arguments += [status.rawValue]
         }
         if let factor = filter.factor {
-            sql += " AND EXISTS (SELECT 1 FROM challenge_targets t WHERE t.challenge_sid = c.sid AND t.factor_sid = ?)"
+            // Counted, so that it is looked up per challenge: PostgreSQL would make a join of EXISTS, and read all targets.
+            sql +=
+                " AND 1 = (SELECT count(*) FROM challenge_targets t WHERE t.challenge_sid = c.sid AND t.factor_sid = ?)"
             arguments += [factor.rawValue]
         }
         if let after = request.after {
@@ -92,10 +94,14 @@ extension SQLTransaction {
                 challenge.actionKey, challenge.actionID, challenge.numberDigits, challenge.sealedNumber?.keyID,
                 challenge.sealedNumber.map { blob($0.bytes) }, challenge.requiresSession, challenge.quietUntilMs,
             ])
+        guard dialect.keepsDays, let action = challenge.actionKey else { return }
+        try connection.run(
+            "INSERT INTO live_actions (entity_sid, action_key, challenge_sid) VALUES (?, ?, ?)",
+            [challenge.entity.rawValue, action, challenge.sid.rawValue])
     }
 
     func close(_ challenge: Challenge, isExpired: Bool, nowMs: Int64) throws -> Bool {
-        try connection.hasChanged(
+        let isClosed = try connection.hasChanged(
             """
             UPDATE challenges SET status = ?, updated_ms = ?, responded_ms = ?, responder_sid = ?, signed_answer = ?, \
             metadata = ?, responder_key = ?, number_key_id = NULL, number_sealed = NULL \
@@ -106,6 +112,12 @@ extension SQLTransaction {
                 challenge.responder?.rawValue, challenge.signedAnswer, challenge.metadata,
                 challenge.responderKey.map { blob($0) }, challenge.sid.rawValue, nowMs,
             ])
+        if isClosed, dialect.keepsDays, let action = challenge.actionKey {
+            try connection.run(
+                "DELETE FROM live_actions WHERE entity_sid = ? AND action_key = ? AND challenge_sid = ?",
+                [challenge.entity.rawValue, action, challenge.sid.rawValue])
+        }
+        return isClosed
     }
 
     func countResend(of sid: ChallengeSID, nowMs: Int64) throws {
@@ -150,17 +162,18 @@ extension SQLTransaction {
     }
 
     func closedChallenges(createdUntilMs: Int64, limit: Int) throws -> [ChallengeSID] {
-        // They are in the order of their creation: a look at the first tells.
-        try connection.rows(
-            "SELECT sid, created_ms, status FROM challenges ORDER BY \(dialect.challengeAge) LIMIT ?", [limit]
-        )
-        .prefix { row in row.int64(1) <= createdUntilMs && row.text(2) != "pending" }
-        .compactMap { ChallengeSID($0.text(0)) }
+        guard !dialect.keepsDays else { return [] }
+        // Row ids ascend with the time of creation: a look at the first tells.
+        return try connection.rows("SELECT sid, created_ms, status FROM challenges ORDER BY id LIMIT ?", [limit])
+            .prefix { row in row.int64(1) <= createdUntilMs && row.text(2) != "pending" }
+            .compactMap { ChallengeSID($0.text(0)) }
     }
 
     func someChallenges(of entity: EntitySID, limit: Int) throws -> [ChallengeSID] {
-        try connection.texts("SELECT sid FROM challenges WHERE entity_sid = ? LIMIT ?", [entity.rawValue, limit])
-            .compactMap { ChallengeSID($0) }
+        // In an order: two transactions that delete them do not wait for each other in a circle.
+        try connection.texts(
+            "SELECT sid FROM challenges WHERE entity_sid = ? ORDER BY sid LIMIT ?", [entity.rawValue, limit]
+        ).compactMap { ChallengeSID($0) }
     }
 
     func delete(_ challenges: [ChallengeSID]) throws {

@@ -84,12 +84,13 @@ extension SQLTransaction {
     }
 
     func unverifiedCodeFactors(of entity: EntitySID?, createdUntilMs: Int64, limit: Int) throws -> [CodeFactor] {
-        let ofEntity = entity == nil ? "" : "entity_sid = ? AND "
-        return try connection.rows(
+        let ofEntity = """
+            FROM code_factors WHERE entity_sid = ? AND verified = 0 AND created_ms <= ? ORDER BY created_ms LIMIT ?
             """
-            SELECT \(CodeFactor.columns) FROM code_factors WHERE \(ofEntity)verified = 0 AND created_ms <= ? \
-            ORDER BY created_ms LIMIT ?
-            """, (entity.map { [$0.rawValue] } ?? []) + [createdUntilMs, limit]
+        let ofAll = dialect.due("code_factors", "d.verified = 0 AND d.created_ms <= ?", by: "created_ms")
+        return try connection.rows(
+            "SELECT \(CodeFactor.columns) \(entity == nil ? ofAll : ofEntity)",
+            (entity.map { [$0.rawValue] } ?? []) + [createdUntilMs, limit]
         ).map(CodeFactor.init(row:))
     }
 

@@ -9,23 +9,28 @@ extension SQLTransaction {
         ).map(Entity.init(row:))
     }
 
-    // One writer at a time: its transaction is the lock.
+    // Where one transaction writes at a time, it is the lock.
 
     func lockedPerson(account: AccountSID, service: ServiceSID, identity: String) throws -> Person? {
         try connection.row(
-            "SELECT \(Person.columns) \(Entity.named(identity))", Entity.arguments(account, service, identity)
+            "SELECT \(Person.columns) \(Entity.named(identity))\(dialect.locking("e"))",
+            Entity.arguments(account, service, identity)
         ).map(Person.init(row:))
     }
 
     func lockedPerson(_ entity: EntitySID) throws -> Person? {
-        try connection.row("SELECT \(Person.columns) FROM entities e WHERE e.sid = ?", [entity.rawValue])
-            .map(Person.init(row:))
+        try connection.row(
+            "SELECT \(Person.columns) FROM entities e WHERE e.sid = ?\(dialect.locking("e"))", [entity.rawValue]
+        )
+        .map(Person.init(row:))
     }
 
     func lockedPerson(ofChallenge sid: ChallengeSID) throws -> Person? {
         try connection.row(
-            "SELECT \(Person.columns) FROM challenges c JOIN entities e ON e.sid = c.entity_sid WHERE c.sid = ?",
-            [sid.rawValue]
+            """
+            SELECT \(Person.columns) FROM challenges c JOIN entities e ON e.sid = c.entity_sid \
+            WHERE c.sid = ?\(dialect.locking("e"))
+            """, [sid.rawValue]
         ).map(Person.init(row:))
     }
 
@@ -33,7 +38,7 @@ extension SQLTransaction {
         try connection.row(
             """
             SELECT \(Person.columns) FROM \(sid.isCodeFactor ? "code_factors" : "factors") f \
-            JOIN entities e ON e.sid = f.entity_sid WHERE f.sid = ?
+            JOIN entities e ON e.sid = f.entity_sid WHERE f.sid = ?\(dialect.locking("e"))
             """, [sid.rawValue]
         ).map(Person.init(row:))
     }
@@ -59,8 +64,13 @@ extension SQLTransaction {
 
     func someEntities(ofService service: ServiceSID, limit: Int) throws -> [Entity] {
         try connection.rows(
-            "SELECT \(Entity.columns) FROM entities e WHERE service_sid = ? LIMIT ?", [service.rawValue, limit]
+            "SELECT \(Entity.columns) FROM entities e WHERE service_sid = ? LIMIT ?\(dialect.skippingLocked("e"))",
+            [service.rawValue, limit]
         ).map(Entity.init(row:))
+    }
+
+    func hasEntity(ofService service: ServiceSID) throws -> Bool {
+        try connection.exists("SELECT 1 FROM entities WHERE service_sid = ? LIMIT 1", [service.rawValue])
     }
 
     func countEntities(account: AccountSID, in range: Range<EntitySID>) throws -> Int {

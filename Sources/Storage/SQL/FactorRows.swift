@@ -112,12 +112,13 @@ extension SQLTransaction {
     }
 
     func unverifiedFactors(of entity: EntitySID?, createdUntilMs: Int64, limit: Int) throws -> [Factor] {
-        let ofEntity = entity == nil ? "" : "entity_sid = ? AND "
-        return try connection.rows(
+        let ofEntity = """
+            FROM factors WHERE entity_sid = ? AND verified = 0 AND created_ms <= ? ORDER BY created_ms LIMIT ?
             """
-            SELECT \(Factor.columns) FROM factors WHERE \(ofEntity)verified = 0 AND created_ms <= ? \
-            ORDER BY created_ms LIMIT ?
-            """, (entity.map { [$0.rawValue] } ?? []) + [createdUntilMs, limit]
+        let ofAll = dialect.due("factors", "d.verified = 0 AND d.created_ms <= ?", by: "created_ms")
+        return try connection.rows(
+            "SELECT \(Factor.columns) \(entity == nil ? ofAll : ofEntity)",
+            (entity.map { [$0.rawValue] } ?? []) + [createdUntilMs, limit]
         ).map(Factor.init(row:))
     }
 
@@ -166,8 +167,8 @@ extension SQLTransaction {
     func factorsToPurge(untilMs: Int64, limit: Int) throws -> [(factor: Factor, credential: CredentialSID?)] {
         try connection.rows(
             """
-            SELECT \(Factor.columns), unreachable_credential_sid FROM factors WHERE purge_ms <= ? \
-            ORDER BY purge_ms LIMIT ?
+            SELECT \(Factor.columns), unreachable_credential_sid \
+            \(dialect.due("factors", "d.purge_ms <= ?", by: "purge_ms"))
             """, [untilMs, limit]
         ).map { row in
             (try Factor(row: row), row.optionalText(21).flatMap { CredentialSID($0) })

@@ -3,6 +3,20 @@ import Challenges
 
 /// The verbs of ``OnceRows``.
 extension SQLTransaction {
+    func lockRequest(_ requestID: String, account: AccountSID, service: String) throws {
+        guard dialect.locksRows else { return }
+        // A number for a text: two texts of one number only wait for each other.
+        _ = try connection.row(
+            "SELECT pg_advisory_xact_lock(hashtextextended(?, 1))", ["\(account)/\(service)/\(requestID)"])
+    }
+
+    func lock(_ key: IdempotencyKey) throws {
+        guard dialect.locksRows else { return }
+        // A hash: its first bytes will do.
+        let number = key.key.prefix(8).reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+        _ = try connection.row("SELECT pg_advisory_xact_lock(?)", [Int64(bitPattern: number)])
+    }
+
     func requestResult(
         _ requestID: String, account: AccountSID, service: String, sinceMs: Int64
     ) throws -> RequestResult? {

@@ -62,9 +62,11 @@ struct SQLDialect: Sendable {
     let namesIndexes: Bool
     /// Several transactions write at once: rows are locked.
     let locksRows: Bool
+    /// Challenges and the traffic of the audit trail are in partitions by day: no index sees two days, and old days go as a whole.
+    let keepsDays: Bool
 
-    static let sqlite = SQLDialect(namesIndexes: true, locksRows: false)
-    static let postgres = SQLDialect(namesIndexes: false, locksRows: true)
+    static let sqlite = SQLDialect(namesIndexes: true, locksRows: false, keepsDays: false)
+    static let postgres = SQLDialect(namesIndexes: false, locksRows: true, keepsDays: true)
 
     /// Behind a table and its alias: the index to read it by.
     func by(_ index: String) -> String { namesIndexes ? " INDEXED BY \(index)" : "" }
@@ -76,9 +78,15 @@ struct SQLDialect: Sendable {
     /// The same; rows that another transaction has locked are left out.
     func skippingLocked(_ table: String) -> String { locksRows ? " FOR NO KEY UPDATE OF \(table) SKIP LOCKED" : "" }
 
-    /// The column of `challenges` that ascends with their creation.
-    var challengeAge: String { namesIndexes ? "id" : "sid" }
-
     /// Behind a table that has an `entity_sid`: the person `e` it belongs to, to be locked.
     func person(of table: String) -> String { locksRows ? " JOIN entities e ON e.sid = \(table).entity_sid" : "" }
+
+    /// FROM and what follows: rows `d` of a table, the first due first, with their persons locked; those whose person another
+    /// transaction has locked are left out. What they are now is to be read again: they may have changed before the lock.
+    /// - Parameter condition: of `d`.
+    func due(_ table: String, _ condition: String, by time: String) -> String {
+        let due = "\(person(of: "d")) WHERE \(condition) ORDER BY d.\(time) LIMIT ?\(skippingLocked("e"))"
+        guard locksRows else { return "FROM \(table) d\(due)" }
+        return "FROM \(table) d WHERE d.sid IN (SELECT d.sid FROM \(table) d\(due)) ORDER BY d.\(time)"
+    }
 }

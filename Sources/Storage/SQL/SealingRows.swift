@@ -37,11 +37,13 @@ extension SQLTransaction {
         }
     }
 
-    func replace(_ place: SealedPlace, of sid: String, with value: SealedValue) throws {
+    func replace(_ former: SealedRow, of place: SealedPlace, with value: SealedValue) throws {
         let columns = place.columns
         try connection.run(
-            "UPDATE \(columns.table) SET \(columns.key) = ?, \(columns.sealed) = ? WHERE sid = ?",
-            [value.keyID, blob(value.bytes), sid])
+            """
+            UPDATE \(columns.table) SET \(columns.key) = ?, \(columns.sealed) = ? \
+            WHERE sid = ? AND \(columns.sealed) = ?
+            """, [value.keyID, blob(value.bytes), former.sid, blob(former.sealed)])
     }
 }
 

@@ -19,9 +19,13 @@ struct ConformanceCase: Sendable, CustomTestStringConvertible {
 
     var testDescription: String { sentence }
 
+    /// What every store promises.
     static let all =
         accounts + keys + people + challenges + answers + sweeps + races + codes + limits + actions + approvals
-        + outbox + delivery
+        + delivery + together
+    /// What a store promises whose outbox is leased by ranges of rows and by the caller's clock. ``PostgresOutboxTests`` has the
+    /// same for lanes, which are leased by the server's clock.
+    static let rangeLeases = outbox
 }
 
 /// Keys that every store under test gets, so that what it seals can be opened.

@@ -1,13 +1,27 @@
 import ChallengeModel
 import Challenges
 import Foundation
+import Synchronization
 import Testing
 
 /// A store with an account, a service that can push to APNs and FCM, and shorthands for what tests do.
 struct World: Sendable {
     static let t0: Int64 = 1_800_000_000_000
 
-    let store: ChallengeStore
+    /// Of several, each call of a test is another's.
+    private final class Turns: Sendable {
+        let stores: [ChallengeStore]
+        private let turn = Atomic(0)
+
+        init(_ stores: [ChallengeStore]) { self.stores = stores }
+
+        var next: ChallengeStore {
+            stores[turn.wrappingAdd(1, ordering: .relaxed).oldValue % stores.count]
+        }
+    }
+
+    private let turns: Turns
+    var store: ChallengeStore { turns.next }
     let account: AccountSID
     let authToken: String
     let service: ServiceSID
@@ -15,9 +29,13 @@ struct World: Sendable {
     let fcm: CredentialSID
     let identity = "Person-0001"
 
+    /// - Parameter stores: one, or several on one database, as several Producers are.
+    init(_ stores: ChallengeStore...) async throws { try await self.init(stores) }
+
     /// Makes the account and the service, and empties the outbox.
-    init(_ store: ChallengeStore) async throws {
-        self.store = store
+    init(_ stores: [ChallengeStore]) async throws {
+        turns = Turns(stores)
+        let store = stores[0]
         let account = try await store.createAccount(nowMs: Self.t0)
         self.account = account.sid
         authToken = account.authToken
@@ -100,6 +118,8 @@ struct World: Sendable {
     /// Takes every row out of the outbox.
     func drain() async throws -> Drained {
         var rows: [OutboxRow] = []
+        // One relay: a row that another one holds is not drained.
+        let store = turns.stores[0]
         while true {
             let claimed = try await store.outbox.claimOutbox(owner: "drain", limit: 500, leaseMs: 1000, nowMs: Self.t0)
             if claimed.isEmpty { return Drained(rows: rows) }

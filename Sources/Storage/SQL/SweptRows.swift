@@ -1,0 +1,75 @@
+import Challenges
+
+/// The verbs of ``SweptRows``.
+extension SQLTransaction {
+    func hasDue(_ rows: DueRows, untilMs: Int64) throws -> Bool {
+        let (table, condition) =
+            switch rows {
+            case .expiredChallenges:
+                ("challenges\(dialect.by("challenges_by_expiry"))", "status = 'pending' AND expires_ms")
+            case .unverifiedFactors: ("factors", "verified = 0 AND created_ms")
+            case .unverifiedCodeFactors: ("code_factors", "verified = 0 AND created_ms")
+            case .unreachableFactors: ("factors", "purge_ms")
+            }
+        return try connection.exists("SELECT 1 FROM \(table) WHERE \(condition) <= ? LIMIT 1", [untilMs])
+    }
+
+    func hasAged(_ rows: AgedRows, untilMs: Int64) throws -> Bool {
+        guard !goesByDays(rows) else { return false }
+        let place = rows.place
+        return try connection.exists(
+            "SELECT 1 FROM \(place.table) WHERE \(place.kind)\(place.time) <= ? LIMIT 1", [untilMs])
+    }
+
+    func deleteAged(_ rows: AgedRows, untilMs: Int64, limit: Int) throws {
+        guard !goesByDays(rows) else { return }
+        let place = rows.place
+        let key = place.key.contains(",") ? "(\(place.key))" : place.key
+        try connection.run(
+            """
+            DELETE FROM \(place.table) WHERE \(place.kind)\(key) IN (SELECT \(place.key) FROM \(place.table) \
+            WHERE \(place.kind)\(place.time) <= ? ORDER BY \(place.time) LIMIT ?\(dialect.skippingLocked(place.table)))
+            """, [untilMs, limit])
+    }
+
+    private func goesByDays(_ rows: AgedRows) -> Bool { dialect.keepsDays && rows == .auditOfTraffic }
+
+    // MARK: - Days
+
+    func areDaysDue(_ days: Days) throws -> Bool {
+        guard dialect.keepsDays else { return false }
+        let isMissing = "SELECT 1 FROM partition_days WHERE family = 'challenges' AND day_ms > ? LIMIT 1"
+        if try !connection.exists(isMissing, [days.nowMs + Int64(days.ahead - 1) * StorePolicy.dayMs]) { return true }
+        return try connection.exists(
+            """
+            SELECT 1 FROM partition_days WHERE family = 'challenges' AND day_ms <= ? \
+            OR family = 'audit' AND day_ms <= ? LIMIT 1
+            """, [days.challengesUntilMs - StorePolicy.dayMs, days.trafficUntilMs - StorePolicy.dayMs])
+    }
+
+    func turn(_ days: Days) throws {
+        guard dialect.keepsDays else { return }
+        try connection.run(
+            "SELECT make_days(?, ?)",
+            [days.nowMs - StorePolicy.dayMs, days.nowMs + Int64(days.ahead) * StorePolicy.dayMs])
+        try connection.run("SELECT drop_days('challenges', ?)", [days.challengesUntilMs])
+        try connection.run("SELECT drop_days('audit', ?)", [days.trafficUntilMs])
+    }
+}
+
+extension AgedRows {
+    /// - Returns: the table, the columns that name a row, its time, and which rows it is about.
+    fileprivate var place: (table: String, key: String, time: String, kind: String) {
+        switch self {
+        case .requestIDs: ("request_ids", "account_sid, service_sid, request_id", "created_ms", "")
+        case .accessTokens: ("access_tokens", "sid", "expires_ms", "")
+        case .codeCreations: ("code_creations", "factor_sid, created_ms, challenge_sid", "created_ms", "")
+        case .factorCreations: ("factor_creations", "entity_sid, created_ms, factor_sid", "created_ms", "")
+        case .deviceRequests: ("device_requests", "fingerprint", "expires_ms", "")
+        case .sessionTokens: ("session_tokens", "secret_hash", "expires_ms", "")
+        case .idempotencyKeys: ("idempotency_keys", "key_hash", "created_ms", "")
+        case .auditOfTraffic: ("audit_events", "id", "at_ms", "traffic = 1 AND ")
+        case .audit: ("audit_events", "id", "at_ms", "traffic = 0 AND ")
+        }
+    }
+}
