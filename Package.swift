@@ -84,6 +84,8 @@ let package = Package(
             name: "CRdKafka", pkgConfig: "rdkafka", providers: [.apt(["librdkafka-dev"])]),
         .systemLibrary(
             name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
+        .systemLibrary(
+            name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(name: "CAllocator"),
 
         .target(name: "Wire", dependencies: [.crypto], swiftSettings: swiftSettings),
@@ -102,7 +104,7 @@ let package = Package(
             swiftSettings: swiftSettings),
         .target(
             name: "Storage",
-            dependencies: ["ChallengeModel", "Challenges", "Wire", .grdb, .grdbSQLite, .logging],
+            dependencies: ["CLibPQ", "ChallengeModel", "Challenges", "Wire", .grdb, .grdbSQLite, .logging],
             swiftSettings: swiftSettings),
         .target(
             name: "PushProviders",

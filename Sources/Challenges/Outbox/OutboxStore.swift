@@ -11,6 +11,13 @@ public protocol OutboxStore: Sendable {
     func deleteOutbox(_ ids: [Int64], owner: String) async throws
     /// Gives rows back before their lease ends.
     func releaseOutbox(_ ids: [Int64], owner: String) async throws
+    /// Called about once a second while the relay of `owner` lives, whether or not it claims: a store that several relays share
+    /// gives its part to others when it is not.
+    func keepOutbox(owner: String, leaseMs: Int64) async throws
+    /// The relay of `owner` has ended and nothing of its is under way: another may take its part at once.
+    func leaveOutbox(owner: String) async throws
+    /// Nil: there is one relay.
+    var sharing: OutboxSharing? { get }
     /// Rows waiting, and when the oldest dispatch among them was written (epoch ms; nil: none).
     func outboxState() async throws -> (rows: Int, oldestDispatchMs: Int64?)
     /// Fires after a commit that added outbox rows; at least one signal is kept. One reader: each access makes a new stream,
@@ -18,7 +25,24 @@ public protocol OutboxStore: Sendable {
     var outboxSignal: AsyncStream<Void> { get }
 }
 
+/// What a store that several relays share demands of them.
+public struct OutboxSharing: Sendable, Hashable {
+    /// For how long a relay that does not come back keeps its part.
+    public let lease: Duration
+    /// After it a record must have its report, so that nothing is under way any more when the lease ends.
+    public let messageTimeout: Duration
+
+    package init(lease: Duration, messageTimeout: Duration) {
+        self.lease = lease
+        self.messageTimeout = messageTimeout
+    }
+}
+
 extension OutboxStore {
+    public func keepOutbox(owner: String, leaseMs: Int64) async throws {}
+    public func leaveOutbox(owner: String) async throws {}
+    public var sharing: OutboxSharing? { nil }
+
     /// Claims up to `limit` rows, whatever they are, oldest first.
     public func claimOutbox(owner: String, limit: Int, leaseMs: Int64, nowMs: Int64) async throws -> [OutboxRow] {
         try await claimOutbox(OutboxScan(limit: limit), owner: owner, leaseMs: leaseMs, nowMs: nowMs).rows
@@ -51,6 +75,8 @@ public struct OutboxScan: Sendable {
     public private(set) var left: [OutboxLane: Int64] = [:]
     /// The last row looked at; nil: there was none.
     public private(set) var last: Int64?
+    /// When the rows are somebody else's to take; nil: when the lease that was asked for ends. Epoch milliseconds.
+    package(set) public var leaseEndsMs: Int64?
 
     /// - Parameters:
     ///   - lane: of a topic and key.

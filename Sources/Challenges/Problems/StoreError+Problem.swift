@@ -60,6 +60,11 @@ extension Problem {
         case .alreadyExpired: self.init(.alreadyExpired, "The challenge has expired")
         case .busy, .closed:
             self.init(.unavailable, "Busy: nothing was done, retry", retryAfterSeconds: 1)
+        case .unavailable(let fault) where fault.mayBeDone:
+            self.init(
+                .unavailable,
+                "The store has not said whether the change was made: look, or repeat the request with the same Idempotency-Key",
+                retryAfterSeconds: 5)
         case .unavailable(let fault):
             self.init(
                 .unavailable, "The store cannot write at the moment: nothing was done, retry",

@@ -35,6 +35,8 @@ public final class ChallengeStore: Sendable {
     public var commits: Int { engine.commits }
     /// Why writes fail for now; nil: the last one was done.
     public var fault: StoreFault? { engine.fault }
+    /// Its connections; nil: it has none.
+    public var connections: StoreConnections? { engine.connections }
     /// Writes, and changes nothing: finds out whether a ``fault`` is over.
     public func probe() async { await engine.probe() }
     /// Waits for the writes under way and closes the files. Later calls throw `closed`.

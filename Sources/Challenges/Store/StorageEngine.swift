@@ -19,6 +19,8 @@ package protocol StorageEngine: Sendable {
     var commits: Int { get }
     /// Why writes fail for now; nil: the last one was done.
     var fault: StoreFault? { get }
+    /// Its connections; nil: it has none.
+    var connections: StoreConnections? { get }
     /// Writes, and changes nothing: finds out whether a ``fault`` is over.
     func probe() async
     /// Waits for the writes under way and closes. Later calls throw `closed`. Idempotent.
@@ -39,4 +41,8 @@ package protocol StoreTransaction: AccountRows, AuditRows, ChallengeRows, CodeFa
     /// the order in which `reads` calls their verbs. The same calls after it find what was answered. Other engines never call `reads`.
     /// - Parameter reads: calls verbs by `try?`; what they return means nothing there.
     func prefetch(_ reads: () -> Void) throws
+}
+
+extension StorageEngine {
+    package var connections: StoreConnections? { nil }
 }

@@ -41,7 +41,7 @@ public enum StoreError: Error, Sendable, Equatable {
     case nulInText
     /// More writes wait than the bound allows.
     case busy
-    /// Nothing was done, and the same may be done later.
+    /// Nothing was done, unless ``StoreFault/mayBeDone``, and the same may be done later.
     case unavailable(StoreFault)
     case closed
     /// A sealed value that no key opens, or a database error; never with values in it.

@@ -1,4 +1,4 @@
-/// Why the store cannot write for now. Nothing of what was refused was done; reads go on.
+/// Why the store cannot write for now. Nothing of what was refused was done, unless ``mayBeDone`` says so.
 public struct StoreFault: Sendable, Hashable {
     public enum Cause: String, Sendable, CaseIterable {
         /// Another process writes, and holds the lock for longer than the store waits.
@@ -7,14 +7,19 @@ public struct StoreFault: Sendable, Hashable {
         case readOnly = "read-only"
         /// Any other error of the disk or the file.
         case failing
+        /// The database cannot be reached, or takes no connections.
+        case unreachable
     }
 
     public let cause: Cause
     /// The database's own number and words; holds no values.
     public let detail: String
+    /// The database has not said whether it did what was asked, and can no longer be asked: it may be done.
+    public let mayBeDone: Bool
 
-    public init(_ cause: Cause, detail: String) {
+    public init(_ cause: Cause, detail: String, mayBeDone: Bool = false) {
         self.cause = cause
         self.detail = detail
+        self.mayBeDone = mayBeDone
     }
 }

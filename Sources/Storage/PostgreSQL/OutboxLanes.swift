@@ -1,0 +1,132 @@
+/// The lanes of the outbox: every key is in one, and each is read by one relay at a time, so that a key's records leave in order.
+enum OutboxLanes {
+    /// Fixed: another number would move keys to other lanes.
+    static let count = 48
+
+    /// FNV-1a over the key's UTF-8, of our own: the server's hash functions differ between its versions.
+    static func lane(of key: String) -> Int {
+        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+        for byte in key.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+        // The lower bits of a product mix the last bytes only.
+        return Int((hash ^ (hash >> 32)) % UInt64(count))
+    }
+
+    /// One statement each.
+    static let schema = [
+        """
+        CREATE TABLE outbox (
+            id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, lane smallint NOT NULL, topic text NOT NULL, key text NOT NULL,
+            value bytea NOT NULL, content_type text NOT NULL, expires_ms bigint, traceparent text, created_ms bigint NOT NULL
+        ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0)
+        """,
+        "CREATE INDEX outbox_by_lane ON outbox (lane, id)",
+        """
+        CREATE TABLE outbox_lanes (
+            lane smallint PRIMARY KEY, owner text NOT NULL DEFAULT '', until_ms bigint NOT NULL DEFAULT 0,
+            epoch bigint NOT NULL DEFAULT 0
+        )
+        """,
+        "INSERT INTO outbox_lanes (lane) SELECT generate_series(0, \(count - 1))",
+        "CREATE TABLE outbox_owners (owner text PRIMARY KEY, until_ms bigint NOT NULL)",
+    ]
+}
+
+/// What one relay owns and holds: without I/O.
+///
+/// Ids are drawn before their transactions end, so that a lower id can become visible after a higher one. ``lowest`` is the lowest
+/// that still can: an id that is drawn after a snapshot was taken is higher than all that the snapshot shows, and one that was
+/// drawn before belongs to a transaction below the snapshot's upper bound, because every writer has its transaction's number before
+/// it draws one.
+struct OutboxOwner {
+    /// Lanes and the epoch in which they became ours.
+    private(set) var lanes: [Int: Int64] = [:]
+    /// To be given back once nothing of them is held.
+    private(set) var surplus: Set<Int> = []
+    /// Rows handed out, and their lanes.
+    private(set) var held: [Int64: Int] = [:]
+    /// When the last renewal was sent; nil: there was none.
+    private(set) var renewedAt: ContinuousClock.Instant?
+    /// Of the last renewal. Milliseconds.
+    private(set) var leaseMs: Int64 = 0
+    /// Relays that are there, this one too.
+    private(set) var relays = 1
+    private var seen: [(upperBound: Int64, highest: Int64)] = []
+    private var highest: Int64 = 0
+    /// Every lower id is visible or will never be.
+    private(set) var lowest: Int64 = 1
+
+    var share: Int { (OutboxLanes.count + relays - 1) / relays }
+
+    /// Whether a renewal is due: every 2 s, and at once for lanes that are missing.
+    func isDue(leaseMs: Int64, now: ContinuousClock.Instant) -> Bool {
+        guard let renewedAt else { return true }
+        let age = now - renewedAt
+        // A fifth of a lease that is shorter than ours is in a test only.
+        if age >= min(.seconds(2), .milliseconds(leaseMs) / 5) { return true }
+        return lanes.count - surplus.count < share && age >= .milliseconds(500)
+    }
+
+    /// Lanes to give back now.
+    var free: [Int] {
+        let busy = Set(held.values)
+        return surplus.filter { !busy.contains($0) }.sorted()
+    }
+
+    /// - Parameters:
+    ///   - lanes: those that are ours now, without what was given back.
+    ///   - relays: that were alive.
+    mutating func renewed(
+        _ lanes: [Int: Int64], relays: Int, leaseMs: Int64, sentAt: ContinuousClock.Instant
+    ) {
+        if lanes.contains(where: { self.lanes[$0.key] != $0.value }) {
+            // What waits in them is older than what was read until now.
+            lowest = 1
+            seen = []
+        }
+        self.lanes = lanes
+        self.relays = max(relays, 1)
+        self.leaseMs = leaseMs
+        renewedAt = sentAt
+        surplus.formIntersection(lanes.keys)
+        let excess = lanes.count - share
+        if excess <= 0 { surplus = [] }
+        while surplus.count > excess, let lane = surplus.min() { surplus.remove(lane) }
+        let busy = Set(held.values)
+        // Those of which nothing is held first.
+        for lane in lanes.keys.sorted(by: { (busy.contains($0) ? 1 : 0, $0) < (busy.contains($1) ? 1 : 0, $1) })
+        where surplus.count < excess { surplus.insert(lane) }
+    }
+
+    /// When what is handed out now is somebody else's to take. Epoch milliseconds, of the clock of `nowMs`.
+    func leaseEndsMs(nowMs: Int64, now: ContinuousClock.Instant) -> Int64 {
+        guard let renewedAt else { return nowMs }
+        let age = now - renewedAt
+        return nowMs + leaseMs - (age.components.seconds * 1000 + age.components.attoseconds / 1_000_000_000_000_000)
+    }
+
+    /// Whether a row may be handed out.
+    func mayHandOut(_ id: Int64, lane: Int, epoch: Int64) -> Bool {
+        held[id] == nil && lanes[lane] == epoch && !surplus.contains(lane)
+    }
+
+    mutating func handOut(_ id: Int64, lane: Int) { held[id] = lane }
+    mutating func settled(_ ids: [Int64]) { for id in ids { held[id] = nil } }
+
+    /// A snapshot was read, from ``lowest`` to its end or as far as the relay could take; the relay reads on from there.
+    /// - Parameters:
+    ///   - lowerBound: transactions below had ended.
+    ///   - upperBound: transactions from here on had not begun.
+    ///   - highest: the highest id in it; nil: it showed none.
+    mutating func read(lowerBound: Int64, upperBound: Int64, highest id: Int64?) {
+        highest = max(highest, id ?? 0)
+        while let first = seen.first, first.upperBound <= lowerBound {
+            lowest = max(lowest, first.highest + 1)
+            seen.removeFirst()
+        }
+        if let last = seen.last, last.upperBound == upperBound {
+            seen[seen.count - 1].highest = highest
+        } else if seen.count < 1000 {
+            seen.append((upperBound, highest))
+        }
+    }
+}

@@ -1,0 +1,71 @@
+import Challenges
+import Logging
+import TestSupport
+import Testing
+
+@testable import Storage
+
+/// A database of a test's own on the shared server, with a table of its own, and a pool on it.
+struct PostgresWorld {
+    static let quiet: Logger = {
+        var logger = Logger(label: "test")
+        logger.logLevel = .critical
+        return logger
+    }()
+
+    let server: PostgresServer
+    let database: String
+    let engine: PostgresEngine
+
+    /// - Parameters:
+    ///   - server: nil: the shared one.
+    ///   - port: of a proxy; nil: the server's socket.
+    static func with<Value>(
+        _ server: PostgresServer? = nil, proxy: PostgresProxy? = nil, connections: Int = 4,
+        settings change: (inout PostgresSettings) -> Void = { _ in },
+        _ body: (PostgresWorld) async throws -> Value
+    ) async throws -> Value {
+        let server = if let server { server } else { try await PostgresServer.shared() }
+        let database = try server.database()
+        try server.sql(
+            """
+            CREATE TABLE things (id bigint PRIMARY KEY, flag smallint, name text COLLATE "C", body bytea);
+            CREATE TABLE write_probes (id bigint GENERATED ALWAYS AS IDENTITY, filler bytea);
+            \(OutboxLanes.schema.joined(separator: ";\n"));
+            """, in: database)
+        var settings = try PostgresSettings(
+            url: proxy.map { PostgresServer.url(database, port: $0.port) } ?? server.url(database))
+        settings.connections = connections
+        change(&settings)
+        let engine = try PostgresEngine(settings, logger: quiet)
+        do {
+            try await engine.untilReached(name: "test", within: .seconds(30), logger: quiet)
+            let world = PostgresWorld(server: server, database: database, engine: engine)
+            let value = try await body(world)
+            await engine.close()
+            return value
+        } catch {
+            await engine.close()
+            throw error
+        }
+    }
+
+    func insert(_ id: Int64, _ name: String = "x") async throws {
+        try await engine.run(.write) { connection in
+            _ = try connection.rows("SELECT 1", [PostgresValue]())
+            try connection.run("INSERT INTO things (id, name) VALUES (?, ?)", [.integer(id), .text(name)])
+        }
+    }
+
+    func count() throws -> Int { Int(try server.sql("SELECT count(*) FROM things", in: database)) ?? -1 }
+
+    /// Returns once it holds.
+    func until(_ holds: () throws -> Bool) async throws {
+        while try !holds() { try await Task.sleep(for: .milliseconds(10)) }
+    }
+
+    /// All of the pool's connections are open.
+    func untilWarm() async throws {
+        try await until { engine.pool.gauges.open == engine.pool.settings.connections }
+    }
+}

@@ -1,0 +1,218 @@
+public import Foundation
+import Synchronization
+public import Testing
+
+/// A PostgreSQL server of a test's own, from the machine's binaries, on a socket in a temporary folder. It ends with this process,
+/// also when that is killed.
+public final class PostgresServer: Sendable {
+    public enum Durability: Sendable {
+        /// No fsync: for everything that does not kill the server.
+        case none
+        /// As in production.
+        case full
+    }
+
+    /// How a server is ended.
+    public enum End: Int32, Sendable {
+        case fast = 2
+        case immediate = 3
+        case killed = 9
+    }
+
+    /// `BINDIR` of the newest version on this machine; nil: there is none.
+    public static let binaries: URL? = {
+        let root = URL(filePath: "/usr/lib/postgresql")
+        let versions = (try? FileManager.default.contentsOfDirectory(atPath: root.path)) ?? []
+        let newest = versions.compactMap(Int.init).max().map { root.appending(path: "\($0)/bin") }
+        return newest.flatMap {
+            FileManager.default.isExecutableFile(atPath: $0.appending(path: "postgres").path) ? $0 : nil
+        }
+    }()
+
+    /// Holds the socket and the data.
+    public let folder: URL
+    private let durability: Durability
+    private let settings: [String]
+    private let process = Mutex<Process?>(nil)
+    private static let one = Shared()
+
+    private actor Shared {
+        private var server: PostgresServer?
+
+        func get() async throws -> PostgresServer {
+            if let server { return server }
+            let server = try await PostgresServer()
+            self.server = server
+            return server
+        }
+    }
+
+    /// The server that the tests of this process share, one database each. Without fsync; nobody ends it.
+    public static func shared() async throws -> PostgresServer { try await one.get() }
+
+    /// - Parameters:
+    ///   - settings: `name=value` of `postgresql.conf`, set last.
+    ///   - files: to be put in the data folder with mode 0600.
+    public init(_ durability: Durability = .none, settings: [String] = [], files: [String: String] = [:]) async throws {
+        guard let binaries = Self.binaries else {
+            throw BeckonProcess.Failure(description: "PostgreSQL is missing: scripts/install --tests")
+        }
+        self.durability = durability
+        self.settings = settings
+        // A socket's path has 107 bytes.
+        folder = URL(filePath: "/tmp/beckon-pg-\(UUID().uuidString.prefix(8).lowercased())")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        try Self.shell("chown \(Self.user ?? "$(id -u)") \(folder.path) && chmod 755 \(folder.path)")
+        let template = "/tmp/beckon-initdb-\(getuid())-\(binaries.pathComponents.dropLast().last ?? "")"
+        // Once per machine; whoever is second finds it, or loses the race and throws its own away.
+        try Self.shell(
+            """
+            test -d \(template) || { new=\(template).$$; mkdir $new; chown \(Self.user ?? "$(id -u)") $new
+            \(Self.asUser) \(binaries.path)/initdb -A trust -U postgres -E UTF8 --locale=C --no-sync --no-instructions -D $new >/dev/null
+            mv -T $new \(template) 2>/dev/null || rm -rf $new; }
+            cp -a \(template) \(folder.path)/data
+            """)
+        for (name, content) in files {
+            let path = data.appending(path: name).path
+            try content.write(toFile: path, atomically: false, encoding: .utf8)
+            try Self.shell("chown \(Self.user ?? "$(id -u)") \(path) && chmod 600 \(path)")
+        }
+        try await start()
+    }
+
+    deinit {
+        process.withLock { process in
+            if let process, process.isRunning { kill(process.processIdentifier, SIGKILL) }
+        }
+        try? FileManager.default.removeItem(at: folder)
+    }
+
+    public var data: URL { folder.appending(path: "data") }
+    public var log: String { (try? String(contentsOf: folder.appending(path: "log"), encoding: .utf8)) ?? "" }
+    /// For a proxy.
+    public var socket: String { folder.appending(path: ".s.PGSQL.5432").path }
+
+    /// How a store reaches a database, as the server's superuser unless said otherwise.
+    public func url(_ database: String, user: String = "postgres") -> String {
+        "postgresql://\(user)@/\(database)?host=\(folder.path)"
+    }
+
+    /// How a store reaches a database through a proxy on loopback.
+    public static func url(_ database: String, port: Int, user: String = "postgres") -> String {
+        "postgresql://\(user)@127.0.0.1:\(port)/\(database)?sslmode=disable"
+    }
+
+    /// The postmaster's.
+    public var identifier: Int32 { process.withLock { $0?.processIdentifier ?? 0 } }
+
+    /// Returns when it answers.
+    public func start() async throws {
+        let fast = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
+        let always = [
+            "listen_addresses=", "unix_socket_directories=\(folder.path)", "shared_buffers=32MB", "max_connections=200",
+            "autovacuum=off", "jit=off", "logging_collector=off",
+        ]
+        let options = (always + (durability == .none ? fast : []) + settings).map { "-c '\($0)'" }.joined(
+            separator: " ")
+        let command =
+            "\(Self.asUser) \(Self.binaries?.path ?? "")/postgres -D \(data.path) \(options) >>\(folder.path)/log 2>&1"
+        let end = ContinuousClock.now + .seconds(60)
+        while true {
+            let process = Process()
+            process.executableURL = URL(filePath: "/bin/sh")
+            process.arguments = ["-c", "exec \(command)"]
+            process.standardInput = FileHandle.nullDevice
+            let started = AsyncStream.makeStream(of: (any Error)?.self)
+            // The signal at our death follows the thread that has forked: this one lives as long as the server.
+            let thread = Thread {
+                do {
+                    try process.run()
+                    started.continuation.yield(nil)
+                    process.waitUntilExit()
+                } catch {
+                    started.continuation.yield(error)
+                }
+            }
+            thread.start()
+            for await error in started.stream {
+                if let error { throw error }
+                break
+            }
+            self.process.withLock { $0 = process }
+            while process.isRunning, ContinuousClock.now < end {
+                if (try? sql("SELECT 1")) == "1" { return }
+                try await Task.sleep(for: .milliseconds(20))
+            }
+            // Sessions of one that was killed are still there, or its lock file is.
+            guard ContinuousClock.now < end else {
+                throw BeckonProcess.Failure(description: "PostgreSQL does not start:\n\(log.suffix(2000))")
+            }
+            try await Task.sleep(for: .milliseconds(100))
+        }
+    }
+
+    /// Ends it. Returns when its process is gone.
+    public func stop(_ end: End = .immediate) async throws {
+        guard let process = process.withLock({ $0 }) else { return }
+        kill(process.processIdentifier, end.rawValue)
+        while process.isRunning { try await Task.sleep(for: .milliseconds(10)) }
+    }
+
+    /// Runs statements by `psql` as the superuser. - Returns: the rows, unaligned, without headers.
+    @discardableResult
+    public func sql(_ text: String, in database: String = "postgres") throws -> String {
+        try Self.run(
+            (Self.binaries?.path ?? "") + "/psql",
+            ["-XqAt", "-v", "ON_ERROR_STOP=1", "-h", folder.path, "-U", "postgres", "-d", database, "-c", text])
+    }
+
+    /// Makes a database, as a copy of another when one is named. Nobody may be connected to that one.
+    public func database(template: String? = nil) throws -> String {
+        let name = "t\(UUID().uuidString.replacing("-", with: "").prefix(12).lowercased())"
+        try sql("CREATE DATABASE \(name)" + (template.map { " TEMPLATE \($0)" } ?? ""))
+        return name
+    }
+
+    // MARK: -
+
+    /// Who owns the server: it refuses root. Nil: this user.
+    private static let user: String? = {
+        guard getuid() == 0 else { return nil }
+        return getpwnam("postgres") == nil ? "nobody" : "postgres"
+    }()
+
+    private static let asUser: String = {
+        let change = user.map { "--reuid=\($0) --regid=$(id -g \($0)) --clear-groups " } ?? ""
+        return "setpriv \(change)--pdeathsig=QUIT"
+    }()
+
+    private static func shell(_ script: String) throws { try run("/bin/sh", ["-euc", script]) }
+
+    @discardableResult
+    private static func run(_ path: String, _ arguments: [String]) throws -> String {
+        let process = Process()
+        process.executableURL = URL(filePath: path)
+        process.arguments = arguments
+        process.standardInput = FileHandle.nullDevice
+        let (output, errors) = (Pipe(), Pipe())
+        process.standardOutput = output
+        process.standardError = errors
+        try process.run()
+        let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        let complaint = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        process.waitUntilExit()
+        guard process.terminationStatus == 0 else {
+            throw BeckonProcess.Failure(description: "\(arguments.last ?? path): \(complaint)")
+        }
+        return text.trimmingCharacters(in: .newlines)
+    }
+}
+
+extension Trait where Self == ConditionTrait {
+    /// A test that starts PostgreSQL: skipped, with the reason, where it is missing; in CI it fails there.
+    public static var postgres: Self {
+        .enabled(
+            if: PostgresServer.binaries != nil || ProcessInfo.processInfo.environment["CI"] != nil,
+            "needs PostgreSQL: scripts/install --tests")
+    }
+}
