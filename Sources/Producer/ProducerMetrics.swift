@@ -47,7 +47,12 @@ enum ProducerMetricName: String, CaseIterable {
     case longPollsRefused = "beckon_long_polls_refused_total"
     /// Counter: committed transactions of the store. Many writes share one transaction.
     case storeCommits = "beckon_store_commits_total"
-    /// Gauge: 1 while the store cannot write, by `cause` (`locked`, `disk-full`, `read-only`, `failing`).
+    /// Gauge: connections to the database, by `state` (`open`, `busy`), and callers that wait for one (`waiting`).
+    case storeConnections = "beckon_store_connections"
+    /// Counter: transactions that the database refused or repeated, and COMMITs whose answer was lost, by `what` (`refused`,
+    /// `repeated`, `found-done`, `found-undone`, `unknown`).
+    case storeTransactions = "beckon_store_transactions_total"
+    /// Gauge: 1 while the store cannot write, by `cause` (`locked`, `disk-full`, `read-only`, `failing`, `unreachable`).
     case storeFault = "beckon_store_fault"
 }
 

@@ -61,7 +61,13 @@ public final class ProducerService: ServiceLifecycle.Service {
         readiness.fail("kafka", "starting")
         let metrics = ProducerMetrics(factory: factory)
         let pressure = OutboxPressure()
-        let producer = try KafkaProducer(configuration: configuration.kafka, logger: logger)
+        var kafka = configuration.kafka
+        if let sharing = store.outbox.sharing {
+            // What is under way when a lease ends would overtake, or be overtaken by, what its next owner sends.
+            let given = kafka.properties["message.timeout.ms"].flatMap { Int64($0) } ?? .max
+            kafka.properties["message.timeout.ms"] = String(min(given, sharing.messageTimeout.wholeMilliseconds))
+        }
+        let producer = try KafkaProducer(configuration: kafka, logger: logger)
         let signer = RecordSigner(
             names: configuration.topics, authenticator: RecordAuthenticator(keys: configuration.recordKeys))
         let kafkaReady = Latch()
@@ -90,7 +96,7 @@ public final class ProducerService: ServiceLifecycle.Service {
             StoppableWork { [store, readiness, logger, factory, clock] in
                 await kafkaReady.wait()
                 guard !Task.isCancelled else { return }
-                var options = OutboxRelay.Options()
+                var options = OutboxRelay.Options(sharing: store.outbox.sharing)
                 options.isHeld = { !topics.isSafe }
                 await OutboxRelay(
                     store: store.outbox, producer: producer, signer: signer, readiness: readiness, logger: logger,

@@ -14,12 +14,15 @@ struct StoreWatch: Sendable {
     let log: LimitedLog
     let logger: Logger
     private let gauges: [(cause: StoreFault.Cause, gauge: Gauge)]
+    /// Nil: the store is a file.
+    private let connections: StoreConnectionMetrics?
 
     init(store: ChallengeStore, readiness: Readiness, logger: Logger, metrics: any MetricsFactory) {
         self.store = store
         self.readiness = readiness
         self.logger = logger
         log = LimitedLog(logger, every: .seconds(60))
+        connections = store.connections.map { _ in StoreConnectionMetrics(factory: metrics) }
         gauges = StoreFault.Cause.allCases.map { cause in
             let label = ProducerMetricName.storeFault.rawValue
             return (cause, Gauge(label: label, dimensions: [("cause", cause.rawValue)], factory: metrics))
@@ -38,6 +41,7 @@ struct StoreWatch: Sendable {
         // Perhaps no other caller writes at the moment, so a probe is needed.
         if store.fault != nil { await store.probe() }
         let fault = store.fault
+        if let counted = store.connections { connections?.record(counted) }
         for (cause, gauge) in gauges { gauge.record(cause == fault?.cause ? 1 : 0) }
         guard let fault else {
             if readiness.reasons[Self.readinessCheck] != nil { logger.info("the store can write again") }
@@ -57,8 +61,10 @@ extension StoreFault {
         switch cause {
         case .locked: "another process holds its lock: stop that process, or wait for it"
         case .diskFull: "the disk is full: free disk space"
-        case .readOnly: "the file or its disk is read-only: give the producer write access"
+        case .readOnly:
+            "the file, its disk or the database server is read-only: give the producer write access, or name the primary"
         case .failing: "\(detail)"
+        case .unreachable: "the database takes no connections: \(detail)"
         }
     }
 }

@@ -43,6 +43,13 @@ public struct OutboxRelay: Sendable {
         public var limits = OutboxLimits()
 
         public init() {}
+
+        /// - Parameter sharing: of the store.
+        public init(sharing: OutboxSharing?) {
+            guard let sharing else { return }
+            lease = sharing.lease
+            messageTimeout = sharing.messageTimeout
+        }
     }
 
     private let run: RelayRun

@@ -60,7 +60,8 @@ final class RelayRun: Sendable {
         self.metrics = metrics
         self.options = options
         self.nowMs = nowMs
-        let reserve = options.messageTimeout + .seconds(5)
+        // A margin of 5 s, or of a fifth where less than that is left of the lease.
+        let reserve = options.messageTimeout + min(.seconds(5), (options.lease - options.messageTimeout) / 5)
         let lanes = RelayLanes { topic, key in
             OutboxLane(topic, producer.partition(of: Array(key.utf8), in: signer.names[topic]))
         }
@@ -76,6 +77,7 @@ final class RelayRun: Sendable {
             group.addTask { await self.settleFinished() }
             group.addTask { for await _ in self.store.outboxSignal { self.wake.yield() } }
             group.addTask { await self.tick() }
+            group.addTask { await self.keep() }
             group.addTask { await self.observe() }
         }
         await stop()
@@ -148,7 +150,7 @@ final class RelayRun: Sendable {
             state.window.lanes.carriedOut(plan, scan)
             defer { state.window.claimEnds() }
             return state.window.admit(
-                rows, leaseEndsMs: claimedAtMs + options.lease.wholeMilliseconds, nowMs: now)
+                rows, leaseEndsMs: scan.leaseEndsMs ?? claimedAtMs + options.lease.wholeMilliseconds, nowMs: now)
         }
         carryOut(step)
         return scan.isFull
@@ -289,6 +291,19 @@ final class RelayRun: Sendable {
         }
     }
 
+    /// Not in the turns of the claims: they pause while the window is full.
+    private func keep() async {
+        while !Task.isCancelled {
+            do {
+                try await store.keepOutbox(owner: options.owner, leaseMs: options.lease.wholeMilliseconds)
+            } catch {
+                guard !Task.isCancelled else { return }
+                storeLog.warning("the relay's part of the outbox cannot be kept", error)
+            }
+            try? await Task.sleep(for: options.look)
+        }
+    }
+
     private func observe() async {
         while !Task.isCancelled {
             do {
@@ -339,10 +354,14 @@ final class RelayRun: Sendable {
             }
         }
         workInReports()
-        if await !settleOnce() {
-            logger.warning("what was acknowledged last will be published again after its lease")
-        }
+        let isSettled = await settleOnce()
+        if !isSettled { logger.warning("what was acknowledged last will be published again after its lease") }
         let left = state.withLock { $0.window.inFlight }
+        if isSettled, left == 0 {
+            do { try await store.leaveOutbox(owner: options.owner) } catch {
+                storeLog.warning("another relay takes over when the lease ends", error)
+            }
+        }
         if left > 0 {
             logger.warning(
                 "stopped with records unacknowledged; they will be sent again", metadata: ["rows": "\(left)"])
