@@ -163,49 +163,54 @@ private func sid<Kind: SIDKind>(_ text: String, _ name: String, _ type: SID<Kind
 
 /// Opens the store for a command. A producer may be running on the same store.
 enum CommandStore {
-    static let help: ArgumentHelp = "The producer's settings: --store-path F."
+    static let help: ArgumentHelp = "The producer's settings: --store-path F or --store-url U."
     static let discussion =
-        "Needs the producer's --store-path, and the producer's keys in the environment. Works while a producer runs."
+        "Needs the producer's --store-path or --store-url, and the producer's keys in the environment. Works while a producer runs."
 
     static func with<Value: Sendable>(
         _ arguments: [String], _ body: @Sendable (ChallengeStore) async throws -> Value
     ) async throws -> Value {
         let settings = try await Settings(role: .producer, arguments: arguments)
-        let path = try settings(Settings.storePath)
+        let location = try StoreLocation(settings)
         do {
-            return try await with(settings, path: path, body)
+            return try await with(settings, location, body)
         } catch let error as StoreError {
-            throw CommandFailure(advice(error, path: path))
+            throw CommandFailure(advice(error, location))
         }
     }
 
     /// Opens a store. When it cannot be opened, the command ends with a message that says what to do.
-    static func advising(_ path: String, _ open: () throws -> ChallengeStore) throws -> ChallengeStore {
-        do { return try open() } catch let error as StoreError { throw CommandFailure(advice(error, path: path)) }
+    static func advising(
+        _ location: StoreLocation, _ open: () async throws -> ChallengeStore
+    ) async throws -> ChallengeStore {
+        do { return try await open() } catch let error as StoreError {
+            throw CommandFailure(advice(error, location))
+        }
     }
 
-    static func advice(_ error: StoreError, path: String) -> String {
-        switch error {
+    static func advice(_ error: StoreError, _ location: StoreLocation) -> String {
+        let store = location.name
+        return switch error {
         case .notFound(.account):
-            "--account: the store \(path) has no such account; name an account of this store, set the producer's --store-path, "
-                + "or create an account with: beckon account create --store-path \(path)"
+            "--account: the store \(store) has no such account; name an account of this store, set the producer's "
+                + "\(location.flag), or create an account with: beckon account create \(location.flag) \(store)"
         case .limit(.keys):
             "the account has 200 keys that are not revoked, which is the maximum: revoke one with beckon key revoke"
         case .failed(let reason): "the store cannot be used: \(reason)"
-        case .unavailable(let fault): "the store \(path) cannot be written; nothing was changed: \(fault.detail)"
+        case .unavailable(let fault) where fault.mayBeDone:
+            "the store \(store) has not said whether the change was made: look before you repeat it: \(fault.detail)"
+        case .unavailable(let fault): "the store \(store) cannot be written; nothing was changed: \(fault.detail)"
         case .nulInText: "a text contains the control character U+0000: expected text without it"
         default: "the store refused: \(error)"
         }
     }
 
     private static func with<Value: Sendable>(
-        _ settings: Settings, path: String, _ body: @Sendable (ChallengeStore) async throws -> Value
+        _ settings: Settings, _ location: StoreLocation,
+        _ body: @Sendable (ChallengeStore) async throws -> Value
     ) async throws -> Value {
-        let store = try ChallengeStore.sqlite(
-            path: path,
-            keys: StoreKeys(
-                store: try settings(Settings.storeKeys), configuration: try settings(Settings.configurationKeys)),
-            logger: RoleContext.logger("account", level: try settings(Settings.logLevel)))
+        let store = try await location.openBeside(
+            settings, logger: RoleContext.logger("account", level: try settings(Settings.logLevel)))
         do {
             let value = try await ChangeContext.$current.withValue(ChangeContext(actor: "operator")) {
                 try await body(store)

@@ -147,9 +147,18 @@ extension Settings {
     public static let tokensBrakeShare = Setting.integer(
         "tokens.brakeShare", type: "percent", default: 50, range: 1...100, roles: [.producer],
         "Dead tokens as a share of dead tokens and accepted pushes; at this share, no dead token is believed.")
+    public static let storeURL = Setting.text(
+        "store.url", type: "sqlite:///path or postgresql://user@host,host/database", roles: [.producer],
+        "The store; the URL holds no password. Required, unless `store.path` is set.")
+    public static let storePassword = Setting.text(
+        "store.password", isSecret: true, roles: [.producer],
+        "PostgreSQL password, when the URL names no `passfile`.")
+    public static let storeConnections = Setting.integer(
+        "store.connections", type: "connections", default: 16, range: 1...500, roles: [.producer],
+        "Connections to PostgreSQL that a producer keeps open.")
     public static let storePath = Setting.text(
-        "store.path", type: "path", isRequired: true, roles: [.producer],
-        "The SQLite file; created when it does not exist.")
+        "store.path", type: "path", roles: [.producer],
+        "The SQLite file; created when it does not exist. The short form of `store.url` with `sqlite://`.")
     public static let storeRetention = Setting.integer(
         "store.retentionDays", type: "days", default: 30, range: 1...3650, roles: [.producer],
         "How long a finished challenge is kept after its creation, with its identity and details.")
@@ -289,6 +298,7 @@ extension Settings {
         hmsCallbackKeys.description, apiMaxLongPolls.description, apiMaxConnections.description,
         apiMaxConnectionsPerAddress.description,
         tokensBrakeWindow.description, tokensBrakeMinimum.description, tokensBrakeShare.description,
+        storeURL.description, storePassword.description, storeConnections.description,
         storePath.description, storeRetention.description, limitBurst.description, limitInterval.description,
         limitPending.description, limitDenials.description, limitDenialWindow.description, limitQuiet.description,
         limitFactorGuesses.description, limitIdentityGuesses.description, limitGuessWindow.description,

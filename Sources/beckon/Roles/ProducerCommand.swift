@@ -1,10 +1,8 @@
 import ArgumentParser
-import ChallengeModel
 import Challenges
 import Producer
 import ServiceLifecycle
 import ServiceSupport
-import Storage
 
 struct ProducerCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -17,15 +15,9 @@ struct ProducerCommand: AsyncParsableCommand {
     func run() async throws {
         let context = try await RoleContext(.producer, arguments: settings)
         let settings = context.settings
-        let path = try settings(Settings.storePath)
-        let store = try CommandStore.advising(path) {
-            try ChallengeStore.sqlite(
-                path: path,
-                keys: StoreKeys(
-                    store: try settings(Settings.storeKeys), configuration: try settings(Settings.configurationKeys)),
-                retentionDays: try settings(Settings.storeRetention), limits: try ChallengeLimits(settings),
-                brake: try TokenBrake(settings), entityCreationsPerSecond: try settings(Settings.entitiesPerSecond),
-                isServing: true, logger: context.logger)
+        let location = try StoreLocation(settings)
+        let store = try await CommandStore.advising(location) {
+            try await location.openToServe(settings, logger: context.logger)
         }
         let configuration = try ProducerConfiguration(settings)
         let service = ProducerService(

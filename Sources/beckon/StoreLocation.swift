@@ -1,0 +1,99 @@
+import Challenges
+import Foundation
+import Logging
+import ServiceSupport
+import Storage
+
+/// Where the store of a role or a command is.
+enum StoreLocation: Sendable {
+    case file(String)
+    case database(PostgresSettings)
+
+    /// - Throws: `SettingsError` when neither `store.url` nor `store.path` is set, both are, or the URL is not right.
+    init(_ settings: Settings) throws {
+        let path = try settings.optional(Settings.storePath)
+        switch (try settings.optional(Settings.storeURL), path) {
+        case (nil, let path?): self = .file(path)
+        case (let url?, nil):
+            self = try Self.location(
+                url, password: settings.optional(Settings.storePassword),
+                connections: settings(Settings.storeConnections))
+        case (nil, nil):
+            throw SettingsError(
+                "store.url is missing: set --store-url, BECKON_STORE_URL or store.url in the configuration file to "
+                    + "sqlite:///path or postgresql://user@host/database, or --store-path to the path of a SQLite file")
+        default: throw SettingsError("store.url and store.path are both set: expected one of them")
+        }
+    }
+
+    private static func location(_ url: String, password: String?, connections: Int) throws -> StoreLocation {
+        if url.hasPrefix("sqlite://") {
+            guard let path = String(url.dropFirst("sqlite://".count)).removingPercentEncoding, path.hasPrefix("/")
+            else {
+                throw SettingsError(
+                    "store.url: expected an absolute path behind sqlite://, sqlite:///var/lib/beckon.db")
+            }
+            return .file(path)
+        }
+        do throws(StoreError) {
+            var database = try PostgresSettings(url: url, password: password)
+            guard try !PostgresSettings(url: url).holdsPassword else {
+                throw .failed(
+                    "the URL holds a password, which other users and logs can see: set BECKON_STORE_PASSWORD, or passfile=… in the URL"
+                )
+            }
+            database.connections = connections
+            return .database(database)
+        } catch {
+            if case .failed(let reason) = error { throw SettingsError("store.url: \(reason)") }
+            throw SettingsError("store.url: \(error)")
+        }
+    }
+
+    /// For messages: without secrets.
+    var name: String {
+        switch self {
+        case .file(let path): path
+        case .database(let settings): settings.description
+        }
+    }
+
+    /// That names such a store.
+    var flag: String {
+        switch self {
+        case .file: "--store-path"
+        case .database: "--store-url"
+        }
+    }
+
+    /// Opens the store as commands do: beside producers, on few connections.
+    func openBeside(_ settings: Settings, logger: Logger) async throws -> ChallengeStore {
+        let keys = StoreKeys(
+            store: try settings(Settings.storeKeys), configuration: try settings(Settings.configurationKeys))
+        switch self {
+        case .file(let path): return try ChallengeStore.sqlite(path: path, keys: keys, logger: logger)
+        case .database(var database):
+            database.connections = min(database.connections, 2)
+            return try await ChallengeStore.postgres(database, keys: keys, wait: .seconds(5), logger: logger)
+        }
+    }
+
+    /// Opens the store as a producer does.
+    func openToServe(_ settings: Settings, logger: Logger) async throws -> ChallengeStore {
+        let keys = StoreKeys(
+            store: try settings(Settings.storeKeys), configuration: try settings(Settings.configurationKeys))
+        let retentionDays = try settings(Settings.storeRetention)
+        let (limits, brake) = (try ChallengeLimits(settings), try TokenBrake(settings))
+        let entityCreationsPerSecond = try settings(Settings.entitiesPerSecond)
+        switch self {
+        case .file(let path):
+            return try ChallengeStore.sqlite(
+                path: path, keys: keys, retentionDays: retentionDays, limits: limits, brake: brake,
+                entityCreationsPerSecond: entityCreationsPerSecond, isServing: true, logger: logger)
+        case .database(let database):
+            return try await ChallengeStore.postgres(
+                database, keys: keys, retentionDays: retentionDays, limits: limits, brake: brake,
+                entityCreationsPerSecond: entityCreationsPerSecond, logger: logger)
+        }
+    }
+}
