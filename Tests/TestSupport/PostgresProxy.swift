@@ -210,6 +210,10 @@ public final class PostgresProxy: Sendable {
                 }
                 isStarted = true
                 passed += message.count
+                // The server answers to a segment's end, and may be quicker than this thread.
+                if strikesAtSync == .cutCommitAnswer, message[0] == UInt8(ascii: "S") {
+                    holder.answersAreCut.store(true, ordering: .releasing)
+                }
                 guard Self.write(message[...], to: server) else { return }
                 if case .cutAfter(let bytes)? = state.withLock({ $0.fault }) as Fault?, passed >= bytes,
                     strikes({ if case .cutAfter = $0 { true } else { false } }) != nil
@@ -218,7 +222,7 @@ public final class PostgresProxy: Sendable {
                 }
                 guard let fault = strikesAtSync, message[0] == UInt8(ascii: "S") else { continue }
                 switch fault {
-                case .cutCommitAnswer: holder.answersAreCut.store(true, ordering: .releasing)
+                case .cutCommitAnswer: break
                 case .halfOpenAtCommit: return cut(client, server, serverToo: false)
                 default: return cut(client, server)
                 }

@@ -33,6 +33,8 @@ public final class PostgresServer: Sendable {
     public let folder: URL
     private let durability: Durability
     private let settings: [String]
+    /// On loopback; nil: it listens on its socket only.
+    public let port: Int?
     private let process = Mutex<Process?>(nil)
     private static let one = Shared()
 
@@ -53,12 +55,16 @@ public final class PostgresServer: Sendable {
     /// - Parameters:
     ///   - settings: `name=value` of `postgresql.conf`, set last.
     ///   - files: to be put in the data folder with mode 0600.
-    public init(_ durability: Durability = .none, settings: [String] = [], files: [String: String] = [:]) async throws {
+    ///   - port: to listen on, on loopback.
+    public init(
+        _ durability: Durability = .none, settings: [String] = [], files: [String: String] = [:], port: Int? = nil
+    ) async throws {
         guard let binaries = Self.binaries else {
             throw BeckonProcess.Failure(description: "PostgreSQL is missing: scripts/install --tests")
         }
         self.durability = durability
-        self.settings = settings
+        self.port = port
+        self.settings = settings + (port.map { ["listen_addresses=127.0.0.1", "port=\($0)"] } ?? [])
         // A socket's path has 107 bytes.
         folder = URL(filePath: "/tmp/beckon-pg-\(UUID().uuidString.prefix(8).lowercased())")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
@@ -90,11 +96,11 @@ public final class PostgresServer: Sendable {
     public var data: URL { folder.appending(path: "data") }
     public var log: String { (try? String(contentsOf: folder.appending(path: "log"), encoding: .utf8)) ?? "" }
     /// For a proxy.
-    public var socket: String { folder.appending(path: ".s.PGSQL.5432").path }
+    public var socket: String { folder.appending(path: ".s.PGSQL.\(port ?? 5432)").path }
 
     /// How a store reaches a database, as the server's superuser unless said otherwise.
     public func url(_ database: String, user: String = "postgres") -> String {
-        "postgresql://\(user)@/\(database)?host=\(folder.path)"
+        "postgresql://\(user)@/\(database)?host=\(folder.path)&port=\(port ?? 5432)"
     }
 
     /// How a store reaches a database through a proxy on loopback.
@@ -158,12 +164,48 @@ public final class PostgresServer: Sendable {
         while process.isRunning { try await Task.sleep(for: .milliseconds(10)) }
     }
 
+    /// A port that nobody listened on a moment ago.
+    public static func freePort() throws -> Int {
+        let descriptor = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(descriptor) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = inet_addr("127.0.0.1")
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let isBound = withUnsafeMutablePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
+            }
+        }
+        guard isBound else { throw BeckonProcess.Failure(description: "no free port") }
+        return Int(UInt16(bigEndian: address.sin_port))
+    }
+
+    /// A certificate for `localhost`, signed by itself, and its key. PEM.
+    public static func certificate() throws -> (certificate: String, key: String) {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "pg-\(UUID().uuidString.prefix(8))")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        try shell(
+            """
+            openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
+            -addext subjectAltName=DNS:localhost -keyout \(folder.path)/key -out \(folder.path)/crt 2>/dev/null
+            """)
+        return (
+            try String(contentsOf: folder.appending(path: "crt"), encoding: .utf8),
+            try String(contentsOf: folder.appending(path: "key"), encoding: .utf8)
+        )
+    }
+
     /// Runs statements by `psql` as the superuser. - Returns: the rows, unaligned, without headers.
     @discardableResult
     public func sql(_ text: String, in database: String = "postgres") throws -> String {
         try Self.run(
             (Self.binaries?.path ?? "") + "/psql",
-            ["-XqAt", "-v", "ON_ERROR_STOP=1", "-h", folder.path, "-U", "postgres", "-d", database, "-c", text])
+            [
+                "-XqAt", "-v", "ON_ERROR_STOP=1", "-h", folder.path, "-p", "\(port ?? 5432)", "-U", "postgres", "-d",
+                database, "-c", text,
+            ])
     }
 
     /// Makes a database, as a copy of another when one is named. Nobody may be connected to that one.

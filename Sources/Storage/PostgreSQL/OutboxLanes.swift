@@ -78,11 +78,7 @@ struct OutboxOwner {
     mutating func renewed(
         _ lanes: [Int: Int64], relays: Int, leaseMs: Int64, sentAt: ContinuousClock.Instant
     ) {
-        if lanes.contains(where: { self.lanes[$0.key] != $0.value }) {
-            // What waits in them is older than what was read until now.
-            lowest = 1
-            seen = []
-        }
+        let (former, formerSurplus) = (self.lanes, surplus)
         self.lanes = lanes
         self.relays = max(relays, 1)
         self.leaseMs = leaseMs
@@ -95,6 +91,13 @@ struct OutboxOwner {
         // Those of which nothing is held first.
         for lane in lanes.keys.sorted(by: { (busy.contains($0) ? 1 : 0, $0) < (busy.contains($1) ? 1 : 0, $1) })
         where surplus.count < excess { surplus.insert(lane) }
+        // What waits in lanes that were not read until now is older than what was read.
+        if lanes.contains(where: { former[$0.key] != $0.value })
+            || !formerSurplus.subtracting(surplus).isDisjoint(with: lanes.keys)
+        {
+            lowest = 1
+            seen = []
+        }
     }
 
     /// When what is handed out now is somebody else's to take. Epoch milliseconds, of the clock of `nowMs`.

@@ -93,7 +93,8 @@ final class PostgresPool: Sendable {
         DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(50)) { [self] in
             isTimed.store(false, ordering: .releasing)
             let (overdue, hasMore) = state.withLock { ($0.takeOverdue(now: .now), $0.nextDeadline != nil) }
-            for job in overdue { job.refuse(.busy) }
+            let refusal = fault.map { StoreError.unavailable($0) } ?? .busy
+            for job in overdue { job.refuse(refusal) }
             if hasMore { watchDeadlines() }
         }
     }

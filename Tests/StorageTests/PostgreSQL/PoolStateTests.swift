@@ -120,6 +120,27 @@ struct PoolStateTests {
         #expect(state.mayOpen(0, now: t0 + .seconds(61)) == nil)
     }
 
+    @Test("lanes that come, or are kept after all, are read from their beginning")
+    func lanesReadAgain() {
+        var mine = OutboxOwner()
+        let all = Dictionary(uniqueKeysWithValues: (0..<OutboxLanes.count).map { ($0, Int64(1)) })
+        mine.renewed(all, relays: 1, leaseMs: 1000, sentAt: t0)
+        mine.read(lowerBound: 5, upperBound: 10, highest: 100)
+        #expect(mine.lowest == 1, "transactions of then are still open")
+        mine.read(lowerBound: 10, upperBound: 20, highest: 200)
+        #expect(mine.lowest == 101)
+        mine.renewed(all, relays: 2, leaseMs: 1000, sentAt: t0)
+        #expect(mine.surplus.count == 24 && mine.lowest == 101)
+        mine.renewed(all, relays: 1, leaseMs: 1000, sentAt: t0)
+        #expect(mine.surplus.isEmpty && mine.lowest == 1, "what was not read of them meanwhile")
+        mine.read(lowerBound: 30, upperBound: 30, highest: 300)
+        mine.read(lowerBound: 31, upperBound: 31, highest: nil)
+        var taken = all
+        taken[3] = 2
+        mine.renewed(taken, relays: 1, leaseMs: 1000, sentAt: t0)
+        #expect(mine.lowest == 1, "another had it meanwhile")
+    }
+
     @Test("a closed pool serves what it has admitted, then its slots end")
     func closing() {
         var state = open(1, of: 2)

