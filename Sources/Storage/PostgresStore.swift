@@ -17,6 +17,7 @@ extension ChallengeStore {
         let engine = try PostgresEngine(settings, logger: logger)
         do {
             try await engine.untilReached(name: settings.description, within: wait, logger: logger)
+            try await engine.checkSchema()
             try await engine.write { try checkSealingKeys(keys.store, of: settings.description, in: $0) }
             let store = try ChallengeStore(
                 engine: engine, keys: keys, retentionDays: retentionDays, limits: limits, brake: brake,

@@ -21,7 +21,8 @@ struct Beckon: AsyncParsableCommand {
             CommandGroup(
                 name: "Tools:",
                 subcommands: [
-                    AccountCommand.self, KeyCommand.self, SecretsCommand.self, TrackerCommand.self, BenchCommand.self,
+                    AccountCommand.self, KeyCommand.self, MigrateCommand.self, SecretsCommand.self,
+                    TrackerCommand.self, BenchCommand.self,
                 ]),
         ])
 

@@ -39,7 +39,7 @@ final class PostgresPool: Sendable {
         self.logger = logger
         var options = State.Options()
         options.size = settings.connections
-        options.waiters = settings.connections * 4
+        options.waiters = settings.connections * settings.waitersPerConnection
         options.acquireDeadline = settings.acquireDeadline
         state = Mutex(State(options, now: .now))
         var bells: [Bell] = []

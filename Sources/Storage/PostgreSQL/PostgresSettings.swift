@@ -19,6 +19,8 @@ public struct PostgresSettings: Sendable, CustomStringConvertible, CustomDebugSt
     let targets: [Target]
     /// Connections that are kept open, 1 to 500.
     public var connections = 16
+    /// Callers that may wait for one of them, per connection; more are refused.
+    public var waitersPerConnection = 4
     /// For a statement's answer.
     public var statementDeadline: Duration = .seconds(5)
     /// For a whole transaction with its repetitions.

@@ -3,22 +3,27 @@ import Challenges
 /// The verbs of ``SweptRows``.
 extension SQLTransaction {
     func hasDue(_ rows: DueRows, untilMs: Int64) throws -> Bool {
-        let (table, condition) =
+        let (table, kind, time) =
             switch rows {
             case .expiredChallenges:
-                ("challenges\(dialect.by("challenges_by_expiry"))", "status = 'pending' AND expires_ms")
-            case .unverifiedFactors: ("factors", "verified = 0 AND created_ms")
-            case .unverifiedCodeFactors: ("code_factors", "verified = 0 AND created_ms")
-            case .unreachableFactors: ("factors", "purge_ms")
+                ("challenges\(dialect.by("challenges_by_expiry"))", "status = 'pending' AND ", "expires_ms")
+            case .unverifiedFactors: ("factors", "verified = 0 AND ", "created_ms")
+            case .unverifiedCodeFactors: ("code_factors", "verified = 0 AND ", "created_ms")
+            case .unreachableFactors: ("factors", "", "purge_ms")
             }
-        return try connection.exists("SELECT 1 FROM \(table) WHERE \(condition) <= ? LIMIT 1", [untilMs])
+        return try hasRow(table, kind, time, untilMs)
     }
 
     func hasAged(_ rows: AgedRows, untilMs: Int64) throws -> Bool {
         guard !goesByDays(rows) else { return false }
         let place = rows.place
-        return try connection.exists(
-            "SELECT 1 FROM \(place.table) WHERE \(place.kind)\(place.time) <= ? LIMIT 1", [untilMs])
+        return try hasRow(place.table, place.kind, place.time, untilMs)
+    }
+
+    /// In the order of the time, so that the index of that order is read.
+    private func hasRow(_ table: String, _ kind: String, _ time: String, _ untilMs: Int64) throws -> Bool {
+        try connection.exists(
+            "SELECT 1 FROM \(table) WHERE \(kind)\(time) <= ? ORDER BY \(time) LIMIT 1", [untilMs])
     }
 
     func deleteAged(_ rows: AgedRows, untilMs: Int64, limit: Int) throws {

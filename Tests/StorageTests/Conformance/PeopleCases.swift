@@ -236,9 +236,10 @@ extension ConformanceCase {
             var push = FactorChange()
             push.platform = .apn
             push.pushToken = "same-token"
-            let commits = world.store.commits
-            let done = try await world.store.updateFactor(new.sid, isProven: true, push, nowMs: World.t0 + 3)
-            #expect(world.store.commits == commits + 1)
+            let store = world.store
+            let commits = store.commits
+            let done = try await store.updateFactor(new.sid, isProven: true, push, nowMs: World.t0 + 3)
+            #expect(store.commits == commits + 1)
             #expect(done.isVerified && done.pushToken == "same-token" && done.updatedAtMs == World.t0 + 3)
             #expect(try await world.now(done) == done)
             #expect(try await world.now(oldest) != nil)

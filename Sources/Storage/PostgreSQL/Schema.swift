@@ -1,0 +1,23 @@
+/// The schema on PostgreSQL, as numbered steps that are never changed once released. A step has the number of the SQLite step that
+/// leads to the same state.
+enum PostgresSchema {
+    struct Step: Sendable {
+        let number: Int
+        let name: String
+        /// Run in one transaction, one by one.
+        let statements: [String]
+    }
+
+    /// The first of two numbers of the advisory locks that Beckon takes for itself; the letters `Beck`. The second says for what: 0
+    /// the steps, 1 the days.
+    static let advisoryLock = 0x4265_636b
+
+    static let steps = [
+        Step(
+            number: 10, name: "as SQLite after step 10",
+            statements: accounts + credentials + people + factors + challenges + audit + outbox + days)
+    ]
+
+    /// The last steps of schemas that this version can serve.
+    static let served = 10...10
+}

@@ -1,0 +1,43 @@
+import Foundation
+import TestSupport
+import Testing
+
+@testable import Challenges
+@testable import Storage
+
+@Suite("Statements on PostgreSQL", .postgres, .timeLimit(.minutes(10)))
+struct PostgresStatementTests {
+    /// Tables that hold a few rows, whatever a store holds.
+    private static let tiny = [
+        "entity_purges", "outbox_lanes", "outbox_owners", "partition_days", "pg_class", "schema_steps", "sealing_keys",
+        "write_probes",
+    ]
+
+    @Test("every statement that the conformance cases run finds its rows by an index")
+    func plans() async throws {
+        let (server, name) = try await MigratedDatabase.shared.next()
+        for promise in ConformanceCase.all {
+            try await withPostgresStores(1, limits: promise.limits, isLogged: true) {
+                try await promise.check(World($0))
+            }
+        }
+        let kinds = ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"]
+        let seen = Set(
+            server.log.matches(of: /LOG:  (?:execute [^:]+|statement): ([^\n]+)/).map { String($0.1) }
+        ).filter { text in kinds.contains { text.hasPrefix($0) } && !text.contains("make_days(") }
+        #expect(seen.count > 100)
+        for text in seen.sorted() {
+            let count = text.matches(of: /\$([0-9]+)/).compactMap { Int($0.1) }.max() ?? 0
+            let blanks = Array(repeating: "NULL", count: count).joined(separator: ", ")
+            let plan = try server.sql(
+                """
+                SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan; PREPARE s AS \(text); \
+                EXPLAIN EXECUTE s\(count == 0 ? "" : "(\(blanks))")
+                """, in: name)
+            for scan in plan.matches(of: /Seq Scan on ([a-z_]+)/) where !Self.tiny.contains(String(scan.1)) {
+                Issue.record("reads \(scan.1) from end to end: \(text)\n\(plan)")
+            }
+        }
+        try server.sql("DROP DATABASE \(name) WITH (FORCE)")
+    }
+}

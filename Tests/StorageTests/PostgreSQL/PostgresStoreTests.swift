@@ -1,0 +1,78 @@
+import ChallengeModel
+import Foundation
+import TestSupport
+import Testing
+
+@testable import Challenges
+@testable import Storage
+
+/// Databases with our schema on the shared server: each a copy of one that was migrated once.
+actor MigratedDatabase {
+    static let shared = MigratedDatabase()
+    private var template: (server: PostgresServer, name: String)?
+
+    /// Makes one.
+    func next() async throws -> (server: PostgresServer, name: String) {
+        let (server, template) = try await migrated()
+        return (server, try server.database(template: template))
+    }
+
+    private func migrated() async throws -> (server: PostgresServer, name: String) {
+        if let template { return template }
+        let server = try await PostgresServer.shared()
+        let name = try server.database()
+        let engine = try PostgresEngine(PostgresSettings(url: server.url(name)), logger: quiet)
+        try await engine.untilReached(name: name, within: .seconds(30), logger: quiet)
+        try await engine.migrate()
+        // Room for the tests' own clock.
+        try await engine.write { rows in
+            try rows.turn(Days(nowMs: World.t0 - StorePolicy.dayMs, challengesUntilMs: 0, trafficUntilMs: 0))
+            try rows.turn(Days(nowMs: World.t0, challengesUntilMs: 0, trafficUntilMs: 0))
+        }
+        await engine.close()
+        template = (server, name)
+        return (server, name)
+    }
+}
+
+/// Stores on one database of their own, as of so many Producers.
+/// - Parameter isLogged: the server's log names every statement.
+func withPostgresStores(
+    _ count: Int, limits: ChallengeLimits = .none, isLogged: Bool = false,
+    _ body: ([ChallengeStore]) async throws -> Void
+) async throws {
+    let (server, name) = try await MigratedDatabase.shared.next()
+    if isLogged { try server.sql("ALTER DATABASE \(name) SET log_statement = 'all'") }
+    var settings = try PostgresSettings(url: server.url(name))
+    settings.connections = 8
+    // A case asks for thousands at once, on a busy machine.
+    settings.waitersPerConnection = 1000
+    settings.acquireDeadline = .seconds(60)
+    settings.requestDeadline = .seconds(60)
+    var stores: [ChallengeStore] = []
+    var failure: (any Error)?
+    do {
+        for _ in 0..<count {
+            stores.append(
+                try await ChallengeStore.postgres(settings, keys: TestKeys.both, limits: limits, logger: quiet))
+        }
+        try await body(stores)
+    } catch { failure = error }
+    for store in stores { await store.close() }
+    try server.sql("DROP DATABASE \(name) WITH (FORCE)")
+    if let failure { throw failure }
+}
+
+/// One case at a time: a server has so many connections.
+@Suite("PostgreSQL store", .postgres, .serialized, .timeLimit(.minutes(10)))
+struct PostgresStoreTests {
+    @Test("conforms:", arguments: ConformanceCase.all)
+    func conforms(to promise: ConformanceCase) async throws {
+        try await withPostgresStores(1, limits: promise.limits) { try await promise.check(World($0)) }
+    }
+
+    @Test("conforms as three Producers whose calls take turns:", arguments: ConformanceCase.all)
+    func conformsTogether(to promise: ConformanceCase) async throws {
+        try await withPostgresStores(3, limits: promise.limits) { try await promise.check(World($0)) }
+    }
+}
