@@ -139,7 +139,7 @@ let package = Package(
         .target(
             name: "Producer",
             dependencies: [
-                "ChallengeModel", "Challenges", "HTTPEdge", "KafkaClient", "KafkaGroup", "PushProviders",
+                "ChallengeModel", "Challenges", "GuardedHTTP", "HTTPEdge", "KafkaClient", "KafkaGroup", "PushProviders",
                 "ServiceSupport", "Wire", .coreMetrics, .crypto, .httpTypes, .hummingbirdCore, .logging, .metrics,
                 .nioCore, .nioHTTP1, .serviceLifecycle,
             ],
@@ -160,6 +160,17 @@ let package = Package(
             ],
             swiftSettings: swiftSettings),
         .target(
+            name: "GuardedHTTP",
+            dependencies: ["Wire", .nioCore, .nioHTTP1, .nioPosix, .nioSSL, .nioTLS],
+            swiftSettings: swiftSettings),
+        .target(
+            name: "Webhooks",
+            dependencies: [
+                "ChallengeModel", "Challenges", "GuardedHTTP", "KafkaClient", "KafkaGroup", "ServiceSupport", "Wire",
+                .coreMetrics, .crypto, .deque, .logging, .metrics, .serviceLifecycle,
+            ],
+            swiftSettings: swiftSettings),
+        .target(
             name: "DeviceKit",
             dependencies: ["Wire", .asyncHTTPClient, .crypto, .nioCore, .nioHTTP1],
             swiftSettings: swiftSettings),
@@ -175,8 +186,8 @@ let package = Package(
             name: "beckon",
             dependencies: [
                 "AckTracker", "CAllocator", "ChallengeModel", "Challenges", "Storage", "DeviceKit", "DispatcherWorker",
-                "HTTPEdge", "KafkaClient",
-                "Producer", "PushGateway", "PushProviders", "ServiceSupport", "Simulators", "Wire", .argumentParser,
+                "GuardedHTTP", "HTTPEdge", "KafkaClient",
+                "Producer", "PushGateway", "PushProviders", "ServiceSupport", "Simulators", "Webhooks", "Wire", .argumentParser,
                 .asyncHTTPClient, .crypto, .hummingbird, .logging, .nioCore, .nioHTTP1, .nioPosix, .serviceLifecycle,
                 .unixSignals,
             ],
@@ -224,6 +235,16 @@ let package = Package(
                 "ChallengeModel", "KafkaClient", "KafkaGroup", "PushGateway", "PushProviders", "ServiceSupport",
                 .crypto, .metrics, .nioCore, .serviceLifecycle,
             ]),
+        tests(of: "GuardedHTTP", ["Simulators", .nioCore, .nioPosix]),
+        .testTarget(
+            name: "WebhooksTests",
+            dependencies: [
+                "ChallengeModel", "Challenges", "GuardedHTTP", "KafkaClient", "KafkaGroup", "ServiceSupport",
+                "Simulators", "Storage", "TestSupport", "Webhooks", "Wire", .coreMetrics, .crypto, .logging,
+                .serviceLifecycle,
+            ],
+            exclude: ["validators"],
+            swiftSettings: swiftSettings),
         tests(of: "AckTracker", ["ChallengeModel", "KafkaClient", "KafkaGroup", "ServiceSupport", "Wire"]),
         tests(of: "DeviceKit", ["Wire", .asyncHTTPClient, .crypto, .hummingbird, .httpTypes, .nioCore]),
         tests(

@@ -23,6 +23,11 @@ public enum EventType: String, Sendable, CaseIterable {
     case tokensDying = "tokens.dying"
     case limitReached = "limit.reached"
     case requestRejected = "request.rejected"
+    case webhookFailing = "webhook.failing"
+    case webhookRecovered = "webhook.recovered"
+    case webhookExhausted = "webhook.exhausted"
+    case webhookDisabled = "webhook.disabled"
+    case webhookTest = "webhook.test"
 }
 
 /// A JSON value in an event's data: enough for what events hold.
@@ -68,6 +73,13 @@ public enum EventValue: Sendable, Hashable, Codable, ExpressibleByStringLiteral 
     public var stringValue: String? { if case .string(let value) = self { value } else { nil } }
     public var listValue: [EventValue]? { if case .list(let value) = self { value } else { nil } }
     public subscript(name: String) -> EventValue? { if case .object(let value) = self { value[name] } else { nil } }
+
+    /// The value alone as JSON, members in the order of their names.
+    public func jsonBytes() -> [UInt8] {
+        var json = JSONWriter(capacity: 256)
+        CloudEvent.write(self, to: &json)
+        return json.bytes
+    }
 }
 
 /// One event. Ids are stable over repeats: whoever derives an event again from the same facts writes the same id.
@@ -141,7 +153,7 @@ public struct CloudEvent: Sendable, Hashable, Codable {
         }
     }
 
-    private static func write(_ value: EventValue, to json: inout JSONWriter) {
+    fileprivate static func write(_ value: EventValue, to json: inout JSONWriter) {
         switch value {
         case .string(let text): json.string(text)
         case .integer(let number): json.integer(number)

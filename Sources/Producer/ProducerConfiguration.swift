@@ -1,4 +1,5 @@
 public import ChallengeModel
+public import GuardedHTTP
 public import HTTPEdge
 public import KafkaClient
 
@@ -35,6 +36,8 @@ public struct ProducerConfiguration: Sendable {
     public var corsOrigins: [String] = []
     /// Proxies whose `X-Forwarded-For`, `X-Forwarded-Host` and `X-Forwarded-Proto` are trusted.
     public var trustedProxies = TrustedProxies()
+    /// Which hosts and ports the URLs of webhooks may name.
+    public var outbound = OutboundRules()
 
     public var kafka: KafkaConfiguration
     public var topics: TopicNames

@@ -89,6 +89,7 @@ public final class ProducerService: ServiceLifecycle.Service {
             metrics: metrics,
             log: StoreLog(logger))
         api.hmsCallback = configuration.hmsCallback
+        api.outbound = configuration.outbound
         let listeners = try listeners(api)
         // Shut down in reverse.
         var services: [any ServiceLifecycle.Service] = [

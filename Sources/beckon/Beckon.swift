@@ -14,7 +14,9 @@ struct Beckon: AsyncParsableCommand {
             CommandGroup(name: "Try it:", subcommands: [DevCommand.self, DemoCommand.self]),
             CommandGroup(
                 name: "Roles, one process each:",
-                subcommands: [ProducerCommand.self, DispatcherCommand.self, AckTrackerCommand.self]),
+                subcommands: [
+                    ProducerCommand.self, DispatcherCommand.self, AckTrackerCommand.self, WebhooksCommand.self,
+                ]),
             CommandGroup(
                 name: "Simulators for development:",
                 subcommands: [BrokerCommand.self, SimulatorCommand.self, PhoneCommand.self]),

@@ -78,6 +78,17 @@ enum StoreLocation: Sendable {
         }
     }
 
+    /// Opens the store as a webhook relay does: beside producers, and for as long as it runs.
+    func openToRelay(_ settings: Settings, logger: Logger) async throws -> ChallengeStore {
+        // A relay seals nothing for topic configuration.
+        let ring = try settings(Settings.storeKeys)
+        let keys = StoreKeys(store: ring, configuration: ring)
+        switch self {
+        case .file(let path): return try ChallengeStore.sqlite(path: path, keys: keys, logger: logger)
+        case .database(let database): return try await ChallengeStore.postgres(database, keys: keys, logger: logger)
+        }
+    }
+
     /// Opens the store as a producer does.
     func openToServe(_ settings: Settings, logger: Logger) async throws -> ChallengeStore {
         let keys = StoreKeys(

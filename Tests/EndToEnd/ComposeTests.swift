@@ -49,7 +49,9 @@ struct ComposeTests {
     func settings() async throws {
         let services = try services()
         #expect(
-            Set(services.keys) == ["account", "producer", "dispatcher", "ack-tracker", "simulator", "phone"])
+            Set(services.keys) == [
+                "account", "producer", "dispatcher", "ack-tracker", "webhooks", "simulator", "phone",
+            ])
         for (name, service) in services {
             _ = try await BeckonProcess.output(of: service.command + ["--help"])
             // The tools use the producer's store.

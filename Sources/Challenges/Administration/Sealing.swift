@@ -25,6 +25,8 @@ extension SealedPlace {
         case .credentials: [account, sid, "credential"]
         case .codeSecrets: [account, sid, "totp-secret"]
         case .numbers: [account, sid, "number"]
+        case .webhookSecrets: [account, sid, "webhook-secret"]
+        case .formerWebhookSecrets: [account, sid, "former-webhook-secret"]
         }
     }
 }

@@ -15,6 +15,7 @@ extension ChallengeStore {
                 throw StoreError.limit(.webhooks)
             }
             try decision.rows.insert(webhook)
+            try decision.applyToEndpoint(webhook, format: new.format, isEnabling: false)
             try decision.audit("webhook.created", account: webhook.account, subject: webhook.sid.rawValue)
         }
         return webhook
@@ -48,6 +49,7 @@ extension ChallengeStore {
             webhook.version = change.version ?? webhook.version
             webhook.updatedAtMs = nowMs
             try decision.rows.update(webhook)
+            try decision.applyToEndpoint(webhook, format: change.format, isEnabling: change.isEnabled == true)
             try decision.audit(
                 "webhook.updated", account: account, subject: sid.rawValue,
                 detail: SettingChanges(from: former, to: webhook).text)
@@ -61,6 +63,8 @@ extension ChallengeStore {
         try await write(nowMs) { decision in
             guard try decision.webhook(sid, account: account, service: service) != nil else { return false }
             try decision.rows.deleteWebhook(sid)
+            // With its secrets. The relay takes its stored events away.
+            try decision.rows.deleteEndpoint(sid)
             try decision.audit("webhook.deleted", account: account, subject: sid.rawValue)
             return true
         }

@@ -10,6 +10,7 @@ public struct NewWebhook: Sendable, Hashable {
     public var isEnabled = true
     /// `v1` or `v2`: which members an event has.
     public var version = "v2"
+    public var format = WebhookFormat.form
 
     public init(account: AccountSID, service: ServiceSID, friendlyName: String, eventTypes: [String], url: String) {
         self.account = account
@@ -27,6 +28,7 @@ public struct WebhookChange: Sendable, Hashable {
     public var url: String?
     public var isEnabled: Bool?
     public var version: String?
+    public var format: WebhookFormat?
     public init() {}
 }
 

@@ -143,6 +143,8 @@ package enum SealedPlace: String, Sendable, CaseIterable {
     case credentials
     case codeSecrets = "totp-secrets"
     case numbers
+    case webhookSecrets = "webhook-secrets"
+    case formerWebhookSecrets = "former-webhook-secrets"
 }
 
 package struct SealedRow: Sendable, Hashable {

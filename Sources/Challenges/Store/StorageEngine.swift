@@ -35,7 +35,7 @@ package protocol StorageEngine: Sendable {
 package protocol StoreTransaction: AccountRows, AuditRows, ChallengeRows, CodeFactorRows, CredentialHealthRows,
     CredentialRows,
     DeliveryRows, EntityRows, FactorRows, OnceRows, OutboxRows, SealingRows, ServiceRows, SweptRows, TargetRows,
-    WebhookRows
+    WebhookDeliveryRows, WebhookRows
 {
     /// Names reads that do not depend on each other, so that an engine with a network in between asks for them in one round trip, in
     /// the order in which `reads` calls their verbs. The same calls after it find what was answered. Other engines never call `reads`.

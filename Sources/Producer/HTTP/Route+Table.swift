@@ -34,6 +34,21 @@ extension Route {
             .post { try await $0.updateWebhook($1, $1.service, $1.item) },
             .delete { try await $0.deleteWebhook($1, $1.service, $1.item) }),
         Route(
+            "/v2/Services/{sid}/Webhooks/{sid}/Secrets",
+            .post { try await $0.createWebhookSecret($1, $1.service, $1.item) }),
+        Route(
+            "/v2/Services/{sid}/Webhooks/{sid}/Attempts",
+            .get([.full, .read], .none, .list) { try await $0.listWebhookAttempts($1, $1.service, $1.item) }),
+        Route(
+            "/v2/Services/{sid}/Webhooks/{sid}/Deliveries",
+            .get([.full, .read], .none, .list) { try await $0.listWebhookDeliveries($1, $1.service, $1.item) }),
+        Route(
+            "/v2/Services/{sid}/Webhooks/{sid}/Replays",
+            .post { try await $0.createWebhookReplay($1, $1.service, $1.item) }),
+        Route(
+            "/v2/Services/{sid}/Webhooks/{sid}/Tests",
+            .post { try await $0.createWebhookTest($1, $1.service, $1.item) }),
+        Route(
             "/v2/Services/{sid}/Entities",
             .get([.full, .read], .none, .list) { try await $0.listEntities($1, $1.service) },
             .post { try await $0.createEntity($1, $1.service) }),

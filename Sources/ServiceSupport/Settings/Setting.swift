@@ -3,12 +3,13 @@ public enum Role: String, Sendable, CaseIterable {
     case producer
     case dispatcher
     case ackTracker = "ack-tracker"
+    case webhooks
     case broker
     case simulator
     case phone
 
     /// The roles that speak Kafka and are scaled in a cluster.
-    public static let workers: Set<Role> = [.producer, .dispatcher, .ackTracker]
+    public static let workers: Set<Role> = [.producer, .dispatcher, .ackTracker, .webhooks]
     public static let everyone = Set(allCases)
 }
 

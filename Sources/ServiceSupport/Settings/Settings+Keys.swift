@@ -70,7 +70,9 @@ extension Settings {
     public static let recordKeys = keyRing(
         "recordKeys", roles: Role.workers,
         "Keys that sign records (`beckon-mac`) and receipt tokens; the same on every worker.")
-    public static let storeKeys = keyRing("storeKeys", roles: [.producer], "Keys that seal secrets at rest.")
+    public static let storeKeys = keyRing(
+        "storeKeys", roles: [.producer, .webhooks],
+        "Keys that seal secrets at rest; the same on every role that opens the store.")
     public static let configurationKeys = keyRing(
         "configurationKeys", roles: [.producer, .dispatcher],
         "Keys that seal provider credentials on topic `configuration`; the same on producers and dispatchers.")
@@ -148,16 +150,16 @@ extension Settings {
         "tokens.brakeShare", type: "percent", default: 50, range: 1...100, roles: [.producer],
         "Dead tokens as a share of dead tokens and accepted pushes; at this share, no dead token is believed.")
     public static let storeURL = Setting.text(
-        "store.url", type: "sqlite:///path or postgresql://user@host,host/database", roles: [.producer],
+        "store.url", type: "sqlite:///path or postgresql://user@host,host/database", roles: [.producer, .webhooks],
         "The store; the URL holds no password. Required, unless `store.path` is set.")
     public static let storePassword = Setting.text(
-        "store.password", isSecret: true, roles: [.producer],
+        "store.password", isSecret: true, roles: [.producer, .webhooks],
         "PostgreSQL password, when the URL names no `passfile`.")
     public static let storeConnections = Setting.integer(
-        "store.connections", type: "connections", default: 16, range: 1...500, roles: [.producer],
+        "store.connections", type: "connections", default: 16, range: 1...500, roles: [.producer, .webhooks],
         "Connections to PostgreSQL that a producer keeps open.")
     public static let storePath = Setting.text(
-        "store.path", type: "path", roles: [.producer],
+        "store.path", type: "path", roles: [.producer, .webhooks],
         "The SQLite file; created when it does not exist. The short form of `store.url` with `sqlite://`.")
     public static let storeRetention = Setting.integer(
         "store.retentionDays", type: "days", default: 30, range: 1...3650, roles: [.producer],
@@ -234,6 +236,27 @@ extension Settings {
         "push.threads", type: "threads", default: 1, range: 1...64, roles: [.dispatcher],
         "Event loops of the push transport.")
 
+    // MARK: Webhooks
+    public static let webhooksAllowedHosts = Setting.text(
+        "webhooks.allowedHosts", type: "host[:port] or network,…", roles: [.producer, .webhooks],
+        "Hosts and networks that webhook URLs may name although they are not public, `hooks.internal:8080,10.1.0.0/16`; without it only public addresses on ports 443 and 8443 are allowed."
+    )
+    public static let webhooksAllowClearText = Setting.flag(
+        "webhooks.allowClearText", default: false, roles: [.producer, .webhooks],
+        "Whether hosts of `webhooks.allowedHosts` may have `http:` URLs.")
+    public static let webhooksCAFile = Setting.text(
+        "webhooks.caFile", type: "path", roles: [.webhooks],
+        "PEM roots that are trusted for webhooks instead of the system's.")
+    public static let webhooksNameServers = Setting.text(
+        "webhooks.nameServers", type: "address,address", roles: [.webhooks],
+        "Name servers that resolve webhook hosts; without it, those of `/etc/resolv.conf`.")
+    public static let webhooksMaxInFlight = Setting.integer(
+        "webhooks.maxInFlight", type: "requests", default: 2048, range: 1...100_000, roles: [.webhooks],
+        "Requests to webhooks in progress at once; half of them for one account, and a quarter for one host.")
+    public static let webhooksThreads = Setting.integer(
+        "webhooks.threads", type: "threads", default: 1, range: 1...64, roles: [.webhooks],
+        "Event loops of the connections to webhooks.")
+
     // MARK: Stand-ins for development
     public static let brokerPartitions = Setting.integer(
         "broker.partitions", type: "partitions", default: 12, range: 1...64, roles: [.broker],
@@ -308,6 +331,8 @@ extension Settings {
     private static let behindProviders: [SettingDescription] = [
         providersProxy.description, providersCAFile.description,
         pushDeadline.description, pushMaxInFlight.description, pushMaxConnections.description, pushThreads.description,
+        webhooksAllowedHosts.description, webhooksAllowClearText.description, webhooksCAFile.description,
+        webhooksNameServers.description, webhooksMaxInFlight.description, webhooksThreads.description,
         brokerPartitions.description,
         simulatorHost.description,
         simulatorAPNsPort.description, simulatorFCMPort.description, simulatorHMSPort.description,

@@ -15,9 +15,10 @@ enum PostgresSchema {
     static let steps = [
         Step(
             number: 10, name: "as SQLite after step 10",
-            statements: accounts + credentials + people + factors + challenges + audit + outbox + days)
+            statements: accounts + credentials + people + factors + challenges + audit + outbox + days),
+        Step(number: 11, name: "webhook deliveries", statements: webhookDeliveries),
     ]
 
     /// The last steps of schemas that this version can serve.
-    static let served = 10...10
+    static let served = 11...11
 }

@@ -55,6 +55,8 @@ extension SealedPlace {
         case .credentials: ("credentials", "account_sid", "key_id", "sealed")
         case .codeSecrets: ("code_factors", "account_sid", "key_id", "sealed")
         case .numbers: ("challenges", "account_sid", "number_key_id", "number_sealed")
+        case .webhookSecrets: ("webhook_endpoints", "account_sid", "secret_key_id", "secret_sealed")
+        case .formerWebhookSecrets: ("webhook_endpoints", "account_sid", "former_key_id", "former_sealed")
         }
     }
 }

@@ -61,6 +61,7 @@ extension SQLTransaction {
 
     func delete(_ service: ServiceSID) throws {
         try connection.run("DELETE FROM webhooks WHERE service_sid = ?", [service.rawValue])
+        try connection.run("DELETE FROM webhook_endpoints WHERE service_sid = ?", [service.rawValue])
         try connection.run("DELETE FROM services WHERE sid = ?", [service.rawValue])
     }
 }

@@ -37,6 +37,7 @@ enum Migrations {
         registerDelivery(in: &migrator)
         migrator.registerMigration("9 outbox claims, audit filters") { try $0.execute(sql: outboxClaims) }
         registerHardening(in: &migrator)
+        registerWebhooks(in: &migrator)
         return migrator
     }
 

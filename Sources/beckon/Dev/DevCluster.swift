@@ -5,6 +5,7 @@ import Challenges
 import DeviceKit
 import DispatcherWorker
 import Foundation
+import GuardedHTTP
 import KafkaClient
 import Logging
 import Producer
@@ -15,6 +16,7 @@ import ServiceSupport
 import Simulators
 import Storage
 import UnixSignals
+import Webhooks
 import Wire
 
 /// All of Beckon in one process: the stand-in broker, SQLite in a temporary folder, the roles, the provider look-alikes.
@@ -70,6 +72,12 @@ struct DevCluster: Sendable {
     private let account: AccountCredentials
     private let providers: SimulatedProviders
     private static let callbackUser = "beckon-dev"
+    /// A backend under development listens on this machine, without TLS.
+    private static let outbound: OutboundRules = {
+        var rules = OutboundRules(parsing: "127.0.0.0/8,::1,localhost") ?? OutboundRules()
+        rules.allowsClearText = true
+        return rules
+    }()
     /// Of HMS's delivery receipts.
     private let callbackKey = Base64.encode((0..<32).map { _ in UInt8.random(in: 0...255) })
     private let producer: ProducerService
@@ -111,6 +119,7 @@ struct DevCluster: Sendable {
         var producerConfiguration = ProducerConfiguration(
             kafka: kafka, topics: names, recordKeys: recordKeys, entranceAccount: account.sid)
         producerConfiguration.port = apiPort
+        producerConfiguration.outbound = Self.outbound
         producerConfiguration.hmsCallback = HMSCallbackKeys(parsing: "\(Self.callbackUser):\(callbackKey)")
         producer = ProducerService(
             configuration: producerConfiguration, store: store, readiness: readiness, logger: logger, metrics: metrics)
@@ -139,8 +148,13 @@ struct DevCluster: Sendable {
         let tracker = TrackerService(
             configuration: TrackerConfiguration(kafka: kafka, topics: names, recordKeys: recordKeys),
             readiness: readiness, logger: logger, metrics: metrics)
+        var webhookConfiguration = WebhookConfiguration(kafka: kafka, topics: names, recordKeys: recordKeys)
+        webhookConfiguration.rules = Self.outbound
+        let webhooks = try WebhookRelayService(
+            configuration: webhookConfiguration, store: store, readiness: readiness, logger: logger, metrics: metrics)
         services = [
             admin, BrokerService(broker: broker), StoreService(store: store), providers, producer, tracker, dispatcher,
+            webhooks,
         ]
     }
 

@@ -3,11 +3,13 @@ import ChallengeModel
 import Challenges
 import DispatcherWorker
 import Foundation
+import GuardedHTTP
 import HTTPEdge
 import Producer
 import PushGateway
 import PushProviders
 import ServiceSupport
+import Webhooks
 import Wire
 
 // Creates each role's configuration from the settings. No other file knows both.
@@ -25,6 +27,7 @@ extension ProducerConfiguration {
         maxLongPolls = try settings(Settings.apiMaxLongPolls)
         http.edge.maxConnections = try settings(Settings.apiMaxConnections)
         http.edge.maxConnectionsPerAddress = try settings(Settings.apiMaxConnectionsPerAddress)
+        outbound = try OutboundRules(settings)
         tls = try Self.files(settings, Settings.apiCertificate, Settings.apiKey)
         corsOrigins = try (settings.optional(Settings.apiCORSOrigins) ?? "").split(separator: ",").map {
             $0.trimmingCharacters(in: .whitespaces)
@@ -116,5 +119,46 @@ extension TrackerConfiguration {
         self.init(
             kafka: try settings.kafka(), topics: .init(prefix: try settings(Settings.topicPrefix)),
             recordKeys: try settings(Settings.recordKeys))
+    }
+}
+
+extension OutboundRules {
+    init(_ settings: Settings) throws {
+        guard let rules = OutboundRules(parsing: try settings.optional(Settings.webhooksAllowedHosts) ?? "") else {
+            throw SettingsError(
+                "webhooks.allowedHosts: expected host names, with or without a port, and networks: "
+                    + "hooks.internal,hooks.internal:8080,10.1.0.0/16")
+        }
+        self = rules
+        allowsClearText = try settings(Settings.webhooksAllowClearText)
+        // Our own brokers, by whatever name a customer knows them.
+        for server in try settings(Settings.kafkaServers).split(separator: ",") {
+            let host = server.split(separator: ":").dropLast().joined(separator: ":")
+            if let address = IPAddress(host) {
+                ownAddresses.insert(address)
+            } else {
+                ownNames.insert(host.lowercased())
+            }
+        }
+    }
+}
+
+extension WebhookConfiguration {
+    init(_ settings: Settings) throws {
+        self.init(
+            kafka: try settings.kafka(), topics: .init(prefix: try settings(Settings.topicPrefix)),
+            recordKeys: try settings(Settings.recordKeys))
+        rules = try OutboundRules(settings)
+        caFile = try settings.optional(Settings.webhooksCAFile)
+        threads = try settings(Settings.webhooksThreads)
+        maxInFlight = try settings(Settings.webhooksMaxInFlight)
+        maxInFlightPerAccount = max(1, maxInFlight / 2)
+        maxInFlightPerHost = max(1, maxInFlight / 4)
+        if let text = try settings.optional(Settings.webhooksNameServers) {
+            guard let servers = NameServers(parsing: text) else {
+                throw SettingsError("webhooks.nameServers: expected IP addresses, 10.0.0.2,fd00::53")
+            }
+            nameServers = servers
+        }
     }
 }

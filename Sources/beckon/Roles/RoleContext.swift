@@ -66,7 +66,7 @@ struct RoleContext: Sendable {
                 ("APNs simulator", Settings.simulatorAPNsPort), ("FCM simulator", Settings.simulatorFCMPort),
                 ("HMS simulator", Settings.simulatorHMSPort), ("simulator control", Settings.simulatorControlPort),
             ] { try add(name, Settings.simulatorHost, port) }
-        case .dispatcher, .ackTracker, .broker, .phone: break
+        case .dispatcher, .ackTracker, .webhooks, .broker, .phone: break
         }
         return addresses
     }

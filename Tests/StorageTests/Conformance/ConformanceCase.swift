@@ -22,7 +22,7 @@ struct ConformanceCase: Sendable, CustomTestStringConvertible {
     /// What every store promises.
     static let all =
         accounts + keys + people + challenges + answers + sweeps + races + codes + limits + actions + approvals
-        + delivery + together
+        + delivery + together + webhooks
     /// What a store promises whose outbox is leased by ranges of rows and by the caller's clock. ``PostgresOutboxTests`` has the
     /// same for lanes, which are leased by the server's clock.
     static let rangeLeases = outbox

@@ -1,5 +1,6 @@
 import ChallengeModel
 import Challenges
+import GuardedHTTP
 import Logging
 
 /// The dependencies of the handlers in ``Route/table``.
@@ -13,6 +14,8 @@ struct API: Sendable {
     let refusals: Refusals
     /// Nil: all HMS delivery receipts are refused.
     var hmsCallback: HMSCallbackKeys?
+    /// Which hosts and ports the URLs of webhooks may name.
+    var outbound = OutboundRules()
     let metrics: ProducerMetrics
     let log: StoreLog
 

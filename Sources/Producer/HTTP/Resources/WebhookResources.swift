@@ -10,7 +10,8 @@ extension API {
             account: account, service: service.sid,
             friendlyName: try parameters.required("FriendlyName", length: 1...64),
             eventTypes: try WebhookRules.eventTypes(try parameters.list("EventTypes")),
-            url: try WebhookRules.url(try parameters.required("WebhookUrl")))
+            url: try WebhookRules.url(try parameters.required("WebhookUrl"), rules: outbound))
+        new.format = try format(&parameters) ?? .form
         new.isEnabled = try status(&parameters) ?? true
         new.version = try version(&parameters) ?? "v2"
         let webhook = try await store.createWebhook(new, nowMs: call.nowMs)
@@ -40,7 +41,10 @@ extension API {
         change.friendlyName = try parameters.text("FriendlyName", length: 1...64)
         let eventTypes = try parameters.list("EventTypes")
         if !eventTypes.isEmpty { change.eventTypes = try WebhookRules.eventTypes(eventTypes) }
-        change.url = try parameters.text("WebhookUrl").map { text throws(RuleViolation) in try WebhookRules.url(text) }
+        change.url = try parameters.text("WebhookUrl").map { text throws(RuleViolation) in
+            try WebhookRules.url(text, rules: outbound)
+        }
+        change.format = try format(&parameters)
         change.isEnabled = try status(&parameters)
         change.version = try version(&parameters)
         let webhook = try await store.updateWebhook(
@@ -57,6 +61,12 @@ extension API {
             throw APIError.notFound
         }
         return .noContent
+    }
+
+    private func format(_ parameters: inout ParameterReader) throws(RuleViolation) -> WebhookFormat? {
+        try parameters.choice(
+            "Format",
+            ["form": .form, "json": .json, "cloudevents": .structured, "cloudevents-binary": .binary])
     }
 
     private func status(_ parameters: inout ParameterReader) throws(RuleViolation) -> Bool? {

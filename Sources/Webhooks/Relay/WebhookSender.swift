@@ -1,0 +1,152 @@
+import ChallengeModel
+import Challenges
+import GuardedHTTP
+import KafkaGroup
+import Logging
+import ServiceSupport
+import Synchronization
+import Wire
+
+/// Posts events to webhooks: within the bounds of the process, of accounts, hosts and endpoints, signed anew for each request.
+final class WebhookSender: Sendable {
+    private struct State {
+        var endpoints: [WebhookSID: Endpoint] = [:]
+        var accounts: [AccountSID: Slots] = [:]
+        var hosts: [String: Slots] = [:]
+    }
+
+    /// Groups of bounds that are kept; beyond it those that nobody uses are forgotten.
+    private static let mostKept = 20_000
+
+    private let configuration: WebhookConfiguration
+    private let client: GuardedClient
+    private let process: Slots
+    private let attempts: AttemptLog
+    private let metrics: WebhookMetrics
+    private let log: LimitedLog
+    private let start = ContinuousClock.now
+    private let state = Mutex(State())
+
+    init(
+        configuration: WebhookConfiguration, client: GuardedClient, attempts: AttemptLog, metrics: WebhookMetrics,
+        logger: Logger
+    ) {
+        self.configuration = configuration
+        self.client = client
+        self.attempts = attempts
+        self.metrics = metrics
+        log = LimitedLog(logger)
+        process = Slots(configuration.maxInFlight)
+    }
+
+    func endpoint(of webhook: WebhookSID) -> Endpoint {
+        state.withLock { state in
+            if let known = state.endpoints[webhook] { return known }
+            if state.endpoints.count >= Self.mostKept { state.endpoints = state.endpoints.filter { !$0.value.isIdle } }
+            let start = start
+            let made = Endpoint { (ContinuousClock.now - start).wholeMilliseconds }
+            state.endpoints[webhook] = made
+            return made
+        }
+    }
+
+    /// Tells endpoints the time, and the metrics what is under way. Call it ten times a second.
+    func tick() {
+        let endpoints = state.withLock { Array($0.endpoints.values) }
+        for endpoint in endpoints { endpoint.tick() }
+        metrics.set(.inFlight, Double(endpoints.reduce(0) { $0 + $1.inFlight }))
+        metrics.set(.openBreakers, Double(endpoints.count { $0.isOpen }))
+    }
+
+    /// Posts an event: at first with the quick tries of the URL's fragment, or once. The caller holds a place of the endpoint, and
+    /// gives it back with the result.
+    func send(_ delivery: WebhookDelivery, to route: WebhookRoute, isQuickRepeated: Bool) async -> AttemptResult {
+        let url: CustomerURL
+        let event: CloudEvent
+        do {
+            url = try client.url(route.webhook.url)
+            event = try CloudEvent(json: delivery.event)
+        } catch let error as CustomerURLError {
+            let result = AttemptResult(refused: error)
+            note(result, delivery, took: .zero)
+            return result
+        } catch {
+            // Checked when it was read.
+            return AttemptResult(GuardedHTTPError.notHTTP("\(error)"))
+        }
+        let (account, host) = bounds(account: delivery.account, host: url.hostText)
+        guard await account.take() else { return AttemptResult(GuardedHTTPError.cancelled) }
+        defer { account.give() }
+        guard await host.take() else { return AttemptResult(GuardedHTTPError.cancelled) }
+        defer { host.give() }
+        guard await process.take() else { return AttemptResult(GuardedHTTPError.cancelled) }
+        defer { process.give() }
+        let overrides = url.overrides
+        let deadline = ContinuousClock.now + overrides.totalTimeout
+        var tries = 0
+        while true {
+            let result = await post(event, delivery, url, route, until: deadline)
+            tries += 1
+            guard isQuickRepeated, tries <= overrides.repeats, result.isRepeated(for: overrides.repeatsFor),
+                ContinuousClock.now + .milliseconds(200) < deadline, !Task.isCancelled
+            else { return result }
+            try? await Task.sleep(for: .milliseconds(100))
+        }
+    }
+
+    private func post(
+        _ event: CloudEvent, _ delivery: WebhookDelivery, _ url: CustomerURL, _ route: WebhookRoute,
+        until deadline: ContinuousClock.Instant
+    ) async -> AttemptResult {
+        let nowMs = Timestamp.nowMs()
+        let request = WebhookRequest(
+            event, bytes: delivery.event, webhook: delivery.webhook.rawValue, url: url, format: route.format,
+            version: route.webhook.version,
+            credentials: WebhookCredentials(
+                authToken: route.authToken, secrets: route.secrets.map { WebhookSecret(bytes: $0) }),
+            timestamp: nowMs / 1000, traceparent: delivery.traceparent)
+        let started = ContinuousClock.now
+        let left = max(.milliseconds(1), deadline - started)
+        let result: AttemptResult
+        do throws(GuardedHTTPError) {
+            let answer = try await client.post(
+                url, target: request.target, headers: request.headers, body: request.body,
+                connectTimeout: min(url.overrides.connectTimeout, left),
+                readTimeout: min(url.overrides.readTimeout, left))
+            result = AttemptResult(answer)
+        } catch {
+            if case .refused(let detail) = error {
+                log.warning(
+                    "a webhook's address is refused",
+                    metadata: ["webhook": "\(delivery.webhook)", "host": "\(url.hostText)", "reason": "\(detail)"])
+            }
+            result = AttemptResult(error)
+        }
+        note(result, delivery, took: ContinuousClock.now - started)
+        return result
+    }
+
+    private func note(_ result: AttemptResult, _ delivery: WebhookDelivery, took: Duration) {
+        metrics.attempt(result, took: took)
+        guard result.reason != "cancelled" else { return }
+        let tookMs = took.wholeMilliseconds
+        attempts.note(
+            WebhookAttempt(
+                webhook: delivery.webhook, eventID: delivery.eventID, eventType: delivery.eventType,
+                atMs: Timestamp.nowMs() - tookMs, tookMs: tookMs, status: result.status, code: result.code,
+                reason: result.reason))
+    }
+
+    private func bounds(account: AccountSID, host: String) -> (Slots, Slots) {
+        state.withLock { state in
+            // Slots in use live on in their users' hands.
+            if state.hosts.count >= Self.mostKept { state.hosts = [:] }
+            if state.accounts.count >= Self.mostKept { state.accounts = [:] }
+            let ofAccount = state.accounts[account] ?? Slots(configuration.maxInFlightPerAccount)
+            let ofHost = state.hosts[host] ?? Slots(configuration.maxInFlightPerHost)
+            state.accounts[account] = ofAccount
+            state.hosts[host] = ofHost
+            return (ofAccount, ofHost)
+        }
+    }
+}

@@ -1,0 +1,31 @@
+import ArgumentParser
+import ServiceSupport
+import Webhooks
+
+struct WebhooksCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "webhooks",
+        abstract: "Posts events to the webhooks of services. Run any number of instances.")
+
+    @Argument(parsing: .captureForPassthrough, help: "See beckon webhooks --help.")
+    var settings: [String] = []
+
+    func run() async throws {
+        let context = try await RoleContext(.webhooks, arguments: settings)
+        let configuration = try WebhookConfiguration(context.settings)
+        let location = try StoreLocation(context.settings)
+        let store = try await CommandStore.advising(location) {
+            try await location.openToRelay(context.settings, logger: context.logger)
+        }
+        let service: WebhookRelayService
+        do {
+            service = try WebhookRelayService(
+                configuration: configuration, store: store, readiness: context.readiness, logger: context.logger,
+                metrics: context.metrics)
+        } catch {
+            await store.close()
+            throw error
+        }
+        try await context.run([StoreService(store: store), service], kafka: configuration.kafka)
+    }
+}

@@ -1,0 +1,328 @@
+import Foundation
+import NIOCore
+import NIOPosix
+import Simulators
+import Synchronization
+import Testing
+
+@testable import GuardedHTTP
+
+/// Rows of the table that need a name server or a connection, and what is no row: how answers are read.
+@Suite("The guarded client", .timeLimit(.minutes(2)))
+struct ConnectorTests {
+    private static func post(
+        _ client: GuardedClient, _ text: String, readTimeout: Duration = .seconds(10)
+    ) async throws -> HTTPAnswer {
+        let url = try client.url(text)
+        return try await client.post(
+            url, target: url.target, headers: [("Content-Type", "text/plain")], body: Array("hello".utf8),
+            connectTimeout: .seconds(5), readTimeout: readTimeout)
+    }
+
+    /// Runs `body` with a receiver that answers 204, and a client that trusts it, asks `names`, and may reach `allowed`.
+    private static func scene(
+        hosts: [String] = ["localhost", "127.0.0.1", "hook.example.com"], allowed: String = "127.0.0.0/8",
+        names: TestNameServer? = nil,
+        script: @escaping @Sendable (ReceivedRequest) -> ReceiverAnswer = { _ in .status(204) },
+        _ body: (GuardedClient, _ port: Int, SimulatedReceiver) async throws -> Void
+    ) async throws {
+        let certificates = try SimulatedCertificates(hosts: hosts)
+        let caFile = FileManager.default.temporaryDirectory.appending(path: "\(UUID().uuidString).pem").path
+        try certificates.writePEM(to: caFile)
+        defer { try? FileManager.default.removeItem(atPath: caFile) }
+        let receiver = SimulatedReceiver(certificates: certificates, script: script)
+        let port = try await receiver.start()
+        var rules = try #require(OutboundRules(parsing: allowed))
+        rules.allowsClearText = true
+        let client = try GuardedClient(
+            rules: rules, servers: NameServers(servers: names.map { [$0.address] } ?? []), caFile: caFile)
+        do {
+            try await body(client, port, receiver)
+        } catch {
+            await client.close()
+            await receiver.stop()
+            throw error
+        }
+        await client.close()
+        await receiver.stop()
+    }
+
+    @Test("posts over TLS and uses the connection again")
+    func keepsAlive() async throws {
+        let seen = Mutex<[ReceivedRequest]>([])
+        try await Self.scene(script: { request in
+            seen.withLock { $0.append(request) }
+            return .status(200, body: "thanks")
+        }) { client, port, _ in
+            for _ in 0..<3 {
+                let answer = try await Self.post(client, "https://127.0.0.1:\(port)/hook?a=1#rc=1")
+                #expect(answer.status == 200)
+                #expect(answer.body == Array("thanks".utf8))
+            }
+        }
+        let requests = seen.withLock { $0 }
+        #expect(requests.map(\.connection) == [1, 1, 1])
+        #expect(requests.first?.target == "/hook?a=1")
+        #expect(requests.first?.body == Array("hello".utf8))
+        #expect(requests.first?.header("host")?.hasPrefix("127.0.0.1:") == true)
+    }
+
+    @Test(
+        "row 14: a public name with a private answer is refused, and nothing is connected",
+        arguments: [
+            "127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:127.0.0.1", "fd00:ec2::254", "168.63.129.16",
+        ])
+    func privateAnswer(address: String) async throws {
+        let names = try await TestNameServer { _, _, _ in .addresses([address]) }
+        try await Self.scene(allowed: "198.51.100.7", names: names) { client, port, receiver in
+            await #expect(throws: GuardedHTTPError.self) {
+                do { _ = try await Self.post(client, "https://hook.example.com/") } catch let error as GuardedHTTPError
+                {
+                    if case .refused = error { throw error }
+                    Issue.record("\(error)")
+                }
+            }
+            #expect(receiver.connectionCount == 0)
+        }
+        await names.stop()
+    }
+
+    @Test("row 63: a name that changes between two requests is judged each time (DNS rebinding)")
+    func rebinding() async throws {
+        // Allowed at first, then our own network. The time to live is zero, as an attacker sets it.
+        let asked = Atomic64()
+        let names = try await TestNameServer { _, isIPv6, _ in
+            guard !isIPv6 else { return .addresses([]) }
+            return .addresses([asked.next() == 0 ? "127.0.0.1" : "10.0.0.1"])
+        }
+        try await Self.scene(names: names, script: { _ in .status(204, headers: [("Connection", "close")]) }) {
+            client, port, receiver in
+            // The port is none of the public ones: it is allowed for the test by its name.
+            let rules = try #require(OutboundRules(parsing: "127.0.0.0/8"))
+            let url = try CustomerURL("https://hook.example.com/", rules: rules)
+            #expect(rules.refusal(of: try #require(IPAddress("10.0.0.1")), behind: url) != nil)
+            let judged = JudgedAddresses(rules: rules, servers: NameServers(servers: [names.address]))
+            let loop = receiverLoop
+            #expect(try await judged.addresses(of: url, on: loop) == [IPAddress("127.0.0.1")])
+            await #expect(throws: GuardedHTTPError.refused(detail: "10.0.0.1: private")) {
+                try await judged.addresses(of: url, on: loop)
+            }
+        }
+        await names.stop()
+    }
+
+    @Test("row 63: what is connected is what was judged: one look-up for each new connection")
+    func oneLookup() async throws {
+        let names = try await TestNameServer { _, isIPv6, number in
+            // A second look-up within the same request would be told another address.
+            isIPv6 ? .addresses([]) : .addresses([number < 2 ? "127.0.0.1" : "10.0.0.1"])
+        }
+        try await Self.scene(allowed: "127.0.0.0/8,hook.example.com", names: names) { client, port, receiver in
+            let answer = try await Self.post(client, "https://hook.example.com:\(port)/")
+            #expect(answer.status == 204)
+            #expect(receiver.connectionCount == 1)
+        }
+        await names.stop()
+    }
+
+    @Test("row 64: one private answer beside a public one refuses all")
+    func mixedAnswer() async throws {
+        let names = try await TestNameServer { _, isIPv6, _ in
+            isIPv6 ? .addresses(["2606:4700::1111"]) : .addresses(["8.8.8.8", "10.0.0.1"])
+        }
+        let judged = JudgedAddresses(rules: OutboundRules(), servers: NameServers(servers: [names.address]))
+        let url = try CustomerURL("https://hook.example.com/", rules: OutboundRules())
+        await #expect(throws: GuardedHTTPError.refused(detail: "10.0.0.1: private")) {
+            try await judged.addresses(of: url, on: receiverLoop)
+        }
+        await names.stop()
+    }
+
+    @Test("row 65: addresses behind an alias are judged as well")
+    func alias() async throws {
+        let names = try await TestNameServer { _, isIPv6, _ in isIPv6 ? .addresses([]) : .alias(["192.168.0.7"]) }
+        let judged = JudgedAddresses(rules: OutboundRules(), servers: NameServers(servers: [names.address]))
+        let url = try CustomerURL("https://hook.example.com/", rules: OutboundRules())
+        await #expect(throws: GuardedHTTPError.refused(detail: "192.168.0.7: private")) {
+            try await judged.addresses(of: url, on: receiverLoop)
+        }
+        await names.stop()
+    }
+
+    @Test("answers of name servers are read: over TCP when cut, none, failing, IPv4 before IPv6")
+    func nameServerAnswers() async throws {
+        let names = try await TestNameServer { name, isIPv6, _ in
+            switch name {
+            case "tcp.example.com": .onlyOverTCP(["8.8.8.8"])
+            case "none.example.com": .noSuchName
+            case "both.example.com": .addresses(["2606:4700::1111", "8.8.4.4"])
+            default: .fails
+            }
+        }
+        let judged = JudgedAddresses(
+            rules: OutboundRules(), servers: NameServers(servers: [names.address]),
+            bounds: JudgedAddresses.Bounds(deadline: .milliseconds(600)))
+        func ask(_ name: String) async throws -> [String] {
+            let url = try CustomerURL("https://\(name)/", rules: OutboundRules())
+            return try await judged.addresses(of: url, on: receiverLoop).map(\.description)
+        }
+        #expect(try await ask("tcp.example.com") == ["8.8.8.8"])
+        #expect(try await ask("both.example.com") == ["8.8.4.4", "2606:4700::1111"])
+        await #expect(throws: GuardedHTTPError.nameNotFound) { try await ask("none.example.com") }
+        await #expect(throws: GuardedHTTPError.nameServerSilent) { try await ask("other.example.com") }
+        await names.stop()
+    }
+
+    @Test("a zone whose servers are silent delays no other zone")
+    func silentZone() async throws {
+        let names = try await TestNameServer { name, isIPv6, _ in
+            name.hasSuffix("slow.example") ? .silent : isIPv6 ? .addresses([]) : .addresses(["8.8.8.8"])
+        }
+        let judged = JudgedAddresses(
+            rules: OutboundRules(), servers: NameServers(servers: [names.address]),
+            bounds: JudgedAddresses.Bounds(deadline: .seconds(20), mostPerDomain: 4))
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for number in 0..<4 {
+                let slow = try CustomerURL("https://a\(number).slow.example/", rules: OutboundRules())
+                group.addTask { _ = try? await judged.addresses(of: slow, on: receiverLoop) }
+            }
+            let quick = try CustomerURL("https://b.quick.example/", rules: OutboundRules())
+            #expect(try await judged.addresses(of: quick, on: receiverLoop) == [IPAddress("8.8.8.8")])
+            group.cancelAll()
+        }
+        await names.stop()
+    }
+
+    @Test("rows 37, 38: an address of our own is refused behind a public name")
+    func ownAddress() async throws {
+        let names = try await TestNameServer { _, isIPv6, _ in isIPv6 ? .addresses([]) : .addresses(["8.8.8.8"]) }
+        var rules = OutboundRules()
+        rules.ownAddresses = [try #require(IPAddress("8.8.8.8"))]
+        let judged = JudgedAddresses(rules: rules, servers: NameServers(servers: [names.address]))
+        let url = try CustomerURL("https://hook.example.com/", rules: rules)
+        await #expect(throws: GuardedHTTPError.refused(detail: "8.8.8.8: an address of our own")) {
+            try await judged.addresses(of: url, on: receiverLoop)
+        }
+        await names.stop()
+    }
+
+    @Test("row 62: a redirect is an answer like any other, and is not followed", arguments: [301, 302, 303, 307, 308])
+    func redirect(status: Int) async throws {
+        try await Self.scene(script: { _ in
+            .status(status, headers: [("Location", "http://169.254.169.254/"), ("Refresh", "0; url=http://10.0.0.1/")])
+        }) { client, port, receiver in
+            let answer1 = try await Self.post(client, "https://127.0.0.1:\(port)/")
+            #expect(answer1.status == status)
+            #expect(receiver.connectionCount == 1)
+        }
+    }
+
+    @Test("row 69: the certificate must be for the name")
+    func wrongName() async throws {
+        try await Self.scene(hosts: ["other.example.com"]) { client, port, _ in
+            await #expect(throws: GuardedHTTPError.self) {
+                do { _ = try await Self.post(client, "https://127.0.0.1:\(port)/") } catch let error as GuardedHTTPError
+                {
+                    guard case .tls(.name, _) = error else {
+                        Issue.record("\(error)")
+                        return
+                    }
+                    throw error
+                }
+            }
+        }
+    }
+
+    @Test("row 69: the certificate must be signed by a root that we trust")
+    func wrongRoot() async throws {
+        try await Self.scene { client, port, receiver in
+            let stranger = SimulatedReceiver(certificates: try SimulatedCertificates(hosts: ["127.0.0.1"])) { _ in
+                .status(204)
+            }
+            let port = try await stranger.start()
+            do {
+                _ = try await Self.post(client, "https://127.0.0.1:\(port)/")
+                Issue.record("a stranger's certificate is trusted")
+            } catch let error as GuardedHTTPError {
+                guard case .tls(.certificate, _) = error else {
+                    Issue.record("\(error)")
+                    return await stranger.stop()
+                }
+            }
+            await stranger.stop()
+        }
+    }
+
+    @Test("row 70: of a body the first kilobyte is kept, and a long one ends the connection")
+    func longBody() async throws {
+        try await Self.scene(script: { _ in .status(200, body: String(repeating: "x", count: 300_000)) }) {
+            client, port, receiver in
+            let answer2 = try await Self.post(client, "https://127.0.0.1:\(port)/")
+            #expect(answer2.body.count == HTTPAnswer.keptBytes)
+            _ = try await Self.post(client, "https://127.0.0.1:\(port)/")
+            #expect(receiver.connectionCount == 2)
+        }
+    }
+
+    @Test("an answer that does not come, a connection that closes, and bytes that are no HTTP are told apart")
+    func faults() async throws {
+        try await Self.scene(script: { request in
+            switch request.target {
+            case "/hang": .hang
+            case "/close": .close
+            default: .raw("SSH-2.0-OpenSSH_9.2\r\n\r\n")
+            }
+        }) { client, port, _ in
+            await #expect(throws: GuardedHTTPError.readTimeout) {
+                try await Self.post(client, "https://127.0.0.1:\(port)/hang", readTimeout: .milliseconds(200))
+            }
+            await #expect(throws: GuardedHTTPError.closed) {
+                try await Self.post(client, "https://127.0.0.1:\(port)/close")
+            }
+            do {
+                _ = try await Self.post(client, "https://127.0.0.1:\(port)/ssh")
+                Issue.record("a banner is taken for an answer")
+            } catch GuardedHTTPError.notHTTP {}
+        }
+    }
+
+    @Test("Retry-After and webhook-delivery are read")
+    func headers() async throws {
+        try await Self.scene(script: { request in
+            .status(
+                429,
+                headers: [
+                    ("Retry-After", request.target == "/date" ? "Fri, 31 Dec 1999 23:59:59 GMT" : "120"),
+                    ("Webhook-Delivery", "Disable"),
+                ])
+        }) { client, port, _ in
+            let answer = try await Self.post(client, "https://127.0.0.1:\(port)/")
+            #expect(answer.retryAfter == .seconds(120))
+            #expect(answer.delivery == "disable")
+            let answer3 = try await Self.post(client, "https://127.0.0.1:\(port)/date")
+            #expect(answer3.retryAfter == .zero)
+        }
+    }
+
+    @Test("a connection that the peer closed while it was idle is replaced")
+    func staleConnection() async throws {
+        try await Self.scene(script: { $0.target == "/last" ? .status(204) : .status(204) }) { client, port, receiver in
+            _ = try await Self.post(client, "https://127.0.0.1:\(port)/")
+            await receiver.goDown()
+            try await receiver.start(port: port)
+            let answer4 = try await Self.post(client, "https://127.0.0.1:\(port)/")
+            #expect(answer4.status == 204)
+        }
+    }
+
+    @Test("clear text reaches hosts of the allow-list only")
+    func clearText() async throws {
+        let rules = try #require(OutboundRules(parsing: "127.0.0.0/8"))
+        let client = try GuardedClient(rules: rules)
+        #expect(throws: CustomerURLError.refused) { try client.url("http://127.0.0.1:8080/") }
+        await client.close()
+    }
+}
+
+/// A loop for look-ups without a client.
+private let receiverLoop: any EventLoop = MultiThreadedEventLoopGroup.singleton.next()
