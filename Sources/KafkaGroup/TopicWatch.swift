@@ -126,6 +126,17 @@ public final class TopicWatch: Sendable {
         return complaint == nil ? state.withLock { $0.partitions } : nil
     }
 
+    /// Queries the topics until the four have one number of partitions.
+    /// - Parameter mayLook: called before each query.
+    /// - Returns: the number; nil when `mayLook` said no, or the task was cancelled.
+    public func agreement(every interval: Duration, mayLook: () -> Bool = { true }) async -> Int? {
+        while mayLook(), !Task.isCancelled {
+            if let count = await look() { return count }
+            try? await Task.sleep(for: interval)
+        }
+        return nil
+    }
+
     /// Queries the topics once a second, and at once when a caller waits for it, until cancelled.
     public func run() async {
         await withDiscardingTaskGroup { group in

@@ -3,6 +3,7 @@ import KafkaClient
 import Logging
 import ServiceSupport
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import KafkaGroup
@@ -11,7 +12,7 @@ import Testing
 struct TopicWatchTests {
     final class Changes: Sendable { let topics = Mutex<[Topic]>([]) }
 
-    let names = TopicNames()
+    let names = TopicNames(prefix: TestBroker.prefix())
     let readiness = Readiness()
     let changes = Changes()
     let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
@@ -38,7 +39,7 @@ struct TopicWatchTests {
         for grown in [counts(8), counts(4) { $0[.challenges] = 8 }] {
             #expect(watch.judge(grown, [], .now) == nil && !watch.isSafe)
             let reason = readiness.reasons["topics"] ?? ""
-            #expect(reason.contains("beckon.challenges: 8") && reason.contains("from 4"), "\(reason)")
+            #expect(reason.contains("\(names[.challenges]): 8") && reason.contains("from 4"), "\(reason)")
             #expect(!watch.isConfirmed(since: .now - .seconds(60)))
         }
         #expect(watch.judge(counts(4), [], .now) == 4 && watch.isSafe && readiness.isReady)
@@ -49,7 +50,7 @@ struct TopicWatchTests {
         let watch = try watch()
         _ = watch.judge(counts(4), [], .now)
         #expect(watch.judge(counts(4) { $0[.challenges] = nil }, [.challenges], .now) == nil && watch.isSafe)
-        #expect(readiness.reasons["topics"]?.contains("beckon.challenges") == true)
+        #expect(readiness.reasons["topics"]?.contains(names[.challenges]) == true)
         _ = watch.judge(counts(4) { $0[.challenges] = 2 }, [], .now)
         #expect(!watch.isSafe)
     }
@@ -63,6 +64,26 @@ struct TopicWatchTests {
         _ = watch.judge(counts(4), [], .now)
         _ = watch.judge(counts(4) { $0[.configuration] = 2 }, [], .now)
         #expect(changes.topics.withLock { $0 } == [.configuration, .configuration])
+    }
+
+    @Test("a role looks until it is stopped, or the topics agree")
+    func agreement() async throws {
+        let watch = try watch()
+        var looks = 0
+        let count = await watch.agreement(every: .milliseconds(1)) {
+            looks += 1
+            return looks < 2
+        }
+        #expect(count == nil && looks == 2 && readiness.reasons["topics"] != nil)
+        let broker = try await TestBroker(
+            topics: Dictionary(uniqueKeysWithValues: Topic.copartitioned.map { (names[$0], 3) }))
+        let producer = try KafkaProducer(configuration: broker.kafka, logger: logger)
+        let agreeing = TopicWatch(
+            names: names, topics: Topic.copartitioned, producer: producer, readiness: readiness, check: "topics",
+            logger: logger)
+        #expect(await agreeing.agreement(every: .milliseconds(10)) == 3)
+        await producer.close(deadline: .seconds(1))
+        await broker.close()
     }
 
     @Test("a place is confirmed only by a question that was asked after the record was read")

@@ -76,13 +76,7 @@ public final class TrackerService: Service {
     /// Waits until the four topics have the same number of partitions. Nil: the service was stopped before.
     private func agreedPartitionCount(_ topics: TopicWatch) async throws -> Int? {
         return try await withThrowingTaskGroup(of: Int?.self) { group in
-            group.addTask {
-                while !Task.isCancelled {
-                    if let count = await topics.look() { return count }
-                    try? await Task.sleep(for: .milliseconds(500))
-                }
-                return nil
-            }
+            group.addTask { await topics.agreement(every: .milliseconds(500)) }
             group.addTask {
                 try? await gracefulShutdown()
                 return nil

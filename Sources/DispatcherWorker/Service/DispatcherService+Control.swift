@@ -23,7 +23,11 @@ extension DispatcherService {
     }
 
     func control(_ tasks: inout Tasks) async throws {
-        guard let partitions = try await compareTopics() else { return }
+        let count = await self.topics.agreement(every: .milliseconds(100)) {
+            touch()
+            return !isStopping
+        }
+        guard let partitions = count else { return }
         let follower = ConfigurationFollower(
             configuration: configuration, changed: configurationChanged, signer: signer, sender: sender,
             readiness: readiness, metrics: metrics,
@@ -67,17 +71,6 @@ extension DispatcherService {
     }
 
     // MARK: - Start
-
-    /// Waits until the four topics are there with one number of partitions.
-    /// - Returns: nil when stopped meanwhile.
-    private func compareTopics() async throws -> Int? {
-        while !isStopping, !Task.isCancelled {
-            touch()
-            if let count = await topics.look() { return count }
-            _ = await signal.wait()
-        }
-        return nil
-    }
 
     private func isConfigurationRead() async -> Bool {
         while !mailbox.withLock({ $0.isConfigurationRead }) {
