@@ -117,8 +117,10 @@ final class ProducerMetrics: Sendable {
         }
     }
 
-    func inFlightGauge(entrance: String) -> Gauge { gauge(.entranceInFlight, entrance) }
-    func lagGauge(entrance: String) -> Gauge { gauge(.entranceLag, entrance) }
+    func gauges(entrance: String) -> GroupReader.Gauges {
+        let (inFlight, lag) = (gauge(.entranceInFlight, entrance), gauge(.entranceLag, entrance))
+        return GroupReader.Gauges(inFlight: { inFlight.record($0) }, lag: { lag.record($0) })
+    }
 
     func heldPartitions(_ count: Int) {
         Gauge(label: ProducerMetricName.heldPartitions.rawValue, factory: factory).record(count)

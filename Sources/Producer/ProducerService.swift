@@ -185,14 +185,16 @@ public final class ProducerService: ServiceLifecycle.Service {
     ) -> [any ServiceLifecycle.Service] {
         func consumer(
             _ name: String, _ topics: [Topic], group: String, holds: KeyHolds? = nil,
-            _ handler: @escaping EntranceConsumer.Handler
+            _ handler: @escaping GroupReader.Handler
         ) -> EntranceService {
-            EntranceService(
-                consumer: EntranceConsumer(
-                    name: name, topics: topics.map { configuration.topics[$0] },
+            var logger = logger
+            logger[metadataKey: "entrance"] = "\(name)"
+            return EntranceService(
+                reader: GroupReader(
+                    topics: topics.map { configuration.topics[$0] },
                     groupID: "\(configuration.topics.prefix)producer-\(group)", kafka: configuration.kafka,
                     maxInFlight: configuration.entranceInFlight, commitEvery: configuration.entranceCommitInterval,
-                    holds: holds, logger: logger, metrics: metrics, handler: handler),
+                    holds: holds, logger: logger, gauges: metrics.gauges(entrance: name), handler: handler),
                 after: kafkaReady)
         }
         let log = StoreLog(logger)
@@ -204,7 +206,7 @@ public final class ProducerService: ServiceLifecycle.Service {
         }
         let delivery = consumer(
             DeliveryRecords.name, [.outcomes, .receipts], group: DeliveryRecords.name, holds: holds
-        ) { record in EntranceWork { await deliveries.handle(record) } }
+        ) { record in RecordWork { await deliveries.handle(record) } }
         guard let account = configuration.entranceAccount else { return [delivery] }
         let requests = RequestEntrance(
             store: store, deadLetters: deadLetters, account: account, pressure: pressure, clock: clock,
@@ -215,7 +217,7 @@ public final class ProducerService: ServiceLifecycle.Service {
         return [
             delivery, consumer(RequestEntrance.name, [.requests], group: "requests", requests.work),
             consumer(ReceiptEntrance.name, [.receiptRequests], group: "receipt-requests") { record in
-                EntranceWork { await receipts.handle(record) }
+                RecordWork { await receipts.handle(record) }
             },
         ]
     }
@@ -296,16 +298,16 @@ private struct StoppableWork: ServiceLifecycle.Service {
 
 /// An entrance that waits for Kafka, and leaves its group when it is shut down.
 private struct EntranceService: ServiceLifecycle.Service {
-    let consumer: EntranceConsumer
+    let reader: GroupReader
     let after: Latch
 
     func run() async throws {
         await cancelWhenGracefulShutdown { await after.wait() }
         guard after.isOpen else { return }
         await withGracefulShutdownHandler {
-            await consumer.run()
+            await reader.run()
         } onGracefulShutdown: {
-            consumer.stop()
+            reader.stop()
         }
     }
 }

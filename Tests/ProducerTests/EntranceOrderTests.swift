@@ -41,12 +41,12 @@ private final class Letters: Sendable {
         _ handler: @escaping @Sendable (String) async -> Bool, _ body: @Sendable () async throws -> Void
     ) async throws {
         let metrics = ProducerMetrics(factory: MetricCounts())
-        let member = EntranceConsumer(
-            name: "requests", topics: [topic], groupID: topic, kafka: kafka, maxInFlight: 64,
-            commitEvery: .seconds(600), logger: ProducerHarness.logger, metrics: metrics
+        let member = GroupReader(
+            topics: [topic], groupID: topic, kafka: kafka, maxInFlight: 64,
+            commitEvery: .seconds(600), logger: ProducerHarness.logger, gauges: metrics.gauges(entrance: "requests")
         ) { [self] record in
             let name = String(decoding: record.value, as: UTF8.self)
-            return EntranceWork(order: [String(name.prefix(1))]) { [self] in
+            return RecordWork(order: [String(name.prefix(1))]) { [self] in
                 names.withLock { $0.append(name) }
                 return await handler(name)
             }

@@ -418,13 +418,13 @@ struct EntranceTests {
         let writer = try KafkaProducer(configuration: kafka, logger: ProducerHarness.logger)
         let counts = MetricCounts()
         let mayGo = Latch()
-        func member(name: String, until latch: Latch) -> EntranceConsumer {
-            EntranceConsumer(
-                name: name, topics: [topic], groupID: topic, kafka: kafka, maxInFlight: 8,
+        func member(name: String, until latch: Latch) -> GroupReader {
+            GroupReader(
+                topics: [topic], groupID: topic, kafka: kafka, maxInFlight: 8,
                 commitEvery: .milliseconds(100), logger: ProducerHarness.logger,
-                metrics: ProducerMetrics(factory: counts)
+                gauges: ProducerMetrics(factory: counts).gauges(entrance: name)
             ) { _ in
-                EntranceWork {
+                RecordWork {
                     await latch.wait()
                     return latch.isOpen
                 }
@@ -471,17 +471,18 @@ struct EntranceTests {
         func signer(_ keys: KeyRing) -> RecordSigner {
             RecordSigner(names: names, authenticator: RecordAuthenticator(keys: keys))
         }
-        func member(_ keys: KeyRing) -> EntranceConsumer {
-            EntranceConsumer(
-                name: "delivery", topics: [names[.receipts]], groupID: names.prefix, kafka: kafka, maxInFlight: 8,
+        func member(_ keys: KeyRing) -> GroupReader {
+            GroupReader(
+                topics: [names[.receipts]], groupID: names.prefix, kafka: kafka, maxInFlight: 8,
                 commitEvery: .milliseconds(50),
                 holds: KeyHolds(
                     signer: signer(keys), readiness: readiness, logger: ProducerHarness.logger,
                     nowMs: { Timestamp.nowMs() }
                 ) { _ in },
-                logger: ProducerHarness.logger, metrics: ProducerMetrics(factory: MetricCounts())
+                logger: ProducerHarness.logger,
+                gauges: ProducerMetrics(factory: MetricCounts()).gauges(entrance: "delivery")
             ) { record in
-                EntranceWork {
+                RecordWork {
                     handled.withLock { $0.append(String(decoding: record.value, as: UTF8.self)) }
                     return true
                 }
@@ -521,11 +522,11 @@ struct EntranceTests {
         let writer = try KafkaProducer(configuration: kafka, logger: ProducerHarness.logger)
         let metrics = ProducerMetrics(factory: MetricCounts())
         let handled = Mutex<[String: Int]>([:])
-        func member(_ handler: @escaping @Sendable (ConsumedRecord) async -> Bool) -> EntranceConsumer {
-            EntranceConsumer(
-                name: "requests", topics: [topic], groupID: topic, kafka: kafka, maxInFlight: 8,
-                commitEvery: .seconds(600), logger: ProducerHarness.logger, metrics: metrics
-            ) { record in EntranceWork { await handler(record) } }
+        func member(_ handler: @escaping @Sendable (ConsumedRecord) async -> Bool) -> GroupReader {
+            GroupReader(
+                topics: [topic], groupID: topic, kafka: kafka, maxInFlight: 8,
+                commitEvery: .seconds(600), logger: ProducerHarness.logger, gauges: metrics.gauges(entrance: "requests")
+            ) { record in RecordWork { await handler(record) } }
         }
         let count: @Sendable (ConsumedRecord) async -> Bool = { record in
             handled.withLock { $0["\(record.topicPartition) \(record.offset)", default: 0] += 1 }

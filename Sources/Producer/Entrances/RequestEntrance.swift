@@ -20,13 +20,13 @@ struct RequestEntrance: Sendable {
 
     /// The record is read once, so that its lifetime starts at the latest at its arrival, however often the store is
     /// tried.
-    func work(_ record: ConsumedRecord) -> EntranceWork {
+    func work(_ record: ConsumedRecord) -> RecordWork {
         let reading = RequestReading(
             value: record.value, contentType: record.headers.text(of: ContentType.headerName),
             timestampMs: record.timestampMs,
             traceparent: TraceParent.valid(record.headers.text(of: RecordHeaderName.traceparent)), account: account,
             nowMs: clock())
-        return EntranceWork(order: reading.order) { await carryOut(reading, of: record) }
+        return RecordWork(order: reading.order) { await carryOut(reading, of: record) }
     }
 
     private func carryOut(_ reading: RequestReading, of record: ConsumedRecord) async -> Bool {

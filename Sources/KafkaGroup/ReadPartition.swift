@@ -1,20 +1,25 @@
-import ChallengeModel
 import KafkaClient
-import KafkaGroup
 import Synchronization
 
 /// What is to be done with a record.
-struct EntranceWork: Sendable {
+public struct RecordWork: Sendable {
     /// What it shares with others: those of its partition that have one of these in common are done in the order of their
     /// offsets, each when those before it are done. None: it waits for nobody.
-    var order: [String] = []
-    /// Returns true when the record's outcome lasts; false only when its task was cancelled first.
+    let order: [String]
     let run: @Sendable () async -> Bool
+
+    /// - Parameters:
+    ///   - order: what it shares with others. Default: nothing.
+    ///   - run: returns true when the record's outcome lasts; false only when its task was cancelled first.
+    public init(order: [String] = [], run: @escaping @Sendable () async -> Bool) {
+        self.order = order
+        self.run = run
+    }
 }
 
-/// One partition of an entrance while it is ours: reads as slots allow, handles records side by side, or one after the other where
+/// One partition of a ``GroupReader`` while it is ours: reads as slots allow, handles records side by side, or one after the other where
 /// their order matters, knows what is done.
-final class EntranceLane: Sendable {
+final class ReadPartition: Sendable {
     /// Records that wait for one before them, at most: more are not read, so that they take no slots from other partitions.
     private static let mostWaiting = 16
 
@@ -45,7 +50,7 @@ final class EntranceLane: Sendable {
     /// A record under way.
     private struct Taken: Sendable {
         let offset: Int64
-        let work: EntranceWork
+        let work: RecordWork
         /// Opened when it is done, never when it was given up.
         let done = Latch()
         /// Of those that it waits for.
@@ -77,7 +82,7 @@ final class EntranceLane: Sendable {
     func committed(_ offset: Int64) { state.withLock { $0.committed = max($0.committed, offset) } }
 
     /// Reads and handles until ``stop()``, then waits for what is under way, or for ``abandon()``.
-    func run(_ handle: @escaping EntranceConsumer.Handler) async {
+    func run(_ handle: @escaping GroupReader.Handler) async {
         // Bounded by the slots: a record is yielded only when one is held for it.
         let (records, feed) = AsyncStream.makeStream(of: Taken.self)
         await withDiscardingTaskGroup { group in
@@ -122,7 +127,7 @@ final class EntranceLane: Sendable {
     }
 
     private func read(
-        into feed: AsyncStream<Taken>.Continuation, _ handle: @escaping EntranceConsumer.Handler
+        into feed: AsyncStream<Taken>.Continuation, _ handle: @escaping GroupReader.Handler
     ) async {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.stopped.wait() }
@@ -152,7 +157,7 @@ final class EntranceLane: Sendable {
         if isEmpty { drained.open() }
     }
 
-    private func take(_ offset: Int64, _ work: EntranceWork, hasPlace: Bool) -> Taken {
+    private func take(_ offset: Int64, _ work: RecordWork, hasPlace: Bool) -> Taken {
         state.withLock { state in
             state.ledger.take(offset)
             state.hasTaken = true
