@@ -55,16 +55,16 @@ public final class KafkaConsumer: Sendable {
     public convenience init(configuration: KafkaConfiguration, following topics: [String], logger: Logger)
         throws(KafkaError)
     {
-        let groupID = "beckon-follower-\(UUID().uuidString)"
+        // librdkafka wants a name of a group from every consumer. There is no such group, and no right to it is needed.
+        let name = "beckon-follower-\(UUID().uuidString)"
         let handle = try Self.handle(
-            configuration, properties: configuration.consumerProperties(groupID: groupID), groupID: groupID,
-            logger: logger)
+            configuration, properties: configuration.consumerProperties(groupID: name), groupID: nil, logger: logger)
         try self.init(handle, isMember: false, logger: logger)
         startPolling(handle, discovering: topics)
     }
 
     private static func handle(
-        _ configuration: KafkaConfiguration, properties: [(String, String)], groupID: String, logger: Logger
+        _ configuration: KafkaConfiguration, properties: [(String, String)], groupID: String?, logger: Logger
     ) throws(KafkaError) -> RDKafkaHandle {
         try RDKafkaHandle(
             type: RD_KAFKA_CONSUMER, properties: properties, diagnosis: configuration.diagnosis, groupID: groupID,

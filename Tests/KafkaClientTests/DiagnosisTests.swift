@@ -47,6 +47,8 @@ struct DiagnosisTests {
             ),
             ("SSL handshake failed: error:0A00010B:SSL routines::wrong version number", "does not speak TLS"),
             ("SSL handshake failed: error:0A0000F4:SSL routines::unexpected message", "client certificate"),
+            // What a plain port of Apache Kafka 4.0 does.
+            ("SSL handshake failed: error:0A000126:SSL routines::unexpected eof while reading", "may not speak TLS"),
             (
                 "Disconnected while requesting ApiVersion: might be caused by incorrect security.protocol configuration (connecting to a SSL listener?) or broker version is < 0.10",
                 "security.protocol"
@@ -180,6 +182,27 @@ struct DiagnosisTests {
             break
         }
         #expect(kafka.diagnosis.cause == nil)
+        await consumer.close(deadline: .seconds(10))
+    }
+
+    @Test("a reader in no group needs no right to one")
+    func follower() async throws {
+        let topic = "t-\(UUID().uuidString)"
+        let broker = try EmbeddedBroker(topics: [topic: 1])
+        let kafka = KafkaConfiguration(bootstrapServers: broker.bootstrapServers, isEmbedded: true)
+        try broker.inject(.requestErrors(apiKey: 10, codes: Array(repeating: 30, count: 6)))
+        let lines = Lines()
+        let consumer = try KafkaConsumer(configuration: kafka, following: [topic], logger: lines.logger)
+        var faults = 0
+        for await event in consumer.events {
+            switch event {
+            case .assigned(let assignment): _ = try await assignment.accept(from: [:])
+            case .fault(let error) where error.code == "GROUP_AUTHORIZATION_FAILED": faults += 1
+            default: break
+            }
+            if faults > 0 { break }
+        }
+        #expect(kafka.diagnosis.cause == nil && lines.all.withLock { $0.isEmpty })
         await consumer.close(deadline: .seconds(10))
         await broker.close()
     }

@@ -3,6 +3,7 @@ import Foundation
 extension KafkaDiagnosis.Cause {
     /// What is known of a client where a line alone does not say it.
     struct Client: Sendable {
+        /// Nil: it is no member of a group.
         var groupID: String?
         /// `sasl.mechanisms`.
         var mechanism: String?
@@ -41,6 +42,11 @@ extension KafkaDiagnosis.Cause {
         } else if has("connecting to a PLAINTEXT broker listener") || has("wrong version number") {
             self = cause(
                 .refusal, "the broker's port does not speak TLS: use another port, or a security.protocol without SSL")
+        } else if has("SSL handshake failed"), has("unexpected eof while reading") {
+            self = cause(
+                .refusal,
+                "the broker ends the TLS handshake: its port may not speak TLS (use another port, or a security.protocol without SSL), "
+                    + "or it requires a client certificate")
         } else if has("SSL handshake failed") {
             self = cause(.refusal, "the TLS handshake fails: the brokers may require a client certificate")
         } else if has("connecting to a SSL listener") || has("Invalid response size") {
@@ -68,9 +74,9 @@ extension KafkaDiagnosis.Cause {
     init?(code: String, topic: String?, text: String, client: Client) {
         switch code {
         case "GROUP_AUTHORIZATION_FAILED":
-            self.init(
-                subject: .group,
-                text: "no right to the consumer group \(client.groupID ?? "?"): grant READ on it")
+            // librdkafka looks for a coordinator also for a reader that assigns its partitions itself, and needs none.
+            guard let groupID = client.groupID else { return nil }
+            self.init(subject: .group, text: "no right to the consumer group \(groupID): grant READ on it")
         case "TOPIC_AUTHORIZATION_FAILED":
             let name = topic ?? Self.topic(in: text)
             self.init(
