@@ -2,6 +2,7 @@ public import ChallengeModel
 public import GuardedHTTP
 public import HTTPEdge
 public import KafkaClient
+import ServiceSupport
 
 /// The Producer's configuration. Everything except Kafka, topics and keys has a default.
 public struct ProducerConfiguration: Sendable {
@@ -54,7 +55,7 @@ public struct ProducerConfiguration: Sendable {
 
     /// Maximum number of requests that wait for a change of their challenge, 0 to 100,000. One more is answered at
     /// once. Default 2,000.
-    public var maxLongPolls = 2000
+    public var maxLongPolls = Settings.apiMaxLongPolls.standard
 
     /// Interval in which equal refusals share one audit event per kind and address. Default 60 s.
     public var refusalInterval: Duration = .seconds(60)
@@ -63,7 +64,7 @@ public struct ProducerConfiguration: Sendable {
     /// Interval of the sweep that writes expired challenges. Readers see the expiry without it. Default 500 ms.
     public var sweepInterval: Duration = .milliseconds(500)
     /// Outbox rows from which creations answer 503; default 100,000.
-    public var outboxLimit = 100_000
+    public var outboxLimit = Settings.outboxLimit.standard
     /// Interval at which the outbox is counted; default 500 ms.
     public var outboxSampling: Duration = .milliseconds(500)
     /// Wait between two tries to reach Kafka at start; default 2 s.

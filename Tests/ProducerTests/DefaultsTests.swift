@@ -1,31 +1,27 @@
-import Challenges
+import ServiceSupport
 import Testing
 import Wire
 
-@testable import ServiceSupport
+@testable import Challenges
 
-/// docs/configuration.md is compared with the settings elsewhere; this compares the settings with what the code takes without them.
-@Suite("Defaults of the producer's settings")
+@Suite("Defaults that stand in the code and in the settings")
 struct DefaultsTests {
-    @Test("the limits of an identity are the settings' defaults")
-    func limits() {
+    @Test("the limits and the brake of a store are the settings' defaults")
+    func limits() async throws {
+        let settings = try await Settings(role: .producer, arguments: [], environment: [:])
         let limits = ChallengeLimits()
-        #expect(Settings.limitBurst.defaultValue == limits.burst)
-        #expect(Settings.limitInterval.defaultValue?.wholeMilliseconds == limits.intervalMs)
-        #expect(Settings.limitPending.defaultValue == limits.pending)
-        #expect(Settings.limitDenials.defaultValue == limits.denials)
-        #expect(Settings.limitDenialWindow.defaultValue?.wholeMilliseconds == limits.denialWindowMs)
-        #expect(Settings.limitQuiet.defaultValue?.wholeMilliseconds == limits.quietMs)
-        #expect(Settings.limitFactorGuesses.defaultValue == limits.factorGuesses)
-        #expect(Settings.limitIdentityGuesses.defaultValue == limits.identityGuesses)
-        #expect(Settings.limitGuessWindow.defaultValue?.wholeMilliseconds == limits.guessWindowMs)
-    }
-
-    @Test("the brake on dead tokens is the settings' defaults")
-    func brake() {
+        #expect(try settings(Settings.limitBurst) == limits.burst)
+        #expect(try settings(Settings.limitInterval).wholeMilliseconds == limits.intervalMs)
+        #expect(try settings(Settings.limitPending) == limits.pending)
+        #expect(try settings(Settings.limitDenials) == limits.denials)
+        #expect(try settings(Settings.limitDenialWindow).wholeMilliseconds == limits.denialWindowMs)
+        #expect(try settings(Settings.limitQuiet).wholeMilliseconds == limits.quietMs)
+        #expect(try settings(Settings.limitFactorGuesses) == limits.factorGuesses)
+        #expect(try settings(Settings.limitIdentityGuesses) == limits.identityGuesses)
+        #expect(try settings(Settings.limitGuessWindow).wholeMilliseconds == limits.guessWindowMs)
         let brake = TokenBrake()
-        #expect(Settings.tokensBrakeWindow.defaultValue?.wholeMilliseconds == brake.windowMs)
-        #expect(Settings.tokensBrakeMinimum.defaultValue.map { Int64($0) } == brake.minimum)
-        #expect(Settings.tokensBrakeShare.defaultValue.map { Int64($0) } == brake.sharePercent)
+        #expect(try settings(Settings.tokensBrakeWindow).wholeMilliseconds == brake.windowMs)
+        #expect(try Int64(settings(Settings.tokensBrakeMinimum)) == brake.minimum)
+        #expect(try Int64(settings(Settings.tokensBrakeShare)) == brake.sharePercent)
     }
 }

@@ -81,6 +81,9 @@ extension Setting where Value == String {
 }
 
 extension Setting where Value == Int {
+    /// Its default; 0 when it has none.
+    package var standard: Int { defaultValue ?? 0 }
+
     static func integer(
         _ key: String, type: String = "integer", default value: Int, range: ClosedRange<Int>, roles: Set<Role>,
         _ summary: String

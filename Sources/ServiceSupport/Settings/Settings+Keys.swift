@@ -1,4 +1,5 @@
 public import ChallengeModel
+import HTTPEdge
 public import KafkaClient
 public import Logging
 public import PushProviders
@@ -132,11 +133,13 @@ extension Settings {
         "api.maxLongPolls", type: "requests", default: 2000, range: 0...100_000, roles: [.producer],
         "Requests with `Wait` that may wait at the same time; one more is answered at once.")
     public static let apiMaxConnections = Setting.integer(
-        "api.maxConnections", type: "connections", default: 10_000, range: 16...100_000, roles: [.producer],
+        "api.maxConnections", type: "connections", default: EdgeLimits().maxConnections, range: 16...100_000,
+        roles: [.producer],
         "Open connections of each listener; fewer when the limit of open files is too low. At the bound, the longest idle connection is closed to accept a new one."
     )
     public static let apiMaxConnectionsPerAddress = Setting.integer(
-        "api.maxConnectionsPerAddress", type: "connections", default: 2000, range: 1...100_000, roles: [.producer],
+        "api.maxConnectionsPerAddress", type: "connections", default: EdgeLimits().maxConnectionsPerAddress,
+        range: 1...100_000, roles: [.producer],
         "Open connections of one IPv4 address or IPv6 /64 network, at most half of `api.maxConnections`; behind a trusted proxy, requests in progress of one client."
     )
     public static let tokensBrakeWindow = Setting.milliseconds(
