@@ -134,7 +134,7 @@ let package = Package(
             swiftSettings: swiftSettings),
         .target(
             name: "KafkaGroup",
-            dependencies: ["ChallengeModel", "KafkaClient", "ServiceSupport", .logging],
+            dependencies: ["ChallengeModel", "KafkaClient", "ServiceSupport", "Wire", .logging],
             swiftSettings: swiftSettings),
         .target(
             name: "Producer",
@@ -220,7 +220,7 @@ let package = Package(
                 "ChallengeModel", "HTTPEdge", "KafkaClient", .asyncHTTPClient, .configuration, .httpTypes,
                 .hummingbirdCore, .metrics, .coreMetrics, .nioCore, .nioHTTP1, .nioPosix, .nioSSL, .serviceLifecycle,
             ]),
-        tests(of: "KafkaGroup", ["ChallengeModel", "KafkaClient", "ServiceSupport"]),
+        tests(of: "KafkaGroup", ["ChallengeModel", "KafkaClient", "ServiceSupport", "Wire"]),
         tests(
             of: "Producer",
             [

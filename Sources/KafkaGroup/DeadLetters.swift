@@ -2,6 +2,7 @@ import ChallengeModel
 public import KafkaClient
 import Logging
 public import ServiceSupport
+import Wire
 
 /// Writes records that no role can process to `dead-letters`, and waits for the acknowledgement.
 /// Use it in readers that handle one record at a time. A reader that writes concurrently uses

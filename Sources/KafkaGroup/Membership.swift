@@ -1,5 +1,6 @@
 public import KafkaClient
 public import Logging
+import Wire
 
 /// Why a member stops serving its partitions.
 public enum HandOver: Sendable {

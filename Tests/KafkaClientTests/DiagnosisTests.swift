@@ -55,7 +55,7 @@ struct DiagnosisTests {
             ),
             (
                 "Receive failed: Invalid response size 1213486160 (0..100000000): increase receive.message.max.bytes",
-                "not Kafka"
+                "not a Kafka port"
             ),
             ("Failed to resolve 'nohost:9092': Name or service not known (after 1ms in state CONNECT)", "DNS"),
             (

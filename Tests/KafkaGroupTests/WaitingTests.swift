@@ -64,20 +64,4 @@ struct WaitingTests {
         slots.give()
         #expect(await slots.take())
     }
-
-    @Test("waits double from 50 ms to 2 s, each shortened by at most half; a cancelled task does not wait")
-    func backoff() async {
-        var backoff = Backoff()
-        let waits = (0..<8).map { _ in backoff.delay(random: 1) }
-        #expect(waits == [50, 100, 200, 400, 800, 1600, 2000, 2000].map { .milliseconds($0) })
-        var other = Backoff(first: .seconds(1), most: .seconds(3))
-        #expect(
-            [0.5, 1, 0.5].map { other.delay(random: $0) } == [.milliseconds(500), .seconds(2), .milliseconds(1500)])
-        let waiting = Task {
-            var backoff = Backoff(first: .seconds(3600), most: .seconds(3600))
-            return await backoff.wait()
-        }
-        waiting.cancel()
-        #expect(await !waiting.value)
-    }
 }

@@ -127,7 +127,7 @@ struct CircuitBreakerTests {
 
     @Test("reconnecting waits 50 to 100 ms, then twice that, up to 5 s, and not at all after a success")
     func backoff() {
-        var backoff = ReconnectBackoff()
+        var backoff = ReconnectBackoff.connections
         var now = NIODeadline.uptimeNanoseconds(1_000_000_000)
         for (random, expected) in [(0.0, 50), (0.999, 199), (0.0, 200), (0.0, 400)] {
             backoff.failed(now: now, random: random)
@@ -142,9 +142,9 @@ struct CircuitBreakerTests {
             #expect(backoff.readyAt - now <= .seconds(5))
             now = backoff.readyAt
         }
-        #expect(.milliseconds(CircuitBreaker.Settings().longestMs) > ReconnectBackoff().most)
+        #expect(.milliseconds(CircuitBreaker.Settings().longestMs) > ReconnectBackoff.connections.most)
         backoff.succeeded()
-        #expect(backoff == ReconnectBackoff())
+        #expect(backoff == .connections)
     }
 
     @Test("addresses are taken in turn, those that failed last behind the others")

@@ -2,6 +2,7 @@ import ChallengeModel
 import DequeModule
 import KafkaClient
 import Synchronization
+import Wire
 
 /// Owns one partition's fold, which the four readers, the ticker, the committer and the producer's thread share. It has
 /// one lock. Nothing is written, logged or awaited under it.
@@ -195,8 +196,8 @@ final class TrackedPartition: Sendable {
             entry.failures += 1
             entry.isFailed = false
             state.guards[sid] = entry
-            let delayMs = min(5_000, Int64(250) << Int64(min(entry.failures, 5)))
-            state.fold.postpone(sid, untilMs: time.localMs + delayMs)
+            let wait = Backoff(first: .milliseconds(500), most: .seconds(5), failures: entry.failures).whole
+            state.fold.postpone(sid, untilMs: time.localMs + wait.wholeMilliseconds)
         } else {
             state.guards[sid] = nil
             state.fold.look(at: sid, time: time)

@@ -5,6 +5,7 @@ import KafkaGroup
 import Logging
 import PushProviders
 import ServiceSupport
+import Wire
 
 /// Reads the topics `outcomes` and `receipts`. Their records become facts in the store, for timelines, long polls, and
 /// the handling of dead push tokens and refused credentials. A record is done when its fact is on disk. A record that

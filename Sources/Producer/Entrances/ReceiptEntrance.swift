@@ -4,6 +4,7 @@ import KafkaClient
 import KafkaGroup
 import Logging
 import ServiceSupport
+import Wire
 
 /// The contents of a record of `receipt-requests`. A pure value.
 enum ReceiptReading: Sendable, Equatable {

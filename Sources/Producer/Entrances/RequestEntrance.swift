@@ -4,6 +4,7 @@ import KafkaClient
 import KafkaGroup
 import Logging
 import ServiceSupport
+import Wire
 
 /// Reads topic `requests`. A record becomes a challenge, an event `request.rejected`, or a dead letter. Only then is
 /// the record done.

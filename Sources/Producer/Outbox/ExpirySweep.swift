@@ -39,7 +39,7 @@ public struct ExpirySweep: Sendable {
 
     /// Sweeps until the task is cancelled; a round under way is finished. A failing store is asked again, up to 30 s later.
     public func run() async {
-        var failuresInRow = 0
+        var backoff = Backoff(first: interval * 2, most: .seconds(30))
         while !Task.isCancelled {
             do {
                 while !Task.isCancelled, !isHeld() {
@@ -47,13 +47,13 @@ public struct ExpirySweep: Sendable {
                     expired.increment(by: count)
                     if count < limit { break }
                 }
-                failuresInRow = 0
+                backoff.succeeded()
+                try? await Task.sleep(for: interval)
             } catch {
-                failuresInRow += 1
                 failures.increment()
                 log.error("the expiry sweep failed", error)
+                _ = await backoff.wait()
             }
-            try? await Task.sleep(for: min(interval * (1 << min(failuresInRow, 10)), .seconds(30)))
         }
     }
 }

@@ -1,5 +1,6 @@
 import ChallengeModel
 import Challenges
+import Wire
 
 /// How the lanes of the outbox share the relay's window, as a machine without I/O: what a claim may take of each, and from
 /// where on.
@@ -33,7 +34,8 @@ struct RelayLanes {
         /// 100 ms, doubled up to 5 s. A clock that was set back ends it.
         func rests(nowMs: Int64) -> Bool {
             guard let failedAtMs else { return false }
-            return (0..<min(100 << min(max(failures - 1, 0), 6), 5000)).contains(nowMs - failedAtMs)
+            let backoff = Backoff(first: .milliseconds(100), most: .seconds(5), failures: failures)
+            return (0..<backoff.whole.wholeMilliseconds).contains(nowMs - failedAtMs)
         }
     }
 

@@ -1,4 +1,5 @@
 import PushProviders
+import Wire
 
 /// Decides when an access token may be used, when a new one must be fetched, and how long the token endpoint must not
 /// be called. A pure value without I/O.
@@ -24,19 +25,17 @@ struct AccessTokenState {
     static let renewBeforeMs: Int64 = 300_000
     /// A token is not used any more when its remaining life is less than this.
     static let useBeforeMs: Int64 = 30_000
-    static let firstBackoffMs: Int64 = 1000
-    static let longestBackoffMs: Int64 = 60_000
-    /// First wait after the endpoint refused the key. Somebody must correct the key, and a corrected key is a new one
-    /// here, which does not wait.
-    static let firstRefusalMs: Int64 = 30_000
-    static let longestRefusalMs: Int64 = 300_000
+    /// The longest wait that an endpoint's `Retry-After` can cause.
+    static let longestWaitMs: Int64 = 300_000
 
     private(set) var bearer: SharedBytes?
     private(set) var expiresAtMs: Int64 = 0
     private(set) var isFetching = false
     private(set) var retryAtMs: Int64 = 0
-    private var failures = 0
-    private var refusals = 0
+    private var failures = Backoff(first: .seconds(1), most: .seconds(60))
+    /// Waits after the endpoint refused the key. Somebody must correct the key, and a corrected key is a new one here,
+    /// which does not wait.
+    private var refusals = Backoff(first: .seconds(30), most: .milliseconds(longestWaitMs))
     private var refused: String?
 
     /// - Returns: the instruction for the push, and whether the caller must start a fetch.
@@ -56,8 +55,8 @@ struct AccessTokenState {
         // A token whose life is shorter than these margins is used for a second.
         expiresAtMs = nowMs + max(lifeMs, Self.useBeforeMs + 1000)
         isFetching = false
-        failures = 0
-        refusals = 0
+        failures.succeeded()
+        refusals.succeeded()
         retryAtMs = lifeMs < 2 * Self.renewBeforeMs ? nowMs + max(lifeMs / 2, 1000) : 0
         refused = nil
     }
@@ -69,16 +68,8 @@ struct AccessTokenState {
     mutating func failed(refused: String?, nowMs: Int64, random: Double, atLeastMs: Int64 = 0) {
         isFetching = false
         self.refused = refused
-        let whole: Int64
-        if refused == nil {
-            failures += 1
-            whole = min(Self.firstBackoffMs << Int64(min(failures - 1, 8)), Self.longestBackoffMs)
-        } else {
-            refusals += 1
-            whole = min(Self.firstRefusalMs << Int64(min(refusals - 1, 8)), Self.longestRefusalMs)
-        }
-        let wait = whole / 2 + Int64(Double(whole / 2) * random)
-        retryAtMs = nowMs + max(wait, min(atLeastMs, Self.longestRefusalMs))
+        let wait = refused == nil ? failures.failed(random: random) : refusals.failed(random: random)
+        retryAtMs = nowMs + max(wait.wholeMilliseconds, min(atLeastMs, Self.longestWaitMs))
     }
 
     /// The provider refused this token, so it is not used again. At most one extra fetch a minute is made, so that a

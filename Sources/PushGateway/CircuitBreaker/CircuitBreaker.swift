@@ -1,4 +1,5 @@
 import PushProviders
+import Wire
 
 /// Decides whether pushes of one credential to one provider host are sent. A value without a clock: the caller gives
 /// times in milliseconds of a steady clock.
@@ -113,8 +114,10 @@ struct CircuitBreaker: Equatable, Sendable {
         let wasClosed = state == .closed
         var ms = atLeastMs
         if atMostMs > 0 {
-            ms = max(ms, min(settings.shortestMs << Int64(min(openings, 16)), atMostMs))
             openings += 1
+            let backoff = Backoff(
+                first: .milliseconds(settings.shortestMs), most: .milliseconds(atMostMs), failures: openings)
+            ms = max(ms, backoff.whole.wholeMilliseconds)
         }
         ms = min(ms, Verdict.longestRetryMs)
         failuresInARow = 0

@@ -58,7 +58,7 @@ final class ConnectionPool: @unchecked Sendable {
     private var waiting: Deque<OutboundRequest> = []
     private var connections: [HTTP2Connection] = []
     private var attempts: [ObjectIdentifier: ConnectAttempt] = [:]
-    private var backoff = ReconnectBackoff()
+    private var backoff = ReconnectBackoff.connections
     private var refusals = ReconnectBackoff.refusals
     private var failedAddresses: Set<SocketAddress> = []
     private var nextAddress = Int.random(in: 0..<1024)
