@@ -187,7 +187,8 @@ let package = Package(
             dependencies: [
                 "AckTracker", "CAllocator", "ChallengeModel", "Challenges", "Storage", "DeviceKit", "DispatcherWorker",
                 "GuardedHTTP", "HTTPEdge", "KafkaClient",
-                "Producer", "PushGateway", "PushProviders", "ServiceSupport", "Simulators", "Webhooks", "Wire", .argumentParser,
+                "Producer", "PushGateway", "PushProviders", "ServiceSupport", "Simulators", "Webhooks", "Wire",
+                .argumentParser,
                 .asyncHTTPClient, .crypto, .hummingbird, .logging, .nioCore, .nioHTTP1, .nioPosix, .serviceLifecycle,
                 .unixSignals,
             ],

@@ -1,4 +1,4 @@
-public import Challenges
+import Challenges
 public import Logging
 
 /// The schema of a PostgreSQL store, for whoever may change it.

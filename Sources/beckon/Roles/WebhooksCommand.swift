@@ -1,4 +1,5 @@
 import ArgumentParser
+import Challenges
 import ServiceSupport
 import Webhooks
 
