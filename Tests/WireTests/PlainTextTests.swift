@@ -31,10 +31,10 @@ struct PlainTextTests {
     func expectation() {
         #expect(
             PlainText.expectation(brokenBy: "a\u{0}b", .lines)
-                == "text without control characters other than tab and line ends, it holds U+0000 at byte 1")
+                == "text without control characters other than tab and line ends, got U+0000 at byte 1")
         #expect(
             PlainText.expectation(brokenBy: "a\u{85}", .line)
-                == "text without control characters, it holds U+0085 at byte 1")
+                == "text without control characters, got U+0085 at byte 1")
         #expect(PlainText.expectation(brokenBy: "a\nb", .lines) == nil)
     }
 }
