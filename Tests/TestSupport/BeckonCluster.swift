@@ -35,7 +35,8 @@ public final class BeckonCluster: Sendable {
     private let processes: Mutex<[String: BeckonProcess]>
 
     /// Starts broker and simulator and makes an account; the roles are started one by one.
-    public init() async throws {
+    /// - Parameter storeURL: of the store; nil: a file of SQLite.
+    public init(storeURL: String? = nil) async throws {
         let folder = FileManager.default.temporaryDirectory.appending(path: "beckon-cluster-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         let names = TopicNames(prefix: TestBroker.prefix())
@@ -66,6 +67,10 @@ public final class BeckonCluster: Sendable {
         ).merging(Self.stage) { $1 }
         environment["BECKON_KAFKA_EMBEDDED"] = kafka.isEmbedded ? "true" : "false"
         environment["BECKON_TOPICS_PREFIX"] = names.prefix
+        if let storeURL {
+            environment["BECKON_STORE_PATH"] = nil
+            environment["BECKON_STORE_URL"] = storeURL
+        }
         let made = try await BeckonProcess.output(of: ["account", "create"], environment: environment)
         account = try JSONDecoder().decode(Account.self, from: Data(made.utf8))
         environment["BECKON_ENTRANCE_ACCOUNT"] = account.sid
@@ -106,7 +111,10 @@ public final class BeckonCluster: Sendable {
     ]
 
     /// The backend of the account.
-    public var backend: BackendClient {
+    public var backend: BackendClient { backend(at: apiURL) }
+
+    /// The backend of the account, as a client of one of several producers.
+    public func backend(at apiURL: String) -> BackendClient {
         BackendClient(apiURL: apiURL, accountSID: account.sid, authToken: account.authToken, client: client)
     }
 
@@ -125,15 +133,20 @@ public final class BeckonCluster: Sendable {
     }
 
     /// Registers phones that live in a process of their own, of the persons 1 to `count`.
-    /// - Parameter service: nil: a new one.
+    /// - Parameters:
+    ///   - service: nil: a new one.
+    ///   - api: where they call; nil: ``apiURL``.
+    ///   - prefix: of the persons' identities.
     /// - Returns: the service they are registered with.
     public func startPhones(
-        _ count: Int, behaviour: String, platform: String = "mixed", name: String = "phones", service: String? = nil
+        _ count: Int, behaviour: String, platform: String = "mixed", name: String = "phones", service: String? = nil,
+        api: String? = nil, prefix: String = "person-"
     ) async throws -> String {
         let phones = try start(
             name, "phone",
             [
-                "--phone-api", apiURL, "--phone-simulator", control, "--phone-account", account.sid, "--phone-count",
+                "--phone-api", api ?? apiURL, "--phone-identity-prefix", prefix, "--phone-simulator", control,
+                "--phone-account", account.sid, "--phone-count",
                 "\(count)", "--phone-behaviour", behaviour, "--phone-platform", platform,
             ] + (service.map { ["--phone-service", $0] } ?? []), more: ["BECKON_PHONE_AUTH_TOKEN": account.authToken])
         return try await phones.ready(within: .seconds(180))["service_sid"] ?? ""
@@ -170,8 +183,10 @@ public final class BeckonCluster: Sendable {
     }
 
     /// Runs `body` with a cluster and ends every process of it afterwards.
-    public static func with(_ body: @Sendable (BeckonCluster) async throws -> Void) async throws {
-        let cluster = try await BeckonCluster()
+    public static func with(
+        storeURL: String? = nil, _ body: @Sendable (BeckonCluster) async throws -> Void
+    ) async throws {
+        let cluster = try await BeckonCluster(storeURL: storeURL)
         do {
             try await body(cluster)
         } catch {

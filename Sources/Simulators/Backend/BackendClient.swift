@@ -164,10 +164,13 @@ public struct BackendClient: Sendable {
                 "POST", challenges(serviceSID, identity) + "/\(challengeSID)", form: [("Status", "canceled")]))
     }
 
+    /// - Parameter idempotencyKey: sent with every try of one creation, so that it is made once.
     public func createChallenge(
-        serviceSID: String, identity: String, _ draft: ChallengeDraft
+        serviceSID: String, identity: String, _ draft: ChallengeDraft, idempotencyKey: String? = nil
     ) async throws -> BackendChallenge {
-        try challenge(try await call("POST", challenges(serviceSID, identity), form: draft.form))
+        try challenge(
+            try await call(
+                "POST", challenges(serviceSID, identity), form: draft.form, idempotencyKey: idempotencyKey))
     }
 
     public func challenge(serviceSID: String, identity: String, sid: String) async throws -> BackendChallenge {
@@ -215,9 +218,10 @@ public struct BackendClient: Sendable {
     }
 
     private func call(
-        _ method: String, _ path: String, form: [(name: String, value: String)]?
+        _ method: String, _ path: String, form: [(name: String, value: String)]?, idempotencyKey: String? = nil
     ) async throws -> Reply {
         let basic = Base64.encode("\(accountSID):\(secret)".utf8)
+        let once = idempotencyKey.map { [("Idempotency-Key", $0)] } ?? []
         let response: DeviceResponse
         do {
             response = try await transport.send(
@@ -226,7 +230,7 @@ public struct BackendClient: Sendable {
                     headers: [
                         ("Accept", "application/json"), ("Authorization", "Basic \(basic)"),
                         ("Content-Type", "application/x-www-form-urlencoded"),
-                    ], body: form.map { Form.encode($0) }), deadline: deadline)
+                    ] + once, body: form.map { Form.encode($0) }), deadline: deadline)
         } catch let error as DeviceError {
             throw BackendError(status: 0, code: 0, message: error.description)
         }

@@ -1,0 +1,65 @@
+import ChallengeModel
+import Foundation
+import Logging
+import Simulators
+import TestSupport
+import Testing
+
+/// Three producers, dispatchers and trackers as processes on PostgreSQL, under load, while a seeded schedule kills, freezes,
+/// restarts and cuts. What clients were told, and what stands on the topics, is then compared with what `docs/guarantees.md`
+/// promises. Only `scripts/faults` runs it: it needs the machine for itself.
+@Suite(
+    "Three of each role on PostgreSQL, under faults", .serialized, .postgres, .timeLimit(.minutes(60)),
+    .enabled(
+        if: ProcessInfo.processInfo.environment["BECKON_FAULTS_SECONDS"] != nil, "scripts/faults runs it"))
+struct ClusterCampaignTests {
+    private static let variables = ProcessInfo.processInfo.environment
+    static let seconds = variables["BECKON_FAULTS_SECONDS"].flatMap { Int($0) } ?? 30
+    static let seed = variables["BECKON_FAULTS_SEED"].flatMap { UInt64($0) } ?? 7
+    /// Creations a second.
+    static let rate = variables["BECKON_FAULTS_RATE"].flatMap { Int($0) } ?? 20
+    static let logger = Logger(label: "faults") { _ in SwiftLogNoOpLogHandler() }
+
+    @Test("nothing acknowledged is lost, made twice, or changed; nothing is pushed too late")
+    func campaign() async throws {
+        let server = try await PostgresServer(.full)
+        let database = try server.database()
+        _ = try await BeckonProcess.output(
+            of: ["migrate", "up"], environment: ["BECKON_STORE_URL": server.url(database)])
+        let proxies = try (0..<3).map { _ in try PostgresProxy(to: server.socket) }
+        defer { for proxy in proxies { proxy.close() } }
+        try await BeckonCluster.with(storeURL: server.url(database)) { cluster in
+            let stage = try await ClusterStage(cluster, server: server, database: database, proxies: proxies)
+            let topics = Topic.copartitioned.map { cluster.names[$0] } + [cluster.names[.events]]
+            try await TopicTail.following(topics, kafka: cluster.kafka, logger: Self.logger) { tail in
+                let load = ClusterLoad(stage)
+                try await withThrowingTaskGroup(of: Void.self) { group in
+                    group.addTask { try await load.run(seconds: Self.seconds, perSecond: Self.rate) }
+                    group.addTask { await load.watch() }
+                    var schedule = FaultSchedule(seed: Self.seed, stage: stage, load: load)
+                    try await schedule.run(seconds: Self.seconds)
+                    try await group.next()
+                    try await settle(tail, stage, load)
+                    group.cancelAll()
+                    let ledger = try await ClusterLedger(load, tail, stage)
+                    print("faults for \(Self.seconds) s, seed \(Self.seed): \(ledger)")
+                    for line in schedule.log { print("  \(line)") }
+                    ledger.check()
+                }
+            }
+        }
+    }
+
+    /// Waits until every challenge that was acknowledged has its final status on the log, and every dispatch its outcome.
+    private func settle(_ tail: TopicTail, _ stage: ClusterStage, _ load: ClusterLoad) async throws {
+        let end = ContinuousClock.now + .seconds(240)
+        while ContinuousClock.now < end {
+            let audit = try DeliveryAudit(tail, stage.cluster.names)
+            let isComplete =
+                load.acknowledged.isSubset(of: audit.created) && audit.withoutOutcome.isEmpty
+                && audit.created.isSubset(of: audit.resolved.keys)
+            if isComplete { return }
+            try await Task.sleep(for: .milliseconds(500))
+        }
+    }
+}

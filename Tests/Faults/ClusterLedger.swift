@@ -1,0 +1,57 @@
+import ChallengeModel
+import Foundation
+import TestSupport
+import Testing
+
+/// What clients were told beside what stands on the topics, counted as the promises are worded.
+struct ClusterLedger: CustomStringConvertible {
+    private let audit: DeliveryAudit
+    private let told: [String: ClusterLoad.Told]
+    private let tries: Int
+    private let givenUp: Int
+    private let longest: Duration
+    /// Acknowledged, and never on the log.
+    private let lost: Set<String>
+    /// On the log, and acknowledged to nobody: made twice under one key. Not among them is what was given up.
+    private let extra: Set<String>
+    /// Told two final statuses, or another one than the log has.
+    private let changed: [String]
+    /// Without a final status on the log, long after their expiry.
+    private let open: Set<String>
+
+    init(_ load: ClusterLoad, _ tail: TopicTail, _ stage: ClusterStage) async throws {
+        await load.readAll()
+        let (audit, told) = (try DeliveryAudit(tail, stage.cluster.names), load.told)
+        (self.audit, self.told) = (audit, told)
+        (tries, givenUp, longest) = (load.tries, load.givenUp.count, load.longest)
+        let acknowledged = Set(told.keys)
+        lost = acknowledged.subtracting(audit.created)
+        extra = audit.created.subtracting(acknowledged)
+        open = acknowledged.subtracting(audit.resolved.keys)
+        changed = told.compactMap { sid, told in
+            let logged = Set((audit.resolved[sid] ?? []).map { "\($0.status)" })
+            return told.final.count > 1 || logged.count > 1 || !told.final.isSubset(of: logged) && !logged.isEmpty
+                ? "\(sid): told \(told.final.sorted()), logged \(logged.sorted())" : nil
+        }
+    }
+
+    var description: String {
+        """
+        created \(told.count) (\(tries) tries, longest \(longest), given up \(givenUp)); \(audit); lost \(lost.count), \
+        made twice \(max(0, extra.count - givenUp)), final status changed \(changed.count), without final status \(open.count)
+        """
+    }
+
+    func check() {
+        #expect(lost.isEmpty, "acknowledged, never dispatched")
+        #expect(extra.count <= givenUp, "one key, two challenges: \(extra.prefix(5))")
+        #expect(changed.isEmpty)
+        #expect(open.isEmpty, "no final status")
+        #expect(audit.afterExpiry.isEmpty)
+        #expect(audit.afterReceipt.isEmpty)
+        #expect(audit.withoutOutcome.isEmpty)
+        #expect(audit.resolved.filter { $0.value.count > 1 }.isEmpty)
+        #expect(
+            audit.created.subtracting(audit.pushed).subtracting(audit.escalated).subtracting(audit.confirmed).isEmpty)
+    }
+}

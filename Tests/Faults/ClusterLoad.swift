@@ -1,0 +1,122 @@
+import Foundation
+import Simulators
+import Synchronization
+import TestSupport
+
+/// Backends of ``ClusterCampaignTests``: creations at a steady pace, tried again at another producer with the same idempotency key
+/// until one acknowledges them, and readers who note every status that they are told.
+final class ClusterLoad: Sendable {
+    struct Told: Sendable {
+        let identity: String
+        let expiresAtMs: Int64
+        /// The final statuses that readers were told; more than one is a broken promise.
+        var final: Set<String> = []
+    }
+
+    private struct State {
+        var told: [String: Told] = [:]
+        var lastAcknowledgedAt = ContinuousClock.now
+        var tries = 0
+        /// Keys that no producer acknowledged in time.
+        var givenUp: [String] = []
+        var longest: Duration = .zero
+    }
+
+    private let stage: ClusterStage
+    private let state = Mutex(State())
+    static let lifeMs: Int64 = 45_000
+    static let patience: Duration = .seconds(40)
+    static let finalStatuses: Set<String> = ["approved", "denied", "expired", "canceled"]
+
+    init(_ stage: ClusterStage) { self.stage = stage }
+
+    var acknowledged: Set<String> { state.withLock { Set($0.told.keys) } }
+    var told: [String: Told] { state.withLock { $0.told } }
+    var tries: Int { state.withLock { $0.tries } }
+    var givenUp: [String] { state.withLock { $0.givenUp } }
+    var longest: Duration { state.withLock { $0.longest } }
+
+    /// Returns when a creation that begins after now is acknowledged.
+    func isServed(within deadline: Duration) async throws -> Duration? {
+        let start = ContinuousClock.now
+        while ContinuousClock.now < start + deadline {
+            if state.withLock({ $0.lastAcknowledgedAt > start }) { return ContinuousClock.now - start }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        return nil
+    }
+
+    func run(seconds: Int, perSecond: Int) async throws {
+        let start = ContinuousClock.now
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for index in 0..<seconds * perSecond {
+                try await Task.sleep(until: start + .milliseconds(index * 1000 / perSecond), clock: .continuous)
+                // In an outage they wait; a backend has a bound too.
+                if index >= 1000 { try await group.next() }
+                group.addTask { try await self.create(index) }
+            }
+            try await group.waitForAll()
+        }
+    }
+
+    private func create(_ index: Int) async throws {
+        let (key, identity) = ("key-\(UUID().uuidString)", ClusterStage.identity(index))
+        var draft = ChallengeDraft(message: "Sign in, \(index)?")
+        draft.expectedLatencyMs = 2000
+        draft.fallbacks = ["sms"]
+        let begin = ContinuousClock.now
+        draft.expiresAtMs = Int64(Date().timeIntervalSince1970 * 1000) + Self.lifeMs
+        var turn = index
+        while ContinuousClock.now < begin + Self.patience {
+            turn += 1
+            state.withLock { $0.tries += 1 }
+            do {
+                let backend = stage.cluster.backend(at: stage.apis[turn % stage.apis.count])
+                let sid = try await backend.createChallenge(
+                    serviceSID: stage.service, identity: identity, draft, idempotencyKey: key
+                ).sid
+                state.withLock { state in
+                    state.told[sid] = Told(identity: identity, expiresAtMs: draft.expiresAtMs ?? 0)
+                    state.lastAcknowledgedAt = .now
+                    state.longest = max(state.longest, .now - begin)
+                }
+                return
+            } catch let error as BackendError where error.status == 0 || error.status >= 500 {
+                try await Task.sleep(for: .milliseconds(100))
+            } catch let error as BackendError where error.code == 60200 && .now > begin + .milliseconds(Self.lifeMs) {
+                // Its expiry has passed while nobody answered.
+                break
+            }
+        }
+        state.withLock { $0.givenUp.append(key) }
+    }
+
+    /// Reads challenges in turn, each time at another producer, until cancelled.
+    func watch() async {
+        var turn = 0
+        while !Task.isCancelled {
+            for (sid, told) in told where !Task.isCancelled {
+                turn += 1
+                await note(sid, told, at: turn)
+                try? await Task.sleep(for: .milliseconds(5))
+            }
+            try? await Task.sleep(for: .milliseconds(20))
+        }
+    }
+
+    /// Reads every challenge at every producer.
+    func readAll() async {
+        await withDiscardingTaskGroup { group in
+            for turn in stage.apis.indices {
+                group.addTask { for (sid, told) in self.told { await self.note(sid, told, at: turn) } }
+            }
+        }
+    }
+
+    private func note(_ sid: String, _ told: Told, at turn: Int) async {
+        let backend = stage.cluster.backend(at: stage.apis[turn % stage.apis.count])
+        let status = try? await backend.challenge(serviceSID: stage.service, identity: told.identity, sid: sid).status
+        guard let status, Self.finalStatuses.contains(status) else { return }
+        state.withLock { _ = $0.told[sid]?.final.insert(status) }
+    }
+}

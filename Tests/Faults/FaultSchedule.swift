@@ -1,0 +1,139 @@
+import AsyncHTTPClient
+import Foundation
+import KafkaClient
+import NIOCore
+import NIOHTTP1
+import TestSupport
+
+/// Draws one fault after the other, the same for the same seed; mends it, and waits until creations are acknowledged again.
+struct FaultSchedule {
+    private enum Fault: CaseIterable {
+        case kill, freeze, restart
+        case databaseRestart, databaseKill, sessionKill, databaseStall, databaseRefuse, databaseDelay
+        case cutBeforeCommit, cutBehindCommit, cutCommitAnswer, halfOpenCommit
+        case brokerDown
+    }
+
+    private var random: SeededGenerator
+    private let stage: ClusterStage
+    private let load: ClusterLoad
+    /// One line for each fault: what, when, and how long until a creation was acknowledged after it was mended.
+    private(set) var log: [String] = []
+    private(set) var recoveries: [Duration] = []
+
+    init(seed: UInt64, stage: ClusterStage, load: ClusterLoad) {
+        random = SeededGenerator(seed: seed)
+        self.stage = stage
+        self.load = load
+    }
+
+    mutating func run(seconds: Int) async throws {
+        let start = ContinuousClock.now
+        let end = start + .seconds(seconds)
+        // All of them once, in the seed's order, before one comes again.
+        var turn: [Fault] = []
+        try await Task.sleep(for: .seconds(2))
+        while ContinuousClock.now + .seconds(4) < end {
+            if turn.isEmpty { turn = Fault.allCases.shuffled(using: &random) }
+            let fault = turn.removeLast()
+            let at = ContinuousClock.now - start
+            let what = try await strike(fault)
+            guard let recovery = try await load.isServed(within: .seconds(60)) else {
+                log.append("\(Self.text(at)) \(what): no creation within 60 s")
+                continue
+            }
+            recoveries.append(recovery)
+            log.append("\(Self.text(at)) \(what): served again after \(Self.text(recovery))")
+            try await Task.sleep(for: .milliseconds(Int.random(in: 500...2500, using: &random)))
+        }
+    }
+
+    private static func text(_ duration: Duration) -> String {
+        String(format: "%.2f s", Double(duration.components.seconds) + Double(duration.components.attoseconds) / 1e18)
+    }
+
+    private mutating func strike(_ fault: Fault) async throws -> String {
+        let role = ClusterStage.roles.randomElement(using: &random) ?? ""
+        let one = Int.random(in: 0..<stage.proxies.count, using: &random)
+        let milliseconds = Int.random(in: 1000...3000, using: &random)
+        let proxy = stage.proxies[one]
+        func hold() async throws { try await Task.sleep(for: .milliseconds(milliseconds)) }
+        switch fault {
+        case .kill:
+            stage.cluster.kill(role)
+            try await hold()
+            try stage.start(role)
+            return "kill -9 \(role)"
+        case .freeze:
+            guard let pid = stage.cluster[role]?.identifier else { return "no \(role)" }
+            kill(pid, SIGSTOP)
+            // Past its session: what it held is others' when it wakes.
+            try await Task.sleep(for: stage.cluster.kafka.sessionTimeout + .milliseconds(milliseconds))
+            kill(pid, SIGCONT)
+            return "SIGSTOP \(role)"
+        case .restart:
+            _ = await stage.cluster[role]?.stop()
+            try stage.start(role)
+            return "SIGTERM \(role)"
+        case .databaseRestart:
+            try await stage.server.stop(.fast)
+            try await stage.server.start()
+            return "PostgreSQL restarted (fast)"
+        case .databaseKill:
+            try await stage.server.stop(.killed)
+            try await stage.server.start()
+            return "PostgreSQL killed"
+        case .sessionKill:
+            try stage.server.sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            )
+            return "all sessions terminated"
+        case .databaseStall:
+            proxy.set(.stall)
+            try await hold()
+            proxy.set(.none)
+            return "PostgreSQL stalled for producer-\(one)"
+        case .databaseRefuse:
+            for proxy in stage.proxies {
+                proxy.set(.refuse)
+                proxy.cutAll()
+            }
+            try await hold()
+            for proxy in stage.proxies { proxy.set(.none) }
+            return "PostgreSQL away for \(milliseconds) ms"
+        case .databaseDelay:
+            proxy.set(delay: .milliseconds(20))
+            try await hold()
+            proxy.set(delay: .zero)
+            return "PostgreSQL slow for producer-\(one)"
+        case .cutBeforeCommit: return try await cut(.cutBeforeCommit, "cut before COMMIT")
+        case .cutBehindCommit: return try await cut(.cutBehindCommit, "cut behind COMMIT")
+        case .cutCommitAnswer: return try await cut(.cutCommitAnswer, "answer of COMMIT cut")
+        case .halfOpenCommit: return try await cut(.halfOpenAtCommit, "half-open at COMMIT")
+        case .brokerDown:
+            guard let control = stage.cluster.brokerControl else { return "no switch for a real broker" }
+            try await post(control + "/brokers/1/down")
+            try await hold()
+            try await post(control + "/brokers/1/up")
+            return "Kafka away for \(milliseconds) ms"
+        }
+    }
+
+    /// At every producer, five times.
+    private func cut(_ fault: PostgresProxy.Fault, _ what: String) async throws -> String {
+        let before = stage.proxies.reduce(0) { $0 + $1.cuts }
+        for proxy in stage.proxies { proxy.set(fault, times: 5) }
+        let end = ContinuousClock.now + .seconds(10)
+        while stage.proxies.reduce(0, { $0 + $1.cuts }) < before + 5 * stage.proxies.count, ContinuousClock.now < end {
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        for proxy in stage.proxies { proxy.set(.none) }
+        return "\(what), \(stage.proxies.reduce(0) { $0 + $1.cuts } - before) times"
+    }
+
+    private func post(_ url: String) async throws {
+        var request = HTTPClientRequest(url: url)
+        request.method = .POST
+        _ = try await stage.cluster.client.execute(request, timeout: .seconds(5))
+    }
+}
