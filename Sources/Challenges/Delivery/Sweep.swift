@@ -6,7 +6,7 @@ extension ChallengeStore {
     /// factors, old challenges, and the rest of deleted services and entities.
     public func expireDue(limit: Int, nowMs: Int64) async throws -> Int {
         let limit = min(max(limit, 1), 10_000)
-        // A read first: an idle sweep costs no commit.
+        // A read comes first, so that an idle sweep needs no commit.
         let (isDue, hasMore, days) = try await read(nowMs) { decision in
             (
                 try decision.rows.hasDue(.expiredChallenges, untilMs: nowMs), try decision.hasHousekeeping(),
@@ -20,7 +20,7 @@ extension ChallengeStore {
             let due = try decision.rows.expiredChallenges(nowMs: nowMs, limit: limit)
             try decision.rows.prefetch { for sid in due { _ = try? decision.rows.challenge(sid) } }
             for stored in try due.compactMap({ try decision.rows.challenge($0) }) {
-                // Another Producer may have closed it meanwhile: the others are still to be expired.
+                // Another Producer may have closed this challenge. The others must still expire.
                 do { try decision.close(stored, .expire) } catch StoreError.alreadyResponded {}
             }
             return due.count

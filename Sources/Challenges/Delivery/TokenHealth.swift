@@ -40,7 +40,7 @@ extension Decision {
             return
         }
         guard let sid, let factor = try rows.factor(sid) else { return }
-        // Another registration than the one that was pushed to, or one that the provider's word does not reach.
+        // Ignored: the push went to another registration, or the provider's report is older than this one.
         guard factor.account.rawValue == outcome.accountSid, factor.unreachableAtMs == nil,
             factor.registeredAtMs == outcome.registeredAtMs,
             outcome.tokenDiedAtMs == 0 || outcome.tokenDiedAtMs >= factor.registeredAtMs
@@ -82,7 +82,7 @@ extension Decision {
     /// Factors wait while the tokens of their credential are dying.
     func purgeUnreachable(limit: Int) throws {
         for (found, credential) in try rows.factorsToPurge(untilMs: nowMs, limit: limit) {
-            // As it is under the lock: it may have registered anew.
+            // Read again under the lock, because the factor may have a new registration.
             guard let factor = try rows.factor(found.sid), factor.unreachableAtMs == found.unreachableAtMs,
                 factor.registeredAtMs == found.registeredAtMs
             else { continue }

@@ -1,13 +1,15 @@
 public import ChallengeModel
 
-/// Rows on their way to Kafka. A relay claims them under a lease, so that nothing is held open while Kafka is asked.
+/// The rows that wait for Kafka. A relay claims them under a lease, so that no transaction stays open while Kafka is
+/// asked.
 public protocol OutboxStore: Sendable {
-    /// Claims what `scan` takes for `owner`, until the lease ends.
-    /// - Returns: the rows, oldest first, and the scan as it ended.
+    /// Claims the rows that `scan` selects for `owner`, until the lease ends.
+    /// - Returns: the rows, oldest first, and the scan in its final state.
     func claimOutbox(
         _ scan: OutboxScan, owner: String, leaseMs: Int64, nowMs: Int64
     ) async throws -> (rows: [OutboxRow], scan: OutboxScan)
-    /// Deletes rows that are published, also when the lease of `owner` has ended; not those that another holds by now.
+    /// Deletes published rows, even when the lease of `owner` has ended. Rows that another owner has claimed since then
+    /// are not deleted.
     func deleteOutbox(_ ids: [Int64], owner: String) async throws
     /// Gives rows back before their lease ends.
     func releaseOutbox(_ ids: [Int64], owner: String) async throws
@@ -18,10 +20,10 @@ public protocol OutboxStore: Sendable {
     func leaveOutbox(owner: String) async throws
     /// Nil: there is one relay.
     var sharing: OutboxSharing? { get }
-    /// Rows waiting, and when the oldest dispatch among them was written (epoch ms; nil: none).
+    /// The number of waiting rows, and the time at which the oldest waiting dispatch was written (epoch ms; nil: none).
     func outboxState() async throws -> (rows: Int, oldestDispatchMs: Int64?)
-    /// Fires after a commit that added outbox rows; at least one signal is kept. One reader: each access makes a new stream,
-    /// which starts with a signal, and ends the one before.
+    /// Fires after a commit that added outbox rows; at least one signal is kept. It has one reader: each access creates
+    /// a new stream, which starts with a signal, and ends the previous one.
     var outboxSignal: AsyncStream<Void> { get }
 }
 
@@ -43,13 +45,14 @@ extension OutboxStore {
     public func leaveOutbox(owner: String) async throws {}
     public var sharing: OutboxSharing? { nil }
 
-    /// Claims up to `limit` rows, whatever they are, oldest first.
+    /// Claims up to `limit` rows of any kind, oldest first.
     public func claimOutbox(owner: String, limit: Int, leaseMs: Int64, nowMs: Int64) async throws -> [OutboxRow] {
         try await claimOutbox(OutboxScan(limit: limit), owner: owner, leaseMs: leaseMs, nowMs: nowMs).rows
     }
 }
 
-/// Rows that one fault of Kafka's touches together: those of a topic's partition. A key is in one lane only.
+/// The rows that one fault of Kafka affects together: the rows for one partition of a topic. A key belongs to exactly
+/// one lane.
 public struct OutboxLane: Sendable, Hashable {
     public let topic: Topic
     public let partition: Int32
@@ -60,28 +63,28 @@ public struct OutboxLane: Sendable, Hashable {
     }
 }
 
-/// One claim's way through the outbox: the rows that it looks at, and how many it takes of each lane. What it leaves it names,
-/// for the next.
+/// The scan of one claim through the outbox: the rows that it examines, and how many it selects from each lane. It
+/// reports the rows that it leaves, for the next claim.
 public struct OutboxScan: Sendable {
-    /// Ids to look at; and below, where a lease has ended.
+    /// The ids to examine, and ids below them whose lease has ended.
     public let ids: ClosedRange<Int64>
-    /// Rows to take at most, 1 to 10,000.
+    /// Maximum number of rows to select, 1 to 10,000.
     public let limit: Int
     private let lane: @Sendable (Topic, String) -> OutboxLane
     private var room: [OutboxLane: Int]
     private let roomElse: Int
     private var taken = 0
-    /// The lowest row left of each lane.
+    /// The lowest row of each lane that was left.
     public private(set) var left: [OutboxLane: Int64] = [:]
-    /// The last row looked at; nil: there was none.
+    /// The last row that was examined; nil: none.
     public private(set) var last: Int64?
     /// When the rows are somebody else's to take; nil: when the lease that was asked for ends. Epoch milliseconds.
     package(set) public var leaseEndsMs: Int64?
 
     /// - Parameters:
-    ///   - lane: of a topic and key.
-    ///   - room: how many rows it takes of each lane that is named.
-    ///   - roomElse: and of each that is not.
+    ///   - lane: returns the lane of a topic and key.
+    ///   - room: the number of rows to select from each named lane.
+    ///   - roomElse: the number of rows to select from every other lane.
     public init(
         ids: ClosedRange<Int64> = 1...Int64.max, limit: Int, room: [OutboxLane: Int] = [:], roomElse: Int = .max,
         lane: @escaping @Sendable (Topic, String) -> OutboxLane = { topic, _ in OutboxLane(topic, 0) }
@@ -93,11 +96,12 @@ public struct OutboxScan: Sendable {
         self.lane = lane
     }
 
-    /// It took as many as it may, and looked no further.
+    /// Whether the scan stopped because it reached its limit.
     public var isFull: Bool { taken == limit }
 
-    /// Whether it takes a row. Ids ascend from call to call.
-    /// - Parameter isFree: false: somebody else holds an earlier row of its key, which it would overtake.
+    /// Decides whether to select a row. Ids ascend from call to call.
+    /// - Parameter isFree: false when another owner holds an earlier row of the same key, which this row would
+    ///   overtake.
     package mutating func takes(_ id: Int64, _ topic: Topic, key: String, isFree: Bool) -> Bool {
         last = id
         let lane = lane(topic, key)
@@ -111,7 +115,7 @@ public struct OutboxScan: Sendable {
     }
 }
 
-/// A row on its way to Kafka.
+/// A row that waits for Kafka.
 public struct OutboxRow: Sendable, Hashable {
     public let id: Int64
     public let topic: Topic

@@ -96,7 +96,7 @@ extension Decision {
     func pruneUnverified(of entity: EntitySID?, limit: Int) throws {
         let untilMs = nowMs - StorePolicy.unverifiedLifeMs
         for found in try rows.unverifiedFactors(of: entity, createdUntilMs: untilMs, limit: limit) {
-            // As it is under the lock.
+            // Read again under the lock.
             guard let factor = try rows.factor(found.sid), !factor.isVerified else { continue }
             try delete(factor, reason: .neverVerified)
         }

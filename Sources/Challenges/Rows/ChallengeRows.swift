@@ -3,40 +3,42 @@ package import ChallengeModel
 /// `challenges`.
 package protocol ChallengeRows {
     func challenge(_ sid: ChallengeSID) throws -> StoredChallenge?
-    /// Of one entity, by SID.
+    /// The challenges of one entity, by SID.
     func challenges(_ filter: ChallengeFilter, entity: EntitySID, page: PageRequest, nowMs: Int64) throws -> Page<
         Challenge
     >
-    /// The challenge of an action that is stored as pending; there is one at most.
+    /// The challenge of an action that is stored as pending; at most one exists.
     func pendingChallenge(ofAction key: String, entity: EntitySID) throws -> StoredChallenge?
-    /// All of an entity that are stored as pending, by SID.
+    /// All challenges of an entity that are stored as pending, by SID.
     func pendingChallenges(of entity: EntitySID) throws -> [StoredChallenge]
-    /// When pushed challenges of an entity expire that are pending at `nowMs`; at most `limit`, in no order.
+    /// The expiries of an entity's pushed challenges that are pending at `nowMs`; at most `limit`, in no particular
+    /// order.
     func pendingExpiries(of entity: EntitySID, nowMs: Int64, limit: Int) throws -> [Int64]
     func insert(_ challenge: Challenge, traceparent: String?) throws
     /// The compare-and-set: writes status, times and answer of a challenge that is stored as pending.
-    /// - Parameter isExpired: it must have expired at `nowMs`; else it must not have.
-    /// - Returns: false when it is not pending any more, or not so.
+    /// - Parameter isExpired: true: the challenge must have expired at `nowMs`. False: it must not have expired.
+    /// - Returns: false when the challenge is no longer pending, or does not meet this condition.
     func close(_ challenge: Challenge, isExpired: Bool, nowMs: Int64) throws -> Bool
-    /// One more resend; it is not quiet any more.
+    /// Counts one more resend, and clears the quiet time of the challenge.
     func countResend(of sid: ChallengeSID, nowMs: Int64) throws
-    /// - Returns: wrong numbers, this one included.
+    /// - Returns: the number of wrong numbers, including this one.
     func countWrongNumber(of sid: ChallengeSID) throws -> Int
-    /// Of all pushed challenges of an entity that are pending at `nowMs`.
+    /// Sets the quiet time of all pushed challenges of an entity that are pending at `nowMs`.
     func setQuiet(of entity: EntitySID, untilMs: Int64, nowMs: Int64) throws
     /// Stored as pending and expired, the first expired first. Their persons are locked, and those whose person others have locked are
     /// left out.
     func expiredChallenges(nowMs: Int64, limit: Int) throws -> [ChallengeSID]
-    /// A text that changes with every change of the challenge and its facts; nil for one that is gone. In the given order.
+    /// The version texts of challenges, in the given order. A text changes with every change of the challenge and its
+    /// facts. Nil: the challenge was deleted.
     func challengeVersions(_ challenges: [ChallengeSID]) throws -> [String?]
     /// The oldest challenges, if they were created until then and are closed; none in a store that keeps them by days.
     func closedChallenges(createdUntilMs: Int64, limit: Int) throws -> [ChallengeSID]
     func someChallenges(of entity: EntitySID, limit: Int) throws -> [ChallengeSID]
-    /// With targets, attempts and facts.
+    /// Deletes challenges with their targets, attempts and facts.
     func delete(_ challenges: [ChallengeSID]) throws
 }
 
-/// A challenge as its row has it.
+/// A challenge in the form of its row.
 package struct StoredChallenge: Sendable, Hashable {
     package var challenge: Challenge
     package let traceparent: String?
@@ -54,13 +56,13 @@ package protocol TargetRows {
     func isTarget(_ factor: FactorSID, of challenge: ChallengeSID) throws -> Bool
     /// By factor.
     func targets(of challenge: ChallengeSID) throws -> [(factor: FactorSID, backgroundBudget: Int)]
-    /// Of those challenges that are addressed to the factor, pending at `nowMs`, and not polled by it before.
+    /// Those of the challenges that are addressed to the factor, pending at `nowMs`, and not yet polled by it.
     func unpolled(_ challenges: [ChallengeSID], by factor: FactorSID, nowMs: Int64) throws -> [ChallengeSID]
-    /// - Returns: false when it was polled before.
+    /// - Returns: false when the factor has polled the challenge before.
     func markPolled(_ challenge: ChallengeSID, by factor: FactorSID) throws -> Bool
-    /// Of challenges that are pending at `nowMs`, by challenge.
+    /// The factor's targets of challenges that are pending at `nowMs`, by challenge.
     func liveTargets(ofFactor factor: FactorSID, entity: EntitySID, nowMs: Int64) throws -> [LiveTarget]
-    /// Of pushed challenges that are pending at `nowMs`, by challenge and factor.
+    /// The entity's targets of pushed challenges that are pending at `nowMs`, by challenge and factor.
     func liveTargets(of entity: EntitySID, nowMs: Int64) throws -> [LiveTarget]
 }
 
@@ -83,45 +85,46 @@ package struct LiveTarget: Sendable, Hashable {
     }
 }
 
-/// `request_ids`, `idempotency_keys`, `session_tokens` and `device_requests`: what makes something happen once.
+/// `request_ids`, `idempotency_keys`, `session_tokens` and `device_requests`: the rows that make a request take effect
+/// only once.
 package protocol OnceRows {
     /// Nobody else's transaction looks what a request id has made, or remembers it, until this one has ended. First of all.
     func lockRequest(_ requestID: String, account: AccountSID, service: String) throws
     /// Likewise an idempotency key. Behind the request id, before the person.
     func lock(_ key: IdempotencyKey) throws
-    /// The one result of a request id since then; nil: it is free.
+    /// The result of a request id since then; nil: the id is unused.
     func requestResult(
         _ requestID: String, account: AccountSID, service: String, sinceMs: Int64
     ) throws -> RequestResult?
-    /// Takes the place of an older result.
+    /// Stores the result, and replaces an older one.
     func remember(
         _ requestID: String, account: AccountSID, service: String, _ result: RequestResult, nowMs: Int64
     ) throws
-    /// What an idempotency key made since then; nil: it is free.
+    /// The challenge that an idempotency key has created since then; nil: the key is unused.
     func idempotentRequest(_ key: [UInt8], sinceMs: Int64) throws -> (request: [UInt8], challenge: ChallengeSID)?
-    /// Takes the place of an older one.
+    /// Stores the key, and replaces an older one.
     func remember(_ key: IdempotencyKey, made challenge: ChallengeSID, nowMs: Int64) throws
 
     func insertSessionToken(_ secretHash: [UInt8], _ token: SessionToken) throws
     func sessionToken(_ secretHash: [UInt8]) throws -> SessionToken?
-    /// - Returns: false when it is bound to another challenge.
+    /// - Returns: false when the token is bound to another challenge.
     func bindSessionToken(_ secretHash: [UInt8], to challenge: ChallengeSID) throws -> Bool
 
-    /// Keeps the first request under a device's token.
-    /// - Returns: the request that was kept before; nil: this is the first.
+    /// Stores the first request with a device's token.
+    /// - Returns: the request that was stored before; nil: this is the first.
     func claim(_ request: DeviceRequest) throws -> [UInt8]?
-    /// The request under a device's token that has not ended by then.
+    /// The request with a device's token that has not expired at `nowMs`.
     func deviceRequest(_ fingerprint: [UInt8], nowMs: Int64) throws -> [UInt8]?
 }
 
-/// What became of a request id.
+/// The result of a request id.
 package enum RequestResult: Sendable, Hashable {
-    /// It made this challenge, or this live one stands for it.
+    /// It created this challenge, or this live challenge was returned for it.
     case challenge(ChallengeSID)
     case rejected
 }
 
-/// What a session token is good for.
+/// The use of a session token.
 package struct SessionToken: Sendable, Hashable {
     package let account: AccountSID
     package let service: ServiceSID

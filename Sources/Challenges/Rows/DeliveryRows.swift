@@ -2,16 +2,16 @@ package import ChallengeModel
 
 /// `delivery_facts`.
 package protocol DeliveryRows {
-    /// Whether a challenge is there and of that account.
+    /// Whether the account has this challenge.
     func hasChallenge(_ sid: ChallengeSID, account: String) throws -> Bool
     func countFacts(of challenge: ChallengeSID) throws -> Int
-    /// - Returns: false when a fact of that id is there already.
+    /// - Returns: false when a fact with this id already exists.
     func insertFact(_ fact: [UInt8], id: String, of challenge: ChallengeSID) throws -> Bool
-    /// In no order.
+    /// The facts, in no particular order.
     func facts(of challenge: ChallengeSID, limit: Int) throws -> [(id: String, fact: [UInt8])]
 }
 
-/// `credential_minutes` and `credential_incidents`: how the pushes of a credential fare.
+/// `credential_minutes` and `credential_incidents`: the results of the pushes of a credential.
 package protocol CredentialHealthRows {
     /// The sums of the minutes after `minute`. A minute is epoch milliseconds / 60,000.
     func pushCounts(of credential: CredentialSID, afterMinute minute: Int64) throws -> PushCounts
@@ -19,17 +19,17 @@ package protocol CredentialHealthRows {
     func add(_ counts: PushCounts, to minute: Int64, of credential: CredentialSID) throws -> Bool
     func deletePushCounts(of credential: CredentialSID, beforeMinute minute: Int64) throws
     func incident(_ kind: IncidentKind, of credential: CredentialSID) throws -> Incident?
-    /// Takes the place of an older one; nothing was accepted since.
+    /// Opens an incident and replaces an older one. No push has been accepted since it began.
     func openIncident(_ kind: IncidentKind, of credential: CredentialSID, nowMs: Int64) throws
-    /// Unless it was extended after `sinceMs`.
+    /// Extends an incident, unless it was extended after `sinceMs`.
     func extendIncident(_ kind: IncidentKind, of credential: CredentialSID, unlessSinceMs sinceMs: Int64, nowMs: Int64)
         throws
-    /// A push was accepted; unless that was noted after `sinceMs`.
+    /// Records that a push was accepted, unless this was recorded after `sinceMs`.
     func noteAccepted(
         _ kind: IncidentKind, of credential: CredentialSID, unlessSinceMs sinceMs: Int64, nowMs: Int64) throws
 }
 
-/// Visible pushes that a provider accepted, and pushes whose token it did not know.
+/// Counts of visible pushes that a provider accepted, and of pushes whose token it did not know.
 package struct PushCounts: Sendable, Hashable {
     package var accepted: Int64
     package var unknown: Int64
@@ -48,9 +48,9 @@ package enum IncidentKind: String, Sendable {
 }
 
 package struct Incident: Sendable, Hashable {
-    /// The last fault. Epoch milliseconds.
+    /// Time of the last fault in epoch milliseconds.
     package let lastMs: Int64
-    /// The last push that was accepted since it began. Epoch milliseconds; 0: none.
+    /// Time of the last push that was accepted since the incident began, in epoch milliseconds; 0: none.
     package let acceptedMs: Int64
 
     package init(lastMs: Int64, acceptedMs: Int64) {
@@ -59,22 +59,22 @@ package struct Incident: Sendable, Hashable {
     }
 }
 
-/// The outbox as a decision sees it.
+/// The verbs of the outbox for a decision.
 package protocol OutboxRows {
-    /// One record on its way to Kafka, in the transaction of what it follows from.
+    /// Enqueues one record for Kafka, in the transaction of the change that causes it.
     func enqueue(_ record: OutboxRecord, nowMs: Int64) throws
-    /// Ascends from event to event of one writer.
+    /// The sequence number of the next event. It ascends for the events of one writer.
     func nextEventSequence() throws -> UInt64
 }
 
-/// A record before it has a place in the outbox.
+/// A record that is not in the outbox yet.
 package struct OutboxRecord: Sendable, Hashable {
     package let topic: Topic
     package let key: String
     /// Empty: a tombstone.
     package let value: [UInt8]
     package var contentType: ContentType
-    /// A dispatch at or after this is deleted, not sent. Epoch milliseconds.
+    /// Expiry of a dispatch in epoch milliseconds. At or after this time it is deleted, not sent.
     package var expiresAtMs: Int64?
     package var traceparent: String?
 
@@ -91,7 +91,7 @@ package struct OutboxRecord: Sendable, Hashable {
     }
 }
 
-/// What goes by its age alone.
+/// The rows that are deleted only because of their age.
 package enum AgedRows: Sendable, CaseIterable {
     case requestIDs, accessTokens, codeCreations, factorCreations, deviceRequests, sessionTokens, idempotencyKeys
     case auditOfTraffic, audit
@@ -122,7 +122,7 @@ package struct Days: Sendable, Hashable {
 package protocol SweptRows {
     /// Whether there is a row of that time or before.
     func hasDue(_ rows: DueRows, untilMs: Int64) throws -> Bool
-    /// Whether there is a row of that time or before: of its end, where it has one, else of its creation.
+    /// Whether a row ended at that time or before. For rows without an end, the time of creation counts.
     func hasAged(_ rows: AgedRows, untilMs: Int64) throws -> Bool
     /// The oldest first.
     func deleteAged(_ rows: AgedRows, untilMs: Int64, limit: Int) throws

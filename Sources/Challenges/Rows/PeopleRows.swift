@@ -1,42 +1,44 @@
 package import ChallengeModel
 
-/// `entities`, `entity_purges` and `access_tokens`. An entity of a service that is marked as deleted is none.
+/// `entities`, `entity_purges` and `access_tokens`. An entity of a service that is marked as deleted does not exist for
+/// the verbs, except where they say so.
 package protocol EntityRows {
-    /// - Parameter identity: the customer's string in whatever case, or the SID.
+    /// - Parameter identity: the backend's name for the person, in any case, or the SID.
     func entity(account: AccountSID, service: ServiceSID, identity: String) throws -> Entity?
-    /// The same, and nobody else's transaction judges the person until this one has ended. First in every transaction that
-    /// reads or changes what a person's limits, challenges or devices are judged by.
+    /// Like `entity`, but locks the person: no other transaction can lock the person until this one has ended. It must
+    /// be the first verb of every transaction that judges or changes a person's limits, challenges or devices.
     func lockedPerson(account: AccountSID, service: ServiceSID, identity: String) throws -> Person?
-    /// Also of a service that is marked as deleted.
+    /// Also finds a person of a service that is marked as deleted.
     func lockedPerson(_ entity: EntitySID) throws -> Person?
-    /// The person that a challenge was made for; nil: there is no such challenge, or the person was deleted.
+    /// The person that a challenge was created for; nil: there is no such challenge, or the person was deleted.
     func lockedPerson(ofChallenge sid: ChallengeSID) throws -> Person?
-    /// The person whose factor it is, of any type.
+    /// The person who owns the factor, of any type.
     func lockedPerson(ofFactor sid: FactorSID) throws -> Person?
     func update(_ limits: PersonLimits, of entity: EntitySID) throws
     /// By SID.
     func entities(service: ServiceSID, page: PageRequest) throws -> Page<Entity>
-    /// Of a service that is marked as deleted too. They are locked as persons; those that others have locked are left out.
+    /// Some entities of a service, also when the service is marked as deleted. They are locked as persons; those that
+    /// others have locked are left out.
     func someEntities(ofService service: ServiceSID, limit: Int) throws -> [Entity]
     func hasEntity(ofService service: ServiceSID) throws -> Bool
     /// Entities of an account whose SIDs lie in `range`.
     func countEntities(account: AccountSID, in range: Range<EntitySID>) throws -> Int
     func insert(_ entity: Entity) throws
-    /// Notes that what is left of its challenges is to be taken away.
+    /// Deletes an entity, and records that the rest of its challenges must be deleted.
     func delete(_ entity: EntitySID) throws
-    /// Any one that was deleted and whose challenges may be there still.
+    /// Any deleted entity whose challenges may still exist.
     func entityToPurge() throws -> EntitySID?
     func endPurge(of entity: EntitySID) throws
 
     func insert(_ token: AccessToken, secretHash: [UInt8], expiresAtMs: Int64) throws
     func accessToken(_ sid: AccessTokenSID, account: AccountSID, service: ServiceSID) throws -> AccessToken?
     func accessToken(secretHash: [UInt8]) throws -> AccessTokenUse?
-    /// One more factor was made with it.
+    /// Counts one more factor that was created with the token.
     func countFactor(of token: AccessTokenSID) throws
     func spend(_ token: AccessTokenSID) throws
 }
 
-/// What an access token is good for, and what was made with it.
+/// The scope of an access token, and the factors that were created with it.
 package struct AccessTokenUse: Sendable, Hashable {
     package let sid: AccessTokenSID
     package let account: AccountSID
@@ -67,40 +69,40 @@ package protocol FactorRows {
     func factor(keyID: String) throws -> Factor?
     /// By SID.
     func factors(entity: EntitySID, page: PageRequest) throws -> Page<Factor>
-    /// All of an entity, by SID.
+    /// All factors of an entity, by SID.
     func factors(of entity: EntitySID) throws -> [Factor]
-    /// The verified ones, by SID.
+    /// The verified factors, by SID.
     func verifiedFactors(of entity: EntitySID) throws -> [Factor]
     func hasFactor(of entity: EntitySID, publicKey: [UInt8]) throws -> Bool
     func countFactors(of entity: EntitySID, like new: NewFactor) throws -> FactorCounts
     func insert(_ factor: Factor, accessToken: AccessTokenSID?) throws
-    /// What ``FactorChange`` can change, and the times.
+    /// Updates everything that ``FactorChange`` can change, and the times.
     /// - Returns: how often the factor was updated, this time included.
     func update(_ factor: Factor) throws -> Int64
     func markVerified(_ sid: FactorSID, nowMs: Int64) throws
-    /// With its background pushes.
+    /// Deletes a factor with its background pushes.
     func delete(_ sid: FactorSID) throws
-    /// The access token that it was made with.
+    /// The access token that created the factor.
     func accessToken(ofFactor sid: FactorSID) throws -> AccessTokenSID?
     func unverifiedFactors(madeWith token: AccessTokenSID) throws -> [Factor]
     /// The oldest first.
     /// - Parameter entity: nil: of all; then their persons are locked, those whose person others have locked are left out, and what
     ///   they are under the lock is to be read again.
     func unverifiedFactors(of entity: EntitySID?, createdUntilMs: Int64, limit: Int) throws -> [Factor]
-    /// Keeps the later time.
+    /// Stores the time of a signed request, unless a later time is stored.
     func noteSigned(_ sid: FactorSID, nowMs: Int64) throws
 
     func wrongNumbers(of sid: FactorSID) throws -> NumberGuesses
     func setWrongNumbers(_ guesses: NumberGuesses, of sid: FactorSID) throws
 
-    /// Its push token is dead since `atMs`.
+    /// Marks the push token of a factor as dead since `atMs`.
     func markUnreachable(_ sid: FactorSID, atMs: Int64, credential: CredentialSID, purgeAtMs: Int64) throws
     func markReachable(_ sid: FactorSID) throws
-    /// All that were marked under a credential after `sinceMs`.
+    /// Removes all marks that were set under a credential after `sinceMs`.
     func markReachable(under credential: CredentialSID, sinceMs: Int64) throws
     func countUnreachable(under credential: CredentialSID, sinceMs: Int64) throws -> Int64
-    /// The first due first. Their persons are locked, those whose person others have locked are left out, and what they are under
-    /// the lock is to be read again.
+    /// The factors that are due, in order of their time. Their persons are locked, those whose person others have
+    /// locked are left out, and what they are under the lock is to be read again.
     func factorsToPurge(untilMs: Int64, limit: Int) throws -> [(factor: Factor, credential: CredentialSID?)]
     func setPurge(_ sid: FactorSID, atMs: Int64) throws
 
@@ -109,7 +111,7 @@ package protocol FactorRows {
     /// Older ones than `sinceMs` go.
     func insertBackgroundGrant(of sid: FactorSID, challenge: ChallengeSID, sinceMs: Int64, nowMs: Int64) throws
 
-    /// Factors of any type made after `sinceMs`.
+    /// The number of factors of any type that were created after `sinceMs`.
     func countFactorCreations(of entity: EntitySID, sinceMs: Int64) throws -> Int
     /// Older ones than `sinceMs` go.
     func insertFactorCreation(_ sid: FactorSID, of entity: EntitySID, sinceMs: Int64, nowMs: Int64) throws
@@ -120,7 +122,7 @@ package protocol FactorRows {
 package struct FactorCounts: Sendable, Hashable {
     package let unverified: Int
     package let verified: Int
-    /// Verified ones with the same push token, platform and app.
+    /// Verified factors with the same push token, platform and app.
     package let verifiedAlike: Int
 
     package init(unverified: Int, verified: Int, verifiedAlike: Int) {
@@ -136,17 +138,17 @@ package protocol CodeFactorRows {
     func codeFactor(_ sid: FactorSID, entity: EntitySID) throws -> CodeFactor?
     /// Nil: there is no such factor.
     func codeSecret(of sid: FactorSID) throws -> CodeSecret?
-    /// Of all code factors of an entity.
+    /// The secrets of all code factors of an entity.
     func codeSecrets(of entity: EntitySID) throws -> [(sid: FactorSID, secret: SealedValue)]
     func codeFactors(of entity: EntitySID) throws -> [CodeFactor]
     func insert(_ factor: CodeFactor, secret: SealedValue) throws
-    /// What ``CodeFactorChange`` can change.
+    /// Updates everything that ``CodeFactorChange`` can change.
     /// - Returns: how often the factor was updated, this time included.
     func update(_ factor: CodeFactor) throws -> Int64
     func markCodeFactorVerified(_ sid: FactorSID, nowMs: Int64) throws
     func setUsedStep(_ step: Int64, ofCodeFactor sid: FactorSID) throws
     func setAttempts(_ attempts: Int, ofCodeFactor sid: FactorSID) throws
-    /// With what was counted of it.
+    /// Deletes a code factor with its counters.
     func deleteCodeFactor(_ sid: FactorSID) throws
     /// The oldest first.
     /// - Parameter entity: nil: of all; then their persons are locked, those whose person others have locked are left out, and what
@@ -155,16 +157,16 @@ package protocol CodeFactorRows {
     /// Factors of both types, by creation.
     func allFactors(entity: EntitySID, page: PageRequest) throws -> Page<AnyFactor>
 
-    /// Challenges made of a factor after `sinceMs`.
+    /// The number of challenges that were created for a factor after `sinceMs`.
     func countCodeChallenges(of factor: FactorSID, sinceMs: Int64) throws -> Int
     /// Older ones than `sinceMs` go.
     func insertCodeChallenge(_ sid: ChallengeSID, of factor: FactorSID, sinceMs: Int64, nowMs: Int64) throws
-    /// Wrong codes of a challenge.
+    /// The number of wrong codes for a challenge.
     func codeAttempts(of challenge: ChallengeSID) throws -> Int
     func countCodeAttempt(of challenge: ChallengeSID) throws
 }
 
-/// The secret of a code factor, and how it was used.
+/// The secret of a code factor, and its use.
 package struct CodeSecret: Sendable, Hashable {
     package let sealed: SealedValue
     /// The last step whose code was used; negative: none.

@@ -1,20 +1,20 @@
 import ChallengeModel
 
-/// Where Beckon keeps what must last, and where it is decided: the final status of a challenge is one compare-and-set in here, and
-/// whatever follows from a change is an outbox row of the same transaction. One store above any database.
-///
-/// Every method takes the time as epoch milliseconds: there is no clock inside. Writes return after their commit is on disk.
-/// All throw ``StoreError``. A write whose task is cancelled is still carried out.
+/// Beckon's store. It keeps all lasting state and applies the rules. The final status of a challenge is one
+/// compare-and-set here, and every record that follows from a change is an outbox row of the same transaction. It works
+/// above any database.
+/// Every method gets the time as epoch milliseconds; the store has no clock. A write returns after its commit is on
+/// disk. All methods throw ``StoreError``. A write is carried out even when its task is cancelled.
 public final class ChallengeStore: Sendable {
     package let engine: any StorageEngine
     let rules: StoreRules
     let logins = KnownLogins()
 
     /// - Parameters:
-    ///   - retentionDays: how long a finished challenge is kept, with the identity and the details in it, counted from its creation.
-    ///     30 is the API's own span for personal data.
-    ///   - limits: against push bombing.
-    ///   - entityCreationsPerSecond: of one account (60328); 40 is the API's own number.
+    ///   - retentionDays: how long a finished challenge is kept after its creation, with its identity and details. 30
+    ///     days is the original API's own span for personal data.
+    ///   - limits: the limits against push bombing.
+    ///   - entityCreationsPerSecond: the maximum for one account (60328). 40 is the original API's own value.
     /// - Throws: ``StoreError/failed(_:)`` when the first store key cannot seal.
     package init(
         engine: any StorageEngine, keys: StoreKeys, retentionDays: Int, limits: ChallengeLimits, brake: TokenBrake,
@@ -29,17 +29,17 @@ public final class ChallengeStore: Sendable {
             keyProof: keyProof)
     }
 
-    /// Rows on their way to Kafka.
+    /// The rows that wait for Kafka.
     public var outbox: any OutboxStore { engine.outbox }
-    /// Transactions committed by this process so far.
+    /// Number of transactions that this process has committed.
     public var commits: Int { engine.commits }
-    /// Why writes fail for now; nil: the last one was done.
+    /// The reason why writes fail at the moment; nil when the last write succeeded.
     public var fault: StoreFault? { engine.fault }
     /// Its connections; nil: it has none.
     public var connections: StoreConnections? { engine.connections }
-    /// Writes, and changes nothing: finds out whether a ``fault`` is over.
+    /// Tries a write that changes nothing, to find out whether a ``fault`` is over.
     public func probe() async { await engine.probe() }
-    /// Waits for the writes under way and closes the files. Later calls throw `closed`.
+    /// Waits for the writes in progress and closes the files. Later calls throw `closed`.
     public func close() async { await engine.close() }
 
     /// Runs a decision in one transaction. The first write of a device's request claims its token.
@@ -54,7 +54,7 @@ public final class ChallengeStore: Sendable {
         }
     }
 
-    /// Runs rules that only look.
+    /// Runs rules that only read.
     func read<Value: Sendable>(
         _ nowMs: Int64, _ decide: @escaping @Sendable (Decision) throws -> Value
     ) async throws -> Value {
@@ -64,7 +64,8 @@ public final class ChallengeStore: Sendable {
         }
     }
 
-    /// For writes that a read does beside, and that the next read does again: they do not wait for what cannot write.
+    /// Checks that the store can write. Reads use it for optional writes, which the next read repeats, so that they do
+    /// not wait for a store that cannot write.
     /// - Throws: ``StoreError/unavailable(_:)``.
     func requireWritable() throws(StoreError) {
         if let fault { throw .unavailable(fault) }

@@ -1,45 +1,48 @@
-/// A database that keeps Beckon's rows: SQLite today. It runs transactions and knows statements; what is allowed, refused, told and
-/// published is decided above it, in ``Decision``.
+/// A database that keeps Beckon's rows. It runs transactions and knows statements. ``Decision``, above it, decides what
+/// is allowed, refused and published.
 package protocol StorageEngine: Sendable {
-    /// Runs `body` in one transaction and returns once that is on disk. What `body` throws undoes its writes. A body may be run
-    /// again from its start, so that it takes times, identifiers and secrets from outside. Cancelling the caller changes nothing.
+    /// Runs `body` in one transaction, and returns when the commit is on disk. An error from `body` rolls the
+    /// transaction back. A body may run again from its start, so it must take times, identifiers and secrets from
+    /// outside. Cancelling the caller has no effect.
     /// - Throws: ``StoreError/unavailable(_:)``, ``StoreError/busy``, ``StoreError/closed``, ``StoreError/failed(_:)``; what `body` throws.
     func write<Value: Sendable>(
         _ body: @escaping @Sendable (any StoreTransaction) throws -> Value
     ) async throws -> Value
-    /// Runs `body` on one state of the database: every write is in it whose caller has returned. `body` must not write.
+    /// Runs `body` on one consistent state of the database. The state contains every write that has returned. `body`
+    /// must not write.
     /// - Throws: as ``write(_:)``.
     func read<Value: Sendable>(
         _ body: @escaping @Sendable (any StoreTransaction) throws -> Value
     ) async throws -> Value
 
-    /// Rows on their way to Kafka.
+    /// The rows that wait for Kafka.
     var outbox: any OutboxStore { get }
-    /// Transactions committed by this process so far.
+    /// Number of transactions that this process has committed.
     var commits: Int { get }
-    /// Why writes fail for now; nil: the last one was done.
+    /// The reason why writes fail at the moment; nil when the last write succeeded.
     var fault: StoreFault? { get }
     /// Its connections; nil: it has none.
     var connections: StoreConnections? { get }
-    /// Writes, and changes nothing: finds out whether a ``fault`` is over.
+    /// Tries a write that changes nothing, to find out whether a ``fault`` is over.
     func probe() async
-    /// Waits for the writes under way and closes. Later calls throw `closed`. Idempotent.
+    /// Waits for the writes in progress and closes. Later calls throw `closed`. Idempotent.
     func close() async
 }
 
-/// What a decision may ask of the database: reads and writes of rows, by their keys. Synchronous, on a thread that the engine owns.
-///
-/// No verb judges: it takes times and bounds as they are given, and says what it found or whether it changed a row. A verb that
-/// returns nothing may be carried out later: before any read of the transaction that could see it, and with the commit at the
-/// latest; its failure is then the transaction's.
+/// The interface of the database for a decision: reads and writes of rows by their keys. It is synchronous and runs on
+/// a thread that the engine owns.
+/// A verb makes no decision. It uses the times and bounds that it gets, and returns the rows that it found or whether
+/// it changed a row. A verb that returns nothing may be carried out later: before any read of the transaction that
+/// could see it, and at the latest with the commit. The transaction then fails with its error.
 package protocol StoreTransaction: AccountRows, AuditRows, ChallengeRows, CodeFactorRows, CredentialHealthRows,
     CredentialRows,
     DeliveryRows, EntityRows, FactorRows, OnceRows, OutboxRows, SealingRows, ServiceRows, SweptRows, TargetRows,
     WebhookDeliveryRows, WebhookRows
 {
-    /// Names reads that do not depend on each other, so that an engine with a network in between asks for them in one round trip, in
-    /// the order in which `reads` calls their verbs. The same calls after it find what was answered. Other engines never call `reads`.
-    /// - Parameter reads: calls verbs by `try?`; what they return means nothing there.
+    /// Announces independent reads, so that an engine behind a network can send them in one round trip, in the order in
+    /// which `reads` calls their verbs. The same calls afterwards return these answers. Other engines never call
+    /// `reads`.
+    /// - Parameter reads: calls verbs with `try?`. Their return values have no meaning there.
     func prefetch(_ reads: () -> Void) throws
 }
 

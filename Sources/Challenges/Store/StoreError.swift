@@ -1,4 +1,4 @@
-/// Why the store refused.
+/// The reason of a refusal by the store.
 public enum StoreError: Error, Sendable, Equatable {
     public enum Kind: String, Sendable {
         case account, service, credential, entity, factor, challenge, accessToken, webhook
@@ -11,39 +11,41 @@ public enum StoreError: Error, Sendable, Equatable {
     case notFound(Kind)
     case conflict(Kind)
     case limit(Limit)
-    /// - Parameter bound: the push factors that the identity may have: the service's number, or twenty with those never verified.
+    /// - Parameter bound: the number of push factors that the identity may have: the service's limit, or twenty
+    ///   together with the unverified factors.
     case factorLimit(bound: Int)
-    /// Unknown, expired, for another service or identity, used up or spent.
+    /// The access token is unknown, expired, used up, or for another service or identity.
     case accessTokenRefused
     /// A device's token was used for another request that changed something.
     case tokenReplayed
     case factorUnverified
-    /// A one-time code is wrong, or was used.
+    /// A one-time code is wrong, or was already used.
     case codeRefused
-    /// - Parameter fallbacks: the challenge's, or the service's.
+    /// - Parameter fallbacks: the fall-backs of the challenge, or of the service.
     case noVerifiedFactor(fallbacks: [String])
-    /// The service allows no fan-out.
+    /// The service does not allow fan-out.
     case factorRequired
-    /// A challenge asks for less than its service demands.
+    /// A challenge requires less than its service.
     case loosened(ApprovalRule)
-    /// A signed approval lacks what the challenge needs beside it.
+    /// A signed approval lacks the number or the session token that the challenge requires.
     case approvalRefused(ApprovalRefusal)
     case limited(LimitRefusal)
     /// An idempotency key was used for another request.
     case idempotencyConflict
-    /// An idempotency key made this before: where the caller asks for it first, and another was quicker.
+    /// The idempotency key has already created the challenge: another request was faster after the caller had checked
+    /// the key.
     case repeated
     case alreadyResponded
     case alreadyExpired
-    /// A request id was rejected before, or what it made is gone: it makes nothing any more.
+    /// The request id was rejected before, or its challenge was deleted. It creates no challenge any more.
     case requestClosed
-    /// A text holds U+0000, which ends texts in databases.
+    /// A text contains U+0000, which ends texts in databases.
     case nulInText
-    /// More writes wait than the bound allows.
+    /// More writes are waiting than the bound allows.
     case busy
     /// Nothing was done, unless ``StoreFault/mayBeDone``, and the same may be done later.
     case unavailable(StoreFault)
     case closed
-    /// A sealed value that no key opens, or a database error; never with values in it.
+    /// A sealed value that no key opens, or a database error. The text never contains stored values.
     case failed(String)
 }

@@ -1,7 +1,7 @@
 /// Why the store cannot write for now. Nothing of what was refused was done, unless ``mayBeDone`` says so.
 public struct StoreFault: Sendable, Hashable {
     public enum Cause: String, Sendable, CaseIterable {
-        /// Another process writes, and holds the lock for longer than the store waits.
+        /// Another process holds the write lock for longer than the store waits.
         case locked
         case diskFull = "disk-full"
         case readOnly = "read-only"
@@ -12,7 +12,7 @@ public struct StoreFault: Sendable, Hashable {
     }
 
     public let cause: Cause
-    /// The database's own number and words; holds no values.
+    /// The error number and text of the database. It contains no stored values.
     public let detail: String
     /// The database has not said whether it did what was asked, and can no longer be asked: it may be done.
     public let mayBeDone: Bool

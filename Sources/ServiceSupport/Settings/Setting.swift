@@ -8,7 +8,7 @@ public enum Role: String, Sendable, CaseIterable {
     case simulator
     case phone
 
-    /// The roles that speak Kafka and are scaled in a cluster.
+    /// The roles that use Kafka and run in a cluster.
     public static let workers: Set<Role> = [.producer, .dispatcher, .ackTracker, .webhooks]
     public static let everyone = Set(allCases)
 }
