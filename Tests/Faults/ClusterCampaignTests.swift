@@ -23,7 +23,7 @@ struct ClusterCampaignTests {
     @Test("nothing acknowledged is lost, made twice, or changed; nothing is pushed too late")
     func campaign() async throws {
         let server = try await PostgresServer(.full)
-        let database = try server.database()
+        let database = try await server.database()
         _ = try await BeckonProcess.output(
             of: ["migrate", "up"], environment: ["BECKON_STORE_URL": server.url(database)])
         let proxies = try (0..<3).map { _ in try PostgresProxy(to: server.socket) }

@@ -84,7 +84,7 @@ struct FaultSchedule {
             try await stage.server.start()
             return "PostgreSQL killed"
         case .sessionKill:
-            try stage.server.sql(
+            try await stage.server.sql(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
             )
             return "all sessions terminated"

@@ -146,7 +146,7 @@ public final class PostgresServer: Sendable {
             }
             self.process.withLock { $0 = process }
             while process.isRunning, ContinuousClock.now < end {
-                if (try? sql("SELECT 1")) == "1" { return }
+                if (try? await sql("SELECT 1")) == "1" { return }
                 try await Task.sleep(for: .milliseconds(20))
             }
             // Sessions of one that was killed are still there, or its lock file is.
@@ -197,9 +197,19 @@ public final class PostgresServer: Sendable {
         )
     }
 
-    /// Runs statements by `psql` as the superuser. - Returns: the rows, unaligned, without headers.
+    /// Runs statements by `psql` as the superuser, off the cooperative threads. - Returns: the rows, unaligned, without headers.
     @discardableResult
-    public func sql(_ text: String, in database: String = "postgres") throws -> String {
+    public func sql(_ text: String, in database: String = "postgres") async throws -> String {
+        try await withCheckedThrowingContinuation { continuation in
+            DispatchQueue.global().async {
+                continuation.resume(with: Result { try self.blockingSQL(text, in: database) })
+            }
+        }
+    }
+
+    /// The same on the caller's thread, which must be one that may be blocked: a body's on its connection.
+    @discardableResult
+    public func blockingSQL(_ text: String, in database: String = "postgres") throws -> String {
         try Self.run(
             (Self.binaries?.path ?? "") + "/psql",
             [
@@ -209,9 +219,9 @@ public final class PostgresServer: Sendable {
     }
 
     /// Makes a database, as a copy of another when one is named. Nobody may be connected to that one.
-    public func database(template: String? = nil) throws -> String {
+    public func database(template: String? = nil) async throws -> String {
         let name = "t\(UUID().uuidString.replacing("-", with: "").prefix(12).lowercased())"
-        try sql("CREATE DATABASE \(name)" + (template.map { " TEMPLATE \($0)" } ?? ""))
+        try await sql("CREATE DATABASE \(name)" + (template.map { " TEMPLATE \($0)" } ?? ""))
         return name
     }
 

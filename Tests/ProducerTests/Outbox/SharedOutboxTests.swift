@@ -48,8 +48,8 @@ struct SharedOutboxTests {
         let (keys, perKey) = (24, 40)
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         let server = try await PostgresServer.shared()
-        let database = try server.database()
-        try server.sql(OutboxLanes.schema.joined(separator: ";\n"), in: database)
+        let database = try await server.database()
+        try await server.sql(OutboxLanes.schema.joined(separator: ";\n"), in: database)
         let settings = try {
             var settings = try PostgresSettings(url: server.url(database))
             // Two dozen writers and a relay, on a busy machine.
@@ -103,7 +103,7 @@ struct SharedOutboxTests {
                 }
                 try await writers.value
                 try await eventually("all records, no rows") {
-                    let rows = try server.sql("SELECT count(*) FROM outbox", in: database)
+                    let rows = try await server.sql("SELECT count(*) FROM outbox", in: database)
                     return rows == "0" && tail.count(of: topics[0]) >= keys * perKey
                 }
                 group.cancelAll()
@@ -117,7 +117,7 @@ struct SharedOutboxTests {
             }
         }
         await first.close()
-        #expect(try server.sql("SELECT count(*) FROM outbox_lanes WHERE owner <> ''", in: database) == "0")
+        #expect(try await server.sql("SELECT count(*) FROM outbox_lanes WHERE owner <> ''", in: database) == "0")
         await broker.close()
     }
 }

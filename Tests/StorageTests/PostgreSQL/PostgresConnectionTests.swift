@@ -55,7 +55,7 @@ struct PostgresConnectionTests {
                 return (mine, Int64(changed), Int64(try connection.changes("DELETE FROM things WHERE id = ?", [2])))
             }
             #expect(seen == (1, 1, 0))
-            #expect(try world.count() == 1)
+            #expect(try await world.count() == 1)
         }
     }
 
@@ -70,7 +70,7 @@ struct PostgresConnectionTests {
                 }
             }
             try await world.insert(2)
-            #expect(try world.server.sql("SELECT id FROM things", in: world.database) == "2")
+            #expect(try await world.server.sql("SELECT id FROM things", in: world.database) == "2")
         }
     }
 
@@ -87,9 +87,9 @@ struct PostgresConnectionTests {
                     }
                 }
             }
-            #expect(try world.count() == 0)
+            #expect(try await world.count() == 0)
             try await world.insert(3)
-            #expect(try world.count() == 1)
+            #expect(try await world.count() == 1)
         }
     }
 
@@ -105,7 +105,7 @@ struct PostgresConnectionTests {
                     _ = try? connection.row(name, [1])
                 }
                 // Behind our back.
-                try world.server.sql("INSERT INTO things (id) VALUES (9)", in: world.database)
+                try world.server.blockingSQL("INSERT INTO things (id) VALUES (9)", in: world.database)
                 let kept = (try connection.integer(count, []), try connection.row(name, [1])?.text(0))
                 try connection.run("UPDATE things SET name = ? WHERE id = 9", ["y"])
                 return (kept.0, kept.1, try connection.integer(count, []))
@@ -120,7 +120,7 @@ struct PostgresConnectionTests {
             for round in 1...3 {
                 let counts = try await world.engine.run(.read) { connection in
                     let first = try connection.integer("SELECT count(*) FROM things", [])
-                    try world.server.sql(
+                    try world.server.blockingSQL(
                         "INSERT INTO things (id) SELECT coalesce(max(id), 0) + 1 FROM things", in: world.database)
                     return (first, try connection.integer("SELECT count(*) + 0 FROM things", []))
                 }
@@ -137,7 +137,7 @@ struct PostgresConnectionTests {
                     try $0.run("INSERT INTO things (id, name) VALUES (1, ?)", ["a\u{0}b"])
                 }
             }
-            let count = try world.count()
+            let count = try await world.count()
             #expect(count == 0)
         }
     }
@@ -168,7 +168,7 @@ struct PostgresConnectionTests {
                 }
                 try await group.waitForAll()
             }
-            #expect(try world.count() == 200)
+            #expect(try await world.count() == 200)
             #expect(world.engine.commits >= 200)
         }
     }

@@ -41,13 +41,13 @@ struct PostgresFaultTests {
             try await world.engine.run(.write) { connection in
                 let pid = try connection.integer("SELECT pg_backend_pid()", [])
                 if runs.add(1, ordering: .relaxed).newValue == 1 {
-                    try world.server.sql("SELECT pg_terminate_backend(\(pid))")
+                    try world.server.blockingSQL("SELECT pg_terminate_backend(\(pid))")
                 }
                 try connection.run("INSERT INTO things (id) VALUES (?)", [1])
                 _ = try connection.integer("SELECT count(*) FROM things", [])
             }
             #expect(runs.load(ordering: .relaxed) == 2)
-            #expect(try world.count() == 1)
+            #expect(try await world.count() == 1)
             try await world.untilWarm()
         }
     }
@@ -55,7 +55,7 @@ struct PostgresFaultTests {
     @Test("a statement that is cancelled is given up, and the store says busy")
     func cancelled() async throws {
         try await PostgresWorld.with { world in
-            try world.server.sql("ALTER ROLE ALL IN DATABASE \(world.database) SET statement_timeout = '50ms'")
+            try await world.server.sql("ALTER ROLE ALL IN DATABASE \(world.database) SET statement_timeout = '50ms'")
             let settings = world.engine.pool.settings
             let engine = try PostgresEngine(settings, logger: PostgresWorld.quiet)
             let refused = await refusal {
@@ -121,7 +121,7 @@ struct PostgresFaultTests {
                 group.addTask { try await move(2, 1) }
                 try await group.waitForAll()
             }
-            #expect(try world.server.sql("SELECT sum(flag) FROM things", in: world.database) == "4")
+            #expect(try await world.server.sql("SELECT sum(flag) FROM things", in: world.database) == "4")
             #expect(runs.count == 3)
         }
     }
@@ -133,7 +133,7 @@ struct PostgresFaultTests {
         try await PostgresWorld.with { world in
             try await world.untilWarm()
             // What a demotion looks like to a session that was open, and to one that is opened then.
-            try world.server.sql("ALTER DATABASE \(world.database) SET default_transaction_read_only = on")
+            try await world.server.sql("ALTER DATABASE \(world.database) SET default_transaction_read_only = on")
             let openers = world.engine.pool.settings.connections
             try await withThrowingTaskGroup { group in
                 for _ in 0..<openers {
@@ -150,10 +150,10 @@ struct PostgresFaultTests {
             #expect(refused == .busy || isUnavailable(refused), "\(String(describing: refused))")
             try await world.until { world.engine.fault?.cause == .readOnly }
             #expect(isUnavailable(await refusal { try await world.insert(2) }))
-            try world.server.sql("ALTER DATABASE \(world.database) SET default_transaction_read_only = off")
+            try await world.server.sql("ALTER DATABASE \(world.database) SET default_transaction_read_only = off")
             try await world.until { world.engine.fault == nil }
             try await world.insert(3)
-            #expect(try world.count() == 1)
+            #expect(try await world.count() == 1)
         }
     }
 
@@ -170,7 +170,7 @@ struct PostgresFaultTests {
             try await world.until { world.engine.fault != nil || world.engine.pool.gauges.open == 4 }
             try await world.until { world.engine.fault == nil }
             try await world.insert(2)
-            #expect(try world.count() == 2)
+            #expect(try await world.count() == 2)
         }
         try await server.stop()
     }
@@ -212,7 +212,7 @@ struct PostgresFaultTests {
             tally.isOver.store(true, ordering: .relaxed)
             await writers.value
             let stored = Set(
-                try server.sql("SELECT id FROM things", in: world.database).split(separator: "\n").compactMap {
+                try await server.sql("SELECT id FROM things", in: world.database).split(separator: "\n").compactMap {
                     Int64($0)
                 })
             let told = tally.told.withLock { $0 }
@@ -261,7 +261,7 @@ struct PostgresFaultTests {
             isFree.signal()
             try await holder
             try await world.insert(1)
-            #expect(try world.count() == 1)
+            #expect(try await world.count() == 1)
             #expect(world.engine.connections?.refused == 10)
         }
     }
@@ -270,8 +270,8 @@ struct PostgresFaultTests {
     func refusedConnections() async throws {
         let server = try await PostgresServer(
             files: ["hba": "local all postgres trust\nlocal all all scram-sha-256\n"])
-        try server.sql("CREATE ROLE app LOGIN PASSWORD 'right-password'")
-        try server.sql("ALTER SYSTEM SET hba_file = '\(server.data.path)/hba'")
+        try await server.sql("CREATE ROLE app LOGIN PASSWORD 'right-password'")
+        try await server.sql("ALTER SYSTEM SET hba_file = '\(server.data.path)/hba'")
         try await server.stop(.fast)
         try await server.start()
         let wrong = try await complaint(

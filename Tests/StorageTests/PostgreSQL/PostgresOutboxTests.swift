@@ -55,7 +55,7 @@ struct PostgresOutboxTests {
             #expect(try await claim(world, "one") == [rest[0]])
             #expect(try await world.engine.outbox.outboxState().rows == 10)
             try await world.engine.outbox.deleteOutbox((first + rest).map(\.id), owner: "one")
-            #expect(try world.server.sql("SELECT count(*) FROM outbox", in: world.database) == "0")
+            #expect(try await world.server.sql("SELECT count(*) FROM outbox", in: world.database) == "0")
         }
     }
 
@@ -95,31 +95,33 @@ struct PostgresOutboxTests {
     func shares() async throws {
         try await PostgresWorld.with { world in
             let second = try other(world)
-            func owned() throws -> [Int] {
-                try ["one", "two"].map {
-                    Int(
-                        try world.server.sql(
-                            "SELECT count(*) FROM outbox_lanes WHERE owner = '\($0)'", in: world.database)) ?? -1
+            func owned() async throws -> [Int] {
+                var counts: [Int] = []
+                for owner in ["one", "two"] {
+                    let count = try await world.server.sql(
+                        "SELECT count(*) FROM outbox_lanes WHERE owner = '\(owner)'", in: world.database)
+                    counts.append(Int(count) ?? -1)
                 }
+                return counts
             }
             func keep(_ engine: PostgresEngine, _ owner: String, until holds: ([Int]) -> Bool) async throws {
                 while true {
                     try await world.engine.outbox.keepOutbox(owner: "one", leaseMs: Self.leaseMs)
                     try await engine.outbox.keepOutbox(owner: owner, leaseMs: Self.leaseMs)
-                    if holds(try owned()) { return }
+                    if holds(try await owned()) { return }
                     try await Task.sleep(for: .milliseconds(50))
                 }
             }
             _ = try await claim(world, "one")
-            #expect(try owned() == [48, 0])
+            #expect(try await owned() == [48, 0])
             try await keep(second, "two") { $0 == [24, 24] }
             try await second.outbox.leaveOutbox(owner: "two")
-            #expect(try owned() == [24, 0])
+            #expect(try await owned() == [24, 0])
             try await keep(world.engine, "one") { $0 == [48, 0] }
             // Dies: nobody renews.
             try await keep(second, "two") { $0 == [24, 24] }
-            try world.server.sql("UPDATE outbox_lanes SET until_ms = 1 WHERE owner = 'two'", in: world.database)
-            try world.server.sql("UPDATE outbox_owners SET until_ms = 1 WHERE owner = 'two'", in: world.database)
+            try await world.server.sql("UPDATE outbox_lanes SET until_ms = 1 WHERE owner = 'two'", in: world.database)
+            try await world.server.sql("UPDATE outbox_owners SET until_ms = 1 WHERE owner = 'two'", in: world.database)
             try await keep(world.engine, "one") { $0 == [48, 0] }
             // What it believed to be its own is not: the server's clock says so.
             try await fill(world, (0..<20).map { ("k\($0)", "") })
@@ -163,7 +165,9 @@ struct PostgresOutboxTests {
         let perKey = 60
         try await PostgresWorld.with(connections: 6) { world in
             let engines = [world.engine, try other(world), try other(world)]
-            for key in 0..<keys { try world.server.sql("INSERT INTO things (id) VALUES (\(key))", in: world.database) }
+            for key in 0..<keys {
+                try await world.server.sql("INSERT INTO things (id) VALUES (\(key))", in: world.database)
+            }
             let published = Published()
             try await withThrowingTaskGroup { group in
                 for key in 0..<keys {
@@ -216,10 +220,10 @@ struct PostgresOutboxTests {
             for (key, rows) in Dictionary(grouping: all, by: \.key) {
                 #expect(rows.map(\.value) == Array(0..<perKey), "\(key)")
             }
-            #expect(try world.server.sql("SELECT count(*) FROM outbox", in: world.database) == "0")
+            #expect(try await world.server.sql("SELECT count(*) FROM outbox", in: world.database) == "0")
             for engine in engines.dropFirst() { await engine.close() }
             #expect(
-                try world.server.sql(
+                try await world.server.sql(
                     "SELECT count(*) FROM outbox_lanes WHERE owner LIKE 'relay-1%'", in: world.database) == "0",
                 "a clean stop hands over")
         }

@@ -19,13 +19,13 @@ struct PostgresSchemaTests {
     @Test("several processes that migrate at once do each step once")
     func together() async throws {
         let server = try await PostgresServer.shared()
-        let name = try server.database()
+        let name = try await server.database()
         let engines = [try await engine(server.url(name)), try await engine(server.url(name))]
         try await withThrowingTaskGroup(of: Void.self) { tasks in
             for engine in engines { tasks.addTask { try await engine.migrate() } }
             try await tasks.waitForAll()
         }
-        let steps = try server.sql("SELECT number, state FROM schema_steps ORDER BY number", in: name)
+        let steps = try await server.sql("SELECT number, state FROM schema_steps ORDER BY number", in: name)
         #expect(steps == "10|done\n11|done")
         #expect(try await engines[0].migrate().isEmpty)
         for engine in engines { await engine.close() }
@@ -34,7 +34,7 @@ struct PostgresSchemaTests {
     @Test("a schema that this version does not know, and a database without one, are refused with what to do")
     func unknown() async throws {
         let server = try await PostgresServer.shared()
-        let name = try server.database()
+        let name = try await server.database()
         let settings = try PostgresSettings(url: server.url(name))
         func refusal() async -> StoreError? {
             await storeError { _ = try await ChallengeStore.postgres(settings, keys: TestKeys.both, logger: quiet) }
@@ -43,7 +43,7 @@ struct PostgresSchemaTests {
         #expect(empty.contains("beckon migrate up"))
         let engine = try await engine(server.url(name))
         try await engine.migrate()
-        try server.sql("INSERT INTO schema_steps VALUES (12, 'of later', 'done', now(), now())", in: name)
+        try await server.sql("INSERT INTO schema_steps VALUES (12, 'of later', 'done', now(), now())", in: name)
         guard case .failed(let later) = await refusal() else { return #expect(Bool(false)) }
         #expect(later.contains("schema 12") && later.contains("serves 11"))
         await #expect(throws: StoreError.self) { try await engine.migrate() }
@@ -55,8 +55,8 @@ struct PostgresSchemaTests {
     )
     func roles() async throws {
         let server = try await PostgresServer.shared()
-        let name = try server.database()
-        try server.sql(
+        let name = try await server.database()
+        try await server.sql(
             """
             CREATE ROLE owner_\(name) NOLOGIN;
             CREATE ROLE migrate_\(name) LOGIN IN ROLE owner_\(name);

@@ -29,7 +29,7 @@ struct PostgresStatementTests {
         for text in seen.sorted() {
             let count = text.matches(of: /\$([0-9]+)/).compactMap { Int($0.1) }.max() ?? 0
             let blanks = Array(repeating: "NULL", count: count).joined(separator: ", ")
-            let plan = try server.sql(
+            let plan = try await server.sql(
                 """
                 SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan; PREPARE s AS \(text); \
                 EXPLAIN EXECUTE s\(count == 0 ? "" : "(\(blanks))")
@@ -38,6 +38,6 @@ struct PostgresStatementTests {
                 Issue.record("reads \(scan.1) from end to end: \(text)\n\(plan)")
             }
         }
-        try server.sql("DROP DATABASE \(name) WITH (FORCE)")
+        try await server.sql("DROP DATABASE \(name) WITH (FORCE)")
     }
 }

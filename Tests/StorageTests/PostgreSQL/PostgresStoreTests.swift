@@ -14,13 +14,13 @@ actor MigratedDatabase {
     /// Makes one.
     func next() async throws -> (server: PostgresServer, name: String) {
         let (server, template) = try await migrated()
-        return (server, try server.database(template: template))
+        return (server, try await server.database(template: template))
     }
 
     private func migrated() async throws -> (server: PostgresServer, name: String) {
         if let template { return template }
         let server = try await PostgresServer.shared()
-        let name = try server.database()
+        let name = try await server.database()
         let engine = try PostgresEngine(PostgresSettings(url: server.url(name)), logger: quiet)
         try await engine.untilReached(name: name, within: .seconds(30), logger: quiet)
         try await engine.migrate()
@@ -42,7 +42,7 @@ func withPostgresStores(
     _ body: ([ChallengeStore]) async throws -> Void
 ) async throws {
     let (server, name) = try await MigratedDatabase.shared.next()
-    if isLogged { try server.sql("ALTER DATABASE \(name) SET log_statement = 'all'") }
+    if isLogged { try await server.sql("ALTER DATABASE \(name) SET log_statement = 'all'") }
     var settings = try PostgresSettings(url: server.url(name))
     settings.connections = 8
     // A case asks for thousands at once, on a busy machine.
@@ -59,7 +59,7 @@ func withPostgresStores(
         try await body(stores)
     } catch { failure = error }
     for store in stores { await store.close() }
-    try server.sql("DROP DATABASE \(name) WITH (FORCE)")
+    try await server.sql("DROP DATABASE \(name) WITH (FORCE)")
     if let failure { throw failure }
 }
 

@@ -26,8 +26,8 @@ struct PostgresWorld {
         _ body: (PostgresWorld) async throws -> Value
     ) async throws -> Value {
         let server = if let server { server } else { try await PostgresServer.shared() }
-        let database = try server.database()
-        try server.sql(
+        let database = try await server.database()
+        try await server.sql(
             """
             CREATE TABLE things (id bigint PRIMARY KEY, flag smallint, name text COLLATE "C", body bytea);
             CREATE TABLE write_probes (id bigint GENERATED ALWAYS AS IDENTITY, filler bytea);
@@ -62,11 +62,11 @@ struct PostgresWorld {
         }
     }
 
-    func count() throws -> Int { Int(try server.sql("SELECT count(*) FROM things", in: database)) ?? -1 }
+    func count() async throws -> Int { Int(try await server.sql("SELECT count(*) FROM things", in: database)) ?? -1 }
 
     /// Returns once it holds.
-    func until(_ holds: () throws -> Bool) async throws {
-        while try !holds() { try await Task.sleep(for: .milliseconds(10)) }
+    func until(_ holds: () async throws -> Bool) async throws {
+        while try await !holds() { try await Task.sleep(for: .milliseconds(10)) }
     }
 
     /// All of the pool's connections are open.

@@ -31,7 +31,7 @@ struct UnknownCommitTests {
                 }
             }
             #expect(proxy.cuts == rounds)
-            #expect(try world.count() == rounds, "each row once")
+            #expect(try await world.count() == rounds, "each row once")
             try await check(world, proxy)
             return (runs.load(ordering: .relaxed), try #require(world.engine.connections))
         }
@@ -70,7 +70,7 @@ struct UnknownCommitTests {
             let runs = Atomic(0)
             // The write waits for a lock with its COMMIT behind it, and nobody tells the server that its client is gone.
             try await world.insert(1)
-            try world.server.sql(
+            try await world.server.sql(
                 """
                 CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
                 IF (SELECT count(*) FROM things) < 2 AND current_setting('application_name') = 'beckon' AND NEW.name = 'slow' \
@@ -84,7 +84,7 @@ struct UnknownCommitTests {
                 try connection.run("INSERT INTO things (id, name) VALUES (2, ?)", [isFirst ? "slow" : "quick"])
             }
             #expect(runs.load(ordering: .relaxed) == 2)
-            #expect(try world.server.sql("SELECT name FROM things WHERE id = 2", in: world.database) == "quick")
+            #expect(try await world.server.sql("SELECT name FROM things WHERE id = 2", in: world.database) == "quick")
             #expect(world.engine.connections?.settledAborts == 1)
         }
     }
@@ -102,11 +102,11 @@ struct UnknownCommitTests {
                 return
             }
             #expect(fault.mayBeDone)
-            #expect(try world.count() == 1)
+            #expect(try await world.count() == 1)
             // What is found undone is believed of any session.
             proxy.set(.cutBeforeCommit, times: 1)
             try await world.insert(2)
-            #expect(try world.count() == 2)
+            #expect(try await world.count() == 2)
             #expect(world.engine.connections?.unknownCommits == 1)
         }
     }
