@@ -167,8 +167,9 @@ struct PostgresFaultTests {
             try await world.insert(1)
             let pid = try await world.engine.run(.read) { try $0.integer("SELECT pg_backend_pid()", []) }
             kill(Int32(pid), SIGKILL)
-            try await world.until { world.engine.fault != nil || world.engine.pool.gauges.open == 4 }
-            try await world.until { world.engine.fault == nil }
+            // All of them are ended, and the server has recovered.
+            try await world.until { server.log.split(separator: "ready to accept connections").count > 2 }
+            try await world.until { world.engine.fault == nil && world.engine.pool.gauges.open == 4 }
             try await world.insert(2)
             #expect(try await world.count() == 2)
         }
