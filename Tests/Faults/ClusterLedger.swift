@@ -9,7 +9,7 @@ struct ClusterLedger: CustomStringConvertible {
     private let told: [String: ClusterLoad.Told]
     private let tries: Int
     private let givenUp: Int
-    private let longest: Duration
+    private let longest: (took: Duration, tries: [String])
     /// Acknowledged, and never on the log.
     private let lost: Set<String>
     /// On the log, and acknowledged to nobody: made twice under one key. Not among them is what was given up.
@@ -37,7 +37,7 @@ struct ClusterLedger: CustomStringConvertible {
 
     var description: String {
         """
-        created \(told.count) (\(tries) tries, longest \(longest), given up \(givenUp)); \(audit); lost \(lost.count), \
+        created \(told.count) (\(tries) tries, longest \(longest.took), given up \(givenUp)); \(audit); lost \(lost.count), \
         made twice \(max(0, extra.count - givenUp)), final status changed \(changed.count), without final status \(open.count)
         """
     }

@@ -20,6 +20,8 @@ final class ClusterLoad: Sendable {
         /// Keys that no producer acknowledged in time.
         var givenUp: [String] = []
         var longest: Duration = .zero
+        /// The tries of that one: when, at which producer, and what it said.
+        var longestTries: [String] = []
     }
 
     private let stage: ClusterStage
@@ -34,7 +36,7 @@ final class ClusterLoad: Sendable {
     var told: [String: Told] { state.withLock { $0.told } }
     var tries: Int { state.withLock { $0.tries } }
     var givenUp: [String] { state.withLock { $0.givenUp } }
-    var longest: Duration { state.withLock { $0.longest } }
+    var longest: (took: Duration, tries: [String]) { state.withLock { ($0.longest, $0.longestTries) } }
 
     /// Returns when a creation that begins after now is acknowledged.
     func isServed(within deadline: Duration) async throws -> Duration? {
@@ -67,6 +69,7 @@ final class ClusterLoad: Sendable {
         let begin = ContinuousClock.now
         draft.expiresAtMs = Int64(Date().timeIntervalSince1970 * 1000) + Self.lifeMs
         var turn = index
+        var tries: [String] = []
         while ContinuousClock.now < begin + Self.patience {
             turn += 1
             state.withLock { $0.tries += 1 }
@@ -78,10 +81,11 @@ final class ClusterLoad: Sendable {
                 state.withLock { state in
                     state.told[sid] = Told(identity: identity, expiresAtMs: draft.expiresAtMs ?? 0)
                     state.lastAcknowledgedAt = .now
-                    state.longest = max(state.longest, .now - begin)
+                    if .now - begin > state.longest { (state.longest, state.longestTries) = (.now - begin, tries) }
                 }
                 return
             } catch let error as BackendError where error.status == 0 || error.status >= 500 {
+                tries.append("\(ContinuousClock.now - begin) producer-\(turn % stage.apis.count) \(error)")
                 try await Task.sleep(for: .milliseconds(100))
             } catch let error as BackendError where error.code == 60200 && .now > begin + .milliseconds(Self.lifeMs) {
                 // Its expiry has passed while nobody answered.
