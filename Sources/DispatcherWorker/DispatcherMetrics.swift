@@ -20,7 +20,8 @@ public enum DispatcherMetricName: String, CaseIterable, Sendable {
     case holds = "beckon_dispatcher_holds_total"
     /// Counter. Attempts after the first that waited until their lane had read `receipts` and `resolutions` to the end.
     case attemptsHeld = "beckon_dispatcher_attempts_held_total"
-    /// Counter. Such attempts, and retries, that were sent after 5 s although the lane could not read to the end.
+    /// Counter. Such attempts, and retries, that were sent after 5 s although the lane could not read to the end. Also
+    /// first pushes repeated by a new owner that could not leave in time for 5 s.
     case attemptsUnsure = "beckon_dispatcher_attempts_unsure_total"
     /// Counter. Partitions of `challenges` whose end was below the committed offset when this dispatcher got them.
     case logsCut = "beckon_dispatcher_logs_cut_total"

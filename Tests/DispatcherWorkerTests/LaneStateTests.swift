@@ -273,16 +273,52 @@ struct LaneStateTests {
         #expect(outcomes(steps).map(\.1.dropReason) == [.confirmedBeforePush])
     }
 
-    @Test("an inherited first push without a receipt leaves once the facts are recent, and has no time to leave by")
+    @Test(
+        "an inherited first push waits for newer facts as often as it came too late to leave, for five seconds at most")
     func inheritedUnconfirmed() throws {
         var (state, now) = (state(), now)
         state.inherit(below: 1)
         #expect(sends(state.take(record(0), dispatch(1), now: now)).isEmpty)
+        func learn() {
+            state.freshness.ask(atMs: now.steadyMs, receipts: 0, resolutions: 0)
+            state.freshness.reach(receipts: 0, resolutions: 0)
+        }
+        learn()
+        var sent = try #require(sends(state.due(now: now, mayPush: true)).first)
+        let first = now.steadyMs
+        while now.steadyMs - first < FactFreshness.longestHoldMs {
+            #expect(sent.1.dispatchID == "c" && sent.1.leaveByMs == now.epochMs + FactFreshness.promisedMs)
+            now.steadyMs += FactFreshness.promisedMs
+            now.epochMs += FactFreshness.promisedMs
+            let late = PushAnswer(disposition: .deferred, reason: "withdrawn", retryAtMs: now.epochMs)
+            #expect(outcomes(state.answered(sent.0, late, now: now)).isEmpty)
+            now.steadyMs += QuickRetry.shortestMs
+            now.epochMs += QuickRetry.shortestMs
+            #expect(state.due(now: now, mayPush: true).isEmpty && state.holdsBack(now: now))
+            learn()
+            let steps = state.due(now: now, mayPush: true)
+            sent = try #require(sends(steps).first)
+            let isUnsure = steps.contains { if case .unsure = $0 { true } else { false } }
+            #expect(isUnsure == (now.steadyMs - first >= FactFreshness.longestHoldMs))
+        }
+        #expect(sent.1.leaveByMs == .max)
+    }
+
+    @Test("a receipt that arrives while an inherited first push comes too late to leave drops it")
+    func inheritedConfirmedMeanwhile() throws {
+        var (state, now) = (state(), now)
+        state.inherit(below: 1)
         state.freshness.ask(atMs: now.steadyMs, receipts: 0, resolutions: 0)
         state.freshness.reach(receipts: 0, resolutions: 0)
-        now.steadyMs += 1
-        let sent = try #require(sends(state.due(now: now, mayPush: true)).first)
-        #expect(sent.1.dispatchID == "c" && sent.1.leaveByMs == .max)
+        let sent = try #require(sends(state.take(record(0), dispatch(1), now: now)).first)
+        #expect(sent.1.leaveByMs == now.epochMs + FactFreshness.promisedMs)
+        let late = PushAnswer(disposition: .deferred, reason: "withdrawn", retryAtMs: now.epochMs)
+        #expect(outcomes(state.answered(sent.0, late, now: now)).isEmpty)
+        state.read(receipt: Samples.receipt(1), nowMs: now.epochMs)
+        now.steadyMs += QuickRetry.shortestMs
+        let steps = state.due(now: now, mayPush: true)
+        #expect(sends(steps).isEmpty)
+        #expect(outcomes(steps).map(\.1.dropReason) == [.confirmedBeforePush])
     }
 
     @Test("an attempt whose facts stay unknown leaves after five seconds, counted from when it might leave")

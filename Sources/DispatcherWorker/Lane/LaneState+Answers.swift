@@ -10,7 +10,11 @@ extension LaneState {
         guard var unit = units[id], unit.sentAtSteadyMs != nil else { return [] }
         var steps = [LaneStep.answered(unit.push.platform, unit.push.kind, answer.disposition)]
         let delay = quickRetry.delayMs(after: answer, expiresAtMs: unit.push.expiresAtMs, nowMs: now.epochMs)
-        if let delay, unit.attempts == 1, !isDraining {
+        // An inherited push that came too late to leave has not been tried: nobody else sends it soon.
+        if unit.isInherited, answer.reason == QuickRetry.withdrawn, !unit.isOverdue(steadyMs: now.steadyMs) {
+            unit.attempts = 0
+        }
+        if let delay, unit.attempts <= 1, !isDraining {
             unit.sentAtSteadyMs = nil
             units[id] = unit
             wait(id, device: unit.device, untilSteadyMs: now.steadyMs + delay)

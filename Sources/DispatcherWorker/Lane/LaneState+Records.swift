@@ -72,17 +72,17 @@ extension LaneState {
                 let fingerprint = Fingerprint.unit(
                     challenge: dispatch.challengeSid, factor: factor.rawValue, dispatch: dispatch.dispatchID,
                     kind: planned.kind)
-                let needsFacts = checked.id.isAttempt || record < inheritedEnd && !checked.id.isResend
-                let isHeld = needsFacts && !freshness.isRecent(steadyMs: now.steadyMs)
+                let isInherited = record < inheritedEnd && !checked.id.isAttempt && !checked.id.isResend
+                let isHeld = (checked.id.isAttempt || isInherited) && !freshness.isRecent(steadyMs: now.steadyMs)
                 units[id] = PushUnit(
                     record: record, fingerprint: fingerprint, device: device, dispatch: checked, push: push,
-                    attempts: isHeld ? 0 : 1, sentAtSteadyMs: isHeld ? nil : now.steadyMs)
+                    attempts: isHeld ? 0 : 1, sentAtSteadyMs: isHeld ? nil : now.steadyMs, isInherited: isInherited)
                 unanswered.insert(fingerprint)
                 if isHeld {
                     wait(id, device: device, untilSteadyMs: now.steadyMs)
                     steps.append(.held)
                 } else {
-                    if checked.id.isAttempt { push.leaveByMs = freshness.leaveByMs(now) }
+                    if checked.id.isAttempt || isInherited { push.leaveByMs = freshness.leaveByMs(now) }
                     steps.append(.send(id, push))
                 }
             }

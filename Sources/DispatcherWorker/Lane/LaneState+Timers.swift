@@ -83,13 +83,13 @@ extension LaneState {
         if let fresh = known.registration, fresh.registeredAtMs > unit.push.registeredAtMs { unit.push.register(fresh) }
         unit.attempts += 1
         unit.sentAtSteadyMs = now.steadyMs
+        let isOverdue = unit.isOverdue(steadyMs: now.steadyMs)
+        if unit.isInherited, unit.firstSentAtSteadyMs == nil { unit.firstSentAtSteadyMs = now.steadyMs }
         units[id] = unit
         var push = unit.push
-        // A first push that only waited for the facts gets no latest sending time, because with a backlog it would be
-        // delayed again and again.
-        if checked.id.isAttempt || unit.attempts > 1 && !checked.id.isResend, freshness.isRecent(steadyMs: now.steadyMs)
-        {
-            push.leaveByMs = freshness.leaveByMs(now)
+        let needsFacts = checked.id.isAttempt || unit.isInherited || unit.attempts > 1 && !checked.id.isResend
+        if needsFacts, freshness.isRecent(steadyMs: now.steadyMs) {
+            if isOverdue { steps.append(.unsure) } else { push.leaveByMs = freshness.leaveByMs(now) }
         }
         steps.append(.send(id, push))
     }

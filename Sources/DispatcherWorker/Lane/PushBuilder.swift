@@ -12,6 +12,10 @@ struct PushUnit: Sendable {
     var attempts = 0
     /// Time of the hand-over to the gateway; nil while the push waits for its retry.
     var sentAtSteadyMs: Int64?
+    /// A first push that a predecessor may have made.
+    let isInherited: Bool
+    /// Time of the first hand-over to the gateway of an inherited push.
+    var firstSentAtSteadyMs: Int64?
     /// True when a later dispatch to the device was read while this one waited.
     var isOvertaken = false
 
@@ -29,7 +33,7 @@ struct PushUnit: Sendable {
 
     init(
         record: Int64, fingerprint: UInt64, device: UInt64, dispatch: CheckedDispatch, push: Push, attempts: Int = 0,
-        sentAtSteadyMs: Int64? = nil
+        sentAtSteadyMs: Int64? = nil, isInherited: Bool = false
     ) {
         self.record = record
         self.fingerprint = fingerprint
@@ -37,6 +41,14 @@ struct PushUnit: Sendable {
         content = Content(dispatch: dispatch, push: push)
         self.attempts = attempts
         self.sentAtSteadyMs = sentAtSteadyMs
+        self.isInherited = isInherited
+        firstSentAtSteadyMs = isInherited ? sentAtSteadyMs : nil
+    }
+
+    /// Whether an inherited push has tried to leave in time for so long that it leaves late rather than never: with a
+    /// long queue at the provider each try would come too late.
+    func isOverdue(steadyMs: Int64) -> Bool {
+        firstSentAtSteadyMs.map { steadyMs - $0 >= FactFreshness.longestHoldMs } ?? false
     }
 
     var dispatch: CheckedDispatch { content.dispatch }

@@ -9,6 +9,8 @@ struct QuickRetry: Sendable {
     /// Life that the challenge must have left at that time.
     var leftMs: Int64
 
+    /// The reason of an answer for a push that could not leave in time.
+    static let withdrawn = "withdrawn"
     /// Shortest wait, because a connection that was just refused is not available a millisecond later.
     static let shortestMs: Int64 = 100
 
@@ -26,7 +28,7 @@ struct QuickRetry: Sendable {
     /// unknown credential may not.
     private static func isWorthwhile(_ answer: PushAnswer) -> Bool {
         switch answer.status {
-        case 0: ["connection", "withdrawn", "busy", "access-token"].contains(answer.reason)
+        case 0: ["connection", withdrawn, "busy", "access-token"].contains(answer.reason)
         case 500, 503: true
         default: false
         }
