@@ -2,7 +2,7 @@ import ChallengeModel
 import NIOCore
 import PushProviders
 
-/// One credential, ready to send pushes: its provider's code, its token and its lanes.
+/// One credential, ready to send pushes: its provider's code, its token and its senders.
 final class CredentialRoute: Sendable {
     /// The way in which a request authenticates Beckon.
     enum Authorization: Sendable {
@@ -17,17 +17,19 @@ final class CredentialRoute: Sendable {
         let credential: any OpenCredential
         let platform: Platform
         let authorization: Authorization
-        /// One lane for each of the credential's endpoints, in their order.
-        let lanes: [ProviderLane]
+        /// One sender for each of the credential's endpoints, in their order.
+        let senders: [ProviderSender]
 
-        init(credential: any OpenCredential, authorization: Authorization, lanes: [ProviderLane]) {
+        init(credential: any OpenCredential, authorization: Authorization, senders: [ProviderSender]) {
             self.credential = credential
             platform = credential.platform
             self.authorization = authorization
-            self.lanes = lanes
+            self.senders = senders
         }
 
-        func lane(for push: Push) -> ProviderLane { lanes.count == 1 ? lanes[0] : lanes[credential.way(of: push)] }
+        func sender(for push: Push) -> ProviderSender {
+            senders.count == 1 ? senders[0] : senders[credential.way(of: push)]
+        }
     }
 
     /// The credential as it was set, to decide whether a record on `configuration` changes it.
@@ -40,22 +42,22 @@ final class CredentialRoute: Sendable {
         self.way = way
     }
 
-    private var lanes: [ProviderLane] { way?.lanes ?? [] }
+    private var senders: [ProviderSender] { way?.senders ?? [] }
 
-    var openCircuits: Int { lanes.count { $0.isKeptBack } }
+    var openCircuits: Int { senders.count { $0.isKeptBack } }
 
-    /// The lowest limit of outstanding pushes among its lanes; nil: it has none.
+    /// The lowest limit of outstanding pushes among its senders; nil: it has none.
     var limit: (Platform, Int)? {
         guard let way else { return nil }
-        return way.lanes.map(\.limit).min().map { (way.platform, $0) }
+        return way.senders.map(\.limit).min().map { (way.platform, $0) }
     }
 
     /// Futures that complete when all outstanding pushes have ended.
-    func drain() -> [EventLoopFuture<Void>] { lanes.flatMap { $0.drain() } }
+    func drain() -> [EventLoopFuture<Void>] { senders.flatMap { $0.drain() } }
 
     func abort() -> [EventLoopFuture<Void>] {
         closeToken()
-        return lanes.flatMap { $0.abort() }
+        return senders.flatMap { $0.abort() }
     }
 
     func closeToken() {

@@ -168,14 +168,14 @@ public final class PushGateway: Sendable {
             case .accessToken(let source, let endpoint):
                 authorization = .fetched(accessToken(source, configuration[endpoint]))
             }
-            let lanes = try open.ways.map { way in
+            let senders = try open.ways.map { way in
                 guard let endpoint = endpoints[way] else {
                     throw PushGatewayError(code: .configuration, message: "no provider lists \(way.setting)")
                 }
-                return lane(endpoint, firstStreamAlone: open.startsWithOneStream, identified)
+                return sender(endpoint, firstStreamAlone: open.startsWithOneStream, identified)
             }
             return CredentialRoute(
-                secret: credential, way: .init(credential: open, authorization: authorization, lanes: lanes))
+                secret: credential, way: .init(credential: open, authorization: authorization, senders: senders))
         } catch {
             logger.error(
                 "credential cannot be used",
@@ -190,9 +190,9 @@ public final class PushGateway: Sendable {
             clock: clock, logger: logger)
     }
 
-    private func lane(
+    private func sender(
         _ endpoint: Endpoint, firstStreamAlone: Bool, _ identified: Connector? = nil
-    ) -> ProviderLane {
+    ) -> ProviderSender {
         var settings = tuning.pool
         settings.firstStreamAlone = firstStreamAlone
         settings.maxConnections = max(1, configuration.maxConnectionsPerHost / loops.count)
@@ -206,7 +206,7 @@ public final class PushGateway: Sendable {
         limit.ceiling = host.share
         // Its failures come as late as the deadline.
         limit.memoryMs = max(limit.memoryMs, deadline.nanoseconds / 1_000_000 + 5000)
-        return ProviderLane(
+        return ProviderSender(
             endpoint: endpoint, pools: pools, host: host, breaker: CircuitBreaker(settings: tuning.breaker),
             limit: InFlightLimit(settings: limit), clock: clock, logger: logger)
     }

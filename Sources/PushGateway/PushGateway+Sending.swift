@@ -25,60 +25,61 @@ extension PushGateway {
         guard way.platform == push.platform else {
             return once.call(PushAnswer(disposition: .credentialFault, reason: "wrong-credential"))
         }
-        let lane = way.lane(for: push)
-        guard let pass = enter(lane, push, once) else { return }
+        let sender = way.sender(for: push)
+        guard let pass = enter(sender, push, once) else { return }
         let (pushID, registeredAtMs) = (push.pushID, push.registeredAtMs)
         let request = request(push, isProbe: pass.isProbe, nowMs) { [self] request, end in
             let nowMs = clock.nowMs()
             guard end == .answered else {
                 return finish(
-                    .withoutAnswer(end, retryAfterMs: request.retryAfterRefusalMs), request, lane, pass, nowMs, once)
+                    .withoutAnswer(end, retryAfterMs: request.retryAfterRefusalMs), request, sender, pass, nowMs, once)
             }
             let verdict = way.credential.verdict(
                 on: ProviderAnswer(
                     status: request.status, body: request.responseBody, retryAfter: request.retryAfter,
                     id: request.responseID, pushID: pushID, registeredAtMs: registeredAtMs, nowMs: nowMs))
             guard verdict.shouldReauthorize, !request.wasReauthorized, let refused = request.authorization else {
-                return finish(verdict, request, lane, pass, nowMs, once)
+                return finish(verdict, request, sender, pass, nowMs, once)
             }
             renew(way.authorization, refused, until: request.deadline, nowMs) { [self] renewed in
-                if let renewed { return lane.submit(request.again(authorization: renewed)) }
-                finish(verdict, request, lane, pass, clock.nowMs(), once)
+                if let renewed { return sender.submit(request.again(authorization: renewed)) }
+                finish(verdict, request, sender, pass, clock.nowMs(), once)
             }
         }
         do throws(UnfitPush) {
             try way.credential.write(push, nowMs: nowMs, to: request)
         } catch {
-            return refuse(error, lane, pass, once)
+            return refuse(error, sender, pass, once)
         }
         switch way.authorization {
         case .connection:
-            lane.submit(request)
+            sender.submit(request)
         case .signed(let signer):
             do {
                 request.authorization = try signer.bearer(nowMs: nowMs)
             } catch {
-                lane.leave(.credentialFault, pass)
+                sender.leave(.credentialFault, pass)
                 return once.call(PushAnswer(disposition: .credentialFault, reason: "bad-key"))
             }
-            lane.submit(request)
+            sender.submit(request)
         case .fetched(let token):
-            submit(request, push, token, lane, pass, once)
+            submit(request, push, token, sender, pass, once)
         }
     }
 
     private func submit(
-        _ request: OutboundRequest, _ push: Push, _ token: OAuthToken, _ lane: ProviderLane, _ pass: ProviderLane.Pass,
+        _ request: OutboundRequest, _ push: Push, _ token: OAuthToken, _ sender: ProviderSender,
+        _ pass: ProviderSender.Pass,
         _ once: Completion
     ) {
         token.bearer(until: request.deadline) { [self] outcome in
             switch outcome {
             case .bearer(let bearer):
                 request.authorization = bearer
-                lane.submit(request)
+                sender.submit(request)
             case .unavailable(let retryAtMs, let refused):
                 let nowMs = clock.nowMs()
-                lane.leave(.neutral, pass)
+                sender.leave(.neutral, pass)
                 if push.expiresAtMs <= nowMs {
                     once.call(PushAnswer(disposition: .dropped, reason: "expired"))
                 } else if let refused {
@@ -107,8 +108,8 @@ extension PushGateway {
     }
 
     /// Nil when the push was already answered.
-    private func enter(_ lane: ProviderLane, _ push: Push, _ once: Completion) -> ProviderLane.Pass? {
-        switch lane.enter(push) {
+    private func enter(_ sender: ProviderSender, _ push: Push, _ once: Completion) -> ProviderSender.Pass? {
+        switch sender.enter(push) {
         case .send(let pass): return pass
         case .busy: once.call(deferred("busy", untilMs: clock.nowMs() + 250))
         // Each push has its own slot in the return queue.
@@ -141,18 +142,19 @@ extension PushGateway {
     }
 
     private func refuse(
-        _ unfit: UnfitPush, _ lane: ProviderLane, _ pass: ProviderLane.Pass, _ once: Completion
+        _ unfit: UnfitPush, _ sender: ProviderSender, _ pass: ProviderSender.Pass, _ once: Completion
     ) {
-        lane.leave(.neutral, pass)
+        sender.leave(.neutral, pass)
         let disposition: Disposition = unfit.reason == "no-background" ? .dropped : .rejected
         once.call(PushAnswer(disposition: disposition, reason: unfit.reason))
     }
 
     private func finish(
-        _ verdict: Verdict, _ request: OutboundRequest, _ lane: ProviderLane, _ pass: ProviderLane.Pass, _ nowMs: Int64,
+        _ verdict: Verdict, _ request: OutboundRequest, _ sender: ProviderSender, _ pass: ProviderSender.Pass,
+        _ nowMs: Int64,
         _ once: Completion
     ) {
-        lane.leave(verdict.health, pass)
+        sender.leave(verdict.health, pass)
         once.call(
             PushAnswer(
                 disposition: verdict.disposition, reason: verdict.reason, status: request.status,

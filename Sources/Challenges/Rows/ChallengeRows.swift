@@ -112,9 +112,9 @@ package protocol OnceRows {
 
     /// Stores the first request with a device's token.
     /// - Returns: the request that was stored before; nil: this is the first.
-    func claim(_ request: DeviceRequest) throws -> [UInt8]?
+    func claim(_ request: TokenUse) throws -> [UInt8]?
     /// The request with a device's token that has not expired at `nowMs`.
-    func deviceRequest(_ fingerprint: [UInt8], nowMs: Int64) throws -> [UInt8]?
+    func tokenUse(_ fingerprint: [UInt8], nowMs: Int64) throws -> [UInt8]?
 }
 
 /// The result of a request id.

@@ -49,7 +49,7 @@ public final class ChallengeStore: Sendable {
         let (caller, draws, rules) = (ChangeContext.current, Draws(), rules)
         return try await engine.write { rows in
             let decision = Decision(rows: rows, nowMs: nowMs, rules: rules, caller: caller, draws: draws)
-            try decision.claimDeviceRequest()
+            try decision.claimToken()
             return try decide(decision)
         }
     }

@@ -8,17 +8,17 @@ public struct ChangeContext: Sendable {
     /// The client's address.
     public var address: String?
     /// The device's request, when a device makes the change.
-    public var deviceRequest: DeviceRequest?
+    public var tokenUse: TokenUse?
     /// True when the device has sent exactly this request before.
     var isRepeated = false
 
     public init(
-        actor: String = "system", requestID: String? = nil, address: String? = nil, deviceRequest: DeviceRequest? = nil
+        actor: String = "system", requestID: String? = nil, address: String? = nil, tokenUse: TokenUse? = nil
     ) {
         self.address = address
         self.actor = actor
         self.requestID = requestID
-        self.deviceRequest = deviceRequest
+        self.tokenUse = tokenUse
     }
 
     @TaskLocal public static var current = ChangeContext()
@@ -27,7 +27,7 @@ public struct ChangeContext: Sendable {
 /// A request of a device that changes something, with a token that is valid for one such request. The first write of
 /// the request claims the token in its own transaction. Two requests with one token therefore cannot both change
 /// something, and after a crash either both claim and change exist or neither.
-public struct DeviceRequest: Sendable, Hashable {
+public struct TokenUse: Sendable, Hashable {
     /// SHA-256 that identifies the token, independent of the encoding of its signature.
     public let fingerprint: [UInt8]
     /// SHA-256 over method, path, query and body.

@@ -35,14 +35,14 @@ extension API {
             call.caller = .backend(principal)
         case .device(let presented) where operation.device.isToken:
             if operation.method != .get {
-                let request = try deviceRequest(call, presented)
+                let request = try tokenUse(call, presented)
                 let use = try await store.useOfDeviceToken(request.fingerprint, nowMs: call.nowMs)
                 if let use {
                     guard use == request.request else { throw replayed() }
                     // The factor, which could prove the token, was deleted.
                     if operation.traits.contains(.removesCaller) { return .noContent }
                 }
-                context.deviceRequest = request
+                context.tokenUse = request
             }
             let factor = try await device(call, presented)
             context.actor = factor.sid.rawValue
@@ -92,7 +92,7 @@ extension API {
         }
     }
 
-    private func deviceRequest(_ call: APICall, _ presented: PresentedToken) throws -> DeviceRequest {
+    private func tokenUse(_ call: APICall, _ presented: PresentedToken) throws -> TokenUse {
         do {
             return try presented.token.get().request(call.fingerprint)
         } catch {

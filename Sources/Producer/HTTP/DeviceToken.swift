@@ -36,10 +36,10 @@ struct DeviceToken: Sendable {
     /// A request that changes something, with this token. The token is identified by its signed text and the numbers of
     /// its signature. Another base64 spelling, or the second valid form of every ECDSA signature, is therefore the same
     /// token.
-    func request(_ request: [UInt8]) -> DeviceRequest {
+    func request(_ request: [UInt8]) -> TokenUse {
         let now = Int64(1) << 40
         let expiry = min(max(jwt.payload["exp"]?.integerValue ?? 0, 0), now)
-        return DeviceRequest(fingerprint: jwt.fingerprint, request: request, expiresAtMs: expiry * 1000)
+        return TokenUse(fingerprint: jwt.fingerprint, request: request, expiresAtMs: expiry * 1000)
     }
 
     /// - Parameters:

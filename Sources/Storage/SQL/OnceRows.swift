@@ -102,7 +102,7 @@ extension SQLTransaction {
             """, [challenge.rawValue, blob(secretHash), challenge.rawValue])
     }
 
-    func claim(_ request: DeviceRequest) throws -> [UInt8]? {
+    func claim(_ request: TokenUse) throws -> [UInt8]? {
         let fingerprint = blob(request.fingerprint)
         if try connection.hasChanged(
             """
@@ -120,7 +120,7 @@ extension SQLTransaction {
         } ?? []
     }
 
-    func deviceRequest(_ fingerprint: [UInt8], nowMs: Int64) throws -> [UInt8]? {
+    func tokenUse(_ fingerprint: [UInt8], nowMs: Int64) throws -> [UInt8]? {
         try connection.row(
             "SELECT request FROM device_requests WHERE fingerprint = ? AND expires_ms > ?", [blob(fingerprint), nowMs]
         ).map { row in

@@ -114,15 +114,15 @@ extension ConformanceCase {
             var change = FactorChange()
             change.friendlyName = "new"
             let changed = change
-            func request(_ number: UInt8) -> DeviceRequest {
-                DeviceRequest(
+            func request(_ number: UInt8) -> TokenUse {
+                TokenUse(
                     fingerprint: [UInt8](repeating: 7, count: 32), request: [UInt8](repeating: number, count: 32),
                     expiresAtMs: World.t0 + 1000)
             }
             func update(_ number: UInt8) async -> StoreError? {
                 await storeError {
                     try await ChangeContext.$current.withValue(
-                        ChangeContext(actor: "x", deviceRequest: request(number))
+                        ChangeContext(actor: "x", tokenUse: request(number))
                     ) {
                         _ = try await store.updateFactor(factor.sid, changed, nowMs: World.t0)
                     }
@@ -131,7 +131,7 @@ extension ConformanceCase {
             let fingerprint = request(1).fingerprint
             #expect(
                 await storeError {
-                    try await ChangeContext.$current.withValue(ChangeContext(actor: "x", deviceRequest: request(9))) {
+                    try await ChangeContext.$current.withValue(ChangeContext(actor: "x", tokenUse: request(9))) {
                         _ = try await store.updateFactor(.generate(nowMs: 0), changed, nowMs: World.t0)
                     }
                 } == .notFound(.factor))

@@ -256,9 +256,9 @@ extension ConformanceCase {
             receipt.challengeSid = challenge.sid.rawValue
             receipt.factorSid = factor.sid.rawValue
             func asked(_ number: UInt8, _ body: () async throws -> Void) async throws {
-                let request = DeviceRequest(
+                let request = TokenUse(
                     fingerprint: [number], request: [number], expiresAtMs: World.t0 + 600_000)
-                let context = ChangeContext(actor: factor.sid.rawValue, deviceRequest: request)
+                let context = ChangeContext(actor: factor.sid.rawValue, tokenUse: request)
                 try await ChangeContext.$current.withValue(context) { try await body() }
             }
             let (told, silent) = (receipt, off)

@@ -27,18 +27,18 @@ final class HostLimit: Sendable {
 
     func leave() { count.subtract(1, ordering: .relaxed) }
 
-    /// Call it when a lane to this host lowers its limit, or restores it.
+    /// Call it when a sender to this host lowers its limit, or restores it.
     func changed(lowered isLowered: Bool) { lowered.add(isLowered ? 1 : -1, ordering: .relaxed) }
 
     var hasShare: Bool { count.load(ordering: .relaxed) >= share }
-    /// True when the host has its share and no lane has a lowered limit. Callers should then wait. When a lane has a
+    /// True when the host has its share and no sender has a lowered limit. Callers should then wait. When a sender has a
     /// lowered limit, its pushes are deferred instead.
     var isFull: Bool { hasShare && lowered.load(ordering: .relaxed) == 0 }
 }
 
 /// The path of one credential to one provider host: one connection pool per event loop, a circuit breaker, and a limit
 /// of outstanding pushes.
-final class ProviderLane: Sendable {
+final class ProviderSender: Sendable {
     private struct Health {
         var breaker: CircuitBreaker
         var limit: InFlightLimit

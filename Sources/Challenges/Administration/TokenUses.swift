@@ -1,15 +1,15 @@
 extension ChallengeStore {
-    /// The request that a device's token was used for; nil: none yet. See ``DeviceRequest``.
+    /// The request that a device's token was used for; nil: none yet. See ``TokenUse``.
     public func useOfDeviceToken(_ fingerprint: [UInt8], nowMs: Int64) async throws -> [UInt8]? {
-        try await engine.read { try $0.deviceRequest(fingerprint, nowMs: nowMs) }
+        try await engine.read { try $0.tokenUse(fingerprint, nowMs: nowMs) }
     }
 }
 
 extension Decision {
     /// Claims the device's token for this request.
     /// - Throws: `tokenReplayed` when the token was used for another request.
-    func claimDeviceRequest() throws {
-        guard let request = caller.deviceRequest, let former = try rows.claim(request) else { return }
+    func claimToken() throws {
+        guard let request = caller.tokenUse, let former = try rows.claim(request) else { return }
         guard former == request.request else { throw StoreError.tokenReplayed }
         caller.isRepeated = true
     }
