@@ -32,8 +32,12 @@ package struct Form: Sendable, Equatable {
         self.pairs = pairs
     }
 
-    @inlinable
     package init(_ bytes: some Collection<UInt8>) throws(Problem) {
+        try self.init(bytes: Array(bytes)[...])
+    }
+
+    // Not generic: a generic body that is not specialised costs a call for each byte.
+    private init(bytes: ArraySlice<UInt8>) throws(Problem) {
         var pairs: [Pair] = []
         for segment in bytes.split(separator: UInt8(ascii: "&"), omittingEmptySubsequences: true) {
             guard pairs.count < Self.maxPairs else { throw .tooMany }

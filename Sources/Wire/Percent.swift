@@ -2,7 +2,7 @@
 package enum Percent {
     /// Escapes every byte of the text's UTF-8, except the unreserved characters of RFC 3986: letters, digits, `-`, `.`,
     /// `_` and `~`.
-    package static func encode(_ text: some StringProtocol) -> String {
+    package static func encode(_ text: String) -> String {
         let count = text.utf8.reduce(0) { $0 + (isUnreserved($1) ? 1 : 3) }
         return String(unsafeUninitializedCapacity: count) { output in
             var index = 0

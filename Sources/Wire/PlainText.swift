@@ -15,11 +15,13 @@ package enum PlainText {
     /// The first control character that the shape does not allow, as its UTF-8 offset and its value; nil when there is none.
     package static func refused(in text: some StringProtocol, _ shape: Shape) -> (offset: Int, scalar: Unicode.Scalar)?
     {
-        refused(inUTF8: text.utf8, shape)
+        let found = text.utf8.withContiguousStorageIfAvailable { refused(inUTF8: $0, shape) }
+        return found ?? refused(inUTF8: Array(text.utf8), shape)
     }
 
     /// Like ``refused(in:_:)``.
     /// - Parameter bytes: UTF-8. Bytes that are not UTF-8 are skipped.
+    @inlinable
     package static func refused(
         inUTF8 bytes: some Sequence<UInt8>, _ shape: Shape
     ) -> (offset: Int, scalar: Unicode.Scalar)? {
