@@ -10,23 +10,23 @@ import Wire
 /// `auto.offset.reset=earliest`, no auto commit, partition-EOF on.
 public final class KafkaConsumer: Sendable {
     /// Nil after the group was left and the polling thread has ended.
-    private let open: Mutex<RDKafkaHandle?>
-    private let logger: Logger
-    private let isMember: Bool
-    private let isClosing = Atomic(false)
-    private let lastFault = Mutex<ContinuousClock.Instant?>(nil)
-    private let readers = Mutex<[TopicPartition: PartitionReader]>([:])
+    let open: Mutex<RDKafkaHandle?>
+    let logger: Logger
+    let isMember: Bool
+    let isClosing = Atomic(false)
+    let lastFault = Mutex<ContinuousClock.Instant?>(nil)
+    let readers = Mutex<[TopicPartition: PartitionReader]>([:])
     /// The marks of partitions that were read before, to recognise their logs.
     private let marks = Mutex<[TopicPartition: LogMark]>([:])
     /// Counts the beginnings and ends of assignments.
     let generation = Atomic(0)
     /// True when a reader has found another log.
-    private let isRewritten = Atomic(false)
-    private let continuation: AsyncStream<ConsumerEvent>.Continuation
-    private let finished = Mutex<(done: Bool, waiters: [Once<Void>])>((false, []))
+    let isRewritten = Atomic(false)
+    let continuation: AsyncStream<ConsumerEvent>.Continuation
+    let finished = Mutex<(done: Bool, waiters: [Once<Void>])>((false, []))
     /// True when ``events`` has no reader any more, because a cancelled reader ends the stream.
-    private let isUnread = Atomic(false)
-    private let lastPolledNs = Atomic(DispatchTime.now().uptimeNanoseconds)
+    let isUnread = Atomic(false)
+    let lastPolledNs = Atomic(DispatchTime.now().uptimeNanoseconds)
 
     /// Rebalances and faults in order; ends after ``close(deadline:)``. It has one reader. The stream has no limit of
     /// its own, but few events arrive: librdkafka has at most one outstanding rebalance, which must never be dropped,
@@ -295,7 +295,7 @@ extension KafkaConsumer {
         _ = await handle.offPool(deadline: .seconds(10)) { rd_kafka_assign($0, nil).rawValue }
     }
 
-    private func closeReaders() {
+    func closeReaders() {
         generation.add(1, ordering: .acquiringAndReleasing)
         let closed = readers.withLock { readers in
             defer { readers = [:] }
@@ -303,132 +303,5 @@ extension KafkaConsumer {
         }
         for reader in closed.values { reader.close() }
         marks.withLock { marks in for (partition, reader) in closed { marks[partition] = reader.mark } }
-    }
-}
-
-// MARK: - The polling thread
-
-extension KafkaConsumer {
-    /// Serves the consumer's queue until it is closed. The thread holds us and the handle until then.
-    private func startPolling(_ handle: RDKafkaHandle, discovering topics: [String] = []) {
-        let thread = Thread { [self] in
-            poll(handle, discovering: topics)
-            continuation.finish()
-            // Once this is said no reader is added, see `assign`.
-            let waiters = finished.withLock { finished in
-                finished.done = true
-                defer { finished.waiters = [] }
-                return finished.waiters
-            }
-            closeReaders()
-            open.withLock { $0 = nil }
-            for waiter in waiters { waiter.resume(()) }
-        }
-        thread.name = "beckon-kafka-consumer"
-        thread.start()
-    }
-
-    private func poll(_ handle: RDKafkaHandle, discovering topics: [String]) {
-        // A handle that was made a consumer's has one.
-        guard let queue = rd_kafka_queue_get_consumer(handle.pointer) else { return }
-        defer { rd_kafka_queue_destroy(queue) }
-        if !topics.isEmpty { discover(topics, handle) }
-        var isLeaving = false
-        var isReleased = false
-        while !(isLeaving && (!isMember || rd_kafka_consumer_closed(handle.pointer) != 0)) {
-            lastPolledNs.store(DispatchTime.now().uptimeNanoseconds, ordering: .relaxed)
-            if let event = rd_kafka_queue_poll(queue, 50) {
-                serve(event, handle)
-                rd_kafka_event_destroy(event)
-            }
-            if !isLeaving, isRewritten.exchange(false, ordering: .acquiringAndReleasing) { tellRewritten() }
-            // A rebalance may be waiting for an owner who is gone; without an answer the group is never left.
-            if isLeaving, isMember, !isReleased, isUnread.load(ordering: .acquiring) {
-                isReleased = true
-                rd_kafka_assign(handle.pointer, nil)
-            }
-            if !isLeaving, isClosing.load(ordering: .acquiring) {
-                isLeaving = true
-                if isMember, let error = rd_kafka_consumer_close_queue(handle.pointer, queue) {
-                    rd_kafka_error_destroy(error)
-                }
-            }
-        }
-    }
-
-    private func serve(_ event: OpaquePointer, _ handle: RDKafkaHandle) {
-        switch rd_kafka_event_type(event) {
-        case RD_KAFKA_EVENT_REBALANCE:
-            var partitions: [TopicPartition] = []
-            rd_kafka_event_topic_partition_list(event)?.pointee.forEach { partition, _ in partitions.append(partition) }
-            switch rd_kafka_event_error(event) {
-            case RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS:
-                tell(.assigned(Assignment(partitions: partitions.sorted(), consumer: self)), handle)
-            case RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS:
-                let revocation = Revocation(partitions: partitions.sorted(), consumer: self)
-                let isLost = rd_kafka_assignment_lost(handle.pointer) != 0
-                tell(isLost ? .lost(revocation) : .revoked(revocation), handle)
-            case let code:
-                rd_kafka_assign(handle.pointer, nil)
-                continuation.yield(.fault(KafkaError(code, "rebalance")))
-            }
-        case RD_KAFKA_EVENT_ERROR:
-            let reason = rd_kafka_event_error_string(event).map { String(cString: $0) } ?? "unknown"
-            let error = KafkaError(rd_kafka_event_error(event), reason)
-            handle.note(error, topic: nil)
-            logger.debug("kafka", metadata: ["error": "\(error)"])
-            let isDue = lastFault.withLock { last in
-                guard error.isFatal || last.map({ ContinuousClock.now - $0 >= .seconds(1) }) ?? true else {
-                    return false
-                }
-                last = .now
-                return true
-            }
-            if isDue { continuation.yield(.fault(error)) }
-        default:
-            break
-        }
-    }
-
-    /// Hands a rebalance to the owner; answers it ourselves when there is none any more.
-    private func tell(_ event: ConsumerEvent, _ handle: RDKafkaHandle) {
-        if case .terminated = continuation.yield(event) { rd_kafka_assign(handle.pointer, nil) }
-    }
-
-    private func tellRewritten() {
-        let readers = readers.withLock { $0 }
-        let rewritten = readers.filter { $0.value.mark.isRewritten }.keys
-        guard !rewritten.isEmpty else { return }
-        continuation.yield(
-            .rewritten(
-                Assignment(
-                    partitions: readers.keys.sorted(), rewritten: Set(rewritten), consumer: self,
-                    generation: generation.load(ordering: .acquiring))))
-    }
-
-    /// Finds the partitions of the topics, asking again while they or the brokers are not there yet.
-    private func discover(_ topics: [String], _ handle: RDKafkaHandle) {
-        var found: [TopicPartition] = []
-        for topic in topics {
-            guard let reference = rd_kafka_topic_new(handle.pointer, topic, nil) else { continue }
-            defer { rd_kafka_topic_destroy(reference) }
-            while !isClosing.load(ordering: .acquiring) {
-                lastPolledNs.store(DispatchTime.now().uptimeNanoseconds, ordering: .relaxed)
-                var metadata: UnsafePointer<rd_kafka_metadata>?
-                let code = rd_kafka_metadata(handle.pointer, 0, reference, &metadata, 1000)
-                guard code == RD_KAFKA_RESP_ERR_NO_ERROR, let metadata else { continue }
-                defer { rd_kafka_metadata_destroy(metadata) }
-                let count = metadata.pointee.topics?.pointee.partition_cnt ?? 0
-                if count > 0 {
-                    found += (0..<count).map { TopicPartition(topic: topic, partition: $0) }
-                    break
-                }
-                // A thread of our own: waiting here holds up nobody.
-                Thread.sleep(forTimeInterval: 0.1)
-            }
-        }
-        if !isClosing.load(ordering: .acquiring) {
-            continuation.yield(.assigned(Assignment(partitions: found, consumer: self)))
-        }
     }
 }
