@@ -201,7 +201,7 @@ enum CommandStore {
             "the store \(store) has not said whether the change was made: look before you repeat it: \(fault.detail)"
         case .unavailable(let fault): "the store \(store) cannot be written; nothing was changed: \(fault.detail)"
         case .nulInText: "a text contains the control character U+0000: expected text without it"
-        default: "the store refused: \(error)"
+        default: CommandFailure(Problem(error)).description
         }
     }
 
@@ -229,6 +229,9 @@ struct CommandFailure: Error, CustomStringConvertible {
     let description: String
 
     init(_ description: String) { self.description = description }
+
+    /// The refusal that the API would answer with, and its code (`docs/errors.md`).
+    init(_ problem: Problem) { description = "\(problem.message) (error \(problem.code.rawValue))" }
 }
 
 /// One JSON object of strings on one line.

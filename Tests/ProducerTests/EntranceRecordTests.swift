@@ -7,6 +7,7 @@ import ServiceSupport
 import Synchronization
 import TestSupport
 import Testing
+import Wire
 
 @testable import Producer
 

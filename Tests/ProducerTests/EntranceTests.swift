@@ -2,6 +2,8 @@ import ChallengeModel
 import Challenges
 import Foundation
 import KafkaClient
+import KafkaGroup
+import ServiceSupport
 import TestSupport
 import Testing
 import Wire
@@ -41,7 +43,7 @@ struct EntranceTests {
         await writer.close(deadline: .seconds(1))
     }
 
-    private func challenges(_ producer: ProducerHarness, _ phone: TestDevice) async throws -> [JSONValue] {
+    func challenges(_ producer: ProducerHarness, _ phone: TestDevice) async throws -> [JSONValue] {
         try await producer.get("\(phone.challengesPath)?PageSize=1000", as: producer.backend).items("challenges")
     }
 

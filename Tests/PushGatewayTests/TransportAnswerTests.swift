@@ -1,6 +1,8 @@
 import ChallengeModel
 import Foundation
+import NIOCore
 import NIOHPACK
+import NIOHTTP2
 import Synchronization
 import Testing
 

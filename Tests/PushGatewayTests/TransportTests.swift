@@ -1,5 +1,7 @@
 import ChallengeModel
 import Foundation
+import NIOCore
+import NIOHTTP2
 import Synchronization
 import Testing
 
