@@ -104,7 +104,7 @@ let package = Package(
             swiftSettings: swiftSettings),
         .target(
             name: "Storage",
-            dependencies: ["CLibPQ", "ChallengeModel", "Challenges", "Wire", .grdb, .grdbSQLite, .logging],
+            dependencies: ["CLibPQ", "ChallengeModel", "Challenges", "Wire", .deque, .grdb, .grdbSQLite, .logging],
             swiftSettings: swiftSettings),
         .target(
             name: "PushProviders",

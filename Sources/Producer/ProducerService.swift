@@ -105,10 +105,10 @@ public final class ProducerService: ServiceLifecycle.Service {
                 ).run()
             },
             StoppableWork { [configuration, store, logger, factory, clock] in
-                await ExpirySweep(
+                let sweep = ExpirySweep(
                     store: store, logger: logger, metrics: factory, interval: configuration.sweepInterval,
-                    isHeld: { pressure.isHalfFull }, nowMs: clock
-                ).run()
+                    isHeld: { pressure.isHalfFull }, nowMs: clock)
+                await StoreWork.$current.withValue(.background) { await sweep.run() }
             },
             StoppableWork { [configuration, store, readiness, logger] in
                 await pressure.watch(
@@ -305,7 +305,7 @@ private struct EntranceService: ServiceLifecycle.Service {
         await cancelWhenGracefulShutdown { await after.wait() }
         guard after.isOpen else { return }
         await withGracefulShutdownHandler {
-            await reader.run()
+            await StoreWork.$current.withValue(.background) { await reader.run() }
         } onGracefulShutdown: {
             reader.stop()
         }

@@ -12,7 +12,10 @@ extension ChallengeStore {
     public func create(_ new: NewChallenge, nowMs: Int64) async throws -> ChallengeCreation {
         let sid = ChallengeSID.generate(variant: 0x03, nowMs: nowMs)
         // The refusal by a limit is counted and its event is written, so the transaction must be committed.
-        let result: Result<ChallengeCreation, StoreError> = try await write(nowMs) { try $0.create(new, as: sid) }
+        let result: Result<ChallengeCreation, StoreError> =
+            try await StoreWork.$current.withValue(StoreWork.currentCreation) {
+                try await write(nowMs) { try $0.create(new, as: sid) }
+            }
         return try result.get()
     }
 

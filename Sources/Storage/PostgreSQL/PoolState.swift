@@ -1,9 +1,14 @@
 import Challenges
+import DequeModule
 
 /// Who waits for a connection, which connections there are, and when one may be opened: the pool without threads and sockets.
 ///
+/// Callers of one kind (``StoreWork``) are served in the order in which they came. The kinds take turns, and each leaves some of
+/// the connections to the others, so that a kind that is slow or comes in masses does not keep the others waiting.
+///
 /// While no connection is usable and the last one failed, callers are refused at once, and one attempt at a time is made. A
-/// connection that was lost beside others is replaced at the pace of the bucket.
+/// connection that was lost beside others is replaced at the pace of the bucket. Each one that was opened lets the next follow at
+/// once: the server's own speed is the pace, and no producer opens all of them together.
 struct PoolState<Job> {
     enum Slot: Equatable {
         /// Without a connection.
@@ -31,6 +36,7 @@ struct PoolState<Job> {
 
     struct Waiting {
         let job: Job
+        let work: StoreWork
         let until: ContinuousClock.Instant
         /// A connection opened before is preferred.
         var openedBefore: ContinuousClock.Instant?
@@ -38,9 +44,12 @@ struct PoolState<Job> {
 
     struct Options {
         var size = 16
-        /// Callers that wait at most; 4 for each connection.
+        /// Callers of a kind that wait at most; 4 for each connection.
         var waiters = 64
-        var acquireDeadline: Duration = .seconds(1)
+        /// The same for ``StoreWork/background``: as many as there are records under way in the entrances, which are read again when
+        /// they are refused.
+        var backgroundWaiters = 1024
+        var acquireDeadline: Duration = .seconds(3)
         /// Between two attempts while no connection is usable, and for each connection opened after an outage.
         var pace: Duration = .milliseconds(250)
     }
@@ -49,7 +58,12 @@ struct PoolState<Job> {
     private(set) var slots: [Slot]
     private var openedAt: [ContinuousClock.Instant?]
     private var idle: [Int] = []
-    private var waiting: [Waiting] = []
+    /// By kind; each in the order of its coming, and therefore of its deadlines.
+    private var waiting = Array(repeating: Deque<Waiting>(), count: StoreWork.allCases.count)
+    /// What each slot does; nil: nothing, or a transaction that has lost its connection.
+    private var works: [StoreWork?]
+    /// The kind that was served last.
+    private var turn = StoreWork.background
     /// Transactions that have lost their connection: they were admitted. One for each slot at most.
     private var urgent: [Waiting] = []
     private(set) var fault: StoreFault?
@@ -64,6 +78,7 @@ struct PoolState<Job> {
         self.options = options
         slots = Array(repeating: .down, count: options.size)
         openedAt = Array(repeating: nil, count: options.size)
+        works = Array(repeating: nil, count: options.size)
         tokens = options.size
         opensAt = now
     }
@@ -71,18 +86,29 @@ struct PoolState<Job> {
     /// Connections that are open.
     var open: Int { slots.count { $0 == .idle || $0 == .busy } }
     var busy: Int { slots.count { $0 == .busy } }
-    var waiters: Int { waiting.count + urgent.count }
+    var waiters: Int { waiting.reduce(urgent.count) { $0 + $1.count } }
     var hasEnded: Bool { slots.allSatisfy { $0 == .ended } }
 
     // MARK: - Callers
 
-    mutating func admit(_ job: Job, now: ContinuousClock.Instant) -> Admission {
+    mutating func admit(_ job: Job, _ work: StoreWork = .request, now: ContinuousClock.Instant) -> Admission {
         guard !isClosed else { return .refused(.closed) }
         if let fault, open == 0 { return .refused(.unavailable(fault)) }
-        let slot = idle.popLast()
-        guard slot != nil || waiting.count < options.waiters else { return .refused(.busy) }
-        waiting.append(Waiting(job: job, until: now + options.acquireDeadline))
+        let slot = mayTake(work) ? idle.popLast() : nil
+        let bound = work == .background ? options.backgroundWaiters : options.waiters
+        guard slot != nil || waiting[work.rawValue].count < bound else { return .refused(.busy) }
+        waiting[work.rawValue].append(Waiting(job: job, work: work, until: now + options.acquireDeadline))
         return .taken(wake: slot)
+    }
+
+    /// Whether the kind may have another of the connections that are open. What begins something new leaves an eighth of them to
+    /// what was begun, and at least one; what nobody waits for leaves a quarter to all others, and at least two.
+    private func mayTake(_ work: StoreWork) -> Bool {
+        let background = works.count { $0 == .background }
+        let begun = background + works.count { $0 == .creation }
+        let (open, isNew) = (open, work == .creation || work == .background)
+        if isNew, begun >= max(1, open - max(1, open / 8)) { return false }
+        return work != .background || background < max(1, open - max(2, open / 4))
     }
 
     /// A job whose connection is gone goes before those that wait, also while no connection is usable.
@@ -91,7 +117,7 @@ struct PoolState<Job> {
     mutating func readmit(
         _ job: Job, until: ContinuousClock.Instant, openedBefore: ContinuousClock.Instant? = nil
     ) -> Int? {
-        urgent.append(Waiting(job: job, until: until, openedBefore: openedBefore))
+        urgent.append(Waiting(job: job, work: .request, until: until, openedBefore: openedBefore))
         guard let openedBefore,
             let position = idle.lastIndex(where: { openedAt[$0].map { $0 < openedBefore } ?? false })
         else { return idle.popLast() }
@@ -100,14 +126,19 @@ struct PoolState<Job> {
 
     /// Those that have waited for too long.
     mutating func takeOverdue(now: ContinuousClock.Instant) -> [Job] {
-        let overdue = urgent.filter { $0.until <= now } + waiting.filter { $0.until <= now }
+        var overdue = urgent.filter { $0.until <= now }.map(\.job)
         urgent.removeAll { $0.until <= now }
-        waiting.removeAll { $0.until <= now }
-        return overdue.map(\.job)
+        for kind in waiting.indices {
+            while let first = waiting[kind].first, first.until <= now {
+                overdue.append(first.job)
+                waiting[kind].removeFirst()
+            }
+        }
+        return overdue
     }
 
     /// When the next one will have; nil: nobody waits.
-    var nextDeadline: ContinuousClock.Instant? { (urgent + waiting).map(\.until).min() }
+    var nextDeadline: ContinuousClock.Instant? { (urgent + waiting.compactMap(\.first)).map(\.until).min() }
 
     // MARK: - Slots
 
@@ -115,17 +146,32 @@ struct PoolState<Job> {
     mutating func next(_ slot: Int, ageEndsAt: ContinuousClock.Instant, now: ContinuousClock.Instant) -> Next {
         idle.removeAll { $0 == slot }
         slots[slot] = .busy
+        works[slot] = nil
         let mine = openedAt[slot] ?? now
         if let staleBefore, mine <= staleBefore { return .retire }
         if let job = takeUrgent(openedAt: mine) { return .job(job) }
         // Not the last one while somebody waits.
         let isOld = ageEndsAt <= now && !isClosed
-        if !waiting.isEmpty, !isOld || open == 1 { return .job(waiting.removeFirst().job) }
+        if !isOld || open == 1, let next = takeNext() {
+            works[slot] = next.work
+            return .job(next.job)
+        }
         if isClosed { return .end }
         if isOld { return .retire }
         slots[slot] = .idle
         idle.append(slot)
         return .wait
+    }
+
+    /// The first of the next kind that waits and may have a connection.
+    private mutating func takeNext() -> Waiting? {
+        for offset in 1...waiting.count {
+            let kind = (turn.rawValue + offset) % waiting.count
+            guard let first = waiting[kind].first, mayTake(first.work) else { continue }
+            turn = first.work
+            return waiting[kind].removeFirst()
+        }
+        return nil
     }
 
     private mutating func takeUrgent(openedAt mine: ContinuousClock.Instant) -> Job? {
@@ -153,10 +199,14 @@ struct PoolState<Job> {
         return nil
     }
 
-    mutating func opened(_ slot: Int, now: ContinuousClock.Instant) {
+    /// - Returns: a slot to wake, which may open the next.
+    mutating func opened(_ slot: Int, now: ContinuousClock.Instant) -> Int? {
         slots[slot] = .busy
         openedAt[slot] = now
         fault = nil
+        guard let next = slots.firstIndex(of: .down) else { return nil }
+        tokens = min(tokens + 1, options.size)
+        return next
     }
 
     /// - Parameter pause: jittered.
@@ -174,7 +224,7 @@ struct PoolState<Job> {
     /// - Returns: slots to wake.
     mutating func retired(_ slot: Int) -> [Int] {
         slots[slot] = .down
-        openedAt[slot] = nil
+        (openedAt[slot], works[slot]) = (nil, nil)
         tokens = min(tokens + 1, options.size)
         return takeIdle()
     }
@@ -194,7 +244,7 @@ struct PoolState<Job> {
         if serverIsStale, let mine = openedAt[slot] { staleBefore = max(staleBefore ?? mine, mine) }
         idle.removeAll { $0 == slot }
         slots[slot] = .down
-        openedAt[slot] = nil
+        (openedAt[slot], works[slot]) = (nil, nil)
         if open == 0 {
             tokens = 0
             opensAt = now
@@ -207,14 +257,19 @@ struct PoolState<Job> {
     private mutating func isDown(_ fault: StoreFault) -> [Job] {
         guard open == 0 else { return [] }
         self.fault = fault
-        defer { waiting = [] }
-        return waiting.map(\.job)
+        return takeWaiting()
+    }
+
+    private mutating func takeWaiting() -> [Job] {
+        let jobs = waiting.flatMap { $0.map(\.job) }
+        for kind in waiting.indices { waiting[kind].removeAll() }
+        return jobs
     }
 
     mutating func ended(_ slot: Int) {
         idle.removeAll { $0 == slot }
         slots[slot] = .ended
-        openedAt[slot] = nil
+        (openedAt[slot], works[slot]) = (nil, nil)
     }
 
     /// - Returns: callers to refuse, when there is no connection to serve them.
@@ -226,7 +281,7 @@ struct PoolState<Job> {
     /// Nobody serves them any more.
     mutating func takeLeft() -> [Job] {
         guard isClosed, open == 0 else { return [] }
-        defer { (waiting, urgent) = ([], []) }
-        return (urgent + waiting).map(\.job)
+        defer { urgent = [] }
+        return urgent.map(\.job) + takeWaiting()
     }
 }

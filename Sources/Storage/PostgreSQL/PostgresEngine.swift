@@ -8,6 +8,7 @@ package final class PostgresEngine: StorageEngine {
     let pool: PostgresPool
     private let settings: PostgresSettings
     private let observer: PostgresObservations
+    private let calls: PostgresCalls
     private let lanes: PostgresOutbox
     private let isClosed = Atomic(false)
 
@@ -20,8 +21,8 @@ package final class PostgresEngine: StorageEngine {
         let pool = try PostgresPool(settings, logger: logger)
         self.observer = observer
         self.pool = pool
-        lanes = PostgresOutbox(
-            PostgresCalls(pool: pool, observer: observer, deadline: settings.requestDeadline), signal: signal)
+        calls = PostgresCalls(pool: pool, observer: observer, deadline: settings.requestDeadline)
+        lanes = PostgresOutbox(calls, signal: signal)
     }
 
     package var outbox: any OutboxStore { lanes }
@@ -49,14 +50,14 @@ package final class PostgresEngine: StorageEngine {
         _ mode: PostgresConnection.Mode, _ body: @escaping @Sendable (PostgresConnection) throws -> Value
     ) async throws -> Value {
         guard !isClosed.load(ordering: .acquiring) else { throw StoreError.closed }
-        return try await lanes.calls.run(mode, body)
+        return try await calls.run(mode, StoreWork.current, body)
     }
 
     package func probe() async {
         guard pool.fault == nil else { return }
         do {
             // As much as a creation writes, and more.
-            try await run(.write) { connection in
+            try await calls.run(.write, .relay) { connection in
                 let filler = PostgresValue.blob([UInt8](repeating: 0, count: 65_536))
                 try connection.run("INSERT INTO write_probes (filler) VALUES (?)", [filler])
                 try connection.run("DELETE FROM write_probes")
@@ -79,13 +80,14 @@ struct PostgresCalls: Sendable {
     let deadline: Duration
 
     func run<Value: Sendable>(
-        _ mode: PostgresConnection.Mode, _ body: @escaping @Sendable (PostgresConnection) throws -> Value
+        _ mode: PostgresConnection.Mode, _ work: StoreWork,
+        _ body: @escaping @Sendable (PostgresConnection) throws -> Value
     ) async throws -> Value {
         do {
             return try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Value, any Error>) in
                 pool.submit(
                     PostgresTransactionJob(
-                        mode, deadline: deadline, observer: observer, continuation: continuation, body: body))
+                        mode, deadline: deadline, observer: observer, continuation: continuation, body: body), work)
             }
         } catch {
             observer.refused(error)

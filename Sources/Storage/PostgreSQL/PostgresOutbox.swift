@@ -53,7 +53,7 @@ final class PostgresOutbox: OutboxStore {
                 return (lowest, mine.surplus, mine.held.keys.filter { $0 >= lowest })
             }
             let upper = scan.ids.upperBound
-            let found = try await calls.run(.read) { [limit] connection in
+            let found = try await calls.run(.read, .relay) { [limit] connection in
                 try Found(
                     connection.rows(
                         Self.select,
@@ -124,7 +124,7 @@ final class PostgresOutbox: OutboxStore {
 
     func deleteOutbox(_ ids: [Int64], owner: String) async throws {
         guard !ids.isEmpty else { return }
-        try await calls.run(.write) { try $0.run("DELETE FROM outbox WHERE id = ANY (?)", [.integers(ids)]) }
+        try await calls.run(.write, .relay) { try $0.run("DELETE FROM outbox WHERE id = ANY (?)", [.integers(ids)]) }
         state.withLock { $0.owners[owner]?.settled(ids) }
     }
 
@@ -142,7 +142,7 @@ final class PostgresOutbox: OutboxStore {
         }
         guard isDue else { return }
         let sentAt = ContinuousClock.now
-        let (lanes, relays) = try await calls.run(.write) { connection in
+        let (lanes, relays) = try await calls.run(.write, .relay) { connection in
             try Self.renew(connection, owner: owner, leaseMs: leaseMs, free: free)
         }
         let looks = state.withLock { state -> Bool in
@@ -189,7 +189,7 @@ final class PostgresOutbox: OutboxStore {
 
     func leaveOutbox(owner: String) async throws {
         state.withLock { $0.owners[owner] = nil }
-        try await calls.run(.write) { connection in
+        try await calls.run(.write, .relay) { connection in
             try connection.run("UPDATE outbox_lanes SET owner = '', until_ms = 0 WHERE owner = ?", [.text(owner)])
             try connection.run("DELETE FROM outbox_owners WHERE owner = ?", [.text(owner)])
         }
@@ -226,7 +226,7 @@ final class PostgresOutbox: OutboxStore {
         }
         if let known, known.until > .now { return known.state }
         let startedAt = ContinuousClock.now
-        let counted: (rows: Int, oldestDispatchMs: Int64?) = try await calls.run(.read) { connection in
+        let counted: (rows: Int, oldestDispatchMs: Int64?) = try await calls.run(.read, .relay) { connection in
             let row = try connection.rows(
                 """
                 SELECT (SELECT count(*) FROM outbox), (SELECT o.created_ms FROM outbox o \

@@ -58,8 +58,8 @@ final class PostgresPool: Sendable {
 
     var gauges: (open: Int, busy: Int, waiting: Int) { state.withLock { ($0.open, $0.busy, $0.waiters) } }
 
-    func submit(_ job: any PostgresJob) {
-        switch state.withLock({ $0.admit(job, now: .now) }) {
+    func submit(_ job: any PostgresJob, _ work: StoreWork) {
+        switch state.withLock({ $0.admit(job, work, now: .now) }) {
         case .refused(let error): job.refuse(error)
         case .taken(let slot?): bells[slot].ring()
         case .taken(nil): watchDeadlines()
@@ -128,10 +128,11 @@ final class PostgresPool: Sendable {
             let connection = try PostgresConnection(link, statementDeadline: settings.statementDeadline)
             preferred.store(link.target, ordering: .relaxed)
             let openedAt = connection.openedAt
-            let former = state.withLock { state in
-                defer { state.opened(slot, now: openedAt) }
-                return state.fault
+            let (former, next) = state.withLock { state in
+                let former = state.fault
+                return (former, state.opened(slot, now: openedAt))
             }
+            if let next { bells[next].ring() }
             if former != nil { logger.info("the database is back", metadata: ["host": "\(link.target)"]) }
             return connection
         } catch {

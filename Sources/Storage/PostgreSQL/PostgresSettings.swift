@@ -19,14 +19,14 @@ public struct PostgresSettings: Sendable, CustomStringConvertible, CustomDebugSt
     let targets: [Target]
     /// Connections that are kept open, 1 to 500.
     public var connections = 16
-    /// Callers that may wait for one of them, per connection; more are refused.
+    /// Callers of a kind (creations; other requests) that may wait for one of them, per connection; more are refused.
     public var waitersPerConnection = 4
     /// For a statement's answer.
     public var statementDeadline: Duration = .seconds(5)
     /// For a whole transaction with its repetitions.
     public var requestDeadline: Duration = .seconds(8)
-    /// For a free connection.
-    public var acquireDeadline: Duration = .seconds(1)
+    /// For a free connection. Whoever is refused comes again, behind all that wait then: waiting costs the server less.
+    public var acquireDeadline: Duration = .seconds(3)
     /// For one host to take a connection.
     public var connectDeadline: Duration = .seconds(3)
     /// For how long a connection is used, give or take a fifth: a net for changes behind a name that no error tells of.

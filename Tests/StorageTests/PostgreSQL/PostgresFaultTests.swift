@@ -267,6 +267,43 @@ struct PostgresFaultTests {
         }
     }
 
+    @Test("a backlog of slow records refuses no creation and no other request, and each of them is done in the end")
+    func backlog() async throws {
+        try await PostgresWorld.with { world in
+            try await world.untilWarm()
+            let begun = AsyncStream.makeStream(of: Void.self)
+            let isFree = DispatchSemaphore(value: 0)
+            // As many as an entrance has under way at most.
+            let count = 256
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for id in 0..<count {
+                    group.addTask {
+                        try await StoreWork.$current.withValue(.background) {
+                            try await world.engine.run(.write) { connection in
+                                begun.continuation.yield()
+                                isFree.wait()
+                                try connection.run("INSERT INTO things (id) VALUES (?)", [.integer(Int64(id))])
+                            }
+                        }
+                    }
+                }
+                var held = begun.stream.makeAsyncIterator()
+                for _ in 0..<2 { await held.next() }
+                try await world.until { world.engine.pool.gauges.waiting == count - 2 }
+                for id in 0..<20 {
+                    try await StoreWork.$current.withValue(.creation) { try await world.insert(Int64(1000 + id)) }
+                    try await world.insert(Int64(2000 + id))
+                    try await world.engine.outbox.keepOutbox(owner: "test", leaseMs: 1)
+                }
+                #expect(try await world.count() == 40)
+                for _ in 0..<count { isFree.signal() }
+                try await group.waitForAll()
+            }
+            #expect(try await world.count() == 40 + count)
+            #expect(world.engine.connections?.refused == 0)
+        }
+    }
+
     @Test("wrong password, role, database, host and certificate: the reason is said, without the password")
     func refusedConnections() async throws {
         let server = try await PostgresServer(
