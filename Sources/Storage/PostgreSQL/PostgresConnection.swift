@@ -67,12 +67,30 @@ final class PostgresConnection: SQLConnection {
     private var onlyRead: String?
     /// First statements of bodies that read more than once.
     private var firstOfMore: Set<String> = []
+    /// For measurements: gets the statements of every round trip before they are sent.
+    var recorder: (([(sql: String, values: [PostgresValue])]) -> Void)?
 
     /// - Throws: ``PostgresError``.
     init(_ link: PostgresLink, statementDeadline: Duration) throws {
         self.link = link
         self.statementDeadline = statementDeadline
+        try Self.settle(link, deadline: .now + statementDeadline)
         server = try PostgresIdentity.of(link, deadline: .now + statementDeadline)
+    }
+
+    /// Statements are planned once per connection, and never so that they read a whole table: a table that is empty when a plan is
+    /// made may have a million rows an hour later. `PostgresStatementTests` sees to it that each has such a plan. Planning each time costs as
+    /// much as the statement itself, where a table is in many partitions.
+    private static func settle(_ link: PostgresLink, deadline: ContinuousClock.Instant) throws(PostgresError) {
+        let flight = try link.fly(
+            [
+                .query(
+                    sql: """
+                        SELECT set_config('plan_cache_mode', 'force_generic_plan', false), \
+                        set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)
+                        """, values: [])
+            ], deadline: deadline)
+        if let failure = flight.failure { throw failure }
     }
 
     var isOpen: Bool { link.isOpen }
@@ -247,6 +265,7 @@ final class PostgresConnection: SQLConnection {
     /// One round trip.
     /// - Throws: ``PostgresError``.
     private func exchange(_ sent: [Statement], deadline: ContinuousClock.Instant? = nil) throws -> [PostgresResult] {
+        recorder?(sent.map { ($0.sql, $0.values) })
         var commands: [PostgresLink.Command] = []
         var isPreparation: [Bool] = []
         for statement in sent {

@@ -1,6 +1,7 @@
 import ChallengeModel
 import Challenges
 import Foundation
+import Wire
 
 /// The verbs of ``ChallengeRows``.
 extension SQLTransaction {
@@ -68,12 +69,17 @@ extension SQLTransaction {
     }
 
     func pendingExpiries(of entity: EntitySID, nowMs: Int64, limit: Int) throws -> [Int64] {
-        // One-time codes ring nothing.
+        // One-time codes ring nothing. What lives still was made within the last hour, by a clock that may differ: of the days that
+        // a database keeps, a few are read.
         try connection.rows(
             """
-            SELECT expires_ms FROM challenges\(dialect.by("challenges_live")) \
-            WHERE entity_sid = ? AND status = 'pending' AND expires_ms > ? AND \(Challenge.isPushed) LIMIT ?
-            """, [entity.rawValue, nowMs, limit]
+            SELECT expires_ms FROM challenges\(dialect.by("challenges_live")) WHERE entity_sid = ? AND status = 'pending' \
+            AND sid > ? AND sid < ? AND expires_ms > ? AND \(Challenge.isPushed) LIMIT ?
+            """,
+            [
+                entity.rawValue, Challenge.prefix(nowMs - Challenge.madeWithinMs),
+                Challenge.prefix(nowMs + Challenge.madeWithinMs), nowMs, limit,
+            ]
         ).map { $0.int64(0) }
     }
 
@@ -187,6 +193,14 @@ extension SQLTransaction {
 }
 
 extension Challenge {
+    /// What lives was made within this time, also by a clock that differs by a day.
+    fileprivate static let madeWithinMs: Int64 = 25 * 3_600_000
+
+    /// What the SIDs of a time begin with.
+    fileprivate static func prefix(_ ms: Int64) -> String {
+        "YC03" + Hexadecimal.encode(UInt64(max(0, ms)), digits: 12)
+    }
+
     /// Of `challenges c`.
     fileprivate static let columns = """
         c.sid, c.account_sid, c.service_sid, c.entity_sid, c.identity, c.factor_sid, c.message, c.fields, \
