@@ -546,6 +546,9 @@ public nonisolated struct Redelivery: Sendable {
 
   public var confirm: Confirmation = .unspecified
 
+  /// The challenge or its service sets at least one of the settings above. Set by the Producer.
+  public var requested: Bool = false
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -737,6 +740,10 @@ public nonisolated struct DispatchTarget: Sendable {
 
   /// The device has reported that it shows no notifications.
   public var notificationsDisabled: Bool = false
+
+  /// The device has never sent a receipt of its own, and no setting requests redelivery: a push that its provider accepted
+  /// is not repeated. False in records of versions without this field.
+  public var pushOnce: Bool = false
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1075,6 +1082,12 @@ public nonisolated struct PushOutcome: @unchecked Sendable {
   public var errorCode: UInt32 {
     get {_storage._errorCode}
     set {_uniqueStorage()._errorCode = newValue}
+  }
+
+  /// Copied from the target.
+  public var pushOnce: Bool {
+    get {_storage._pushOnce}
+    set {_uniqueStorage()._pushOnce = newValue}
   }
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -1425,7 +1438,7 @@ nonisolated extension ResolutionStatus: SwiftProtobuf._ProtoNameProviding {
 
 nonisolated extension Redelivery: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Redelivery"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}max_attempts\0\u{3}expected_latency_ms\0\u{1}adaptive\0\u{1}confirm\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}max_attempts\0\u{3}expected_latency_ms\0\u{1}adaptive\0\u{1}confirm\0\u{1}requested\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1437,6 +1450,7 @@ nonisolated extension Redelivery: SwiftProtobuf.Message, SwiftProtobuf._MessageI
       case 2: try { try decoder.decodeSingularUInt32Field(value: &self.expectedLatencyMs) }()
       case 3: try { try decoder.decodeSingularBoolField(value: &self.adaptive) }()
       case 4: try { try decoder.decodeSingularEnumField(value: &self.confirm) }()
+      case 5: try { try decoder.decodeSingularBoolField(value: &self.requested) }()
       default: break
       }
     }
@@ -1455,6 +1469,9 @@ nonisolated extension Redelivery: SwiftProtobuf.Message, SwiftProtobuf._MessageI
     if self.confirm != .unspecified {
       try visitor.visitSingularEnumField(value: self.confirm, fieldNumber: 4)
     }
+    if self.requested != false {
+      try visitor.visitSingularBoolField(value: self.requested, fieldNumber: 5)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1463,6 +1480,7 @@ nonisolated extension Redelivery: SwiftProtobuf.Message, SwiftProtobuf._MessageI
     if lhs.expectedLatencyMs != rhs.expectedLatencyMs {return false}
     if lhs.adaptive != rhs.adaptive {return false}
     if lhs.confirm != rhs.confirm {return false}
+    if lhs.requested != rhs.requested {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1757,7 +1775,7 @@ nonisolated extension ChallengeRecord: SwiftProtobuf.Message, SwiftProtobuf._Mes
 
 nonisolated extension DispatchTarget: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".DispatchTarget"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}factor_sid\0\u{1}platform\0\u{3}push_token\0\u{3}app_id\0\u{3}credential_sid\0\u{1}environment\0\u{3}registered_at_ms\0\u{3}background_budget\0\u{3}notifications_disabled\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}factor_sid\0\u{1}platform\0\u{3}push_token\0\u{3}app_id\0\u{3}credential_sid\0\u{1}environment\0\u{3}registered_at_ms\0\u{3}background_budget\0\u{3}notifications_disabled\0\u{3}push_once\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1774,6 +1792,7 @@ nonisolated extension DispatchTarget: SwiftProtobuf.Message, SwiftProtobuf._Mess
       case 7: try { try decoder.decodeSingularInt64Field(value: &self.registeredAtMs) }()
       case 8: try { try decoder.decodeSingularUInt32Field(value: &self.backgroundBudget) }()
       case 9: try { try decoder.decodeSingularBoolField(value: &self.notificationsDisabled) }()
+      case 10: try { try decoder.decodeSingularBoolField(value: &self.pushOnce) }()
       default: break
       }
     }
@@ -1807,6 +1826,9 @@ nonisolated extension DispatchTarget: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if self.notificationsDisabled != false {
       try visitor.visitSingularBoolField(value: self.notificationsDisabled, fieldNumber: 9)
     }
+    if self.pushOnce != false {
+      try visitor.visitSingularBoolField(value: self.pushOnce, fieldNumber: 10)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1820,6 +1842,7 @@ nonisolated extension DispatchTarget: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if lhs.registeredAtMs != rhs.registeredAtMs {return false}
     if lhs.backgroundBudget != rhs.backgroundBudget {return false}
     if lhs.notificationsDisabled != rhs.notificationsDisabled {return false}
+    if lhs.pushOnce != rhs.pushOnce {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2223,7 +2246,7 @@ nonisolated extension OutcomeRecord: SwiftProtobuf.Message, SwiftProtobuf._Messa
 
 nonisolated extension PushOutcome: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PushOutcome"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}account_sid\0\u{3}service_sid\0\u{3}challenge_sid\0\u{3}factor_sid\0\u{3}dispatch_id\0\u{1}kind\0\u{1}disposition\0\u{3}drop_reason\0\u{1}reason\0\u{3}provider_status\0\u{3}retry_at_ms\0\u{3}provider_message_id\0\u{1}platform\0\u{3}app_id\0\u{3}credential_sid\0\u{3}registered_at_ms\0\u{3}token_died_at_ms\0\u{3}expires_at_ms\0\u{3}sent_at_ms\0\u{3}at_ms\0\u{1}cause\0\u{3}error_code\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}account_sid\0\u{3}service_sid\0\u{3}challenge_sid\0\u{3}factor_sid\0\u{3}dispatch_id\0\u{1}kind\0\u{1}disposition\0\u{3}drop_reason\0\u{1}reason\0\u{3}provider_status\0\u{3}retry_at_ms\0\u{3}provider_message_id\0\u{1}platform\0\u{3}app_id\0\u{3}credential_sid\0\u{3}registered_at_ms\0\u{3}token_died_at_ms\0\u{3}expires_at_ms\0\u{3}sent_at_ms\0\u{3}at_ms\0\u{1}cause\0\u{3}error_code\0\u{3}push_once\0")
 
   fileprivate class _StorageClass {
     var _accountSid: String = String()
@@ -2248,6 +2271,7 @@ nonisolated extension PushOutcome: SwiftProtobuf.Message, SwiftProtobuf._Message
     var _atMs: Int64 = 0
     var _cause: PushCause = .unspecified
     var _errorCode: UInt32 = 0
+    var _pushOnce: Bool = false
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -2280,6 +2304,7 @@ nonisolated extension PushOutcome: SwiftProtobuf.Message, SwiftProtobuf._Message
       _atMs = source._atMs
       _cause = source._cause
       _errorCode = source._errorCode
+      _pushOnce = source._pushOnce
     }
   }
 
@@ -2320,6 +2345,7 @@ nonisolated extension PushOutcome: SwiftProtobuf.Message, SwiftProtobuf._Message
         case 20: try { try decoder.decodeSingularInt64Field(value: &_storage._atMs) }()
         case 21: try { try decoder.decodeSingularEnumField(value: &_storage._cause) }()
         case 22: try { try decoder.decodeSingularUInt32Field(value: &_storage._errorCode) }()
+        case 23: try { try decoder.decodeSingularBoolField(value: &_storage._pushOnce) }()
         default: break
         }
       }
@@ -2394,6 +2420,9 @@ nonisolated extension PushOutcome: SwiftProtobuf.Message, SwiftProtobuf._Message
       if _storage._errorCode != 0 {
         try visitor.visitSingularUInt32Field(value: _storage._errorCode, fieldNumber: 22)
       }
+      if _storage._pushOnce != false {
+        try visitor.visitSingularBoolField(value: _storage._pushOnce, fieldNumber: 23)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -2425,6 +2454,7 @@ nonisolated extension PushOutcome: SwiftProtobuf.Message, SwiftProtobuf._Message
         if _storage._atMs != rhs_storage._atMs {return false}
         if _storage._cause != rhs_storage._cause {return false}
         if _storage._errorCode != rhs_storage._errorCode {return false}
+        if _storage._pushOnce != rhs_storage._pushOnce {return false}
         return true
       }
       if !storagesAreEqual {return false}

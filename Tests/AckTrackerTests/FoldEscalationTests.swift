@@ -104,6 +104,7 @@ struct FoldEscalationTests {
         story.at(0, story.dispatch())
         story.at(5, story.outcome(.dropped, drop: .noPushChannel))
         #expect(story.pushAt == nil)
+        #expect(story.escalates(7_999) == nil)
         #expect(story.escalates(8_000)?.devices.map(\.reason) == ["no-device"])
         story.at(6_000, story.receipt(channel: .poll))
         #expect(story.escalateAt == nil)

@@ -62,9 +62,12 @@ struct FoldReplayTests {
         return facts
     }
 
-    @Test("the same facts in any order, some twice, give the same state and the same decisions", arguments: 0..<5)
-    func permutations(which: Int) throws {
-        let story = FoldStory(devices: 3)
+    @Test(
+        "the same facts in any order, some twice, give the same state and the same decisions", arguments: 0..<5,
+        [false, true])
+    func permutations(which: Int, isPushedOnce: Bool) throws {
+        var story = FoldStory(devices: 3)
+        story.isPushedOnce = isPushedOnce
         let facts = Self.facts(story, which)
         var generator = SeededGenerator(seed: UInt64(which) + 1)
         var verdicts: Set<Verdict> = []

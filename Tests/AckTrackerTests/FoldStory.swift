@@ -15,6 +15,8 @@ struct FoldStory {
     var platform = Platform.apn
     var isSilenced = false
     var backgroundBudget: UInt32 = 0
+    /// The devices have never sent a receipt of their own.
+    var isPushedOnce = false
     var fold: Fold
 
     init(devices: Int = 1, policy: TrackerPolicy = .test) {
@@ -61,6 +63,7 @@ struct FoldStory {
         target.registeredAtMs = registeredAtMs
         target.backgroundBudget = backgroundBudget
         target.notificationsDisabled = isSilenced
+        target.pushOnce = isPushedOnce
         return target
     }
 

@@ -8,7 +8,7 @@ public struct ChallengeView: Sendable, Codable, Hashable {
         public var factorSid: String
         public var platform: String
         /// `waiting`, `awaiting-outcome`, `deferred`, `confirmed`, `hidden`, `token-dead`, `refused`, `no-device`, `exhausted`,
-        /// `not-addressed`.
+        /// `pushed-once`, `not-addressed`.
         public var state: String
         /// Dispatches that a provider accepted, in order.
         public var accepted: [String]
@@ -127,6 +127,9 @@ extension Fold {
         }
         if device.isPending {
             return ("awaiting-outcome", "a dispatch is on the log and has no outcome yet")
+        }
+        if nextPush == nil, device.isSilenceMeaningless {
+            return ("pushed-once", "pushed; it has never sent a receipt, so its silence is no reason to push again")
         }
         if nextPush == nil, device.attempts >= maxAttempts(held) {
             return ("exhausted", "all \(maxAttempts(held)) attempts are used up")

@@ -133,6 +133,7 @@ extension Fold {
         target.registeredAtMs = device.registeredAtMs
         target.backgroundBudget = UInt32(device.backgroundBudget)
         target.notificationsDisabled = device.flags.contains(.silenced)
+        target.pushOnce = !device.isPushedUntilConfirmed
         return target
     }
 }

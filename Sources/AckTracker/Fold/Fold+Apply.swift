@@ -136,7 +136,10 @@ extension Fold {
         device.answered |= all
         device.used |= latest(progress.accepted)
         device.background |= latest(progress.backgroundUsed)
-        if progress.accepted > 0 { device.usedAt = max(device.usedAt, at) }
+        if progress.accepted > 0 {
+            device.usedAt = max(device.usedAt, at)
+            device.isAccepted = true
+        }
         if progress.confirmed {
             device.flags.insert(.received)
             device.receivedAt = device.receivedAt == 0 ? at : min(device.receivedAt, at)
@@ -194,7 +197,10 @@ extension Fold {
             guard let position = table[slot].positionMaking(factor) else { continue }
             while cold.pushTokens.count < table[slot].deviceCount { cold.pushTokens.append("") }
             var device = table[slot][position]
-            if changedAtMs == nil { device.flags.insert(.target) }
+            if changedAtMs == nil {
+                device.flags.insert(.target)
+                if !target.pushOnce { device.isPushedUntilConfirmed = true }
+            }
             device.addressed |= bit
             if let changedAtMs { device.changedAt = max(device.changedAt, table[slot].offset(changedAtMs)) }
             let isNewer =
@@ -266,6 +272,7 @@ extension Fold {
             } else {
                 device.used |= bit
                 device.usedAt = max(device.usedAt, at)
+                if outcome.disposition == .accepted { device.isAccepted = true }
                 if id == .creation { device.firstUsedAt = device.firstUsedAt == 0 ? at : min(device.firstUsedAt, at) }
             }
         case .rejected:

@@ -84,6 +84,7 @@ extension Fold {
                 + grown(Double(latencyMs(held, device)), faults - 1, cap: longest)
                 - Int64(latencyMs(held, device))
         }
+        if device.isSilenceMeaningless { return nil }
         return held.anchorMs + Int64(device.usedAt) + wait(held, device, after: device.usedAt)
     }
 
@@ -149,10 +150,11 @@ extension Fold {
     private func failedAt(_ held: Held, _ device: Device) -> Int64? {
         let latency = Int64(latencyMs(held, device))
         if let received = held.time(device.receivedAt) { return received + latency }
-        if device.flags.contains(.gone) || device.isDead { return Self.atOnce }
-        // Only a poll can confirm this device, so it gets time for one.
+        if device.flags.contains(.gone) { return Self.atOnce }
+        // Only a poll can confirm this device, so it gets time for one. That its pushes are dropped is no news.
         let firstAt = held.time(held.firstAt) ?? held.anchorMs
         if !hasPush(device) { return firstAt + latency }
+        if device.isDead { return Self.atOnce }
         if device.answered == 0 {
             // No dispatcher has answered. The record is still in the log, so it is not repeated, but the backend is
             // told.
@@ -161,6 +163,7 @@ extension Fold {
         if device.isPending { return nil }
         let latest = max(device.usedAt, device.deferredAt, device.faultAt)
         if device.faultAt != 0, device.faultAt == latest { return Self.atOnce }
+        if device.isSilenceMeaningless, device.usedAt == latest, !device.flags.contains(.silenced) { return nil }
         let isLast = isExhausted(held, device) || (wish(held, device) ?? 0) > lastUseful(held)
         if latest != 0, isLast || (device.usedAt == latest && device.flags.contains(.silenced)) {
             // After a deferral beyond the useful life there is nothing to wait for, but after a push there is.

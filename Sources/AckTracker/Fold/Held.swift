@@ -183,9 +183,15 @@ struct Device: Sendable {
     var hasTarget = false
     /// The latency of the creation's push was learnt from.
     var isMeasured = false
+    /// A provider took a visible push; `used` also has those that it may have taken.
+    var isAccepted = false
+    /// A dispatch to it asks for pushes until it confirms. Without one, its silence is no reason to push again.
+    var isPushedUntilConfirmed = false
 
     var isDead: Bool { death != .none && deadRegisteredAtMs >= registeredAtMs }
     var attempts: Int { used.nonzeroBitCount }
+    /// It has a push and is never expected to confirm it, so its silence says nothing.
+    var isSilenceMeaningless: Bool { isAccepted && !isPushedUntilConfirmed }
     /// The device has it, and nothing says that the person cannot see it.
     var isDelivered: Bool {
         if !flags.isDisjoint(with: [.polled, .shown]) { return true }

@@ -48,6 +48,7 @@ extension ServicePolicy {
     /// Completes the settings of a challenge with those of the service, then with Beckon's defaults.
     func redelivery(over asked: Redelivery) -> Redelivery {
         var completed = asked
+        completed.requested = asked.hasSettings || setsRedelivery
         if completed.maxAttempts == 0 { completed.maxAttempts = UInt32(maxAttempts ?? 0) }
         if completed.expectedLatencyMs == 0, !completed.adaptive {
             completed.expectedLatencyMs = UInt32(expectedLatencyMs ?? 0)
@@ -55,5 +56,15 @@ extension ServicePolicy {
         }
         if completed.confirm == .unspecified, confirmsByAny { completed.confirm = .any }
         return StorePolicy.completed(completed)
+    }
+
+    private var setsRedelivery: Bool {
+        maxAttempts != nil || expectedLatencyMs != nil || isLatencyAdaptive || confirmsByAny
+    }
+}
+
+extension Redelivery {
+    fileprivate var hasSettings: Bool {
+        maxAttempts != 0 || expectedLatencyMs != 0 || adaptive || confirm != .unspecified
     }
 }

@@ -135,7 +135,8 @@ extension Decision {
         for factor in factors {
             let budget = isPushed ? try grantBackgroundPushes(to: factor, challenge: challenge.sid) : 0
             try rows.insertTarget(factor.sid, of: challenge.sid, backgroundBudget: budget)
-            targets.append(factor.dispatchTarget(of: service, backgroundBudget: budget))
+            targets.append(
+                factor.dispatchTarget(of: service, backgroundBudget: budget, redelivery: challenge.redelivery))
         }
         if let requestID = challenge.requestID {
             try rows.remember(

@@ -56,17 +56,22 @@ extension Decision {
     }
 
     /// The targets of a challenge with their current push tokens, without deleted factors.
-    func targetsNow(of challenge: ChallengeSID, service: Service) throws -> [DispatchTarget] {
-        try rows.targets(of: challenge).compactMap { target in
-            try rows.factor(target.factor)?.dispatchTarget(of: service, backgroundBudget: target.backgroundBudget)
+    func targetsNow(of challenge: Challenge, service: Service) throws -> [DispatchTarget] {
+        try rows.targets(of: challenge.sid).compactMap { target in
+            try rows.factor(target.factor)?.dispatchTarget(
+                of: service, backgroundBudget: target.backgroundBudget, redelivery: challenge.redelivery)
         }
     }
 }
 
 extension Factor {
     /// The device as a target in a dispatch.
-    /// - Parameter backgroundBudget: background pushes that the whole challenge may use on it.
-    func dispatchTarget(of service: Service, backgroundBudget: Int) -> DispatchTarget {
+    /// - Parameters:
+    ///   - backgroundBudget: background pushes that the whole challenge may use on it.
+    ///   - redelivery: the challenge's; nil: the record changes nothing about redelivery.
+    func dispatchTarget(
+        of service: Service, backgroundBudget: Int, redelivery: Redelivery? = nil
+    ) -> DispatchTarget {
         var target = DispatchTarget()
         target.factorSid = sid.rawValue
         target.platform = platform
@@ -77,6 +82,7 @@ extension Factor {
         target.registeredAtMs = registeredAtMs
         target.backgroundBudget = UInt32(backgroundBudget)
         target.notificationsDisabled = notificationsEnabled == false
+        target.pushOnce = isSilent && redelivery?.requested == false
         // The device is a target and can poll, but nothing is pushed to a dead token.
         if unreachableAtMs != nil {
             target.platform = .noPush

@@ -45,8 +45,8 @@ extension ChallengeStore {
     /// Stores a fact. A fact that is read again is stored only once, because its id follows from the record. Facts
     /// about an unknown challenge or a challenge of another account are dropped, and so are facts beyond 400 of one
     /// challenge. Facts are deleted with their challenge.
-    /// A new fact can stop the pushes to a factor (a dead token), start them again (many dead tokens at once), or show
-    /// that a credential is refused. The same transaction writes the events to the outbox.
+    /// A new fact can stop the pushes to a factor (a dead token), start them again (many dead tokens at once), show that a
+    /// credential is refused, or that a device sends receipts. The same transaction writes the events to the outbox.
     /// - Returns: whether the fact was new.
     public func recordDelivery(_ fact: DeliveryFact, nowMs: Int64) async throws -> Bool {
         guard let challenge = ChallengeSID(fact.challengeSID) else { return false }
@@ -56,7 +56,11 @@ extension ChallengeStore {
                 try decision.rows.countFacts(of: challenge) < StorePolicy.factsPerChallenge,
                 try decision.rows.insertFact(bytes, id: id, of: challenge)
             else { return false }
-            if case .outcome(let outcome) = fact { try decision.learn(outcome) }
+            switch fact {
+            case .outcome(let outcome): try decision.learn(outcome)
+            case .receipt(let receipt): try decision.learn(receipt)
+            case .escalation: break
+            }
             return true
         }
     }
@@ -115,6 +119,7 @@ extension DeliveryFact {
             kept.platform = outcome.platform
             kept.sentAtMs = outcome.sentAtMs
             kept.atMs = outcome.atMs
+            kept.pushOnce = outcome.pushOnce
             return kept.protobufBytes()
         case .receipt(let receipt):
             var kept = Receipt()

@@ -52,6 +52,13 @@ extension Decision {
         }
     }
 
+    /// - Parameter receipt: a receipt that was not processed before.
+    func learn(_ receipt: Receipt) throws {
+        // A poll says nothing about pushes: apps that know no receipts poll too.
+        guard receipt.channel != .poll, let factor = FactorSID(receipt.factorSid) else { return }
+        try rows.noteReceipt(of: factor)
+    }
+
     fileprivate func enqueue(_ receipt: CheckedReceipt) throws {
         try rows.enqueue(
             OutboxRecord(.receipts, key: receipt.challenge.rawValue, value: receipt.value), nowMs: receipt.receivedAtMs)

@@ -45,7 +45,7 @@ extension Decision {
         let challenge = stored.challenge
         try rows.countResend(of: challenge.sid, nowMs: nowMs)
         try audit("notification.created", account: challenge.account, subject: notification.rawValue, isTraffic: true)
-        let targets = try targetsNow(of: challenge.sid, service: service)
+        let targets = try targetsNow(of: challenge, service: service)
         if challenge.quietUntilMs != nil {
             // Dispatchers see the devices of a quiet challenge as removed, so they are added again before the push. The
             // tracker does not repeat pushes of this challenge.

@@ -29,7 +29,8 @@ extension Decision {
             friendlyName: new.friendlyName, isVerified: false, publicKey: new.publicKey, keyID: newSID(),
             platform: new.platform, pushToken: new.platform == .noPush ? nil : new.pushToken, appID: new.appID,
             environment: new.environment, sdkVersion: new.sdkVersion, notificationsEnabled: new.notificationsEnabled,
-            metadata: new.metadata, registeredAtMs: nowMs, createdAtMs: nowMs, updatedAtMs: nowMs, signedAtMs: nowMs)
+            metadata: new.metadata, registeredAtMs: nowMs, createdAtMs: nowMs, updatedAtMs: nowMs, signedAtMs: nowMs,
+            isSilent: true)
         try rows.insert(factor, accessToken: token)
         try on(behalfOf: holder) { try emit(.factorCreated, .push(factor)) }
         return factor

@@ -160,6 +160,8 @@ extension Decision {
         where other.sid != factor.sid && other.pushToken == token && other.platform == factor.platform
             && other.appID == factor.appID
         {
+            // The same app on the same device still sends receipts.
+            if !other.isSilent { try rows.noteReceipt(of: factor.sid) }
             try delete(other, reason: .replaced)
         }
     }

@@ -91,6 +91,8 @@ package protocol FactorRows {
     func unverifiedFactors(of entity: EntitySID?, createdUntilMs: Int64, limit: Int) throws -> [Factor]
     /// Stores the time of a signed request, unless a later time is stored.
     func noteSigned(_ sid: FactorSID, nowMs: Int64) throws
+    /// Records that the device has sent a receipt of its own.
+    func noteReceipt(of sid: FactorSID) throws
 
     func wrongNumbers(of sid: FactorSID) throws -> NumberGuesses
     func setWrongNumbers(_ guesses: NumberGuesses, of sid: FactorSID) throws

@@ -232,13 +232,16 @@ public struct Factor: Sendable, Hashable {
     public var unreachableAtMs: Int64?
     /// Time of the last request that the device signed, with a precision of twelve hours.
     public var signedAtMs: Int64 = 0
+    /// The device has never sent a receipt of its own, for example because its app knows no receipts. That it does not
+    /// confirm a push then says nothing.
+    public var isSilent = false
 
     package init(
         sid: FactorSID, account: AccountSID, service: ServiceSID, entity: EntitySID, identity: String,
         friendlyName: String, isVerified: Bool, publicKey: [UInt8], keyID: CredentialSID, platform: Platform,
         pushToken: String?, appID: String, environment: ProviderEnvironment, sdkVersion: String?,
         notificationsEnabled: Bool?, metadata: String?, registeredAtMs: Int64, createdAtMs: Int64, updatedAtMs: Int64,
-        unreachableAtMs: Int64? = nil, signedAtMs: Int64 = 0
+        unreachableAtMs: Int64? = nil, signedAtMs: Int64 = 0, isSilent: Bool = false
     ) {
         self.sid = sid
         self.account = account
@@ -261,5 +264,6 @@ public struct Factor: Sendable, Hashable {
         self.updatedAtMs = updatedAtMs
         self.unreachableAtMs = unreachableAtMs
         self.signedAtMs = signedAtMs
+        self.isSilent = isSilent
     }
 }

@@ -99,6 +99,7 @@ struct PushBuilder: Sendable {
         outcome.appID = push.appID
         outcome.credentialSid = push.credentialSID
         outcome.registeredAtMs = push.registeredAtMs
+        outcome.pushOnce = checked.dispatch.targets.contains { $0.pushOnce && $0.factorSid == push.factorSID }
         outcome.tokenDiedAtMs = answer.tokenDiedAtMs
         outcome.sentAtMs = answer.sentAtMs
         outcome.explain()

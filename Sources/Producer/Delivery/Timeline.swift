@@ -71,6 +71,7 @@ struct Timeline: Sendable {
         let reason = outcome.disposition == .dropped ? outcome.dropReason.word : outcome.reason
         if !reason.isEmpty { more.append(("reason", .string(reason))) }
         if outcome.providerStatus > 0 { more.append(("provider_status", .integer(Int64(outcome.providerStatus)))) }
+        if outcome.disposition == .accepted, outcome.pushOnce { more.append(("pushed_once", .boolean(true))) }
         if outcome.disposition == .deferred, outcome.retryAtMs > 0 {
             more.append(("until", .string(Timestamp.rfc3339Milliseconds(outcome.retryAtMs))))
         }

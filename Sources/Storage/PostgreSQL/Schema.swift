@@ -17,8 +17,11 @@ enum PostgresSchema {
             number: 10, name: "as SQLite after step 10",
             statements: accounts + credentials + people + factors + challenges + audit + outbox + days),
         Step(number: 11, name: "webhook deliveries", statements: webhookDeliveries),
+        Step(
+            number: 12, name: "devices that never confirm",
+            statements: ["ALTER TABLE factors ADD COLUMN silent bigint NOT NULL DEFAULT 0"]),
     ]
 
     /// The last steps of schemas that this version can serve.
-    static let served = 11...11
+    static let served = 12...12
 }

@@ -61,14 +61,14 @@ extension SQLTransaction {
         try connection.run(
             """
             INSERT INTO factors (\(Factor.columns), access_token_sid) \
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
             [
                 factor.sid.rawValue, factor.account.rawValue, factor.service.rawValue, factor.entity.rawValue,
                 factor.identity, factor.friendlyName, factor.isVerified, blob(factor.publicKey), factor.keyID.rawValue,
                 factor.platform.rawValue, factor.pushToken, factor.appID, factor.environment.rawValue,
                 factor.sdkVersion, factor.notificationsEnabled, factor.metadata, factor.registeredAtMs,
-                factor.createdAtMs, factor.updatedAtMs, factor.unreachableAtMs, factor.signedAtMs,
+                factor.createdAtMs, factor.updatedAtMs, factor.unreachableAtMs, factor.signedAtMs, factor.isSilent,
                 accessToken?.rawValue,
             ])
     }
@@ -127,6 +127,10 @@ extension SQLTransaction {
             "UPDATE factors SET signed_ms = ? WHERE sid = ? AND signed_ms < ?", [nowMs, sid.rawValue, nowMs])
     }
 
+    func noteReceipt(of sid: FactorSID) throws {
+        try connection.run("UPDATE factors SET silent = 0 WHERE sid = ? AND silent = 1", [sid.rawValue])
+    }
+
     func wrongNumbers(of sid: FactorSID) throws -> NumberGuesses {
         NumberGuesses(
             try connection.texts("SELECT wrong_numbers FROM factors WHERE sid = ?", [sid.rawValue]).first ?? "")
@@ -171,7 +175,7 @@ extension SQLTransaction {
             \(dialect.due("factors", "d.purge_ms <= ?", by: "purge_ms"))
             """, [untilMs, limit]
         ).map { row in
-            (try Factor(row: row), row.optionalText(21).flatMap { CredentialSID($0) })
+            (try Factor(row: row), row.optionalText(22).flatMap { CredentialSID($0) })
         }
     }
 
@@ -220,7 +224,7 @@ extension Factor {
     static let columns = """
         sid, account_sid, service_sid, entity_sid, identity, friendly_name, verified, public_key, key_id, platform, \
         push_token, app_id, environment, sdk_version, notifications_enabled, metadata, registered_ms, created_ms, updated_ms, \
-        unreachable_ms, signed_ms
+        unreachable_ms, signed_ms, silent
         """
 
     init(row: some SQLRow) throws {
@@ -234,6 +238,7 @@ extension Factor {
             environment: ProviderEnvironment(rawValue: columns.integer()) ?? .environmentUnspecified,
             sdkVersion: columns.optionalText(), notificationsEnabled: columns.optionalFlag(),
             metadata: columns.optionalText(), registeredAtMs: columns.int64(), createdAtMs: columns.int64(),
-            updatedAtMs: columns.int64(), unreachableAtMs: columns.optionalInt64(), signedAtMs: columns.int64())
+            updatedAtMs: columns.int64(), unreachableAtMs: columns.optionalInt64(), signedAtMs: columns.int64(),
+            isSilent: columns.flag())
     }
 }

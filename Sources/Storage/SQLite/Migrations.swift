@@ -38,6 +38,7 @@ enum Migrations {
         migrator.registerMigration("9 outbox claims, audit filters") { try $0.execute(sql: outboxClaims) }
         registerHardening(in: &migrator)
         registerWebhooks(in: &migrator)
+        registerSilence(in: &migrator)
         return migrator
     }
 

@@ -34,11 +34,13 @@ struct Playground: Sendable {
                 fcmCredentialSID: try await backend.createFCMCredential(
                     friendlyName: "Simulated FCM", serviceAccountJSON: account),
                 more: [
+                    // These phones confirm: also the first push to one of them is repeated when it is lost.
+                    ("Push.Redelivery.MaxAttempts", "4"),
                     (
                         "Push.HmsCredentialSid",
                         try await backend.createHMSCredential(
                             friendlyName: "Simulated HMS", appID: app.appID, appSecret: app.appSecret)
-                    )
+                    ),
                 ])
         }
         pool = PhonePool(backend: backend, devices: devices, reception: reception)

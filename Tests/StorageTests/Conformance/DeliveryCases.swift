@@ -26,12 +26,14 @@ extension World {
         return .outcome(outcome)
     }
 
-    func receipt(_ challenge: ChallengeSID, _ factor: FactorSID, _ shown: Shown = .yes) -> DeliveryFact {
+    func receipt(
+        _ challenge: ChallengeSID, _ factor: FactorSID, _ shown: Shown = .yes, channel: ReceiptChannel = .visiblePush
+    ) -> DeliveryFact {
         var receipt = Receipt()
         receipt.accountSid = account.rawValue
         receipt.challengeSid = challenge.rawValue
         receipt.factorSid = factor.rawValue
-        receipt.channel = .visiblePush
+        receipt.channel = channel
         receipt.shown = shown
         receipt.receivedAtMs = Self.t0 + 2
         receipt.receiptToken = "not to be kept"
@@ -57,6 +59,53 @@ extension World {
 
 extension ConformanceCase {
     static let delivery: [ConformanceCase] = [
+        ConformanceCase("a device is pushed to once until it has sent a receipt that is not a poll") { world in
+            let factor = try await world.factor()
+            let first = try await world.challenge().sid
+            #expect(try await world.drain().dispatches.map { $0.targets.map(\.pushOnce) } == [[true]])
+            #expect(
+                try await world.store.recordDelivery(world.receipt(first, factor.sid, channel: .poll), nowMs: World.t0))
+            let second = try await world.challenge().sid
+            #expect(try await world.drain().dispatches.map { $0.targets.map(\.pushOnce) } == [[true]])
+            #expect(try await world.now(factor)?.isSilent == true)
+            #expect(try await world.store.recordDelivery(world.receipt(second, factor.sid), nowMs: World.t0))
+            _ = try await world.challenge()
+            _ = try await world.store.createNotification(challenge: first, nowMs: World.t0)
+            #expect(try await world.drain().dispatches.map { $0.targets.map(\.pushOnce) } == [[false], [false]])
+            #expect(try await world.now(factor)?.isSilent == false)
+            // Another device of the person, and an app that was installed again with the same push token.
+            let other = try await world.factor()
+            let again = try await world.factor(token: factor.pushToken)
+            #expect(try await world.now(factor) == nil)
+            #expect(try await world.now(other)?.isSilent == true)
+            #expect(try await world.now(again)?.isSilent == false)
+        },
+        ConformanceCase("a setting of the challenge or its service requests redelivery, also with the default's value")
+        {
+            world in
+            _ = try await world.factor()
+            func targets(_ new: NewChallenge) async throws -> [Bool] {
+                let made = try await world.store.create(new, nowMs: World.t0)
+                _ = try await world.store.createNotification(challenge: made.challenge.sid, nowMs: World.t0)
+                return try await world.drain().dispatches.flatMap { $0.targets.map(\.pushOnce) }
+            }
+            #expect(try await targets(world.newChallenge()) == [true, true])
+            for edit: (inout Redelivery) -> Void in [
+                { $0.maxAttempts = 4 }, { $0.expectedLatencyMs = 8000 }, { $0.adaptive = true }, { $0.confirm = .each },
+            ] {
+                var new = world.newChallenge()
+                edit(&new.redelivery)
+                #expect(try await targets(new) == [false, false])
+            }
+            var asked = world.newChallenge()
+            asked.redelivery.requested = true
+            #expect(try await targets(asked) == [true, true], "the Producer decides")
+            var change = ServiceChange()
+            change.policy = [.maxAttempts(4)]
+            _ = try await world.store.updateService(
+                world.service, account: world.account, change, nowMs: World.t0)
+            #expect(try await targets(world.newChallenge()) == [false, false])
+        },
         ConformanceCase("a delivery fact is kept once, without tokens, bounded, and goes with its challenge") { world in
             let factor = try await world.factor()
             let challenge = try await world.challenge(expiresAtMs: World.t0 + 1000).sid
