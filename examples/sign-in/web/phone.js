@@ -225,7 +225,9 @@ async function answer(status) {
         }
         shown = now;
         follow(now);
-        tell("request-problem", refusal.message);
+        // The message ends with the number of tries that are left.
+        const left = /tries left: ([0-9]+)/.exec(refusal.message)?.[1];
+        tell("request-problem", left ? `This number is wrong. Tries left: ${left}.` : refusal.message);
         $("number").select();
     }
 }
