@@ -1,4 +1,5 @@
-"""The two backends of docs/sign-in.md, as printed: each at most 60 lines, and each signs a person in."""
+"""Programs of the documentation, as printed: the two backends of docs/sign-in.md, each at most 60 lines, sign people in; the
+one of docs/moving.md talks to Beckon with the helper library."""
 import hashlib
 import json
 import os
@@ -124,6 +125,15 @@ class Docs(Case):
         finally:
             process.terminate()
             process.wait(20)
+
+    def test_python_of_the_page_about_moving(self):
+        environment = {
+            **os.environ, "ACCOUNT_SID": READY["account_sid"], "AUTH_TOKEN": READY["auth_token"],
+            "SERVICE_SID": self.service.sid, "BECKON_API": READY["api"]}
+        printed = subprocess.run(
+            [sys.executable, self.script("moving.py", block("python", "moving.md"))], env=environment, timeout=60,
+            capture_output=True, text=True)
+        self.assertEqual(printed.stdout, "Conformance True\n", printed.stderr)
 
     def terminal(self, email):
         return subprocess.Popen(
