@@ -24,7 +24,58 @@ extension ChallengeStore {
     }
 }
 
+extension ChallengeStore {
+    /// Approves a challenge that was pushed with a one-time code of the person's newest verified code factor: the
+    /// built-in fall-back. The challenge must name `totp` among its fall-backs, and need neither a number nor a session.
+    /// - Throws: `codeRefused`, also for a challenge that no code may approve; `limit(.factorAttempts)` after 5 wrong
+    ///   codes in a row over all challenges; `noCodeFactor`, `alreadyResponded`, `alreadyExpired`,
+    ///   `notFound(.challenge)`.
+    public func answerWithCode(
+        _ sid: ChallengeSID, code: String, metadata: String?, nowMs: Int64
+    ) async throws -> Challenge {
+        // A wrong code is counted, so the transaction of the refusal must be committed.
+        let result: Result<Challenge, StoreError> = try await write(nowMs) {
+            try $0.answerWithCode(sid, code: code, metadata: metadata)
+        }
+        return try result.get()
+    }
+}
+
+extension Challenge {
+    /// Whether the challenge names the fall-back that Beckon itself checks.
+    public var hasCodeFallback: Bool { !isCodeChallenge && fallbacks.contains("totp") }
+
+    /// Whether a one-time code may approve the challenge instead of a device. A code proves neither the number nor a
+    /// session.
+    public var allowsCode: Bool { hasCodeFallback && numberDigits == 0 && !requiresSession }
+}
+
 extension Decision {
+    func answerWithCode(
+        _ sid: ChallengeSID, code: String, metadata: String?
+    ) throws -> Result<Challenge, StoreError> {
+        _ = try rows.lockedPerson(ofChallenge: sid)
+        guard let stored = try rows.challenge(sid) else { throw StoreError.notFound(.challenge) }
+        guard stored.challenge.allowsCode else { throw StoreError.codeRefused }
+        try requireOpen(stored.challenge)
+        let factors = try rows.codeFactors(of: stored.challenge.entity).filter(\.isVerified)
+        guard let factor = factors.max(by: { $0.sid < $1.sid }), let secret = try rows.codeSecret(of: factor.sid) else {
+            throw StoreError.noCodeFactor
+        }
+        // Of the factor and not of the challenge: each new challenge would allow as many guesses again.
+        guard secret.attempts < StorePolicy.codeAttempts else { return .failure(.limit(.factorAttempts)) }
+        guard try use(code, of: factor) else {
+            try rows.setAttempts(secret.attempts + 1, ofCodeFactor: factor.sid)
+            return .failure(.codeRefused)
+        }
+        try rows.setAttempts(0, ofCodeFactor: factor.sid)
+        return .success(
+            try close(
+                stored, .approve,
+                by: Answer(
+                    challenge: sid, factor: factor.sid, isApproval: true, signedAnswer: "", metadata: metadata)))
+    }
+
     func createCodeChallenge(_ new: NewChallenge, as sid: ChallengeSID, code: String?) throws -> Challenge {
         if let key = new.idempotency { try rows.lock(key) }
         let person = try rows.lockedPerson(account: new.account, service: new.service, identity: new.identity)

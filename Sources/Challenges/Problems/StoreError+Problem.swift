@@ -41,6 +41,8 @@ extension Problem {
                     + "service or identity")
         case .factorUnverified:
             self.init(.factorUnverified, "The factor is not verified: the device must verify it first")
+        case .noCodeFactor:
+            self.init(.factorUnverified, "The identity has no verified factor of type totp: create one first")
         case .noVerifiedFactor(let fallbacks):
             let instead = fallbacks.isEmpty ? "" : "; fall back to " + fallbacks.joined(separator: ", ")
             self.init(.factorUnverified, "The identity has no verified push factor\(instead)")

@@ -21,6 +21,8 @@ public enum StoreError: Error, Sendable, Equatable {
     case factorUnverified
     /// A one-time code is wrong, or was already used.
     case codeRefused
+    /// The identity has no verified factor of type `totp`.
+    case noCodeFactor
     /// - Parameter fallbacks: the fall-backs of the challenge, or of the service.
     case noVerifiedFactor(fallbacks: [String])
     /// The service does not allow fan-out.

@@ -56,6 +56,37 @@ class Totp(Case):
                         ("approved", "totp", factor.sid))
                     self.assertIsNotNone(challenge.date_responded)
 
+    def test_a_code_instead_of_the_phone(self):
+        identity, factor, codes = self.factor()
+        phone = enrolled(self, identity)
+        path = f"/v2/Services/{self.service.sid}/Entities/{identity}/Challenges"
+
+        def ask(**more):
+            made = raw("POST", path, {"Details.Message": "Log in?", **more})
+            self.assertEqual(made.status_code, 201, made.text)
+            return f"{path}/{made.json()['sid']}"
+
+        asked = ask(Fallback="totp")
+        self.refused_raw(60324, 403, raw("POST", asked, {"AuthPayload": codes.wrong()}))
+        answered = raw("POST", asked, {"AuthPayload": codes.fresh()})
+        self.assertEqual(
+            (answered.status_code, answered.json()["status"], answered.json()["factor_sid"]),
+            (200, "approved", factor.sid), answered.text)
+        # The phone is too late, and sees that.
+        sid = asked.rsplit("/", 1)[1]
+        self.assertEqual(phone.fetch(sid).json()["status"], "approved")
+        # Not without the fall-back, not for a phone, and not where a number or a session is needed.
+        right = {"AuthPayload": codes.fresh()}
+        self.refused_raw(20006, 403, raw("POST", ask(), right))
+        for rule in ({"NumberMatching": "true"}, {"RequireSession": "true"}):
+            self.refused_raw(60324, 403, raw("POST", ask(Fallback="totp", **rule), right))
+        reply = phone.post(ask(Fallback="totp").rsplit("/", 1)[1], right["AuthPayload"])
+        self.assertEqual(reply.status_code, 403)
+        # Five wrong codes in a row, over all challenges.
+        for _ in range(5):
+            self.refused_raw(60324, 403, raw("POST", ask(Fallback="totp"), {"AuthPayload": codes.wrong()}))
+        self.refused_raw(60310, 429, raw("POST", ask(Fallback="totp"), right))
+
     def test_a_secret_of_ones_own(self):
         secret = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
         identity, factor, codes = self.factor(binding_secret=secret)

@@ -37,6 +37,69 @@ extension World {
 
 extension ConformanceCase {
     static let codes: [ConformanceCase] = [
+        ConformanceCase("a code approves a pushed challenge with the fall-back totp, once, and nothing else") { world in
+            _ = try await world.factor()
+            var asked = world.newChallenge()
+            asked.fallbacks = ["sms", "totp"]
+            func answer(_ challenge: ChallengeSID, _ code: String, atMs: Int64 = World.t0) async -> StoreError? {
+                await storeError {
+                    _ = try await world.store.answerWithCode(challenge, code: code, metadata: nil, nowMs: atMs)
+                }
+            }
+            let first = try await world.store.create(asked, nowMs: World.t0).challenge.sid
+            let later = World.t0 + 60_000
+            #expect(await answer(first, world.code(atMs: World.t0)) == .noCodeFactor)
+            _ = try await world.store.createCodeFactor(
+                world.newCodeFactor(secret: Array("another-secret-of-20".utf8)), nowMs: World.t0)
+            #expect(await answer(first, world.code(atMs: World.t0)) == .noCodeFactor, "it is not verified")
+            let factor = try await world.codeFactor()
+            #expect(
+                await answer(first, world.code(atMs: World.t0)) == .codeRefused, "its verification used this code up")
+            _ = try await world.drain()
+            let approved = try await world.store.answerWithCode(
+                first, code: world.code(atMs: later), metadata: nil, nowMs: later)
+            #expect(approved.status == .approved && approved.responder == factor.sid && approved.signedAnswer == nil)
+            let drained = try await world.drain()
+            let resolution = try #require(try drained.resolutions.first)
+            #expect(resolution.status == .approved && resolution.factorSid == factor.sid.rawValue)
+            #expect(try drained.eventTypes == ["challenge.approved"])
+            #expect(await answer(first, world.code(atMs: later), atMs: later) == .alreadyResponded)
+            // Another challenge with the same code, one without the fall-back, one with a number, one with a session rule.
+            let next = later + 60_000
+            let second = try await world.store.create(asked, nowMs: later).challenge.sid
+            #expect(await answer(second, world.code(atMs: later), atMs: later) == .codeRefused)
+            for edit: (inout NewChallenge) -> Void in [
+                { $0.fallbacks = ["sms"] }, { $0.requiresNumber = true }, { $0.requiresSession = true },
+            ] {
+                var other = asked
+                edit(&other)
+                let sid = try await world.store.create(other, nowMs: next).challenge.sid
+                #expect(await answer(sid, world.code(atMs: next), atMs: next) == .codeRefused)
+                #expect(try await world.stored(sid)?.status == .pending)
+            }
+        },
+        ConformanceCase(
+            "five wrong codes in a row close the fall-back over all challenges; a right one before begins anew"
+        ) { world in
+            _ = try await world.factor()
+            _ = try await world.codeFactor()
+            var asked = world.newChallenge()
+            asked.fallbacks = ["totp"]
+            var nowMs = World.t0
+            func guess(_ code: String) async throws -> StoreError? {
+                let made = try await world.store.create(asked, nowMs: nowMs)
+                return await storeError {
+                    _ = try await world.store.answerWithCode(
+                        made.challenge.sid, code: code, metadata: nil, nowMs: nowMs)
+                }
+            }
+            for _ in 0..<4 { #expect(try await guess("000000") == .codeRefused) }
+            nowMs += 60_000
+            #expect(try await guess(world.code(atMs: nowMs)) == nil)
+            for _ in 0..<5 { #expect(try await guess("000000") == .codeRefused) }
+            nowMs += 60_000
+            #expect(try await guess(world.code(atMs: nowMs)) == .limit(.factorAttempts))
+        },
         ConformanceCase("a step that was accepted is never good again, wherever it was used") { world in
             let factor = try await world.codeFactor()
             #expect(factor.isVerified && factor.sid.isCodeFactor)

@@ -148,8 +148,16 @@ extension API {
         let (challenge, caller) = try await challenge(call, service, identity, sid)
         var parameters = try call.parameters()
         guard let factor = caller.factor else {
-            if challenge.isCodeChallenge, try parameters.text("Status") == nil {
-                return try await answerCodeChallenge(call, challenge)
+            if try parameters.text("Status") == nil {
+                if challenge.isCodeChallenge || challenge.allowsCode {
+                    return try await answerCodeChallenge(call, challenge)
+                }
+                guard try !challenge.hasCodeFallback || parameters.text("AuthPayload") == nil else {
+                    throw APIError(
+                        .answerRefused,
+                        "Challenge verification failed: a code cannot approve a challenge that needs a number or a session token"
+                    )
+                }
             }
             return try await cancelChallenge(call, challenge)
         }

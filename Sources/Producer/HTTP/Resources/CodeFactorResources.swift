@@ -106,8 +106,11 @@ extension API {
         let code = try CodeRules.payload(try parameters.required("AuthPayload"))
         let metadata = try metadata(&parameters)
         do {
-            let answered = try await store.answerCodeChallenge(
-                challenge.sid, code: code, metadata: metadata, nowMs: call.nowMs)
+            let answered =
+                challenge.isCodeChallenge
+                ? try await store.answerCodeChallenge(
+                    challenge.sid, code: code, metadata: metadata, nowMs: call.nowMs)
+                : try await store.answerWithCode(challenge.sid, code: code, metadata: metadata, nowMs: call.nowMs)
             metrics.answer(.approved)
             return .ok(show(call).challenge(answered, device: nil, nowMs: call.nowMs), ignoring: parameters.unread)
         } catch StoreError.codeRefused {
