@@ -195,6 +195,7 @@ function past(message, word) {
 
 async function answer(status) {
     const challenge = shown;
+    if (!challenge) return;
     const digits = challenge.beckon?.number_digits ?? 0;
     const number = status === "approved" && digits ? $("number").value.trim() : "";
     if (status === "approved" && digits && !/^[0-9]+$/.test(number)) {
