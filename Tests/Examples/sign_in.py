@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -379,4 +380,6 @@ if __name__ == "__main__":
         sys.exit(1 if os.environ.get("CI") == "true" else 77)
     if PICTURES:
         os.makedirs(PICTURES, exist_ok=True)
+    # The suite starts this on a thread that blocks signals, and the processes here would never see their SIGTERM.
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
     unittest.main()
