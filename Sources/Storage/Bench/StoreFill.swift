@@ -4,8 +4,8 @@ import Foundation
 import GRDB
 import Wire
 
-/// What a measurement wants in the store before it starts: people with a device each, and challenges that are over. Their SIDs are
-/// numbers, so that whoever knows a person's number knows them. Faster than the API by two orders of magnitude, and without what
+/// What a measurement wants in the store before it starts: people with a device each, and challenges that are over. The SIDs of people
+/// and devices are numbers, so that whoever knows a person's number knows them. Faster than the API by two orders of magnitude, and without what
 /// the API would leave in outbox and audit trail.
 public struct StoreFill: Sendable {
     public let account: AccountSID
@@ -16,6 +16,10 @@ public struct StoreFill: Sendable {
     public let closedChallenges: Int
     /// Of every device; SubjectPublicKeyInfo in DER.
     public let publicKey: [UInt8]
+    /// Delivery facts of each of the challenges, as long as real ones, which nobody can read.
+    public var factsPerChallenge = 0
+    /// Events in the audit trail for each of the challenges.
+    public var auditPerChallenge = 0
 
     public init(account: AccountSID, service: ServiceSID, people: Int, closedChallenges: Int, publicKey: [UInt8]) {
         self.account = account
@@ -79,24 +83,42 @@ extension Database {
     fileprivate func insertClosed(_ fill: StoreFill, _ first: Int, _ last: Int, nowMs: Int64) throws {
         let redelivery = blob(StorePolicy.completed(Redelivery()).protobufBytes())
         // From 29 days ago to a day ago: all within the retention, none pending.
-        let (oldest, spanMs) = (nowMs - 29 * StorePolicy.dayMs, 28 * StorePolicy.dayMs)
+        let times = "(SELECT i, ? + i * ? / ? AS t FROM n)"
+        let range: Arguments = [first, last]
+        let span: Arguments = [
+            nowMs - 29 * StorePolicy.dayMs, 28 * StorePolicy.dayMs, max(1, fill.closedChallenges),
+        ]
+        // A SID begins with its time.
+        let sid = "printf('YC03%012x%018x', t, i)"
         try run(
             """
             \(Self.numbers) INSERT INTO challenges (sid, account_sid, service_sid, entity_sid, identity, factor_sid, \
             message, fields, hidden_details, include_date, expires_ms, created_ms, updated_ms, responded_ms, status, \
             responder_sid, signed_answer, fallbacks, redelivery) \
-            SELECT printf('YC03%030x', i), ?, ?, printf('YE%032x', i % ?), printf('person-%d', 1000000 + i % ?), \
+            SELECT \(sid), ?, ?, printf('YE%032x', i % ?), printf('person-%d', 1000000 + i % ?), \
             printf('YF03%030x', i % ?), 'Sign in to Bank?', '[{"label":"Where","value":"Berlin"}]', '{"ip":"10.0.0.1"}', 0, \
-            t + 300000, t, t + 9000, t + 9000, 'approved', printf('YF03%030x', i % ?), printf('%0700d', i), '[]', ? \
-            FROM (SELECT i, ? + i * ? / ? AS t FROM n)
+            t + 300000, t, t + 9000, t + 9000, 'approved', printf('YF03%030x', i % ?), printf('%0700d', i), '[]', ? FROM \(times)
             """,
-            [first, last, fill.account.rawValue, fill.service.rawValue]
-                + [fill.people, fill.people, fill.people, fill.people, redelivery]
-                + [oldest, spanMs, max(1, fill.closedChallenges)])
+            range + [fill.account.rawValue, fill.service.rawValue]
+                + [fill.people, fill.people, fill.people, fill.people, redelivery] + span)
         try run(
             """
             \(Self.numbers) INSERT INTO challenge_targets (challenge_sid, factor_sid, background_budget, polled) \
-            SELECT printf('YC03%030x', i), printf('YF03%030x', i % ?), 0, 1 FROM n
-            """, [first, last, fill.people])
+            SELECT \(sid), printf('YF03%030x', i % ?), 0, 1 FROM \(times)
+            """, range + [fill.people] + span)
+        for fact in 0..<fill.factsPerChallenge {
+            try run(
+                """
+                \(Self.numbers) INSERT INTO delivery_facts (challenge_sid, id, fact) \
+                SELECT \(sid), printf('fill-%d-%056x', ?, i), randomblob(90) FROM \(times)
+                """, range + [fact] + span)
+        }
+        for _ in 0..<fill.auditPerChallenge {
+            try run(
+                """
+                \(Self.numbers) INSERT INTO audit_events (sid, account_sid, at_ms, actor, action, subject, traffic) \
+                SELECT printf('AE%012x%020x', t, i), ?, t, ?, 'challenge.approved', \(sid), 1 FROM \(times)
+                """, range + [fill.account.rawValue, fill.account.rawValue] + span)
+        }
     }
 }
