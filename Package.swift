@@ -104,7 +104,9 @@ let package = Package(
             swiftSettings: swiftSettings),
         .target(
             name: "Storage",
-            dependencies: ["CLibPQ", "ChallengeModel", "Challenges", "Wire", .deque, .grdb, .grdbSQLite, .logging],
+            dependencies: [
+                "CLibPQ", "ChallengeModel", "Challenges", "Wire", .crypto, .deque, .grdb, .grdbSQLite, .logging,
+            ],
             swiftSettings: swiftSettings),
         .target(
             name: "PushProviders",

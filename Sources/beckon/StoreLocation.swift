@@ -15,7 +15,7 @@ enum StoreLocation: Sendable {
         switch (try settings.optional(Settings.storeURL), path) {
         case (nil, let path?): self = .file(path)
         case (let url?, nil):
-            self = try Self.location(
+            self = try Self(
                 url, password: settings.optional(Settings.storePassword),
                 connections: settings(Settings.storeConnections))
         case (nil, nil):
@@ -26,14 +26,16 @@ enum StoreLocation: Sendable {
         }
     }
 
-    private static func location(_ url: String, password: String?, connections: Int) throws -> StoreLocation {
+    /// - Parameter name: of the setting or flag that has the URL, for messages.
+    init(_ url: String, password: String?, connections: Int, name: String = "store.url") throws {
         if url.hasPrefix("sqlite://") {
             guard let path = String(url.dropFirst("sqlite://".count)).removingPercentEncoding, path.hasPrefix("/")
             else {
                 throw SettingsError(
-                    "store.url: expected an absolute path behind sqlite://, sqlite:///var/lib/beckon.db")
+                    "\(name): expected an absolute path behind sqlite://, sqlite:///var/lib/beckon.db")
             }
-            return .file(path)
+            self = .file(path)
+            return
         }
         do throws(StoreError) {
             var database = try PostgresSettings(url: url, password: password)
@@ -43,10 +45,10 @@ enum StoreLocation: Sendable {
                 )
             }
             database.connections = connections
-            return .database(database)
+            self = .database(database)
         } catch {
-            if case .failed(let reason) = error { throw SettingsError("store.url: \(reason)") }
-            throw SettingsError("store.url: \(error)")
+            if case .failed(let reason) = error { throw SettingsError("\(name): \(reason)") }
+            throw SettingsError("\(name): \(error)")
         }
     }
 

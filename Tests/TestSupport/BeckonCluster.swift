@@ -122,12 +122,14 @@ public final class BeckonCluster: Sendable {
     /// - Parameters:
     ///   - role: the subcommand.
     ///   - arguments: more settings.
+    ///   - executable: of another version; nil: the one that the tests were built with.
     @discardableResult
-    public func start(_ name: String, _ role: String, _ arguments: [String] = [], more: [String: String] = [:]) throws
-        -> BeckonProcess
-    {
+    public func start(
+        _ name: String, _ role: String, _ arguments: [String] = [], more: [String: String] = [:], executable: URL? = nil
+    ) throws -> BeckonProcess {
         let process = try BeckonProcess(
-            name, [role] + arguments, environment: environment.merging(more) { $1 }, folder: folder)
+            name, [role] + arguments, environment: environment.merging(more) { $1 }, executable: executable,
+            folder: folder)
         processes.withLock { $0[name] = process }
         return process
     }
@@ -150,6 +152,12 @@ public final class BeckonCluster: Sendable {
                 "\(count)", "--phone-behaviour", behaviour, "--phone-platform", platform,
             ] + (service.map { ["--phone-service", $0] } ?? []), more: ["BECKON_PHONE_AUTH_TOKEN": account.authToken])
         return try await phones.ready(within: .seconds(180))["service_sid"] ?? ""
+    }
+
+    /// Runs a command to its end, with what the roles are told.
+    /// - Returns: what it printed.
+    public func run(_ arguments: [String], more: [String: String] = [:]) async throws -> String {
+        try await BeckonProcess.output(of: arguments, environment: environment.merging(more) { $1 })
     }
 
     public subscript(name: String) -> BeckonProcess? { processes.withLock { $0[name] } }

@@ -27,24 +27,27 @@ public final class BeckonProcess: Sendable {
     /// - Parameters:
     ///   - arguments: the subcommand and its settings, without `--ready-file`.
     ///   - openFiles: how many it may open at most; nil: as this process.
+    ///   - isRole: false: a command, which is never ready and ends by itself.
+    ///   - executable: of another version; nil: ``executable``.
     public init(
-        _ name: String, _ arguments: [String], environment: [String: String] = [:], openFiles: Int? = nil, folder: URL
+        _ name: String, _ arguments: [String], environment: [String: String] = [:], openFiles: Int? = nil,
+        isRole: Bool = true, executable: URL? = nil, folder: URL
     ) throws {
         self.name = name
         log = folder.appending(path: "\(name).log")
         readyFile = folder.appending(path: "\(name)-\(UUID().uuidString).json")
-        guard FileManager.default.isExecutableFile(atPath: Self.executable.path) else {
-            throw Failure(
-                description: "\(Self.executable.path) is missing: run `swift build` first, or set BECKON_BINARY")
+        let executable = executable ?? Self.executable
+        guard FileManager.default.isExecutableFile(atPath: executable.path) else {
+            throw Failure(description: "\(executable.path) is missing: run `swift build` first, or set BECKON_BINARY")
         }
         let process = Process()
-        let arguments = arguments + ["--ready-file", readyFile.path]
+        let arguments = arguments + (isRole ? ["--ready-file", readyFile.path] : [])
         if let openFiles {
             process.executableURL = URL(filePath: "/bin/sh")
             process.arguments =
-                ["-c", "ulimit -n \(openFiles); exec \"$0\" \"$@\"", Self.executable.path] + arguments
+                ["-c", "ulimit -n \(openFiles); exec \"$0\" \"$@\"", executable.path] + arguments
         } else {
-            process.executableURL = Self.executable
+            process.executableURL = executable
             process.arguments = arguments
         }
         process.environment = Self.inherited.merging(environment) { $1 }

@@ -65,10 +65,7 @@ public final class PostgresServer: Sendable {
         self.durability = durability
         self.port = port
         self.settings = settings + (port.map { ["listen_addresses=127.0.0.1", "port=\($0)"] } ?? [])
-        // A socket's path has 107 bytes.
-        folder = URL(filePath: "/tmp/beckon-pg-\(UUID().uuidString.prefix(8).lowercased())")
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        try Self.shell("chown \(Self.user ?? "$(id -u)") \(folder.path) && chmod 755 \(folder.path)")
+        folder = try Self.temporaryFolder()
         let template = "/tmp/beckon-initdb-\(getuid())-\(binaries.pathComponents.dropLast().last ?? "")"
         // Once per machine; whoever is second finds it, or loses the race and throws its own away.
         try Self.shell(
@@ -164,21 +161,36 @@ public final class PostgresServer: Sendable {
         while process.isRunning { try await Task.sleep(for: .milliseconds(10)) }
     }
 
+    /// The first of so many ports in a row that nobody listened on a moment ago, below those that the system gives to clients.
+    public static func freePorts(_ count: Int) throws -> Int {
+        for _ in 0..<100 {
+            let first = Int.random(in: 20_000..<32_000 - count)
+            if (first..<first + count).allSatisfy({ bound($0) != nil }) { return first }
+        }
+        throw BeckonProcess.Failure(description: "no free ports")
+    }
+
     /// A port that nobody listened on a moment ago.
     public static func freePort() throws -> Int {
+        guard let port = bound(0) else { throw BeckonProcess.Failure(description: "no free port") }
+        return port
+    }
+
+    /// The port that a socket could be bound to for a moment.
+    private static func bound(_ port: Int) -> Int? {
         let descriptor = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         defer { close(descriptor) }
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_addr.s_addr = inet_addr("127.0.0.1")
+        address.sin_port = in_port_t(port).bigEndian
         var length = socklen_t(MemoryLayout<sockaddr_in>.size)
         let isBound = withUnsafeMutablePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
                 bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
             }
         }
-        guard isBound else { throw BeckonProcess.Failure(description: "no free port") }
-        return Int(UInt16(bigEndian: address.sin_port))
+        return isBound ? Int(UInt16(bigEndian: address.sin_port)) : nil
     }
 
     /// A certificate for `localhost`, signed by itself, and its key. PEM.
@@ -218,6 +230,18 @@ public final class PostgresServer: Sendable {
             ])
     }
 
+    /// Starts `psql` as the superuser with statements from `input`, until that is closed.
+    public func shell(in database: String, input: Pipe) throws -> Process {
+        let process = Process()
+        process.executableURL = Self.binaries?.appending(path: "psql")
+        process.arguments = ["-Xq", "-h", folder.path, "-p", "\(port ?? 5432)", "-U", "postgres", "-d", database]
+        process.standardInput = input
+        process.standardOutput = FileHandle.nullDevice
+        process.standardError = FileHandle.nullDevice
+        try process.run()
+        return process
+    }
+
     /// Makes a database, as a copy of another when one is named. Nobody may be connected to that one.
     public func database(template: String? = nil) async throws -> String {
         let name = "t\(UUID().uuidString.replacing("-", with: "").prefix(12).lowercased())"
@@ -237,6 +261,21 @@ public final class PostgresServer: Sendable {
         let change = user.map { "--reuid=\($0) --regid=$(id -g \($0)) --clear-groups " } ?? ""
         return "setpriv \(change)--pdeathsig=QUIT"
     }()
+
+    /// A folder that the server's user may write to. Its name is short: a socket's path has 107 bytes.
+    public static func temporaryFolder() throws -> URL {
+        let folder = URL(filePath: "/tmp/beckon-pg-\(UUID().uuidString.prefix(8).lowercased())")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        try shell("chown \(user ?? "$(id -u)") \(folder.path) && chmod 755 \(folder.path)")
+        return folder
+    }
+
+    /// The process will run a command as the server's user.
+    public static func prepare(_ process: Process, _ command: [String]) throws {
+        process.executableURL = URL(filePath: "/bin/sh")
+        process.arguments =
+            ["-c", "exec \(user == nil ? "" : asUser.replacing("--pdeathsig=QUIT", with: "")) \"$@\"", "sh"] + command
+    }
 
     private static func shell(_ script: String) throws { try run("/bin/sh", ["-euc", script]) }
 

@@ -74,8 +74,11 @@ final class PostgresConnection: SQLConnection {
     init(_ link: PostgresLink, statementDeadline: Duration) throws {
         self.link = link
         self.statementDeadline = statementDeadline
-        try Self.settle(link, deadline: .now + statementDeadline)
+        let isPooled = try link.isPooled(deadline: .now + statementDeadline)
+        // A pooler's other clients would get the settings too, and nothing is planned for later there.
+        if !isPooled { try Self.settle(link, deadline: .now + statementDeadline) }
         server = try PostgresIdentity.of(link, deadline: .now + statementDeadline)
+        statements.sharesSessions = isPooled
     }
 
     /// Statements are planned once per connection, and never so that they read a whole table: a table that is empty when a plan is
@@ -187,6 +190,26 @@ final class PostgresConnection: SQLConnection {
     func returning(_ sql: String, _ values: [PostgresValue]) throws -> [PostgresRow] {
         try willWrite(sql)
         return try ask([Statement(sql, values)])[0].rows()
+    }
+
+    /// Runs a `COPY … FROM STDIN`, behind what was written before.
+    /// - Parameter parts: in the statement's format, one behind the other.
+    func copyIn(_ sql: String, _ parts: [[UInt8]]) throws {
+        try willWrite(sql)
+        if !isBegun || !queue.isEmpty { try flush() }
+        do { try link.copyIn(sql, parts, patience: statementDeadline) } catch {
+            failure = error
+            throw error
+        }
+    }
+
+    /// Runs a `COPY … TO STDOUT` by itself.
+    /// - Parameter take: is lent what comes, piece by piece.
+    func copyOut(_ sql: String, _ take: (UnsafeRawBufferPointer) throws -> Void) throws {
+        do { try link.copyOut(sql, patience: statementDeadline, take) } catch {
+            failure = error
+            throw error
+        }
     }
 
     func rows(_ sql: String, _ values: [PostgresValue]) throws -> [PostgresRow] {

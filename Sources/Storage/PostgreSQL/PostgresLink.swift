@@ -21,7 +21,7 @@ final class PostgresLink {
 
     /// The host that took the connection, by its place in the settings.
     let target: Int
-    private let connection: OpaquePointer
+    let connection: OpaquePointer
     private let notices = Notices()
     private(set) var isOpen = true
     /// Why it was closed; nil: it is open, or its owner closed it.
@@ -155,6 +155,13 @@ final class PostgresLink {
         return true
     }
 
+    /// Whether a pooler stands between us and the server: a number of its own names the session, not that of the server's process.
+    func isPooled(deadline: ContinuousClock.Instant) throws(PostgresError) -> Bool {
+        let flight = try fly([.query(sql: "SELECT pg_backend_pid()", values: [])], deadline: deadline)
+        if let failure = flight.failure { throw failure }
+        return flight.results.first?.rows().first?.int64(0) != Int64(PQbackendPID(connection))
+    }
+
     /// Whether the server has warned since this was asked last.
     func takeWarning() -> Bool {
         defer { notices.hasWarned = false }
@@ -247,12 +254,7 @@ final class PostgresLink {
             let isUnsent = PQflush(connection)
             guard isUnsent >= 0 else { throw lost(flight.failure) }
             // Read also while we write: both sides may wait with full buffers otherwise.
-            guard wait(Int16(POLLIN | (isUnsent == 1 ? POLLOUT : 0)), until: deadline) else {
-                close()
-                let silence = PostgresError(.silence, "the server has not answered within the deadline")
-                loss = silence
-                throw silence
-            }
+            guard wait(Int16(POLLIN | (isUnsent == 1 ? POLLOUT : 0)), until: deadline) else { throw silence() }
             guard PQconsumeInput(connection) == 1 else { throw lost(flight.failure) }
         }
     }
@@ -263,16 +265,28 @@ final class PostgresLink {
         case PGRES_COMMAND_OK, PGRES_TUPLES_OK: flight.results.append(result)
         case PGRES_PIPELINE_ABORTED:
             flight.failure = PostgresError(.statement, state: "25P02", "an earlier statement has failed")
-        default:
-            let message = result.field(BECKON_DIAG_MESSAGE_PRIMARY) ?? String(cString: PQerrorMessage(connection))
-            flight.failure = PostgresError(
-                .statement, state: result.field(BECKON_DIAG_SQLSTATE), message.trimmingCharacters(in: .newlines),
-                constraint: result.field(BECKON_DIAG_CONSTRAINT_NAME))
+        default: flight.failure = error(of: result)
         }
     }
 
+    /// What the server has refused a statement for.
+    func error(of result: PostgresResult) -> PostgresError {
+        let message = result.field(BECKON_DIAG_MESSAGE_PRIMARY) ?? String(cString: PQerrorMessage(connection))
+        return PostgresError(
+            .statement, state: result.field(BECKON_DIAG_SQLSTATE), message.trimmingCharacters(in: .newlines),
+            constraint: result.field(BECKON_DIAG_CONSTRAINT_NAME))
+    }
+
+    /// The server has said nothing for too long.
+    func silence() -> PostgresError {
+        close()
+        let silence = PostgresError(.silence, "the server has not answered within the deadline")
+        loss = silence
+        return silence
+    }
+
     /// - Parameter known: what the server said before it went.
-    private func lost(_ known: PostgresError? = nil) -> PostgresError {
+    func lost(_ known: PostgresError? = nil) -> PostgresError {
         let message = isOpen ? String(cString: PQerrorMessage(connection)) : "the connection is closed"
         close()
         let error = PostgresError(
@@ -284,7 +298,7 @@ final class PostgresLink {
 
     /// Waits until the socket is ready. Interrupted system calls go on.
     /// - Returns: false at the deadline.
-    private func wait(_ events: Int16, until deadline: ContinuousClock.Instant) -> Bool {
+    func wait(_ events: Int16, until deadline: ContinuousClock.Instant) -> Bool {
         while true {
             var descriptor = pollfd(fd: PQsocket(connection), events: events, revents: 0)
             let ready = poll(&descriptor, 1, deadline.pollMilliseconds)

@@ -12,11 +12,11 @@ public struct PostgresSettings: Sendable, CustomStringConvertible, CustomDebugSt
         /// For messages: `db1:5432`.
         let name: String
         /// Keywords of libpq.
-        let parameters: [String: String]
+        fileprivate(set) var parameters: [String: String]
     }
 
     /// In the URL's order.
-    let targets: [Target]
+    private(set) var targets: [Target]
     /// Connections that are kept open, 1 to 500.
     public var connections = 16
     /// Callers of a kind (creations; other requests) that may wait for one of them, per connection; more are refused.
@@ -60,7 +60,7 @@ public struct PostgresSettings: Sendable, CustomStringConvertible, CustomDebugSt
             return name.isEmpty || name.hasPrefix("/") || name.hasPrefix("@") || Self.loopback.contains(name)
         }
         let defaults = [
-            "target_session_attrs": "read-write", "application_name": "beckon", "client_encoding": "UTF8",
+            "target_session_attrs": "read-write", "application_name": Self.application, "client_encoding": "UTF8",
             "gssencmode": "disable", "keepalives_idle": "10", "keepalives_interval": "3", "keepalives_count": "3",
             "tcp_user_timeout": "10000",
         ]
@@ -78,6 +78,18 @@ public struct PostgresSettings: Sendable, CustomStringConvertible, CustomDebugSt
             return Target(name: "\(host):\(port)", parameters: own)
         }
     }
+
+    /// The same with a name that the server lists its sessions under, unless the URL has one.
+    func named(_ application: String) -> PostgresSettings {
+        var named = self
+        for index in targets.indices where targets[index].parameters["application_name"] == Self.application {
+            named.targets[index].parameters["application_name"] = application
+        }
+        return named
+    }
+
+    /// What the server lists our sessions under.
+    static let application = "beckon"
 
     public var holdsPassword: Bool { targets.contains { $0.parameters["password"] != nil } }
 

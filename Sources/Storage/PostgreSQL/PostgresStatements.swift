@@ -22,6 +22,8 @@ struct PostgresStatements {
     }
 
     static let bound = 600
+    /// Others use the server's sessions too: a statement that was prepared in one transaction is unknown in the next.
+    var sharesSessions = false
     private var statements: [String: Statement] = [:]
     private var prepared = 0
     private var names = 0
@@ -33,7 +35,7 @@ struct PostgresStatements {
         }
         if let known { return .prepared(name: known.name) }
         let text = statement?.sql ?? Self.numbered(sql)
-        guard prepared < Self.bound else { return .unnamed(sql: text) }
+        guard prepared < Self.bound, !sharesSessions else { return .unnamed(sql: text) }
         names += 1
         let variant = Variant(name: "b\(names)", types: values.map(\.type))
         statements[sql, default: Statement(sql: text)].variants.append(variant)

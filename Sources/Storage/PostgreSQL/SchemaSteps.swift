@@ -42,13 +42,14 @@ extension PostgresSchema {
 
 extension PostgresEngine {
     /// Brings the schema up to date, and makes room for the days to come. Several processes may do so at once.
+    /// - Parameter last: the last step to do.
     /// - Returns: the steps that were missing when it began.
     /// - Throws: ``StoreError/failed(_:)`` when a later version has changed the schema.
     @discardableResult
-    func migrate() async throws -> [PostgresSchema.Step] {
+    func migrate(through last: Int = .max) async throws -> [PostgresSchema.Step] {
         let state = try await run(.read) { try PostgresSchema.state($0) }
         guard state <= PostgresSchema.served.upperBound else { throw PostgresSchema.unserved(state) }
-        let missing = PostgresSchema.steps.filter { $0.number > state }
+        let missing = PostgresSchema.steps.filter { $0.number > state && $0.number <= last }
         for step in missing {
             while try await !run(.write, { try PostgresSchema.take(step, $0) }) {
                 try await Task.sleep(for: .milliseconds(200))
@@ -58,10 +59,17 @@ extension PostgresEngine {
         return missing
     }
 
-    /// - Throws: ``StoreError/failed(_:)`` when this version cannot serve the schema.
+    /// - Throws: ``StoreError/failed(_:)`` when this version cannot serve the schema, or only a part of a store is there.
     func checkSchema() async throws {
-        let state = try await run(.read) { try PostgresSchema.state($0) }
+        let (state, isPart) = try await run(.read) { connection in
+            (try PostgresSchema.state(connection), try StoreCopies.isUnfinished(connection))
+        }
         guard PostgresSchema.served.contains(state) else { throw PostgresSchema.unserved(state) }
+        guard !isPart else {
+            throw StoreError.failed(
+                "a store is being copied to the database, and a part of it is missing: run beckon store copy to its end"
+            )
+        }
         // After a long stop there is no room for today.
         try await makeDays()
     }
@@ -73,7 +81,7 @@ extension PostgresEngine {
 }
 
 extension PostgresSchema {
-    fileprivate static func unserved(_ state: Int) -> StoreError {
+    static func unserved(_ state: Int) -> StoreError {
         let (first, last) = (served.lowerBound, served.upperBound)
         let range = first == last ? "\(first)" : "\(first) to \(last)"
         if state == 0 {

@@ -60,7 +60,7 @@ extension Database: SQLConnection {
     func prefetch(_ reads: () -> Void) {}
 
     /// Prepared and bound.
-    private func statement(_ sql: String, _ arguments: Arguments) throws -> Statement {
+    func statement(_ sql: String, _ arguments: Arguments) throws -> Statement {
         let statement = try cachedStatement(sql: sql)
         try statement.bind(arguments.checked())
         return statement
