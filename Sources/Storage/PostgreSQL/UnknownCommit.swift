@@ -64,7 +64,9 @@ extension PostgresConnection {
                 """, [.text(commit.id)], deadline: deadline)
         } catch let error as PostgresError where error.state == "22023" {
             // "is in the future": a crash took it, and its id was not given out again. Of this server only.
-            return self.server == server ? .aborted : .unknown("another server answers")
+            // Asked again: behind a pooler it may be another server than at first.
+            return try PostgresIdentity.of(link, deadline: deadline) == server
+                ? .aborted : .unknown("another server answers")
         }
         guard let row = rows.first else { return .unknown("the server does not tell its sessions") }
         guard PostgresIdentity(row) == server else { return .unknown("another server answers, or a promoted standby") }

@@ -9,41 +9,45 @@ import Testing
 /// Databases with our schema on the shared server: each a copy of one that was migrated once.
 actor MigratedDatabase {
     static let shared = MigratedDatabase()
-    private var template: (server: PostgresServer, name: String)?
+    private var templates: [Int: (server: PostgresServer, name: String)] = [:]
 
     /// Makes one.
-    func next() async throws -> (server: PostgresServer, name: String) {
-        let (server, template) = try await migrated()
+    /// - Parameter step: the last of its schema; nil: the last there is.
+    func next(step: Int? = nil) async throws -> (server: PostgresServer, name: String) {
+        let (server, template) = try await migrated(step ?? PostgresSchema.served.upperBound)
         return (server, try await server.database(template: template))
     }
 
-    private func migrated() async throws -> (server: PostgresServer, name: String) {
-        if let template { return template }
+    private func migrated(_ step: Int) async throws -> (server: PostgresServer, name: String) {
+        if let template = templates[step] { return template }
         let server = try await PostgresServer.shared()
         let name = try await server.database()
         let engine = try PostgresEngine(PostgresSettings(url: server.url(name)), logger: quiet)
         try await engine.untilReached(name: name, within: .seconds(30), logger: quiet)
-        try await engine.migrate()
+        try await engine.migrate(through: step)
         // Room for the tests' own clock.
         try await engine.write { rows in
             try rows.turn(Days(nowMs: World.t0 - StorePolicy.dayMs, challengesUntilMs: 0, trafficUntilMs: 0))
             try rows.turn(Days(nowMs: World.t0, challengesUntilMs: 0, trafficUntilMs: 0))
         }
         await engine.close()
-        template = (server, name)
+        templates[step] = (server, name)
         return (server, name)
     }
 }
 
 /// Stores on one database of their own, as of so many Producers.
-/// - Parameter isLogged: the server's log names every statement.
+/// - Parameters:
+///   - step: the last of the database's schema; nil: the last there is.
+///   - isLogged: the server's log names every statement.
+///   - pooler: in front of the server.
 func withPostgresStores(
-    _ count: Int, limits: ChallengeLimits = .none, isLogged: Bool = false,
+    _ count: Int, limits: ChallengeLimits = .none, step: Int? = nil, isLogged: Bool = false, pooler: PgBouncer? = nil,
     _ body: ([ChallengeStore]) async throws -> Void
 ) async throws {
-    let (server, name) = try await MigratedDatabase.shared.next()
+    let (server, name) = try await MigratedDatabase.shared.next(step: step)
     if isLogged { try await server.sql("ALTER DATABASE \(name) SET log_statement = 'all'") }
-    var settings = try PostgresSettings(url: server.url(name))
+    var settings = try PostgresSettings(url: pooler?.url(name) ?? server.url(name))
     settings.connections = 8
     // A case asks for thousands at once, on a busy machine.
     settings.waitersPerConnection = 1000
@@ -74,5 +78,13 @@ struct PostgresStoreTests {
     @Test("conforms as three Producers whose calls take turns:", arguments: ConformanceCase.all)
     func conformsTogether(to promise: ConformanceCase) async throws {
         try await withPostgresStores(3, limits: promise.limits) { try await promise.check(World($0)) }
+    }
+
+    /// So a producer of this version serves beside one of the version before, until the schema is migrated and after it.
+    @Test("conforms on the oldest schema that it says it serves:", arguments: ConformanceCase.all)
+    func conformsBefore(to promise: ConformanceCase) async throws {
+        try await withPostgresStores(1, limits: promise.limits, step: PostgresSchema.served.lowerBound) {
+            try await promise.check(World($0))
+        }
     }
 }
