@@ -52,6 +52,8 @@ enum ProducerMetricName: String, CaseIterable {
     /// Counter: transactions that the database refused or repeated, and COMMITs whose answer was lost, by `what` (`refused`,
     /// `repeated`, `found-done`, `found-undone`, `unknown`).
     case storeTransactions = "beckon_store_transactions_total"
+    /// Gauge: days after today that have partitions, 7 in a healthy store; -1: today has none. PostgreSQL only.
+    case storeDaysAhead = "beckon_store_days_ahead"
     /// Gauge: 1 while the store cannot write, by `cause` (`locked`, `disk-full`, `read-only`, `failing`, `unreachable`).
     case storeFault = "beckon_store_fault"
 }

@@ -3,6 +3,7 @@ import CoreMetrics
 import Logging
 import Metrics
 import ServiceSupport
+import Wire
 
 /// Checks every second whether the store can write. While it cannot, the role is unready, and one log line a minute
 /// gives the reason.
@@ -16,13 +17,23 @@ struct StoreWatch: Sendable {
     private let gauges: [(cause: StoreFault.Cause, gauge: Gauge)]
     /// Nil: the store is a file.
     private let connections: StoreConnectionMetrics?
+    private let daysAhead: Gauge?
+    private let nowMs: @Sendable () -> Int64
 
-    init(store: ChallengeStore, readiness: Readiness, logger: Logger, metrics: any MetricsFactory) {
+    /// - Parameter nowMs: epoch milliseconds.
+    init(
+        store: ChallengeStore, readiness: Readiness, logger: Logger, metrics: any MetricsFactory,
+        nowMs: @escaping @Sendable () -> Int64 = { Timestamp.nowMs() }
+    ) {
         self.store = store
         self.readiness = readiness
         self.logger = logger
         log = LimitedLog(logger, every: .seconds(60))
+        self.nowMs = nowMs
         connections = store.connections.map { _ in StoreConnectionMetrics(factory: metrics) }
+        daysAhead = store.connections.map { _ in
+            Gauge(label: ProducerMetricName.storeDaysAhead.rawValue, factory: metrics)
+        }
         gauges = StoreFault.Cause.allCases.map { cause in
             let label = ProducerMetricName.storeFault.rawValue
             return (cause, Gauge(label: label, dimensions: [("cause", cause.rawValue)], factory: metrics))
@@ -31,9 +42,22 @@ struct StoreWatch: Sendable {
 
     /// Runs until cancelled.
     func run(every interval: Duration = .seconds(1)) async {
+        var looks = 0
         while !Task.isCancelled {
             await look()
+            // It changes once a day.
+            if looks % 60 == 0 { await lookAtDays() }
+            looks += 1
             try? await Task.sleep(for: interval)
+        }
+    }
+
+    func lookAtDays() async {
+        guard let daysAhead else { return }
+        do {
+            if let days = try await store.daysAhead(nowMs: nowMs()) { daysAhead.record(days) }
+        } catch {
+            logger.debug("the days ahead cannot be read", metadata: ["error": "\(error)"])
         }
     }
 

@@ -28,6 +28,19 @@ extension ChallengeStore {
     }
 }
 
+extension ChallengeStore {
+    /// How many whole days after today have room in a store that keeps challenges in partitions by day: the next seven in
+    /// a healthy store. -1: there is none even for today, and nothing can be created. Nil: the store has no such
+    /// partitions.
+    public func daysAhead(nowMs: Int64) async throws -> Int? {
+        let today = nowMs - nowMs % StorePolicy.dayMs
+        let made = try await engine.read { try $0.madeDays(fromMs: today, limit: 31) }
+        return made.map { days in
+            zip(days, 0...).prefix { day, index in day == today + Int64(index) * StorePolicy.dayMs }.count - 1
+        }.min()
+    }
+}
+
 extension AgedRows {
     /// How long a row is kept after its end, or after its creation when it has no end.
     fileprivate var keptMs: Int64 {

@@ -128,6 +128,9 @@ package protocol SweptRows {
     func deleteAged(_ rows: AgedRows, untilMs: Int64, limit: Int) throws
     /// Whether a day is to be made or may go; false in a store without days, which has nothing to do with the next either.
     func areDaysDue(_ days: Days) throws -> Bool
+    /// Days that were made, from that time on, of challenges and of the trail of traffic: the first `limit` of each in order. Empty in a
+    /// store without days.
+    func madeDays(fromMs: Int64, limit: Int) throws -> [[Int64]]
     /// Makes days that are missing, and takes ended ones away that hold no pending challenge. In a transaction of its own: others
     /// may wait for its end.
     func turn(_ days: Days) throws

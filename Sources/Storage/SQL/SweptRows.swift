@@ -52,6 +52,16 @@ extension SQLTransaction {
             """, [days.challengesUntilMs - StorePolicy.dayMs, days.trafficUntilMs - StorePolicy.dayMs])
     }
 
+    func madeDays(fromMs: Int64, limit: Int) throws -> [[Int64]] {
+        guard dialect.keepsDays else { return [] }
+        return try ["challenges", "audit"].map { family in
+            try connection.rows(
+                "SELECT day_ms FROM partition_days WHERE family = ? AND day_ms >= ? ORDER BY day_ms LIMIT ?",
+                [family, fromMs, limit]
+            ).map { $0.int64(0) }
+        }
+    }
+
     func turn(_ days: Days) throws {
         guard dialect.keepsDays else { return }
         try connection.run(
