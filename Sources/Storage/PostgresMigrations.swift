@@ -37,10 +37,15 @@ public struct PostgresMigrations: Sendable {
 
     /// Runs the steps that are missing, each in a transaction of its own, and makes room for the days to come. Several processes may do so
     /// at once, beside producers that serve. One that was stopped is run again.
+    /// - Parameter last: the last step to run; nil: all.
     /// - Returns: the steps that were missing when it began.
     /// - Throws: ``StoreError/failed(_:)`` when a later version has changed the schema; what the database refuses.
-    public func run() async throws -> [Step] {
-        try await engine.migrate().map {
+    public func run(through last: Int? = nil) async throws -> [Step] {
+        guard last == nil || PostgresSchema.steps.contains(where: { $0.number == last }) else {
+            let known = PostgresSchema.steps.map { String($0.number) }.joined(separator: ", ")
+            throw StoreError.failed("there is no step \(last ?? 0) of the schema: expected one of \(known)")
+        }
+        return try await engine.migrate(through: last ?? .max).map {
             Step(number: $0.number, name: $0.name, isDone: true, statements: $0.statements)
         }
     }

@@ -35,19 +35,25 @@ struct MigrateCommand: AsyncParsableCommand {
             discussion: "Needs a role that owns the schema, and a URL that leads to the server and not to a pooler.")
 
         @Flag(help: "Print the statements of the missing steps, and run none.") var dryRun = false
+        @Option(
+            help: "The last step to run: while producers of an earlier version still serve, the last that they know.")
+        var to: Int?
 
         @Argument(parsing: .allUnrecognized, help: MigrateCommand.help)
         var settings: [String] = []
 
         func run() async throws {
             if dryRun {
-                for step in try await MigrateCommand.with(settings, { try await $0.steps() }) where !step.isDone {
+                let last = to ?? .max
+                for step in try await MigrateCommand.with(settings, { try await $0.steps() })
+                where !step.isDone && step.number <= last {
                     print("-- step \(step.number): \(step.name)")
                     for statement in step.statements { print(statement + ";") }
                 }
                 return
             }
-            for step in try await MigrateCommand.with(settings, { try await $0.run() }) {
+            let last = to
+            for step in try await MigrateCommand.with(settings, { try await $0.run(through: last) }) {
                 print(JSONLine([("step", "\(step.number)"), ("name", step.name), ("done", "true")]))
             }
         }

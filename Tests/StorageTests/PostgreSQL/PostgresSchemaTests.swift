@@ -26,7 +26,7 @@ struct PostgresSchemaTests {
             try await tasks.waitForAll()
         }
         let steps = try await server.sql("SELECT number, state FROM schema_steps ORDER BY number", in: name)
-        #expect(steps == "10|done\n11|done\n12|done")
+        #expect(steps == "10|done\n11|done\n12|done\n13|done")
         #expect(try await engines[0].migrate().isEmpty)
         for engine in engines { await engine.close() }
     }
@@ -43,11 +43,101 @@ struct PostgresSchemaTests {
         #expect(empty.contains("beckon migrate up"))
         let engine = try await engine(server.url(name))
         try await engine.migrate()
-        try await server.sql("INSERT INTO schema_steps VALUES (13, 'of later', 'done', now(), now())", in: name)
+        try await server.sql("INSERT INTO schema_steps VALUES (14, 'of later', 'done', now(), now())", in: name)
         guard case .failed(let later) = await refusal() else { return #expect(Bool(false)) }
-        #expect(later.contains("schema 13") && later.contains("serves 12"))
+        #expect(later.contains("schema 14") && later.contains("serves 12 to 13"))
         await #expect(throws: StoreError.self) { try await engine.migrate() }
+        try await server.sql("DELETE FROM schema_steps WHERE number > 11", in: name)
+        guard case .failed(let earlier) = await refusal() else { return #expect(Bool(false)) }
+        #expect(earlier.contains("schema 11") && earlier.contains("serves 12 to 13"))
         await engine.close()
+    }
+
+    @Test("a version serves the schema before its last step too, so that the step can be done while both versions run")
+    func range() {
+        let numbers = PostgresSchema.steps.map(\.number)
+        #expect(numbers == numbers.sorted() && numbers.last == PostgresSchema.served.upperBound)
+        #expect(PostgresSchema.served.contains(numbers[numbers.count - 2]))
+    }
+
+    @Test("steps are done up to the one that is named, and the rest later")
+    func parts() async throws {
+        let server = try await PostgresServer.shared()
+        let name = try await server.database()
+        let migrations = try await PostgresMigrations(PostgresSettings(url: server.url(name)), logger: quiet)
+        #expect(try await migrations.run(through: 11).map(\.number) == [10, 11])
+        #expect(try await migrations.steps().map(\.isDone) == [true, true, false, false])
+        let unknown = await storeError { _ = try await migrations.run(through: 9) }
+        guard case .failed(let reason) = unknown else { return #expect(Bool(false)) }
+        #expect(reason.contains("expected one of 10, 11, 12, 13"))
+        #expect(try await migrations.run().map(\.number) == [12, 13])
+        await migrations.close()
+    }
+
+    @Test("the days ahead are those without a gap, of challenges and of the audit trail")
+    func daysAhead() async throws {
+        let (server, name) = try await MigratedDatabase.shared.next()
+        let store = try await ChallengeStore.postgres(
+            PostgresSettings(url: server.url(name)), keys: TestKeys.both, limits: .none, logger: quiet)
+        let day = StorePolicy.dayMs
+        #expect(try await store.daysAhead(nowMs: World.t0) == 7)
+        #expect(try await store.daysAhead(nowMs: World.t0 + 5 * day) == 2)
+        #expect(try await store.daysAhead(nowMs: World.t0 + 8 * day) == -1)
+        let gap = World.t0 / day * day + 3 * day
+        try await server.sql("DELETE FROM partition_days WHERE family = 'audit' AND day_ms = \(gap)", in: name)
+        #expect(try await store.daysAhead(nowMs: World.t0) == 2)
+        await store.close()
+    }
+
+    /// The statements of docs/operations.md that make the roles, and those for after the first migration; names of this test.
+    private func documentedRoles(_ name: String) throws -> (before: String, after: String) {
+        let page = try String(
+            contentsOf: URL(filePath: #filePath).deletingLastPathComponent().appending(
+                path: "../../../docs/operations.md"), encoding: .utf8)
+        func block(_ start: String) throws -> String {
+            let first = try #require(page.range(of: "```sql\n" + start))
+            let rest = page[first.lowerBound...].dropFirst("```sql\n".count)
+            let last = try #require(rest.range(of: "```"))
+            return String(rest[..<last.lowerBound]).replacing(/beckon_(?<role>owner|migrate|app|read)/) {
+                "\($0.role)_\(name)"
+            }
+        }
+        return (try block("CREATE ROLE beckon_owner"), try block("GRANT SELECT ON report_"))
+    }
+
+    @Test("the role for reports reads every view, no table, and nothing that is secret or says who somebody is")
+    func reports() async throws {
+        let server = try await PostgresServer.shared()
+        let name = try await server.database()
+        let roles = try documentedRoles(name)
+        try await server.sql(roles.before, in: name)
+        let owner = try await engine(server.url(name, user: "migrate_\(name)"))
+        try await owner.migrate()
+        await owner.close()
+        try await server.sql("SET search_path = beckon; \(roles.after)", in: name)
+        let views = try await server.sql(
+            "SELECT viewname FROM pg_views WHERE schemaname = 'beckon' ORDER BY 1", in: name
+        ).split(separator: "\n").map(String.init)
+        #expect(views.count == PostgresSchema.reports.count && views.allSatisfy { $0.hasPrefix("report_") })
+        let reader = try await engine(server.url(name, user: "read_\(name)") + "&target_session_attrs=any")
+        for view in views {
+            _ = try await reader.run(.read) { try $0.integer("SELECT count(*) FROM \(view)", []) }
+        }
+        await reader.close()
+        let more = try await server.sql(
+            """
+            SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'beckon'::regnamespace AND (c.relkind IN ('r', 'p') \
+            AND has_table_privilege('read_\(name)', c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE') \
+            OR c.relkind = 'v' AND has_table_privilege('read_\(name)', c.oid, 'INSERT, UPDATE, DELETE') \
+            OR c.relkind = 'S' AND has_sequence_privilege('read_\(name)', c.oid, 'USAGE, SELECT, UPDATE'))
+            """, in: name)
+        #expect(more == "", "more than reading views")
+        let columns = try await server.sql(
+            "SELECT table_name || '.' || column_name FROM information_schema.columns WHERE table_name LIKE 'report_%'",
+            in: name)
+        let secret =
+            #/sealed|secret|hash|token|identity|message|fields|details|answer|public_key|metadata|address|value|detail/#
+        #expect(columns.split(separator: "\n").filter { $0.contains(secret) }.isEmpty, "\(columns)")
     }
 
     @Test(
@@ -56,20 +146,7 @@ struct PostgresSchemaTests {
     func roles() async throws {
         let server = try await PostgresServer.shared()
         let name = try await server.database()
-        try await server.sql(
-            """
-            CREATE ROLE owner_\(name) NOLOGIN;
-            CREATE ROLE migrate_\(name) LOGIN IN ROLE owner_\(name);
-            CREATE ROLE app_\(name) LOGIN;
-            CREATE SCHEMA beckon AUTHORIZATION owner_\(name);
-            ALTER ROLE migrate_\(name) SET role = owner_\(name);
-            ALTER ROLE migrate_\(name) SET search_path = beckon;
-            ALTER ROLE app_\(name) SET search_path = beckon;
-            GRANT USAGE ON SCHEMA beckon TO app_\(name);
-            ALTER DEFAULT PRIVILEGES FOR ROLE owner_\(name) IN SCHEMA beckon
-                GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO app_\(name);
-            ALTER DEFAULT PRIVILEGES FOR ROLE owner_\(name) IN SCHEMA beckon GRANT USAGE ON SEQUENCES TO app_\(name);
-            """, in: name)
+        try await server.sql(documentedRoles(name).before, in: name)
         let owner = try await engine(server.url(name, user: "migrate_\(name)"))
         try await owner.migrate()
         await owner.close()
