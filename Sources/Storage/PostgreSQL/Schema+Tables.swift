@@ -240,6 +240,22 @@ extension PostgresSchema {
     ]
 
     /// Rows leave in lanes, see ``OutboxLanes``.
-    static let outbox =
-        OutboxLanes.schema + ["CREATE INDEX outbox_dispatches ON outbox (id) WHERE topic = 'challenges'"]
+    static let outbox = [
+        """
+        CREATE TABLE outbox (
+            id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, lane smallint NOT NULL, topic text NOT NULL, key text NOT NULL,
+            value bytea NOT NULL, content_type text NOT NULL, expires_ms bigint, traceparent text, created_ms bigint NOT NULL
+        ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0)
+        """,
+        "CREATE INDEX outbox_by_lane ON outbox (lane, id)",
+        """
+        CREATE TABLE outbox_lanes (
+            lane smallint PRIMARY KEY, owner text NOT NULL DEFAULT '', until_ms bigint NOT NULL DEFAULT 0,
+            epoch bigint NOT NULL DEFAULT 0
+        )
+        """,
+        "INSERT INTO outbox_lanes (lane) SELECT generate_series(0, \(OutboxLanes.count - 1))",
+        "CREATE TABLE outbox_owners (owner text PRIMARY KEY, until_ms bigint NOT NULL)",
+        "CREATE INDEX outbox_dispatches ON outbox (id) WHERE topic = 'challenges'",
+    ]
 }

@@ -49,7 +49,6 @@ struct SharedOutboxTests {
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         let server = try await PostgresServer.shared()
         let database = try await server.database()
-        try await server.sql(OutboxLanes.schema.joined(separator: ";\n"), in: database)
         let settings = try {
             var settings = try PostgresSettings(url: server.url(database))
             // Two dozen writers and a relay, on a busy machine.
@@ -59,6 +58,9 @@ struct SharedOutboxTests {
             settings.requestDeadline = .seconds(120)
             return settings
         }()
+        let migrations = try await PostgresMigrations(settings, logger: logger)
+        _ = try await migrations.run()
+        await migrations.close()
         let names = TopicNames(prefix: TestBroker.prefix())
         let topics = [names[.events], names[.deadLetters]]
         let broker = try await TestBroker(topics: [topics[0]: 4, topics[1]: 1])

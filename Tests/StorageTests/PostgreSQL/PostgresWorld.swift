@@ -5,7 +5,7 @@ import Testing
 
 @testable import Storage
 
-/// A database of a test's own on the shared server, with a table of its own, and a pool on it.
+/// A database of a test's own on the shared server, with our schema and a table of the test's own, and a pool on it.
 struct PostgresWorld {
     static let quiet: Logger = {
         var logger = Logger(label: "test")
@@ -25,14 +25,18 @@ struct PostgresWorld {
         settings change: (inout PostgresSettings) -> Void = { _ in },
         _ body: (PostgresWorld) async throws -> Value
     ) async throws -> Value {
+        let database: String
+        if let server {
+            database = try await server.database()
+            let schema = PostgresSchema.steps.flatMap(\.statements).joined(separator: ";\n")
+            try await server.sql(schema, in: database)
+        } else {
+            database = try await MigratedDatabase.shared.next().name
+        }
         let server = if let server { server } else { try await PostgresServer.shared() }
-        let database = try await server.database()
         try await server.sql(
-            """
-            CREATE TABLE things (id bigint PRIMARY KEY, flag smallint, name text COLLATE "C", body bytea);
-            CREATE TABLE write_probes (id bigint GENERATED ALWAYS AS IDENTITY, filler bytea);
-            \(OutboxLanes.schema.joined(separator: ";\n"));
-            """, in: database)
+            "CREATE TABLE things (id bigint PRIMARY KEY, flag smallint, name text COLLATE \"C\", body bytea)",
+            in: database)
         var settings = try PostgresSettings(
             url: proxy.map { PostgresServer.url(database, port: $0.port) } ?? server.url(database))
         settings.connections = connections
