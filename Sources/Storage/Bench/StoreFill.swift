@@ -40,11 +40,10 @@ public struct StoreFill: Sendable {
 }
 
 extension ChallengeStore {
-    /// Writes it all; a transaction per 100,000 rows.
+    /// Writes it all, in a few transactions. A PostgreSQL store takes people only.
     public func fill(_ fill: StoreFill, nowMs: Int64) async throws {
-        guard let engine = engine as? SQLiteEngine else {
-            throw StoreError.failed("only a SQLite store can be filled for a measurement")
-        }
+        if let engine = engine as? PostgresEngine { return try await engine.fill(fill, nowMs: nowMs) }
+        guard let engine = engine as? SQLiteEngine else { throw StoreError.failed("the store cannot be filled") }
         let step = 100_000
         for first in stride(from: 0, to: fill.people, by: step) {
             let last = min(first + step, fill.people) - 1

@@ -8,6 +8,8 @@ import Logging
 import NIOCore
 import NIOHTTP1
 import ServiceSupport
+import Storage
+import Wire
 
 /// One measurement: the client in this process, everything else in processes of their own.
 struct APIBench {
@@ -38,7 +40,23 @@ struct APIBench {
         var helloPerSecond = 0.0
         var helloCpuUs = 0.0
         var ratio = 0.0
+        var producers: Int?
+        var serverCpuUsPerCreate: Double?
+        var roundTrips: Int?
+        var statements: Int?
+        var roundTripMs: Double?
+        var pgbenchPerSecond: Double?
+        var pgbenchAverageMs: Double?
+        var pgbenchServerCpuUs: Double?
+        var pgbenchRatio: Double?
         var loadAverage = 0.0
+    }
+
+    /// A producer under load.
+    fileprivate struct Target {
+        let child: BenchChild
+        let port: Int
+        let admin: String
     }
 
     let options: BenchAPICommand
@@ -63,39 +81,48 @@ struct APIBench {
     }
 
     private func measure(_ folder: URL, _ client: HTTPClient, _ children: inout [BenchChild]) async throws -> Report {
-        let named = String(options.database.dropFirst("sqlite:".count))
         let world = try await BenchWorld(
-            path: named == "temporary" ? folder.appending(path: "store.sqlite").path : named, people: options.factors,
-            closedChallenges: options.closedChallenges, logger: logger)
+            place(folder), people: options.factors, closedChallenges: options.closedChallenges, logger: logger)
         var report = Report()
         (report.factors, report.closedChallenges) = (options.factors, options.closedChallenges)
+        let database =
+            options.isDatabase
+            ? try await DatabaseBench(
+                options.database, world: world, roundTripMs: options.roundTripMs, nowMs: Timestamp.nowMs()) : nil
         if options.helloSeconds > 0 { try await hello(folder, &report) }
         let broker = try BenchChild("broker", ["broker", "--admin-port", "0"], [:], folder, log: nil)
         children.append(broker)
         let brokerFacts = try await broker.ready()
-        let producer = try BenchChild(
-            "producer", ["producer"], world.environment(kafka: brokerFacts["kafka"] ?? ""), folder, log: options.log)
-        children.append(producer)
-        let facts = try await producer.ready()
-        guard let port = facts["api"].flatMap({ URL(string: $0)?.port }), let admin = facts["admin"] else {
-            throw BenchError("the producer's ready file has no address")
+        let environment = world.environment(kafka: brokerFacts["kafka"] ?? "", url: database?.url)
+        var targets: [Target] = []
+        for number in 0..<options.producers {
+            let (name, log) = number == 0 ? ("producer", "") : ("producer-\(number)", ".\(number)")
+            let producer = try BenchChild(name, ["producer"], environment, folder, log: options.log.map { $0 + log })
+            children.append(producer)
+            let facts = try await producer.ready()
+            guard let port = facts["api"].flatMap({ URL(string: $0)?.port }), let admin = facts["admin"] else {
+                throw BenchError("the producer's ready file has no address")
+            }
+            targets.append(Target(child: producer, port: port, admin: admin))
         }
+        let ports = targets.map(\.port)
         if options.load == .list {
             // Something to be found: a pending challenge for each of those who will ask.
             _ = try await load(
-                port, rate: 1000, seconds: Double(min(world.callers.count, BenchWorld.mostListers)) / 1000 + 0.2,
+                ports, rate: 1000, seconds: Double(min(world.callers.count, BenchWorld.mostListers)) / 1000 + 0.2,
                 scripts: world.creates(options.connections))
         }
         if options.kafkaDown {
             report.kafka = "down"
             try await post((brokerFacts["control"] ?? "") + "/brokers/1/down", client)
         }
-        let idle = try await IdleConnections(port: port, count: options.idle)
-        let commitsBefore = try await metric("beckon_store_commits_total", admin, client)
-        let (cpu, brokerCPU) = (producer.cpuSeconds, broker.cpuSeconds)
-        let memory = MemoryWatch(producer)
+        let idle = try await IdleConnections(port: ports[0], count: options.idle)
+        let commitsBefore = try await metric("beckon_store_commits_total", targets, client)
+        let (cpu, brokerCPU) = (targets.cpuSeconds, broker.cpuSeconds)
+        let serverCPU = database?.serverCPUSeconds
+        let memories = targets.map { MemoryWatch($0.child) }
         let result = try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask { await memory.run() }
+            for memory in memories { group.addTask { await memory.run() } }
             let scripts: [any LoadScript] =
                 switch options.load {
                 case .create: world.creates(options.connections)
@@ -103,7 +130,7 @@ struct APIBench {
                 case .mixed: world.mixed(options.connections)
                 }
             let result = try await load(
-                port, rate: options.rate > 0 ? options.rate : nil, seconds: options.seconds, scripts: scripts)
+                ports, rate: options.rate > 0 ? options.rate : nil, seconds: options.seconds, scripts: scripts)
             group.cancelAll()
             return result
         }
@@ -111,22 +138,56 @@ struct APIBench {
         try await idle.close()
         take(result, into: &report)
         let calls = Double(max(1, result.count))
-        report.cpuUsPerCreate = rounded((producer.cpuSeconds - cpu) * 1e6 / calls)
+        report.cpuUsPerCreate = rounded((targets.cpuSeconds - cpu) * 1e6 / calls)
         report.brokerCpuUs = rounded((broker.cpuSeconds - brokerCPU) * 1e6 / calls)
-        report.rssMb = rounded(memory.megabytes.0)
-        report.outboxRows = try await metric("beckon_outbox_rows", admin, client)
+        report.rssMb = rounded(memories.map(\.megabytes.0).max() ?? 0)
+        report.outboxRows = try await metric("beckon_outbox_rows", Array(targets.prefix(1)), client)
         report.commitsPerSecond = rounded(
-            (try await metric("beckon_store_commits_total", admin, client) - commitsBefore) / result.seconds)
+            (try await metric("beckon_store_commits_total", targets, client) - commitsBefore) / result.seconds)
         if report.helloPerSecond > 0 { report.ratio = rounded(report.perSecond / report.helloPerSecond) }
         var loads = [0.0, 0, 0]
         if getloadavg(&loads, 3) > 0 { report.loadAverage = rounded(loads[0]) }
+        guard let database else { return report }
+        if let serverCPU, let now = database.serverCPUSeconds {
+            report.serverCpuUsPerCreate = rounded((now - serverCPU) * 1e6 / calls)
+        }
+        // Nobody else is at the server then.
+        for target in targets { await target.child.stop() }
+        try await compare(database, folder, &report)
+        try await database.close()
         return report
     }
 
-    private func load(_ port: Int, rate: Double?, seconds: Double, scripts: [any LoadScript]) async throws
+    private func place(_ folder: URL) throws -> BenchWorld.Place {
+        guard !options.isDatabase else {
+            var settings = try PostgresSettings(
+                url: options.database, password: ProcessInfo.processInfo.environment["BECKON_STORE_PASSWORD"])
+            settings.connections = options.storeConnections / options.producers
+            return .database(settings)
+        }
+        let named = String(options.database.dropFirst("sqlite:".count))
+        return .file(named == "temporary" ? folder.appending(path: "store.sqlite").path : named)
+    }
+
+    private func compare(_ database: DatabaseBench, _ folder: URL, _ report: inout Report) async throws {
+        report.producers = options.producers
+        (report.roundTrips, report.statements) = (database.script.roundTrips, database.script.statements)
+        report.roundTripMs = options.roundTripMs
+        guard options.pgbenchSeconds > 0, let path = DatabaseBench.pgbenchPath else { return }
+        let result = try await database.pgbench(
+            path, clients: options.storeConnections, seconds: options.pgbenchSeconds, folder: folder)
+        report.pgbenchPerSecond = rounded(result.perSecond)
+        report.pgbenchAverageMs = rounded(result.averageMs)
+        if database.script.postmaster != nil {
+            report.pgbenchServerCpuUs = rounded(result.serverCPUSeconds * 1e6 / max(1, result.transactions))
+        }
+        report.pgbenchRatio = rounded(report.perSecond / result.perSecond)
+    }
+
+    private func load(_ ports: [Int], rate: Double?, seconds: Double, scripts: [any LoadScript]) async throws
         -> HTTPLoad.Report
     {
-        try await HTTPLoad(port: port, rate: rate, seconds: seconds, scripts: scripts).run()
+        try await HTTPLoad(ports: ports, rate: rate, seconds: seconds, scripts: scripts).run()
     }
 
     private func hello(_ folder: URL, _ report: inout Report) async throws {
@@ -139,7 +200,7 @@ struct APIBench {
             let request = BenchWorld.request(
                 "POST", "/v2/Services/VA/Entities/bench/Challenges", "none", form: BenchWorld.challengeForm)
             result = try await load(
-                port, rate: nil, seconds: options.helloSeconds,
+                [port], rate: nil, seconds: options.helloSeconds,
                 scripts: (0..<options.connections).map { _ in
                     FixedScript(kind: "hello", requests: [request], expecting: 200)
                 })
@@ -181,15 +242,23 @@ struct APIBench {
         guard status == .noContent else { throw BenchError("\(url) answered \(status.code)") }
     }
 
-    /// The sum over all labels.
-    private func metric(_ name: String, _ admin: String, _ client: HTTPClient) async throws -> Double {
-        let response = try await client.execute(HTTPClientRequest(url: admin + "/metrics"), timeout: .seconds(5))
-        let text = String(buffer: try await response.body.collect(upTo: 4 << 20))
-        return text.split(separator: "\n").reduce(0) { sum, line in
-            guard line.hasPrefix(name), let value = line.split(separator: " ").last else { return sum }
-            return sum + (Double(value) ?? 0)
+    /// The sum over all labels and producers.
+    private func metric(_ name: String, _ targets: [Target], _ client: HTTPClient) async throws -> Double {
+        var sum = 0.0
+        for target in targets {
+            let request = HTTPClientRequest(url: target.admin + "/metrics")
+            let response = try await client.execute(request, timeout: .seconds(5))
+            let text = String(buffer: try await response.body.collect(upTo: 4 << 20))
+            for line in text.split(separator: "\n") where line.hasPrefix(name) {
+                sum += line.split(separator: " ").last.flatMap { Double($0) } ?? 0
+            }
         }
+        return sum
     }
 
     private func rounded(_ value: Double) -> Double { (value * 1000).rounded() / 1000 }
+}
+
+extension [APIBench.Target] {
+    fileprivate var cpuSeconds: Double { reduce(0) { $0 + $1.child.cpuSeconds } }
 }

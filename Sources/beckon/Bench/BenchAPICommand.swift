@@ -16,6 +16,12 @@ struct BenchAPICommand: AsyncParsableCommand {
             system, per call), broker_cpu_us, rss_mb (the Producer's highest), idle_connections (open at the end), commits_per_second, outbox_rows (not relayed yet), \
             factors, closed_challenges, kafka (up or down), hello_per_second, hello_cpu_us, ratio (per_second to \
             hello_per_second), load_average (of the machine over a minute, at the end).
+
+            Of a PostgreSQL database it prints also: producers, server_cpu_us_per_create (of all processes of a server on this \
+            machine), round_trips and statements (of one creation), round_trip_ms (added), and with --pgbench-seconds \
+            pgbench_per_second, pgbench_average_ms, pgbench_server_cpu_us (per transaction) and pgbench_ratio (per_second to \
+            pgbench_per_second). pgbench runs after the load, on the same connections in number, with the statements and round trips \
+            that one creation was seen to send.
             """)
 
     enum Load: String, ExpressibleByArgument, CaseIterable {
@@ -27,9 +33,18 @@ struct BenchAPICommand: AsyncParsableCommand {
         case mixed
     }
 
-    @Option(help: "sqlite:PATH, created when missing; sqlite:temporary: a file that is removed afterwards.")
-    var database =
-        "sqlite:temporary"
+    @Option(
+        help: """
+            sqlite:PATH, created when missing; sqlite:temporary: a file that is removed afterwards; postgresql://user@host/database: \
+            one without tables, which is filled and left.
+            """)
+    var database = "sqlite:temporary"
+    @Option(
+        help: "Producers, which the client's connections are shared out to; more than one needs a PostgreSQL database.")
+    var producers = 1
+    @Option(help: "PostgreSQL: connections of all producers together.") var storeConnections = 16
+    @Option(help: "PostgreSQL: milliseconds that are added to every round trip to the database.") var roundTripMs = 0.0
+    @Option(help: "PostgreSQL: seconds of pgbench after the load; 0: none.") var pgbenchSeconds = 0
     @Option(help: "create, list or mixed.") var load = Load.create
     @Option(help: "Calls per second; 0: as many as possible.") var rate = 0.0
     @Option(help: "Seconds of load.") var seconds = 10.0
@@ -42,14 +57,34 @@ struct BenchAPICommand: AsyncParsableCommand {
     @Option(help: "File for the Producer's log; without it the log is discarded.") var log: String?
 
     func validate() throws {
-        guard database.hasPrefix("sqlite:"), seconds > 0, (1...10_000).contains(connections), factors > 0, rate >= 0,
+        guard database.hasPrefix("sqlite:") || database.hasPrefix("postgresql://"), seconds > 0,
+            (1...10_000).contains(connections), factors > 0, rate >= 0,
             closedChallenges >= 0, helloSeconds >= 0, idle >= 0
         else {
             throw ValidationError(
-                "expected --database sqlite:PATH, --connections 1 to 10000, --seconds and --factors above 0, all others 0 or more"
+                "expected --database sqlite:PATH or postgresql://…, --connections 1 to 10000, --seconds and --factors above 0, all others 0 or more"
             )
         }
+        guard isDatabase || producers == 1 && roundTripMs == 0 && pgbenchSeconds == 0 else {
+            throw ValidationError(
+                "--producers, --round-trip-ms and --pgbench-seconds: expected with postgresql://… only")
+        }
+        guard (1...48).contains(producers), storeConnections >= producers, storeConnections <= 500 * producers,
+            (0...1000).contains(roundTripMs), (0...3600).contains(pgbenchSeconds), !isDatabase || closedChallenges == 0
+        else {
+            throw ValidationError(
+                """
+                expected --producers 1 to 48, --store-connections of 1 to 500 for each of them, --round-trip-ms 0 to 1000, \
+                --pgbench-seconds 0 to 3600, and no --closed-challenges in a PostgreSQL database
+                """)
+        }
+        guard pgbenchSeconds == 0 || DatabaseBench.pgbenchPath != nil else {
+            throw ValidationError("--pgbench-seconds: /usr/lib/postgresql has no pgbench: install Debian's postgresql")
+        }
     }
+
+    /// A PostgreSQL database, and no file.
+    var isDatabase: Bool { database.hasPrefix("postgresql://") }
 
     func run() async throws {
         let report = try await APIBench(options: self).run()

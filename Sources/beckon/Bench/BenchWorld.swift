@@ -10,6 +10,21 @@ import Wire
 
 /// A filled store, and whoever calls the Producer over it: one account, and a device for each identity, all with one key.
 struct BenchWorld: Sendable {
+    /// Where the store is.
+    enum Place: Sendable {
+        /// A file of SQLite, made when it is missing.
+        case file(String)
+        /// A PostgreSQL database without tables.
+        case database(PostgresSettings)
+
+        func open(_ keys: StoreKeys, _ logger: Logger) async throws -> ChallengeStore {
+            switch self {
+            case .file(let path): try ChallengeStore.sqlite(path: path, keys: keys, logger: logger)
+            case .database(let settings): try await ChallengeStore.postgres(settings, keys: keys, logger: logger)
+            }
+        }
+    }
+
     /// Beside a database file, so that it can be used again; has its keys, so mode 0600.
     private struct Deed: Codable {
         var account: String
@@ -21,6 +36,13 @@ struct BenchWorld: Sendable {
         var deviceKey: SoftwareKey
         var people: Int
         var closedChallenges: Int
+
+        var keys: StoreKeys {
+            get throws {
+                StoreKeys(
+                    store: try KeyRing(parsing: storeKeys), configuration: try KeyRing(parsing: configurationKeys))
+            }
+        }
     }
 
     let account: AccountSID
@@ -30,13 +52,50 @@ struct BenchWorld: Sendable {
     let people: Int
     /// The people who call, in no order.
     let callers: [Int]
-    private let path: String
+    private let place: Place
     private let deed: Deed
     private let authorization: String
 
-    /// Makes the file and fills it, or takes one that is filled as asked.
-    init(path: String, people: Int, closedChallenges: Int, logger: Logger) async throws {
+    /// Makes the store and fills it, or takes a file that is filled as asked.
+    init(_ place: Place, people: Int, closedChallenges: Int, logger: Logger) async throws {
+        switch place {
+        case .file(let path): deed = try await Self.deed(ofFile: path, people, closedChallenges, logger)
+        case .database(var settings):
+            settings.connections = 1
+            settings.statementDeadline = .seconds(600)
+            settings.requestDeadline = .seconds(1200)
+            try await Self.migrate(settings, logger)
+            deed = try await Self.fill(.database(settings), people, closedChallenges, logger)
+        }
+        guard let account = AccountSID(deed.account), let service = ServiceSID(deed.service) else {
+            throw BenchError("the file with the store's keys has no SIDs")
+        }
+        (self.place, self.account, self.service, self.people) = (place, account, service, people)
+        signer = deed.deviceKey
+        recordKeys = try KeyRing(parsing: deed.recordKeys)
+        authorization = Base64.encode("\(account):\(deed.authToken)".utf8)
+        callers = Array((0..<people).shuffled().prefix(Self.mostCallers))
+    }
+
+    private static func migrate(_ settings: PostgresSettings, _ logger: Logger) async throws {
+        let migrations = try await PostgresMigrations(settings, logger: logger)
+        let missing: Int
+        do {
+            let count = try await migrations.steps().count
+            missing = try await migrations.run().count - count
+        } catch {
+            await migrations.close()
+            throw error
+        }
+        await migrations.close()
+        guard missing == 0 else { throw BenchError("\(settings) has tables already: expected an empty database") }
+    }
+
+    private static func deed(
+        ofFile path: String, _ people: Int, _ closedChallenges: Int, _ logger: Logger
+    ) async throws -> Deed {
         let deedPath = path + ".bench.json"
+        let deed: Deed
         if FileManager.default.fileExists(atPath: path) {
             guard let data = FileManager.default.contents(atPath: deedPath) else {
                 throw BenchError("\(path) exists, but \(deedPath) does not: this benchmark did not create it")
@@ -48,27 +107,19 @@ struct BenchWorld: Sendable {
                 )
             }
         } else {
-            deed = try await Self.fill(path, people, closedChallenges, logger)
+            deed = try await fill(.file(path), people, closedChallenges, logger)
             guard
                 FileManager.default.createFile(
                     atPath: deedPath, contents: try JSONEncoder().encode(deed), attributes: [.posixPermissions: 0o600])
             else { throw BenchError("\(deedPath) cannot be written") }
         }
-        guard let account = AccountSID(deed.account), let service = ServiceSID(deed.service) else {
-            throw BenchError("\(deedPath) has no SIDs")
-        }
-        try await Self.settle(path, deed, logger)
-        (self.path, self.account, self.service, self.people) = (path, account, service, people)
-        signer = deed.deviceKey
-        recordKeys = try KeyRing(parsing: deed.recordKeys)
-        authorization = Base64.encode("\(account):\(deed.authToken)".utf8)
-        callers = Array((0..<people).shuffled().prefix(Self.mostCallers))
+        try await settle(path, deed, logger)
+        return deed
     }
 
-    private static func fill(_ path: String, _ people: Int, _ closed: Int, _ logger: Logger) async throws -> Deed {
+    private static func fill(_ place: Place, _ people: Int, _ closed: Int, _ logger: Logger) async throws -> Deed {
         let (storeKeys, configurationKeys) = (KeyRing.random(), KeyRing.random())
-        let store = try ChallengeStore.sqlite(
-            path: path, keys: StoreKeys(store: storeKeys, configuration: configurationKeys), logger: logger)
+        let store = try await place.open(StoreKeys(store: storeKeys, configuration: configurationKeys), logger)
         let nowMs = Timestamp.nowMs()
         let account = try await store.createAccount(nowMs: nowMs)
         let service = try await store.createService(
@@ -87,12 +138,7 @@ struct BenchWorld: Sendable {
 
     /// Expires what an earlier run left pending and drops what it left for Kafka: neither is part of the measurement.
     private static func settle(_ path: String, _ deed: Deed, _ logger: Logger) async throws {
-        let store = try ChallengeStore.sqlite(
-            path: path,
-            keys: StoreKeys(
-                store: try KeyRing(parsing: deed.storeKeys), configuration: try KeyRing(parsing: deed.configurationKeys)
-            ),
-            logger: logger)
+        let store = try await Place.file(path).open(deed.keys, logger)
         let nowMs = Timestamp.nowMs()
         while try await store.expireDue(limit: 10_000, nowMs: nowMs + 3_600_000) > 0 {}
         while true {
@@ -103,14 +149,44 @@ struct BenchWorld: Sendable {
         await store.close()
     }
 
-    /// The Producer's.
-    func environment(kafka: String) -> [String: String] {
-        [
+    /// A producer's.
+    /// - Parameter url: of the database, as it is to reach it; nil: the store is a file.
+    func environment(kafka: String, url: String?) -> [String: String] {
+        var environment = [
             "BECKON_KAFKA_BOOTSTRAP_SERVERS": kafka, "BECKON_KAFKA_EMBEDDED": "true",
             "BECKON_RECORD_KEYS": deed.recordKeys, "BECKON_STORE_KEYS": deed.storeKeys,
-            "BECKON_CONFIGURATION_KEYS": deed.configurationKeys, "BECKON_STORE_PATH": path, "BECKON_API_PORT": "0",
-            "BECKON_ADMIN_PORT": "0", "BECKON_LOG_LEVEL": "warning",
+            "BECKON_CONFIGURATION_KEYS": deed.configurationKeys, "BECKON_API_PORT": "0", "BECKON_ADMIN_PORT": "0",
+            "BECKON_LOG_LEVEL": "warning",
         ]
+        switch place {
+        case .file(let path): environment["BECKON_STORE_PATH"] = path
+        case .database(let settings):
+            environment["BECKON_STORE_URL"] = url
+            environment["BECKON_STORE_CONNECTIONS"] = "\(settings.connections)"
+        }
+        return environment
+    }
+
+    /// What a creation of this load sends to the database, made once for the first person.
+    func recordCreation(nowMs: Int64) async throws -> PgbenchScript {
+        guard case .database(var settings) = place else { throw BenchError("only a PostgreSQL store is compared") }
+        settings.connections = 1
+        let store = try await Place.database(settings).open(deed.keys, Logger(label: "beckon.bench"))
+        var new = NewChallenge(
+            account: account, service: service, identity: StoreFill.identity(0), factor: FactorSID(StoreFill.factor(0)),
+            message: "Sign in to Bank?", expiresAtMs: nowMs + 300_000)
+        new.fields = #"[{"label":"Where","value":"Berlin"}]"#
+        new.hiddenDetails = #"{"ip":"10.0.0.1"}"#
+        let fill = StoreFill(
+            account: account, service: service, people: people, closedChallenges: 0, publicKey: signer.publicKeyDER)
+        do {
+            let script = try await PgbenchScript.recording(new, of: fill, in: store, nowMs: nowMs)
+            await store.close()
+            return script
+        } catch {
+            await store.close()
+            throw error
+        }
     }
 
     // MARK: - Loads

@@ -46,7 +46,8 @@ struct FixedScript: LoadScript {
 /// Drives an HTTP/1.1 server over a few kept-alive connections with as little work of its own as it can. Latencies count from
 /// when a request was due, so that a server that stands still is not hidden by a client that waits.
 struct HTTPLoad: Sendable {
-    var port: Int
+    /// Of the servers, which get the connections in turn.
+    var ports: [Int]
     /// Requests per second over all connections; nil: as fast as replies come.
     var rate: Double?
     var seconds: Double
@@ -78,6 +79,7 @@ struct HTTPLoad: Sendable {
             for (index, script) in scripts.enumerated() {
                 let first = start + .nanoseconds((interval ?? 0) * Int64(index) / Int64(scripts.count))
                 let client = LoadConnection(script: script, first: first, end: end, intervalNs: interval)
+                let port = ports[index % ports.count]
                 tasks.addTask {
                     let channel = try await ClientBootstrap(group: group)
                         .channelOption(.tcpOption(.tcp_nodelay), value: 1)
