@@ -9,7 +9,7 @@ import TestSupport
 struct FaultSchedule {
     private enum Fault: CaseIterable {
         case kill, freeze, restart
-        case databaseRestart, databaseKill, sessionKill, databaseStall, databaseRefuse, databaseDelay
+        case databaseRestart, databaseKill, databasePromote, sessionKill, databaseStall, databaseRefuse, databaseDelay
         case cutBeforeCommit, cutBehindCommit, cutCommitAnswer, halfOpenCommit
         case brokerDown
     }
@@ -25,6 +25,13 @@ struct FaultSchedule {
         random = SeededGenerator(seed: seed)
         self.stage = stage
         self.load = load
+    }
+
+    /// From when a fault was mended until a creation was acknowledged.
+    var recovery: String {
+        let sorted = recoveries.sorted()
+        guard let longest = sorted.last else { return "none" }
+        return "median \(Self.text(sorted[sorted.count / 2])), longest \(Self.text(longest))"
     }
 
     mutating func run(seconds: Int) async throws {
@@ -44,6 +51,7 @@ struct FaultSchedule {
             }
             recoveries.append(recovery)
             log.append("\(Self.text(at)) \(what): served again after \(Self.text(recovery))")
+            try await stage.replaceStandby()
             try await Task.sleep(for: .milliseconds(Int.random(in: 500...2500, using: &random)))
         }
     }
@@ -83,6 +91,9 @@ struct FaultSchedule {
             try await stage.server.stop(.killed)
             try await stage.server.start()
             return "PostgreSQL killed"
+        case .databasePromote:
+            try await stage.failOver()
+            return "PostgreSQL killed, its standby promoted"
         case .sessionKill:
             try await stage.server.sql(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"

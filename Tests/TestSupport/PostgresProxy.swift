@@ -24,6 +24,7 @@ public final class PostgresProxy: Sendable {
     }
 
     private struct State {
+        var target: String
         var fault = Fault.none
         /// How many connections it is for still; nil: all.
         var faultLeft: Int?
@@ -35,12 +36,11 @@ public final class PostgresProxy: Sendable {
 
     public let port: Int
     private let listener: Int32
-    private let target: String
-    private let state = Mutex(State())
+    private let state: Mutex<State>
 
     /// - Parameter socket: the server's.
     public init(to socket: String) throws {
-        target = socket
+        state = Mutex(State(target: socket))
         listener = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
@@ -77,6 +77,9 @@ public final class PostgresProxy: Sendable {
     public func set(_ fault: Fault, times: Int? = nil) {
         state.withLock { ($0.fault, $0.faultLeft) = (fault, times) }
     }
+
+    /// Where connections go from now on: another server's socket.
+    public func set(target: String) { state.withLock { $0.target = target } }
 
     /// Each way.
     public func set(delay: Duration) { state.withLock { $0.delay = delay } }
@@ -131,7 +134,9 @@ public final class PostgresProxy: Sendable {
         let descriptor = Glibc.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
-        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: Array(target.utf8) + [0]) }
+        withUnsafeMutableBytes(of: &address.sun_path) {
+            $0.copyBytes(from: Array(state.withLock { $0.target }.utf8) + [0])
+        }
         let isConnected = withUnsafePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
                 connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) == 0

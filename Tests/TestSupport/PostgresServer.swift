@@ -83,6 +83,45 @@ public final class PostgresServer: Sendable {
         try await start()
     }
 
+    /// A streaming standby of a server, on a socket of its own. Returns when it answers. The primary waits for it from
+    /// ``awaitStandby()`` on.
+    public init(standbyOf primary: PostgresServer) async throws {
+        guard let binaries = Self.binaries else {
+            throw BeckonProcess.Failure(description: "PostgreSQL is missing: scripts/install --tests")
+        }
+        (durability, settings, port) = (primary.durability, primary.settings, nil)
+        folder = URL(filePath: "/tmp/beckon-pg-\(UUID().uuidString.prefix(8).lowercased())")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        try Self.shell("chown \(Self.user ?? "$(id -u)") \(folder.path) && chmod 755 \(folder.path)")
+        let source = "host=\(primary.folder.path) port=\(primary.port ?? 5432) user=postgres application_name=standby"
+        try await Self.unblocked {
+            try Self.shell(
+                """
+                \(Self.asUser) \(binaries.path)/pg_basebackup -d '\(source)' -D \(self.folder.path)/data --checkpoint=fast \
+                --wal-method=stream --write-recovery-conf
+                """)
+        }
+        try await start()
+    }
+
+    /// From here on the server acknowledges nothing that its standby does not have. Returns when the standby follows.
+    public func awaitStandby() async throws {
+        try await sql("ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (standby)'")
+        try await sql("SELECT pg_reload_conf()")
+        while try await sql("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'quorum'") != "1" {
+            try await Task.sleep(for: .milliseconds(20))
+        }
+    }
+
+    /// The server waits for no standby any more.
+    public func forgetStandby() async throws {
+        try await sql("ALTER SYSTEM SET synchronous_standby_names = ''")
+        try await sql("SELECT pg_reload_conf()")
+    }
+
+    /// Makes the primary of a standby. Returns when it takes writes.
+    public func promote() async throws { try await sql("SELECT pg_promote(true, 60)") }
+
     deinit {
         process.withLock { process in
             if let process, process.isRunning { kill(process.processIdentifier, SIGKILL) }
@@ -103,6 +142,11 @@ public final class PostgresServer: Sendable {
     /// How a store reaches a database through a proxy on loopback.
     public static func url(_ database: String, port: Int, user: String = "postgres") -> String {
         "postgresql://\(user)@127.0.0.1:\(port)/\(database)?sslmode=disable"
+    }
+
+    /// The same for several servers, one proxy each.
+    public static func url(_ database: String, ports: [Int]) -> String {
+        "postgresql://postgres@\(ports.map { "127.0.0.1:\($0)" }.joined(separator: ","))/\(database)?sslmode=disable"
     }
 
     /// The postmaster's.
@@ -212,10 +256,14 @@ public final class PostgresServer: Sendable {
     /// Runs statements by `psql` as the superuser, off the cooperative threads. - Returns: the rows, unaligned, without headers.
     @discardableResult
     public func sql(_ text: String, in database: String = "postgres") async throws -> String {
+        try await Self.unblocked { try self.blockingSQL(text, in: database) }
+    }
+
+    /// Off the cooperative threads.
+    private static func unblocked<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value
+    {
         try await withCheckedThrowingContinuation { continuation in
-            DispatchQueue.global().async {
-                continuation.resume(with: Result { try self.blockingSQL(text, in: database) })
-            }
+            DispatchQueue.global().async { continuation.resume(with: Result { try body() }) }
         }
     }
 
