@@ -58,8 +58,9 @@ struct ClusterOutageTests {
                     load.begin(.outage)
                     try await set(away, stage, isAway: true)
                     try await Task.sleep(for: .seconds(Self.seconds))
-                    try await set(away, stage, isAway: false)
+                    // From the order to start it.
                     load.begin(.recovery)
+                    try await set(away, stage, isAway: false)
                     try await group.next()
                     let caughtUp = try await untilAllIsOnTheLog(load, tail, cluster.names)
                     group.cancelAll()

@@ -183,51 +183,51 @@ final class OutageLoad: Sendable, CustomStringConvertible {
     }
 
     var description: String {
-        state.withLock { state in
-            var lines: [String] = []
-            for phase in Phase.allCases {
-                lines.append("  \(phase): \(Self.summary(state.answers.filter { $0.phase == phase }))")
-                for (name, producer) in state.producers.sorted(by: { $0.key < $1.key }) {
-                    let reasons = (producer.reasons[phase] ?? []).sorted().prefix(4).map { "\"\($0.prefix(160))\"" }
-                    lines.append(
-                        "    \(name): \(Int(producer.memory[phase] ?? 0)) MB"
-                            + (reasons.isEmpty ? ", ready" : ", not ready: \(reasons.joined(separator: " "))"))
-                }
-            }
-            guard let returned = state.begun[.recovery] else { return lines.joined(separator: "\n") }
-            func since(_ time: ContinuousClock.Instant?) -> String { time.map { Self.text($0 - returned) } ?? "never" }
-            let after = state.answers.filter { $0.askedAt + $0.took > returned }
-            let first = after.filter { $0.status == 201 }.map { $0.askedAt + $0.took }.min()
-            let lastRefused = after.filter { $0.status != 201 }.map { $0.askedAt + $0.took }.max()
-            lines.append(
-                "  the first creation \(since(first)) after the return, the last refusal \(since(lastRefused)) after it"
-            )
-            lines.append("  the outbox empty \(since(state.backlogEndedAt)) after the return")
+        let state = state.withLock { $0 }
+        var lines: [String] = []
+        for phase in Phase.allCases {
+            lines.append("  \(phase): \(Self.summary(state.answers.filter { $0.phase == phase }))")
             for (name, producer) in state.producers.sorted(by: { $0.key < $1.key }) {
-                lines.append("  \(name) ready again \(since(producer.readyAgainAt)) after the return")
+                let reasons = (producer.reasons[phase] ?? []).sorted().prefix(4).map { "\"\($0.prefix(160))\"" }
+                lines.append(
+                    "    \(name): \(Int(producer.memory[phase] ?? 0)) MB"
+                        + (reasons.isEmpty ? ", ready" : ", not ready: \(reasons.joined(separator: " "))"))
             }
-            return lines.joined(separator: "\n")
         }
+        guard let returned = state.begun[.recovery] else { return lines.joined(separator: "\n") }
+        func since(_ time: ContinuousClock.Instant?) -> String { time.map { Self.text($0 - returned) } ?? "never" }
+        let after = state.answers.filter { $0.askedAt + $0.took > returned }
+        let first = after.filter { $0.status == 201 }.map { $0.askedAt + $0.took }.min()
+        let lastRefused = after.filter { $0.status != 201 }.map { $0.askedAt + $0.took }.max()
+        lines.append(
+            "  the first creation \(since(first)) after the return, the last refusal \(since(lastRefused)) after it"
+        )
+        lines.append("  the outbox empty \(since(state.backlogEndedAt)) after the return")
+        for (name, producer) in state.producers.sorted(by: { $0.key < $1.key }) {
+            lines.append("  \(name) ready again \(since(producer.readyAgainAt)) after the return")
+        }
+        return lines.joined(separator: "\n")
     }
 
     func check(_ away: ClusterOutageTests.Away) {
-        state.withLock { state in
-            let outage = state.begun[.outage] ?? .now
-            // What was under way when it began may end in any way.
-            let answers = state.answers.filter { $0.phase == .outage && $0.askedAt > outage + .seconds(10) }
-            switch away {
-            case .postgreSQL:
-                #expect(answers.allSatisfy { $0.status == 503 && $0.retryAfter != nil }, "an answer that says nothing")
-            case .kafka: #expect(answers.allSatisfy { $0.status == 201 }, "Kafka is not needed to create")
-            }
-            let last = state.answers.suffix(200)
-            #expect(last.allSatisfy { $0.status == 201 }, "it does not go on by itself: \(Self.summary(Array(last)))")
-            for (name, producer) in state.producers {
-                #expect(producer.reasons[.outage] != nil, "\(name) was ready all the time")
-                #expect(producer.isReady, "\(name) is not ready")
-                let (former, highest) = (producer.memory[.before] ?? 0, producer.memory[.outage] ?? 0)
-                #expect(highest < former + 100, "\(name): \(former) MB before, \(highest) MB in the outage")
-            }
+        let state = state.withLock { $0 }
+        let (outage, returned) = (state.begun[.outage] ?? .now, state.begun[.recovery] ?? .now)
+        // What was under way when it began, or ended, may end in any way.
+        let answers = state.answers.filter {
+            $0.askedAt > outage + .seconds(10) && $0.askedAt + $0.took < returned
+        }
+        switch away {
+        case .postgreSQL:
+            #expect(answers.allSatisfy { $0.status == 503 && $0.retryAfter != nil }, "an answer that says nothing")
+        case .kafka: #expect(answers.allSatisfy { $0.status == 201 }, "Kafka is not needed to create")
+        }
+        let last = state.answers.suffix(200)
+        #expect(last.allSatisfy { $0.status == 201 }, "it does not go on by itself: \(Self.summary(Array(last)))")
+        for (name, producer) in state.producers {
+            #expect(producer.reasons[.outage] != nil, "\(name) was ready all the time")
+            #expect(producer.isReady, "\(name) is not ready")
+            let (former, highest) = (producer.memory[.before] ?? 0, producer.memory[.outage] ?? 0)
+            #expect(highest < former + 100, "\(name): \(former) MB before, \(highest) MB in the outage")
         }
     }
 }

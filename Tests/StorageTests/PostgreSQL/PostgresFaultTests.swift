@@ -288,7 +288,7 @@ struct PostgresFaultTests {
                     }
                 }
                 var held = begun.stream.makeAsyncIterator()
-                for _ in 0..<2 { await held.next() }
+                for _ in 0..<2 { _ = await held.next() }
                 try await world.until { world.engine.pool.gauges.waiting == count - 2 }
                 for id in 0..<20 {
                     try await StoreWork.$current.withValue(.creation) { try await world.insert(Int64(1000 + id)) }
