@@ -1,6 +1,5 @@
 import ChallengeModel
 import Challenges
-import Dispatch
 import Foundation
 import NIOCore
 import Storage
@@ -96,6 +95,19 @@ final class DatabaseBench: Sendable {
     }
 
     private static func run(_ path: String, _ arguments: [String]) async throws -> String {
+        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<String, any Error>) in
+            Thread {
+                // The cooperative threads take no signals, and neither would what they start: pgbench ends by one.
+                var none = sigset_t()
+                sigemptyset(&none)
+                pthread_sigmask(SIG_SETMASK, &none, nil)
+                continuation.resume(with: Result { try output(of: path, arguments) })
+            }.start()
+        }
+    }
+
+    /// Blocks its thread.
+    private static func output(of path: String, _ arguments: [String]) throws -> String {
         let process = Process()
         process.executableURL = URL(filePath: path)
         process.arguments = arguments
@@ -103,13 +115,7 @@ final class DatabaseBench: Sendable {
         let pipe = Pipe()
         (process.standardOutput, process.standardError) = (pipe, pipe)
         try process.run()
-        let handle = pipe.fileHandleForReading
-        let text = await withCheckedContinuation { (continuation: CheckedContinuation<String, Never>) in
-            DispatchQueue.global().async {
-                let data = handle.readDataToEndOfFile()
-                continuation.resume(returning: String(decoding: data, as: UTF8.self))
-            }
-        }
+        let text = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
         process.waitUntilExit()
         guard process.terminationStatus == 0 else { throw BenchError("pgbench: \(text.suffix(1000))") }
         return text
