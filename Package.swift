@@ -169,7 +169,7 @@ let package = Package(
             name: "Webhooks",
             dependencies: [
                 "ChallengeModel", "Challenges", "GuardedHTTP", "KafkaClient", "KafkaGroup", "ServiceSupport", "Wire",
-                .coreMetrics, .crypto, .deque, .logging, .metrics, .serviceLifecycle,
+                .coreMetrics, .crypto, .logging, .metrics, .serviceLifecycle,
             ],
             swiftSettings: swiftSettings),
         .target(

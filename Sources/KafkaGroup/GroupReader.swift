@@ -1,6 +1,7 @@
 public import KafkaClient
 public import Logging
 import Synchronization
+import Wire
 
 /// Reads topics as a member of a group, for roles whose records are done one by one: a ``ReadPartition`` per partition, a bound over
 /// all of them, commits of what is done.
@@ -9,8 +10,9 @@ import Synchronization
 /// the group the same way. A record that was not committed is read again by the next owner, so that doing it twice must change
 /// nothing: there is no ``CommitFence`` here.
 public final class GroupReader: Sendable {
-    /// What is to be done with a record; called in the order of offsets.
-    public typealias Handler = @Sendable (ConsumedRecord) -> RecordWork
+    /// What is to be done with a record: any number of works, and the record is done when each of them is. Called in the order of a
+    /// partition's offsets, and the next record of the partition is read when it has returned. Nil: its task was cancelled first.
+    public typealias Handler = @Sendable (ConsumedRecord) async -> [RecordWork]?
 
     /// Where the reader shows how it stands, for gauges.
     public struct Gauges: Sendable {
@@ -35,15 +37,21 @@ public final class GroupReader: Sendable {
     private let gauges: Gauges
     private let handler: Handler
     private let holds: KeyHolds?
+    private let mostWaiting: Int
+    private let companion: (any AssignmentCompanion)?
     private let partitions = Mutex<[ReadPartition]>([])
     private let stopped = Latch()
 
     /// - Parameters:
     ///   - maxInFlight: records under way at once, over all partitions.
+    ///   - mostWaiting: records of one partition that wait for others before them. Behind that number the partition is not read, so
+    ///     that they take no slots from other partitions.
     ///   - holds: of topics whose records are signed.
+    ///   - companion: what else the role does for the partitions that it owns.
     public init(
-        topics: [String], groupID: String, kafka: KafkaConfiguration, maxInFlight: Int, commitEvery: Duration,
-        holds: KeyHolds? = nil, logger: Logger, gauges: Gauges, handler: @escaping Handler
+        topics: [String], groupID: String, kafka: KafkaConfiguration, maxInFlight: Int, mostWaiting: Int = 16,
+        commitEvery: Duration, holds: KeyHolds? = nil, companion: (any AssignmentCompanion)? = nil, logger: Logger,
+        gauges: Gauges, handler: @escaping Handler
     ) {
         self.topics = topics
         self.groupID = groupID
@@ -54,6 +62,8 @@ public final class GroupReader: Sendable {
         self.logger = logger
         self.handler = handler
         self.holds = holds
+        self.mostWaiting = mostWaiting
+        self.companion = companion
     }
 
     /// Leave the group after draining; ``run()`` then returns.
@@ -98,14 +108,14 @@ public final class GroupReader: Sendable {
                     try await event.answer(logger: logger) { assignment in
                         try await begin(assignment, consumer, &group)
                     } end: { reason in
-                        if case .lost = reason { drop() } else { await handOver(consumer, rewritten: reason.rewritten) }
+                        await handOver(reason, consumer)
                     }
                 } catch {
                     logger.error("the consumer is replaced", metadata: ["error": "\(error)"])
                     broken.open()
                 }
             }
-            drop()
+            await handOver(.lost, consumer)
             group.cancelAll()
         }
     }
@@ -113,11 +123,17 @@ public final class GroupReader: Sendable {
     private func begin(
         _ assignment: Assignment, _ consumer: KafkaConsumer, _ group: inout DiscardingTaskGroup
     ) async throws(KafkaError) {
+        var backoff = Backoff()
+        while let companion, await !companion.prepare() {
+            // Revoked meanwhile, or stopped: nothing was read, and nothing is to be handed over.
+            guard !stopped.isOpen, assignment.isCurrent, await backoff.wait() else { return await assignment.refuse() }
+        }
         let starts = assignment.rewritten.map { ($0, StartOffset.beginning) }
         let fresh = try await assignment.accept(from: Dictionary(uniqueKeysWithValues: starts)).values.map {
-            ReadPartition(reader: $0, slots: self.slots, holds: self.holds)
+            ReadPartition(reader: $0, slots: self.slots, mostWaiting: self.mostWaiting, holds: self.holds)
         }
         partitions.withLock { $0 = fresh }
+        if let work = companion?.begin(Set(fresh.map(\.topicPartition))) { group.addTask { await work() } }
         for partition in fresh { group.addTask { await partition.run(self.handler) } }
         logger.info("partitions assigned", metadata: ["count": "\(fresh.count)"])
         // The group's positions are of logs that are gone.
@@ -148,23 +164,24 @@ public final class GroupReader: Sendable {
         }
     }
 
-    private func drop() {
-        for partition in takePartitions() {
-            partition.stop()
-            partition.abandon()
-        }
-    }
-
-    /// Drains all partitions at once within the bound, commits what is done, gives the rest up.
-    /// - Parameter rewritten: their positions say nothing any more, and are not committed.
-    private func handOver(_ consumer: KafkaConsumer, rewritten: Set<TopicPartition> = []) async {
+    /// Drains all partitions at once within the bound, commits what is done, gives the rest up. Lost partitions have another owner
+    /// already: they are given up at once.
+    private func handOver(_ reason: HandOver, _ consumer: KafkaConsumer) async {
         let leaving = takePartitions()
+        let isLost = if case .lost = reason { true } else { false }
         await withDiscardingTaskGroup { group in
-            for partition in leaving { group.addTask { _ = await partition.drain(atMost: self.kafka.drainBound) } }
+            if let companion {
+                group.addTask { await companion.stop(within: isLost ? .zero : self.kafka.drainBound) }
+            }
+            for partition in leaving where !isLost {
+                group.addTask { _ = await partition.drain(atMost: self.kafka.drainBound) }
+            }
         }
         // Before the commit, so that nothing is done between what it says and the hand-over.
         for partition in leaving { partition.abandon() }
-        await commit(leaving.filter { !rewritten.contains($0.topicPartition) }, consumer)
+        guard !isLost else { return }
+        // The position in a log that was made anew says nothing any more.
+        await commit(leaving.filter { !reason.rewritten.contains($0.topicPartition) }, consumer)
     }
 
     private func commitPeriodically(_ consumer: KafkaConsumer) async {

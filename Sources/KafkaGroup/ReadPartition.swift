@@ -1,16 +1,16 @@
 import KafkaClient
 import Synchronization
 
-/// What is to be done with a record.
+/// What is to be done with a record, or a part of it.
 public struct RecordWork: Sendable {
-    /// What it shares with others: those of its partition that have one of these in common are done in the order of their
-    /// offsets, each when those before it are done. None: it waits for nobody.
+    /// What it shares with others: the works of a partition that have one of these in common are done in the order of their
+    /// offsets, each when those before it are done. None: it waits for nobody. The works of one record share nothing.
     let order: [String]
     let run: @Sendable () async -> Bool
 
     /// - Parameters:
-    ///   - order: what it shares with others. Default: nothing.
-    ///   - run: returns true when the record's outcome lasts; false only when its task was cancelled first.
+    ///   - order: what it shares with works of other records. Default: nothing.
+    ///   - run: returns true when the outcome lasts; false only when its task was cancelled first.
     public init(order: [String] = [], run: @escaping @Sendable () async -> Bool) {
         self.order = order
         self.run = run
@@ -20,14 +20,12 @@ public struct RecordWork: Sendable {
 /// One partition of a ``GroupReader`` while it is ours: reads as slots allow, handles records side by side, or one after the other where
 /// their order matters, knows what is done.
 final class ReadPartition: Sendable {
-    /// Records that wait for one before them, at most: more are not read, so that they take no slots from other partitions.
-    private static let mostWaiting = 16
-
     let topicPartition: TopicPartition
     private let reader: PartitionReader
     private let slots: Slots
     private let holds: KeyHolds?
-    private let waiting = Slots(mostWaiting)
+    /// Places for records that wait for one before them.
+    private let waiting: Slots
     private let state = Mutex(State())
     /// No more is read.
     private let stopped = Latch()
@@ -43,25 +41,36 @@ final class ReadPartition: Sendable {
         var committed: Int64 = 0
         /// Slots held for records taken and not finished.
         var held = 0
-        /// ``Taken/done`` of the last record taken of those that share something, until that is done.
+        /// ``Taken/done`` of the last work taken of those that share something, until that is done.
         var last: [String: Latch] = [:]
+        /// Records of several works, until the last of these has ended.
+        var shared: [Int64: SharedRecord] = [:]
     }
 
-    /// A record under way.
+    private struct SharedRecord {
+        /// Works that have not ended.
+        var left: Int
+        /// Whether those that have ended are done.
+        var isDone = true
+    }
+
+    /// A work under way.
     private struct Taken: Sendable {
+        /// Of its record.
         let offset: Int64
         let work: RecordWork
         /// Opened when it is done, never when it was given up.
         let done = Latch()
         /// Of those that it waits for.
         let before: [Latch]
-        /// Whether it holds one of the places to wait in.
+        /// Whether it holds its record's place to wait in.
         let hasPlace: Bool
     }
 
-    init(reader: PartitionReader, slots: Slots, holds: KeyHolds? = nil) {
+    init(reader: PartitionReader, slots: Slots, mostWaiting: Int, holds: KeyHolds? = nil) {
         self.reader = reader
         self.slots = slots
+        waiting = Slots(mostWaiting)
         self.holds = holds
         topicPartition = reader.topicPartition
     }
@@ -107,8 +116,11 @@ final class ReadPartition: Sendable {
 
     func stop() { stopped.open() }
 
-    /// After this nothing more becomes committable.
-    func abandon() { abandoned.open() }
+    /// Stops, and gives up what is under way. After this nothing more becomes committable.
+    func abandon() {
+        stop()
+        abandoned.open()
+    }
 
     /// Stops, and waits for what is under way at most this long.
     /// - Returns: whether everything taken is done.
@@ -138,10 +150,12 @@ final class ReadPartition: Sendable {
                             guard (try? await Task.sleep(for: .milliseconds(200))) != nil else { return }
                         }
                         guard await self.slots.take() else { return }
-                        let work = handle(record)
-                        let mustWait = self.state.withLock { state in work.order.contains { state.last[$0] != nil } }
-                        if mustWait, await !self.waiting.take() { return self.slots.give() }
-                        feed.yield(self.take(record.offset, work, hasPlace: mustWait))
+                        guard let works = await handle(record) else { return self.slots.give() }
+                        let waits = self.state.withLock { state in
+                            works.firstIndex { work in work.order.contains { state.last[$0] != nil } }
+                        }
+                        if waits != nil, await !self.waiting.take() { return self.slots.give() }
+                        self.take(record.offset, works, waits: waits, into: feed)
                     }
                 }
             }
@@ -157,15 +171,26 @@ final class ReadPartition: Sendable {
         if isEmpty { drained.open() }
     }
 
-    private func take(_ offset: Int64, _ work: RecordWork, hasPlace: Bool) -> Taken {
+    /// - Parameter waits: the work that holds the record's place to wait in.
+    private func take(
+        _ offset: Int64, _ works: [RecordWork], waits: Int?, into feed: AsyncStream<Taken>.Continuation
+    ) {
         state.withLock { state in
             state.ledger.take(offset)
             state.hasTaken = true
+            guard !works.isEmpty else { return state.ledger.complete(offset) }
             state.held += 1
-            let before = work.order.compactMap { state.last[$0] }
-            let taken = Taken(offset: offset, work: work, before: before, hasPlace: hasPlace)
-            for shared in work.order { state.last[shared] = taken.done }
-            return taken
+            if works.count > 1 { state.shared[offset] = SharedRecord(left: works.count) }
+        }
+        guard !works.isEmpty else { return slots.give() }
+        for (index, work) in works.enumerated() {
+            let taken = state.withLock { state in
+                let before = work.order.compactMap { state.last[$0] }
+                let taken = Taken(offset: offset, work: work, before: before, hasPlace: index == waits)
+                for shared in work.order { state.last[shared] = taken.done }
+                return taken
+            }
+            feed.yield(taken)
         }
     }
 
@@ -177,17 +202,28 @@ final class ReadPartition: Sendable {
         return await record.work.run()
     }
 
-    private func finish(_ record: Taken, isDone: Bool) {
-        let isEmpty = state.withLock { state in
-            state.held -= 1
-            if isDone, !abandoned.isOpen { state.ledger.complete(record.offset) }
-            for shared in record.work.order where isDone && state.last[shared] === record.done {
+    private func finish(_ taken: Taken, isDone: Bool) {
+        let (isLast, isEmpty) = state.withLock { state in
+            for shared in taken.work.order where isDone && state.last[shared] === taken.done {
                 state.last[shared] = nil
             }
-            return !state.isReading && state.ledger.inFlight == 0
+            var isRecordDone = isDone
+            if var record = state.shared[taken.offset] {
+                record.left -= 1
+                record.isDone = record.isDone && isDone
+                guard record.left == 0 else {
+                    state.shared[taken.offset] = record
+                    return (false, false)
+                }
+                state.shared[taken.offset] = nil
+                isRecordDone = record.isDone
+            }
+            state.held -= 1
+            if isRecordDone, !abandoned.isOpen { state.ledger.complete(taken.offset) }
+            return (true, !state.isReading && state.ledger.inFlight == 0)
         }
-        if isDone { record.done.open() }
-        slots.give()
+        if isDone { taken.done.open() }
+        if isLast { slots.give() }
         if isEmpty { drained.open() }
     }
 }

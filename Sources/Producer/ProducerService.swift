@@ -206,7 +206,7 @@ public final class ProducerService: ServiceLifecycle.Service {
         }
         let delivery = consumer(
             DeliveryRecords.name, [.outcomes, .receipts], group: DeliveryRecords.name, holds: holds
-        ) { record in RecordWork { await deliveries.handle(record) } }
+        ) { record in [RecordWork { await deliveries.handle(record) }] }
         guard let account = configuration.entranceAccount else { return [delivery] }
         let requests = RequestEntrance(
             store: store, deadLetters: deadLetters, account: account, pressure: pressure, clock: clock,
@@ -215,9 +215,10 @@ public final class ProducerService: ServiceLifecycle.Service {
             store: store, deadLetters: deadLetters, account: account, keys: configuration.recordKeys, clock: clock,
             metrics: metrics, log: log)
         return [
-            delivery, consumer(RequestEntrance.name, [.requests], group: "requests", requests.work),
+            delivery,
+            consumer(RequestEntrance.name, [.requests], group: "requests") { record in [requests.work(record)] },
             consumer(ReceiptEntrance.name, [.receiptRequests], group: "receipt-requests") { record in
-                RecordWork { await receipts.handle(record) }
+                [RecordWork { await receipts.handle(record) }]
             },
         ]
     }

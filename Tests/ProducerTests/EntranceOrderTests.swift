@@ -46,10 +46,11 @@ private final class Letters: Sendable {
             commitEvery: .seconds(600), logger: ProducerHarness.logger, gauges: metrics.gauges(entrance: "requests")
         ) { [self] record in
             let name = String(decoding: record.value, as: UTF8.self)
-            return RecordWork(order: [String(name.prefix(1))]) { [self] in
+            let work = RecordWork(order: [String(name.prefix(1))]) { [self] in
                 names.withLock { $0.append(name) }
                 return await handler(name)
             }
+            return [work]
         }
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await member.run() }

@@ -14,10 +14,7 @@ struct RelayParts: Sendable {
     let sender: WebhookSender
     let stored: StoredDeliveries
     let intake: RecordIntake
-    let holds: KeyHolds
     let deadLetters: DeadLetters
-    /// Records under way at once.
-    let slots: Slots
     /// Webhooks that have failed and not succeeded since, as far as this relay knows.
     let failing: FailingWebhooks
     let metrics: WebhookMetrics

@@ -9,7 +9,7 @@ import Wire
 
 /// Sends the events that the store keeps, for the partitions of `events` that this relay owns: so that no two relays send the events
 /// of one lane, and nothing is leased. Only the first event of a lane has a due time.
-final class StoredDeliveries: Sendable {
+final class StoredDeliveries: AssignmentCompanion {
     private struct State {
         /// The run that is going on; nil: none.
         var run: Run?
@@ -45,13 +45,14 @@ final class StoredDeliveries: Sendable {
     private let sender: WebhookSender
     private let failing: FailingWebhooks
     private let metrics: WebhookMetrics
+    private let readiness: Readiness
     private let log: LimitedLog
     private let state = Mutex(State())
     private let signal = ArrivalSignal()
 
     init(
         store: ChallengeStore, subscriptions: Subscriptions, backlogs: Backlogs, sender: WebhookSender,
-        failing: FailingWebhooks, metrics: WebhookMetrics, log: LimitedLog
+        failing: FailingWebhooks, metrics: WebhookMetrics, readiness: Readiness, log: LimitedLog
     ) {
         self.store = store
         self.subscriptions = subscriptions
@@ -59,6 +60,7 @@ final class StoredDeliveries: Sendable {
         self.sender = sender
         self.failing = failing
         self.metrics = metrics
+        self.readiness = readiness
         self.log = log
     }
 
@@ -76,18 +78,35 @@ final class StoredDeliveries: Sendable {
         wake()
     }
 
-    /// Reads which webhooks have stored events. Call it before the first record of an assignment is read.
-    func refresh() async throws -> [WebhookBacklog] {
+    /// Reads which webhooks have stored events: a new event must not overtake those of its lane that an earlier owner of the
+    /// partition has stored.
+    func prepare() async -> Bool {
+        do {
+            _ = try await refresh()
+            return true
+        } catch {
+            metrics.storeRetried()
+            readiness.fail(WebhookRelayService.Check.partitions, "the store does not answer: \(error)")
+            return false
+        }
+    }
+
+    /// Sends what is stored for these partitions of `events`, until ``stop(within:)``. One assignment at a time.
+    func begin(_ partitions: Set<TopicPartition>) -> @Sendable () async -> Void {
+        let run = Run(partitions: Set(partitions.map(\.partition)))
+        state.withLock { $0.run = run }
+        readiness.pass(WebhookRelayService.Check.partitions)
+        return { await self.work(for: run) }
+    }
+
+    private func refresh() async throws -> [WebhookBacklog] {
         backlogs.begin()
         let found = try await store.webhookBacklogs()
         backlogs.end(found)
         return found
     }
 
-    /// Sends what is stored for these partitions until ``stop(within:)``. One run at a time.
-    func run(for partitions: Set<Int32>) async {
-        let run = Run(partitions: partitions)
-        state.withLock { $0.run = run }
+    private func work(for run: Run) async {
         await withDiscardingTaskGroup { group in
             group.addTask {
                 while (try? await Task.sleep(for: .milliseconds(500))) != nil { self.wake() }

@@ -5,16 +5,12 @@ import KafkaGroup
 
 /// An event of topic `events` for one webhook, on its way from its partition.
 struct FreshEvent: Sendable {
-    let offset: Int64
     let delivery: WebhookDelivery
     let account: AccountSID
     let service: ServiceSID
-}
 
-/// The events of one subject for one webhook are delivered one after the other.
-struct LaneKey: Hashable, Sendable {
-    let webhook: WebhookSID
-    let subject: String
+    /// The events of one subject for one webhook are delivered one after the other.
+    var lane: String { "\(delivery.webhook.rawValue)/\(delivery.subject)" }
 }
 
 /// What a record of `events` says, checked.
