@@ -207,7 +207,11 @@ let package = Package(
         .testTarget(name: "ArchitectureTests", swiftSettings: swiftSettings),
         tests(of: "KafkaClient", ["Wire"]),
         tests(of: "ChallengeModel", ["Wire", .crypto, .protobuf]),
-        tests(of: "Storage", ["ChallengeModel", "Challenges", "Wire", .crypto, .grdb, .grdbSQLite]),
+        tests(
+            of: "Storage",
+            [
+                "ChallengeModel", "Challenges", "KafkaClient", "ServiceSupport", "Wire", .crypto, .grdb, .grdbSQLite,
+            ]),
         tests(of: "PushProviders", ["ChallengeModel", "Wire", .crypto, .nioSSL]),
         tests(
             of: "PushGateway",

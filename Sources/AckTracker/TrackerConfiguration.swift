@@ -7,6 +7,8 @@ public struct TrackerConfiguration: Sendable {
     public var topics: TopicNames
     /// `BECKON_RECORD_KEYS`.
     public var recordKeys: KeyRing
+    /// The keys that sign events; nil: events are not signed.
+    public var eventKeys: KeyRing?
     /// Consumer group; `<prefix>ack-tracker` by default.
     public var groupID: String
     public var policy: TrackerPolicy

@@ -30,6 +30,22 @@ public enum EventType: String, Sendable, CaseIterable {
     case webhookTest = "webhook.test"
 }
 
+/// A writer of events, with a sequence of its own.
+public enum EventWriter: Sendable, Hashable {
+    /// The store's outbox, whichever Producer sends it.
+    case producer
+    /// The owner of a partition. The next owner's sequence is higher, because it starts at the time of day.
+    case ackTracker(partition: Int32)
+
+    /// The last part of ``CloudEvent/source``.
+    var name: String {
+        switch self {
+        case .producer: "producer"
+        case .ackTracker(let partition): "ack-tracker-\(partition)"
+        }
+    }
+}
+
 /// A JSON value in an event's data: enough for what events hold.
 public enum EventValue: Sendable, Hashable, Codable, ExpressibleByStringLiteral {
     case string(String)
@@ -86,7 +102,7 @@ public enum EventValue: Sendable, Hashable, Codable, ExpressibleByStringLiteral 
 public struct CloudEvent: Sendable, Hashable, Codable {
     public let specversion: String
     public let id: String
-    /// `beckon/<account sid>/<service sid>`.
+    /// `beckon/<account sid>/<service sid>/<writer>`: sequences of different writers cannot be compared.
     public let source: String
     /// `beckon.` and an ``EventType``.
     public let type: String
@@ -95,25 +111,37 @@ public struct CloudEvent: Sendable, Hashable, Codable {
     /// RFC 3339, UTC, milliseconds.
     public let time: String
     public let datacontenttype: String
-    /// Per writer, ascending, as decimal digits.
+    /// Ascending within one source: 20 decimal digits, so that it also sorts as text (extension `sequence`).
     public let sequence: String
+    /// The record's key, which is the subject (extension `partitionkey`). Nil in events of earlier versions.
+    public let partitionkey: String?
+    /// RFC 3339: the event is of no use after this time (extension `expirytime`). Nil: it does not expire.
+    public let expirytime: String?
+    /// W3C trace context of the request that led to the event (extension `traceparent`).
+    public let traceparent: String?
     public let data: [String: EventValue]
 
     /// - Parameters:
     ///   - id: stable, for example `<subject>/<type>` where an event happens once.
     ///   - timeMs: epoch milliseconds.
+    ///   - writer: the one that counts `sequence`.
+    ///   - expiresAtMs: epoch milliseconds.
     public init(
         id: String, type: EventType, account: String, service: String, subject: String, timeMs: Int64, sequence: UInt64,
-        data: [String: EventValue]
+        writer: EventWriter, expiresAtMs: Int64? = nil, traceparent: String? = nil, data: [String: EventValue]
     ) {
         specversion = "1.0"
         self.id = id
-        source = "beckon/\(account)/\(service)"
+        source = "beckon/\(account)/\(service)/\(writer.name)"
         self.type = "beckon." + type.rawValue
         self.subject = subject
         time = Timestamp.rfc3339Milliseconds(timeMs)
         datacontenttype = "application/json"
-        self.sequence = String(sequence)
+        let digits = String(sequence)
+        self.sequence = String(repeating: "0", count: 20 - digits.utf8.count) + digits
+        partitionkey = subject
+        expirytime = expiresAtMs.map(Timestamp.rfc3339Milliseconds)
+        self.traceparent = traceparent
         self.data = data
     }
 
@@ -123,13 +151,21 @@ public struct CloudEvent: Sendable, Hashable, Codable {
 
     /// Members in the order of their names, at every depth.
     public func jsonBytes() -> [UInt8] {
-        var json = JSONWriter(capacity: 768)
+        var json = JSONWriter(capacity: 1024)
         json.raw(#"{"data":"#)
         Self.write(data, to: &json)
         json.raw(#","datacontenttype":"#)
         json.string(datacontenttype)
+        if let expirytime {
+            json.raw(#","expirytime":"#)
+            json.string(expirytime)
+        }
         json.raw(#","id":"#)
         json.string(id)
+        if let partitionkey {
+            json.raw(#","partitionkey":"#)
+            json.string(partitionkey)
+        }
         json.raw(#","sequence":"#)
         json.string(sequence)
         json.raw(#","source":"#)
@@ -140,6 +176,10 @@ public struct CloudEvent: Sendable, Hashable, Codable {
         json.string(subject)
         json.raw(#","time":"#)
         json.string(time)
+        if let traceparent {
+            json.raw(#","traceparent":"#)
+            json.string(traceparent)
+        }
         json.raw(#","type":"#)
         json.string(type)
         json.raw("}")

@@ -64,7 +64,7 @@ public struct KeyRing: Sendable {
     }
 
     /// 1 to 16 letters, digits, `-` or `_`.
-    static func isKeyID(_ id: some Collection<UInt8>) -> Bool {
+    public static func isKeyID(_ id: some Collection<UInt8>) -> Bool {
         (1...16).contains(id.count)
             && id.allSatisfy { byte in
                 (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)

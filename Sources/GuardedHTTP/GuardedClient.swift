@@ -3,6 +3,18 @@ import NIOHTTP1
 import NIOPosix
 import NIOSSL
 
+/// A client certificate and its key, as PEM files.
+public struct ClientIdentity: Sendable, Hashable {
+    /// The certificate, and behind it those between it and the authority.
+    public var certificateFile: String
+    public var keyFile: String
+
+    public init(certificateFile: String, keyFile: String) {
+        self.certificateFile = certificateFile
+        self.keyFile = keyFile
+    }
+}
+
 /// HTTP/1.1 to addresses that customers named: webhooks, and whatever else is sent to a URL of theirs.
 ///
 /// The URL is judged again at each request, the name is resolved once, every answer is judged, and the socket is connected to a judged
@@ -18,10 +30,12 @@ public final class GuardedClient: Sendable {
     /// - Parameters:
     ///   - servers: name servers; those of the system by default.
     ///   - caFile: PEM roots that are trusted instead of the system's.
+    ///   - identity: shown to servers that ask for a client certificate; nil: none.
     ///   - threads: event loops, 1 or more.
-    /// - Throws: when `caFile` cannot be read.
+    /// - Throws: when a file cannot be read.
     public init(
-        rules: OutboundRules, servers: NameServers = NameServers(), caFile: String? = nil, threads: Int = 1
+        rules: OutboundRules, servers: NameServers = NameServers(), caFile: String? = nil,
+        identity: ClientIdentity? = nil, threads: Int = 1
     ) throws {
         var rules = rules
         // The way out and back in again by a public address of this machine passes many a firewall.
@@ -36,6 +50,12 @@ public final class GuardedClient: Sendable {
         configuration.minimumTLSVersion = .tlsv12
         configuration.applicationProtocols = ["http/1.1"]
         if let caFile { configuration.trustRoots = .file(caFile) }
+        if let identity {
+            configuration.certificateChain = try NIOSSLCertificate.fromPEMFile(identity.certificateFile).map {
+                .certificate($0)
+            }
+            configuration.privateKey = .privateKey(try NIOSSLPrivateKey(file: identity.keyFile, format: .pem))
+        }
         tls = try NIOSSLContext(configuration: configuration)
         group = MultiThreadedEventLoopGroup(numberOfThreads: threads)
         names = JudgedAddresses(rules: rules, servers: servers)

@@ -37,6 +37,8 @@ public struct ProducerConfiguration: Sendable {
     public var corsOrigins: [String] = []
     /// Proxies whose `X-Forwarded-For`, `X-Forwarded-Host` and `X-Forwarded-Proto` are trusted.
     public var trustedProxies = TrustedProxies()
+    /// The keys that sign events; nil: events are not signed.
+    public var eventKeys: KeyRing?
     /// Which hosts and ports the URLs of webhooks may name.
     public var outbound = OutboundRules()
 

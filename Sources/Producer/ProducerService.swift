@@ -69,7 +69,8 @@ public final class ProducerService: ServiceLifecycle.Service {
         }
         let producer = try KafkaProducer(configuration: kafka, logger: logger)
         let signer = RecordSigner(
-            names: configuration.topics, authenticator: RecordAuthenticator(keys: configuration.recordKeys))
+            names: configuration.topics, authenticator: RecordAuthenticator(keys: configuration.recordKeys),
+            eventSigner: configuration.eventKeys.map { EventSigner(keys: $0) })
         let kafkaReady = Latch()
         let changes = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         let topics = TopicWatch(
@@ -90,6 +91,7 @@ public final class ProducerService: ServiceLifecycle.Service {
             log: StoreLog(logger))
         api.hmsCallback = configuration.hmsCallback
         api.outbound = configuration.outbound
+        api.eventSigner = signer.eventSigner
         let listeners = try listeners(api)
         // Shut down in reverse.
         var services: [any ServiceLifecycle.Service] = [

@@ -6,10 +6,13 @@ public import KafkaClient
 public struct RecordSigner: Sendable {
     public let names: TopicNames
     public let authenticator: RecordAuthenticator
+    /// Nil: records of `events` carry no signature for readers without record keys.
+    public let eventSigner: EventSigner?
 
-    public init(names: TopicNames, authenticator: RecordAuthenticator) {
+    public init(names: TopicNames, authenticator: RecordAuthenticator, eventSigner: EventSigner? = nil) {
         self.names = names
         self.authenticator = authenticator
+        self.eventSigner = eventSigner
     }
 
     /// - Parameters:
@@ -25,6 +28,9 @@ public struct RecordSigner: Sendable {
                 RecordHeader(
                     RecordAuthenticator.headerName,
                     authenticator.mac(topic: names[topic], key: keyBytes, contentType: contentType, value: value)))
+        }
+        if topic == .events, let eventSigner {
+            headers.append(RecordHeader(EventSigner.headerName, eventSigner.signature(of: value)))
         }
         if let traceparent { headers.append(RecordHeader(RecordHeaderName.traceparent, traceparent)) }
         return ProducerRecord(topic: names[topic], key: keyBytes, value: value, headers: headers)

@@ -39,7 +39,7 @@ public struct SimulatedCertificates: Sendable {
             extensions: try Certificate.Extensions {
                 Critical(BasicConstraints.notCertificateAuthority)
                 Critical(KeyUsage(digitalSignature: true))
-                try ExtendedKeyUsage([.serverAuth])
+                try ExtendedKeyUsage([.serverAuth, .clientAuth])
                 SubjectAlternativeNames(hosts.map(Self.name))
             },
             issuerPrivateKey: .init(authorityKey))
@@ -55,6 +55,17 @@ public struct SimulatedCertificates: Sendable {
         try authorityPEM.write(toFile: path, atomically: true, encoding: .utf8)
     }
 
+    /// Writes the other certificate and its key, for a process that shows them. The key is readable by its owner only.
+    public func writeIdentity(certificateFile: String, keyFile: String) throws {
+        let certificate = PEMDocument(type: "CERTIFICATE", derBytes: leafDER).pemString + "\n"
+        try certificate.write(toFile: certificateFile, atomically: true, encoding: .utf8)
+        guard
+            FileManager.default.createFile(
+                atPath: keyFile, contents: Data(leafKey.pemRepresentation.utf8),
+                attributes: [.posixPermissions: 0o600])
+        else { throw SimulatorError("\(keyFile) cannot be written") }
+    }
+
     /// What a client needs that is to trust these servers, and no others.
     public func clientTLSConfiguration() throws -> TLSConfiguration {
         var configuration = TLSConfiguration.makeClientConfiguration()
@@ -62,14 +73,21 @@ public struct SimulatedCertificates: Sendable {
         return configuration
     }
 
-    /// - Parameter protocols: offered through ALPN, the best first.
-    func serverContext(protocols: [String]) throws -> NIOSSLContext {
+    /// - Parameters:
+    ///   - protocols: offered through ALPN, the best first.
+    ///   - clients: whose certificate a client must show; nil: it need not show any.
+    func serverContext(protocols: [String], clients: SimulatedCertificates? = nil) throws -> NIOSSLContext {
         var configuration = TLSConfiguration.makeServerConfiguration(
             certificateChain: [.certificate(try NIOSSLCertificate(bytes: leafDER, format: .der))],
             privateKey: .privateKey(
                 try NIOSSLPrivateKey(bytes: Array(leafKey.pemRepresentation.utf8), format: .pem)))
         configuration.minimumTLSVersion = .tlsv12
         configuration.applicationProtocols = protocols
+        if let clients {
+            configuration.certificateVerification = .noHostnameVerification
+            configuration.trustRoots = .certificates(
+                try NIOSSLCertificate.fromPEMBytes(Array(clients.authorityPEM.utf8)))
+        }
         return try NIOSSLContext(configuration: configuration)
     }
 

@@ -16,6 +16,8 @@ public struct WebhookConfiguration: Sendable {
     public var nameServers: NameServers?
     /// PEM roots for the endpoints instead of the system's.
     public var caFile: String?
+    /// Shown to endpoints that ask for a client certificate; nil: none.
+    public var clientIdentity: ClientIdentity?
     /// Event loops of the HTTP client.
     public var threads = 1
     /// Records in progress at once, over all partitions.

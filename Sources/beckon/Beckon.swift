@@ -23,7 +23,7 @@ struct Beckon: AsyncParsableCommand {
             CommandGroup(
                 name: "Tools:",
                 subcommands: [
-                    AccountCommand.self, KeyCommand.self, MigrateCommand.self, StoreCommand.self, SecretsCommand.self,
+                    AccountCommand.self, KeyCommand.self, KeysCommand.self, MigrateCommand.self, SecretsCommand.self,
                     TrackerCommand.self, BenchCommand.self,
                 ]),
         ])

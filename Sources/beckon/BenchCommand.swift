@@ -10,7 +10,8 @@ struct BenchCommand: AsyncParsableCommand {
         commandName: "bench", abstract: "Runs measurements; each prints one JSON line.",
         subcommands: [
             BenchSendCommand.self, BenchPipelineCommand.self, BenchTrackerCommand.self, BenchAPICommand.self,
-            BenchHelloCommand.self, BenchFillCommand.self, BenchRedeliveryCommand.self,
+            BenchHelloCommand.self, BenchWebhooksCommand.self,
+            BenchRedeliveryCommand.self,
         ])
 }
 

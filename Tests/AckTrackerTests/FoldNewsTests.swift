@@ -10,8 +10,9 @@ struct FoldNewsTests {
         var story = FoldStory(devices: 2)
         story.at(0, story.dispatch())
         func words(_ news: [Fold.News]) -> [String] {
-            news.compactMap { DerivedEvent.event($0, nowMs: 1, sequence: 1)?.id.split(separator: "/")[1] }.map(
-                String.init)
+            news.compactMap { DerivedEvent.event($0, nowMs: 1, sequence: 1, partition: 0)?.id.split(separator: "/")[1] }
+                .map(
+                    String.init)
         }
         #expect(words(story.at(1, story.outcome(.accepted))) == ["challenge.dispatched"])
         #expect(words(story.at(2, story.outcome(.accepted), story.outcome(.accepted, device: 1))) == [])

@@ -106,7 +106,7 @@ struct RecordCodecTests {
     func event() throws {
         let event = CloudEvent(
             id: "YC1/undelivered", type: .challengeUndelivered, account: "AC1", service: "VA1", subject: "YC1",
-            timeMs: 1_760_000_000_123, sequence: 7,
+            timeMs: 1_760_000_000_123, sequence: 7, writer: .producer,
             data: ["fallbacks": .list(["sms", "voice"]), "attempts": .integer(4)])
         let read = try CloudEvent(json: event.jsonBytes())
         #expect(read == event)
@@ -120,7 +120,7 @@ struct RecordCodecTests {
         let odd = "quote \" back \\ slash / line \n tab \t bell \u{7} é 漢 👩‍👩‍👧 \u{2028}"
         let event = CloudEvent(
             id: odd, type: .pushFailed, account: "AC1", service: "VA1", subject: "YC1", timeMs: 1_760_000_000_123,
-            sequence: .max,
+            sequence: .max, writer: .producer,
             data: [
                 "z": .string(odd), "a_b": .integer(-4), "a": .boolean(true), "B": .null, "list": .list([]),
                 "deep": .object(["y": .list([.boolean(false), .object([:])]), odd: "x"]),

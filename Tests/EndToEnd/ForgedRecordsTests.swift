@@ -107,7 +107,8 @@ struct ForgedRecordsTests {
         resolution.factorSid = real.targets[0].factorSid
         let event = CloudEvent(
             id: "\(real.challengeSid)/challenge.approved", type: .challengeApproved, account: real.accountSid,
-            service: real.serviceSid, subject: real.challengeSid, timeMs: Timestamp.nowMs(), sequence: 1, data: [:])
+            service: real.serviceSid, subject: real.challengeSid, timeMs: Timestamp.nowMs(), sequence: 1,
+            writer: .producer, data: [:])
         func record(_ topic: Topic, _ key: String, _ value: [UInt8], _ type: ContentType = .protobuf) -> ProducerRecord
         {
             ProducerRecord(

@@ -110,7 +110,7 @@ private struct TrackerReader {
         let (item, refusal) = reader.read(record, topic: index)
         let consequences = partition.absorb(index, [item], at: time)
         for (number, news) in consequences.news {
-            _ = DerivedEvent.event(news, nowMs: time.wallMs, sequence: 1)?.jsonBytes()
+            _ = DerivedEvent.event(news, nowMs: time.wallMs, sequence: 1, partition: 0)?.jsonBytes()
             if let number { partition.completed(number) }
         }
         if case .fact(let fact, _) = item { _ = partition.view(fact.challenge, at: time) }

@@ -22,7 +22,7 @@ struct ConnectorTests {
     /// Runs `body` with a receiver that answers 204, and a client that trusts it, asks `names`, and may reach `allowed`.
     private static func scene(
         hosts: [String] = ["localhost", "127.0.0.1", "hook.example.com"], allowed: String = "127.0.0.0/8",
-        names: TestNameServer? = nil,
+        names: TestNameServer? = nil, host: String = "127.0.0.1", port: Int = 0,
         script: @escaping @Sendable (ReceivedRequest) -> ReceiverAnswer = { _ in .status(204) },
         _ body: (GuardedClient, _ port: Int, SimulatedReceiver) async throws -> Void
     ) async throws {
@@ -31,7 +31,7 @@ struct ConnectorTests {
         try certificates.writePEM(to: caFile)
         defer { try? FileManager.default.removeItem(atPath: caFile) }
         let receiver = SimulatedReceiver(certificates: certificates, script: script)
-        let port = try await receiver.start()
+        let port = try await receiver.start(host: host, port: port)
         var rules = try #require(OutboundRules(parsing: allowed))
         rules.allowsClearText = true
         let client = try GuardedClient(
@@ -120,6 +120,53 @@ struct ConnectorTests {
         try await Self.scene(allowed: "127.0.0.0/8,hook.example.com", names: names) { client, port, receiver in
             let answer = try await Self.post(client, "https://hook.example.com:\(port)/")
             #expect(answer.status == 204)
+            #expect(receiver.connectionCount == 1)
+        }
+        await names.stop()
+    }
+
+    @Test("row 66: the second address, and a new connection in place of a closed one, are judged like the first")
+    func secondTry() async throws {
+        let isMoved = Atomic(false)
+        let names = try await TestNameServer { _, isIPv6, _ in
+            if isIPv6 { return .addresses([]) }
+            // Nothing listens at the first one.
+            return .addresses(isMoved.load(ordering: .relaxed) ? ["10.0.0.1"] : ["127.66.0.2", Self.ownHost])
+        }
+        // The allow-list names a network and not the host, so that the addresses behind the host are judged.
+        try await Self.scene(names: names, host: Self.ownHost, port: 8443) { client, _, receiver in
+            let url = "https://hook.example.com:8443/"
+            #expect(try await Self.post(client, url).status == 204)
+            await receiver.goDown()
+            try await receiver.start(host: Self.ownHost, port: 8443)
+            isMoved.store(true, ordering: .relaxed)
+            await #expect(throws: GuardedHTTPError.refused(detail: "10.0.0.1: private")) {
+                try await Self.post(client, url)
+            }
+            #expect(receiver.connectionCount == 1)
+        }
+        await names.stop()
+    }
+
+    /// An address whose public ports no other test uses.
+    private static let ownHost = "127.66.0.1"
+
+    @Test("row 67: an idle connection serves no other name, and no URL that the present rules refuse")
+    func stalePermission() async throws {
+        let names = try await TestNameServer { _, isIPv6, _ in .addresses(isIPv6 ? [] : ["10.0.0.1"]) }
+        try await Self.scene(names: names) { client, port, receiver in
+            #expect(try await Self.post(client, "https://127.0.0.1:\(port)/").status == 204)
+            await #expect(throws: GuardedHTTPError.refused(detail: "10.0.0.1: private")) {
+                try await Self.post(client, "https://hook.example.com:8443/")
+            }
+            // Registered while the rules allowed it.
+            let other = try #require(OutboundRules(parsing: "127.0.0.0/8,old.example.com"))
+            let url = try CustomerURL("https://old.example.com:\(port)/", rules: other)
+            await #expect(throws: GuardedHTTPError.refused(detail: "the URL")) {
+                try await client.post(
+                    url, target: url.target, headers: [], body: [], connectTimeout: .seconds(5),
+                    readTimeout: .seconds(5))
+            }
             #expect(receiver.connectionCount == 1)
         }
         await names.stop()
@@ -313,6 +360,33 @@ struct ConnectorTests {
             let answer4 = try await Self.post(client, "https://127.0.0.1:\(port)/")
             #expect(answer4.status == 204)
         }
+    }
+
+    @Test("an endpoint that asks for a client certificate gets the one that was configured")
+    func clientCertificate() async throws {
+        let (servers, clients) = (try SimulatedCertificates(), try SimulatedCertificates(hosts: ["relay"]))
+        let receiver = SimulatedReceiver(certificates: servers, clients: clients) { _ in .status(204) }
+        let port = try await receiver.start()
+        let folder = FileManager.default.temporaryDirectory.appending(path: UUID().uuidString)
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        func path(_ name: String) -> String { folder.appending(path: name).path }
+        try servers.writePEM(to: path("ca.pem"))
+        try clients.writeIdentity(certificateFile: path("relay.pem"), keyFile: path("relay.key"))
+        let rules = try #require(OutboundRules(parsing: "127.0.0.0/8"))
+        let identity = ClientIdentity(certificateFile: path("relay.pem"), keyFile: path("relay.key"))
+        let cases: [(ClientIdentity?, isTaken: Bool)] = [(identity, true), (nil, false)]
+        for (identity, isTaken) in cases {
+            let client = try GuardedClient(rules: rules, caFile: path("ca.pem"), identity: identity)
+            do {
+                #expect(try await Self.post(client, "https://127.0.0.1:\(port)/").status == 204)
+                #expect(isTaken)
+            } catch is GuardedHTTPError {
+                #expect(!isTaken)
+            }
+            await client.close()
+        }
+        await receiver.stop()
     }
 
     @Test("clear text reaches hosts of the allow-list only")

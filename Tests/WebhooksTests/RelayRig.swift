@@ -112,7 +112,7 @@ final class RelayRig: Sendable {
         let id = "\(subject)/\(type.rawValue)" + (number.map { "/\($0)" } ?? "")
         let event = CloudEvent(
             id: id, type: type, account: account.rawValue, service: service.rawValue, subject: subject,
-            timeMs: Timestamp.nowMs(), sequence: next,
+            timeMs: Timestamp.nowMs(), sequence: next, writer: .producer,
             data: [
                 "account_sid": .string(account.rawValue), "service_sid": .string(service.rawValue),
                 "challenge_sid": .string(subject), "entity_identity": "ada",
@@ -210,7 +210,7 @@ extension RelayRig {
     func emitForged(_ type: EventType, _ subject: String) async throws {
         let event = CloudEvent(
             id: "\(subject)/\(type.rawValue)", type: type, account: account.rawValue, service: service.rawValue,
-            subject: subject, timeMs: 1, sequence: 1,
+            subject: subject, timeMs: 1, sequence: 1, writer: .producer,
             data: ["account_sid": .string(account.rawValue), "service_sid": .string(service.rawValue)])
         let stranger = RecordSigner(names: topics, authenticator: RecordAuthenticator(keys: .random()))
         _ = try await producer.send(

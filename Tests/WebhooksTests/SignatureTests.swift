@@ -118,7 +118,7 @@ struct SignatureTests {
     static func event(values: [(String, EventValue)]) -> CloudEvent {
         CloudEvent(
             id: "YC1/challenge.approved", type: .challengeApproved, account: "AC1", service: "VA1", subject: "YC1",
-            timeMs: 1_700_000_000_000, sequence: 1, data: Dictionary(uniqueKeysWithValues: values))
+            timeMs: 1_700_000_000_000, sequence: 1, writer: .producer, data: Dictionary(uniqueKeysWithValues: values))
     }
 
     private struct Result: Decodable {

@@ -160,7 +160,7 @@ public enum TrackerLoad {
                         topic, [reader.read(record, topic: topic).0], at: clock.now())
                     for (number, news) in consequences.news {
                         guard let number else { continue }
-                        if let event = DerivedEvent.event(news, nowMs: clock.now().wallMs, sequence: 1) {
+                        if let event = DerivedEvent.event(news, nowMs: clock.now().wallMs, sequence: 1, partition: 0) {
                             _ = load.signer.record(
                                 .events, key: event.subject, value: event.jsonBytes(), contentType: .cloudEvent)
                         }

@@ -111,7 +111,10 @@ final class ConsequenceWriter: Sendable {
                 state.sequence += 1
                 return state.sequence
             }
-            guard let event = DerivedEvent.event(news, nowMs: clock.now().wallMs, sequence: sequence) else {
+            guard
+                let event = DerivedEvent.event(
+                    news, nowMs: clock.now().wallMs, sequence: sequence, partition: partition.number)
+            else {
                 partition.completed(number)
                 continue
             }

@@ -61,7 +61,8 @@ final class TrackerRuntime: Sendable {
         refusals = LimitedLog(logger)
         self.metrics = metrics
         let signer = RecordSigner(
-            names: configuration.topics, authenticator: RecordAuthenticator(keys: configuration.recordKeys))
+            names: configuration.topics, authenticator: RecordAuthenticator(keys: configuration.recordKeys),
+            eventSigner: configuration.eventKeys.map { EventSigner(keys: $0) })
         reader = RecordReader(intake: RecordIntake(signer: signer, partitions: partitions))
         holds = KeyHolds(
             signer: signer, readiness: readiness, logger: logger, nowMs: { [clock] in clock.now().wallMs }

@@ -3,14 +3,17 @@ import Wire
 
 extension Decision {
     /// Enqueues an event for topic `events`.
-    /// - Parameter id: id of an event that can happen more than once to its subject. Default: `<subject>/<type>`.
+    /// - Parameters:
+    ///   - id: id of an event that can happen more than once to its subject. Default: `<subject>/<type>`.
+    ///   - expiresAtMs: the event is of no use after this time.
     func emit(
         _ type: EventType, account: AccountSID, service: String, subject: String, id: String? = nil,
-        data: [String: EventValue], traceparent: String? = nil
+        data: [String: EventValue], expiresAtMs: Int64? = nil, traceparent: String? = nil
     ) throws {
         let event = CloudEvent(
             id: id ?? "\(subject)/\(type.rawValue)", type: type, account: account.rawValue, service: service,
-            subject: subject, timeMs: nowMs, sequence: try rows.nextEventSequence(), data: data)
+            subject: subject, timeMs: nowMs, sequence: try rows.nextEventSequence(), writer: .producer,
+            expiresAtMs: expiresAtMs, traceparent: traceparent, data: data)
         try rows.enqueue(
             OutboxRecord(
                 .events, key: subject, value: event.jsonBytes(), contentType: .cloudEvent, traceparent: traceparent),
@@ -33,7 +36,9 @@ extension Decision {
         if let requestID = challenge.requestID { data["request_id"] = .string(requestID) }
         try emit(
             type, account: challenge.account, service: challenge.service.rawValue, subject: challenge.sid.rawValue,
-            id: id, data: data.merging(more) { $1 }, traceparent: traceparent)
+            id: id, data: data.merging(more) { $1 },
+            expiresAtMs: challenge.status == .pending ? challenge.expiresAtMs : nil,
+            traceparent: traceparent)
     }
 
     /// - Parameter revision: distinguishes events that can happen more than once.

@@ -47,10 +47,12 @@ struct Operation: Sendable {
         case receiptToken
         /// A provider's server, which signs its call.
         case signature
+        /// Anybody: the reply is public.
+        case open
 
         var isToken: Bool { self == .identityToken || self == .factorToken }
         /// Whether the header `Authorization` is ignored.
-        var isWithoutCredentials: Bool { self == .receiptToken || self == .signature }
+        var isWithoutCredentials: Bool { self == .receiptToken || self == .signature || self == .open }
     }
 
     struct Traits: OptionSet, Sendable {

@@ -109,6 +109,7 @@ extension Route {
             "/v1/Credentials/{sid}",
             .get { try await $0.fetchCredential($1, $1.item) },
             .delete { try await $0.deleteCredential($1, $1.item) }),
+        Route("/.well-known/beckon-event-keys", .get([], .open) { $0.eventKeys($1) }),
         Route("/v1/AuditEvents", .get(.full, .none, .list) { try await $0.listAuditEvents($1) }),
     ]
 }

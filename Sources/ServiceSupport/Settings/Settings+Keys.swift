@@ -78,6 +78,12 @@ extension Settings {
         "configurationKeys", roles: [.producer, .dispatcher],
         "Keys that seal provider credentials on topic `configuration`; the same on producers and dispatchers.")
 
+    public static let eventKeys = keyRing(
+        "eventKeys", roles: [.producer, .ackTracker], isRequired: false,
+        range: "32 bytes each; the first signs, all are published",
+        "Ed25519 keys that sign the records of `events` for readers without record keys; the same on producers and ack trackers. Without them, events are not signed."
+    )
+
     // MARK: Producer
     public static let apiHost = Setting.text(
         "api.host", type: "address", default: "127.0.0.1", roles: [.producer], "Address of the HTTP API.")
@@ -250,6 +256,13 @@ extension Settings {
     public static let webhooksCAFile = Setting.text(
         "webhooks.caFile", type: "path", roles: [.webhooks],
         "PEM roots that are trusted for webhooks instead of the system's.")
+    public static let webhooksClientCertificateFile = Setting.text(
+        "webhooks.clientCertificateFile", type: "path", roles: [.webhooks],
+        "PEM certificate chain that is shown to endpoints that ask for a client certificate; without it, none is shown."
+    )
+    public static let webhooksClientKeyFile = Setting.text(
+        "webhooks.clientKeyFile", type: "path", roles: [.webhooks],
+        "PEM private key of the client certificate.")
     public static let webhooksNameServers = Setting.text(
         "webhooks.nameServers", type: "address,address", roles: [.webhooks],
         "Name servers that resolve webhook hosts; without it, those of `/etc/resolv.conf`.")
@@ -317,6 +330,7 @@ extension Settings {
         adminToken.description, shutdownTimeout.description, kafkaServers.description, kafkaEmbedded.description,
         kafkaProperties.description,
         topicPrefix.description, recordKeys.description, storeKeys.description, configurationKeys.description,
+        eventKeys.description,
         apiHost.description, apiPort.description, apiPublicURL.description, apiCertificate.description,
         apiKey.description, apiCORSOrigins.description, apiTrustedProxies.description, deviceAPIHost.description,
         deviceAPIPort.description, deviceAPIPublicURL.description, deviceAPICertificate.description,
@@ -335,6 +349,7 @@ extension Settings {
         providersProxy.description, providersCAFile.description,
         pushDeadline.description, pushMaxInFlight.description, pushMaxConnections.description, pushThreads.description,
         webhooksAllowedHosts.description, webhooksAllowClearText.description, webhooksCAFile.description,
+        webhooksClientCertificateFile.description, webhooksClientKeyFile.description,
         webhooksNameServers.description, webhooksMaxInFlight.description, webhooksThreads.description,
         brokerPartitions.description,
         simulatorHost.description,
@@ -348,12 +363,14 @@ extension Settings {
 
     private static func isHTTPS(_ text: String) -> Bool { text.hasPrefix("https://") && text.utf8.count > 8 }
 
-    private static func keyRing(_ key: String, roles: Set<Role>, _ summary: String) -> Setting<KeyRing> {
+    private static func keyRing(
+        _ key: String, roles: Set<Role>, isRequired: Bool = true,
+        range: String = "32 bytes each; the first signs, all verify", _ summary: String
+    ) -> Setting<KeyRing> {
         Setting(
             SettingDescription(
                 key: key, type: "id:base64,id:base64", defaultText: nil,
-                range: "32 bytes each; the first signs, all verify",
-                isSecret: true, isRequired: true, roles: roles, summary: summary), default: nil
+                range: range, isSecret: true, isRequired: isRequired, roles: roles, summary: summary), default: nil
         ) { try? KeyRing(parsing: $0) }
     }
 

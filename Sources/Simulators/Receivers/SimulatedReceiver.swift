@@ -37,15 +37,19 @@ public final class SimulatedReceiver: Sendable {
     private let connections = Mutex<[ObjectIdentifier: any Channel]>([:])
     private let opened = Atomic(0)
     private let certificates: SimulatedCertificates?
+    private let clients: SimulatedCertificates?
     private let script: @Sendable (ReceivedRequest) -> ReceiverAnswer
 
     /// - Parameters:
     ///   - certificates: nil: clear text.
+    ///   - clients: whose certificate a client must show; nil: it need not show any.
     ///   - script: called on the receiver's own thread, once for each request.
     public init(
-        certificates: SimulatedCertificates?, script: @escaping @Sendable (ReceivedRequest) -> ReceiverAnswer
+        certificates: SimulatedCertificates?, clients: SimulatedCertificates? = nil,
+        script: @escaping @Sendable (ReceivedRequest) -> ReceiverAnswer
     ) {
         self.certificates = certificates
+        self.clients = clients
         self.script = script
     }
 
@@ -57,7 +61,7 @@ public final class SimulatedReceiver: Sendable {
     /// - Returns: the port.
     @discardableResult
     public func start(host: String = "127.0.0.1", port: Int = 0) async throws -> Int {
-        let tls = try certificates?.serverContext(protocols: ["http/1.1"])
+        let tls = try certificates?.serverContext(protocols: ["http/1.1"], clients: clients)
         let server = try await ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 1024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)

@@ -70,10 +70,14 @@ public struct WebhookRequest: Sendable {
 
     /// The attributes of binary mode: CloudEvents HTTP protocol binding 1.0, section 3.1.3.
     private static func attributes(of event: CloudEvent) -> [(name: String, value: String)] {
-        [
+        let attributes: [(name: String, value: String?)] = [
             ("specversion", event.specversion), ("id", event.id), ("source", event.source), ("type", event.type),
             ("subject", event.subject), ("time", event.time), ("sequence", event.sequence),
-        ].map { (name: "ce-" + $0.0, value: headerValue($0.1)) }
+            ("partitionkey", event.partitionkey), ("expirytime", event.expirytime), ("traceparent", event.traceparent),
+        ]
+        return attributes.compactMap { attribute in
+            attribute.value.map { (name: "ce-" + attribute.name, value: headerValue($0)) }
+        }
     }
 
     /// Printable ASCII but for the double quote and the percent sign stands for itself; every other byte of the UTF-8 is escaped.

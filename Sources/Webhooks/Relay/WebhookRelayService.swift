@@ -46,7 +46,7 @@ public final class WebhookRelayService: ServiceLifecycle.Service {
         self.metrics = metrics
         client = try GuardedClient(
             rules: configuration.rules, servers: configuration.nameServers ?? NameServers(),
-            caFile: configuration.caFile, threads: configuration.threads)
+            caFile: configuration.caFile, identity: configuration.clientIdentity, threads: configuration.threads)
         producer = try KafkaProducer(configuration: configuration.kafka, logger: logger)
         let signer = RecordSigner(
             names: configuration.topics, authenticator: RecordAuthenticator(keys: configuration.recordKeys))

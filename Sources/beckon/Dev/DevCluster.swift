@@ -106,6 +106,7 @@ struct DevCluster: Sendable {
         kafka = KafkaConfiguration(bootstrapServers: broker.bootstrapServers, isEmbedded: true)
         let recordKeys = KeyRing.random()
         let configurationKeys = KeyRing.random()
+        let eventKeys = KeyRing.random(id: "e1")
 
         let store = try ChallengeStore.sqlite(
             path: folder.appending(path: "beckon.sqlite").path,
@@ -120,6 +121,7 @@ struct DevCluster: Sendable {
             kafka: kafka, topics: names, recordKeys: recordKeys, entranceAccount: account.sid)
         producerConfiguration.port = apiPort
         producerConfiguration.outbound = Self.outbound
+        producerConfiguration.eventKeys = eventKeys
         producerConfiguration.hmsCallback = HMSCallbackKeys(parsing: "\(Self.callbackUser):\(callbackKey)")
         producer = ProducerService(
             configuration: producerConfiguration, store: store, readiness: readiness, logger: logger, metrics: metrics)
@@ -145,9 +147,10 @@ struct DevCluster: Sendable {
             readiness.pass("dispatcher")
             return service
         }
+        var trackerConfiguration = TrackerConfiguration(kafka: kafka, topics: names, recordKeys: recordKeys)
+        trackerConfiguration.eventKeys = eventKeys
         let tracker = TrackerService(
-            configuration: TrackerConfiguration(kafka: kafka, topics: names, recordKeys: recordKeys),
-            readiness: readiness, logger: logger, metrics: metrics)
+            configuration: trackerConfiguration, readiness: readiness, logger: logger, metrics: metrics)
         var webhookConfiguration = WebhookConfiguration(kafka: kafka, topics: names, recordKeys: recordKeys)
         webhookConfiguration.rules = Self.outbound
         let webhooks = try WebhookRelayService(

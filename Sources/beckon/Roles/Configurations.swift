@@ -28,6 +28,7 @@ extension ProducerConfiguration {
         http.edge.maxConnections = try settings(Settings.apiMaxConnections)
         http.edge.maxConnectionsPerAddress = try settings(Settings.apiMaxConnectionsPerAddress)
         outbound = try OutboundRules(settings)
+        eventKeys = try settings.optional(Settings.eventKeys)
         tls = try Self.files(settings, Settings.apiCertificate, Settings.apiKey)
         corsOrigins = try (settings.optional(Settings.apiCORSOrigins) ?? "").split(separator: ",").map {
             $0.trimmingCharacters(in: .whitespaces)
@@ -119,6 +120,7 @@ extension TrackerConfiguration {
         self.init(
             kafka: try settings.kafka(), topics: .init(prefix: try settings(Settings.topicPrefix)),
             recordKeys: try settings(Settings.recordKeys))
+        eventKeys = try settings.optional(Settings.eventKeys)
     }
 }
 
@@ -150,6 +152,16 @@ extension WebhookConfiguration {
             recordKeys: try settings(Settings.recordKeys))
         rules = try OutboundRules(settings)
         caFile = try settings.optional(Settings.webhooksCAFile)
+        switch (
+            try settings.optional(Settings.webhooksClientCertificateFile),
+            try settings.optional(Settings.webhooksClientKeyFile)
+        ) {
+        case (nil, nil): break
+        case (let certificate?, let key?):
+            clientIdentity = ClientIdentity(certificateFile: certificate, keyFile: key)
+        default:
+            throw SettingsError("webhooks.clientCertificateFile and webhooks.clientKeyFile: set both, or neither")
+        }
         threads = try settings(Settings.webhooksThreads)
         maxInFlight = try settings(Settings.webhooksMaxInFlight)
         maxInFlightPerAccount = max(1, maxInFlight / 2)

@@ -173,7 +173,9 @@ extension ConformanceCase {
             func reject(_ id: String, at nowMs: Int64) async throws -> Bool {
                 try await world.store.rejectRequest(
                     id, account: world.account, service: world.service.rawValue, eventID: "e",
-                    data: ["code": .integer(1)],
+                    data: [
+                        "request_id": .string(id), "code": .integer(1), "reason": "test", "fallbacks": .list([]),
+                    ],
                     nowMs: nowMs)
             }
             func create(_ id: String, at nowMs: Int64) async throws -> ChallengeCreation.Outcome {

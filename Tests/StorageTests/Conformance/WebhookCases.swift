@@ -76,6 +76,27 @@ extension ConformanceCase {
                 try await world.store.webhookRoutes(account: world.account, service: world.service, nowMs: late).first)
             #expect(route.isServed)
         },
+        ConformanceCase("a webhook that failed and answers again is told as recovered, and a test event names it") {
+            world in
+            let webhook = try await world.webhook()
+            try await world.store.storeDeliveries(
+                [world.delivery(webhook, subject: "YC1", event: "e0")], failure: .status, dueMs: World.t0,
+                nowMs: World.t0)
+            for second in 1...5 {
+                let nowMs = World.t0 + Int64(second) * 1000
+                let delivery = try #require(try await world.due(webhook, nowMs).first)
+                let fate: WebhookFate = second == 5 ? .delivered : .failed(.status, dueMs: nowMs)
+                try await world.store.end(delivery, fate, nowMs: nowMs)
+            }
+            let id = try await world.store.testWebhook(
+                webhook.sid, account: world.account, service: world.service, nowMs: World.t0 + 9000)
+            let drained = try await world.drain()
+            #expect(
+                try drained.eventTypes.filter { $0.hasPrefix("webhook.") } == [
+                    "webhook.failing", "webhook.recovered", "webhook.test",
+                ])
+            #expect(try drained.event(.webhookTest).id == id)
+        },
         ConformanceCase("a webhook's secret is sealed, and two are valid while it is rotated") { world in
             let webhook = try await world.webhook()
             func secrets(_ nowMs: Int64) async throws -> [[UInt8]] {

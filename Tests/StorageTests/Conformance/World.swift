@@ -20,7 +20,17 @@ struct World: Sendable {
         }
     }
 
+    /// Every row that was drained.
+    private final class Sum: Sendable {
+        private let rows = Mutex<[OutboxRow]>([])
+        var all: [OutboxRow] { rows.withLock { $0 } }
+        func add(_ more: [OutboxRow]) { rows.withLock { $0 += more } }
+    }
+
     private let turns: Turns
+    private let sum = Sum()
+    /// What all calls of ``drain()`` took out of the outbox.
+    var everything: Drained { Drained(rows: sum.all) }
     var store: ChallengeStore { turns.next }
     let account: AccountSID
     let authToken: String
@@ -122,7 +132,10 @@ struct World: Sendable {
         let store = turns.stores[0]
         while true {
             let claimed = try await store.outbox.claimOutbox(owner: "drain", limit: 500, leaseMs: 1000, nowMs: Self.t0)
-            if claimed.isEmpty { return Drained(rows: rows) }
+            if claimed.isEmpty {
+                sum.add(rows)
+                return Drained(rows: rows)
+            }
             rows += claimed
             try await store.outbox.deleteOutbox(claimed.map(\.id), owner: "drain")
         }

@@ -14,6 +14,8 @@ struct API: Sendable {
     let refusals: Refusals
     /// Nil: all HMS delivery receipts are refused.
     var hmsCallback: HMSCallbackKeys?
+    /// Nil: events are not signed.
+    var eventSigner: EventSigner?
     /// Which hosts and ports the URLs of webhooks may name.
     var outbound = OutboundRules()
     let metrics: ProducerMetrics
