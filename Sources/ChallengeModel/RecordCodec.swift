@@ -45,6 +45,11 @@ public struct RecordFormatError: Error, Equatable, Sendable, CustomStringConvert
     public let reason: String
     public let description: String
 
+    /// Reasons that records of every topic can have, in metrics.
+    public static let usualReasons = [
+        "content-type", "empty", "field", "json", "key", "mac", "misplaced", "protobuf", "range",
+    ]
+
     public init(reason: String, _ description: String) {
         self.reason = reason
         self.description = description

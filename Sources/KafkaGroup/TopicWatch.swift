@@ -49,6 +49,9 @@ public final class TopicWatch: Sendable {
         self.onChange = onChange
     }
 
+    /// The number of partitions of each of the four topics; nil until they have agreed.
+    public var partitions: Int? { state.withLock { $0.partitions } }
+
     /// Whether work that depends on the number of partitions may continue.
     public var isSafe: Bool { mayWork.load(ordering: .acquiring) }
 

@@ -3,72 +3,19 @@ import KafkaGroup
 import Metrics
 import Synchronization
 
-/// The names of the Producer's metrics.
-enum ProducerMetricName: String, CaseIterable {
-    /// Counter: answered requests, by `route` (template), `method` and `class` (`2xx` to `5xx`).
-    case requests = "beckon_http_requests_total"
-    /// Timer: from the end of the request head until the answer is built, by `route` and `method`.
-    case requestDuration = "beckon_http_request_duration"
-    /// Counter: created challenges, by `source` (`http`, `kafka`).
-    case challengesCreated = "beckon_challenges_created_total"
-    /// Counter: answers, by `result` (`approved`, `denied`, `refused`, `late`).
-    case answers = "beckon_answers_total"
-    /// Counter: accepted receipts, by `source` (`device`, `token`, `kafka`, `provider`).
-    case receipts = "beckon_receipts_total"
-    /// Counter: HMS's delivery receipts, by `status` (Huawei's number, `other`) and `ours` (`yes`; `no`: Beckon did not
-    /// send the message).
-    case hmsReceipts = "beckon_hms_receipts_total"
-    /// Counter: refused credentials, by `kind` (`backend`, `device`, `access-token`, `receipt-token`, `hms-callback`).
-    case authenticationFailures = "beckon_auth_failures_total"
-    /// Counter: processed records of an entrance, by `entrance` (topic, or `delivery` for `outcomes` and `receipts`)
-    /// and `result` (`accepted`, `repeated`, `rejected`, `dead-letter`, `forged`, `unreadable`).
-    case entranceRecords = "beckon_entrance_records_total"
-    /// Counter: failed tries that are repeated, by `entrance`.
-    case entranceRetries = "beckon_entrance_retries_total"
-    /// Gauge: records of an entrance that are in progress, by `entrance`.
-    case entranceInFlight = "beckon_entrance_in_flight"
-    /// Gauge: unprocessed records of an entrance, over the partitions of this Producer, by `entrance`.
-    case entranceLag = "beckon_entrance_lag_records"
-    /// Gauge: partitions of `outcomes` and `receipts` that are held because their next record is signed with a key that
-    /// this role does not have.
-    case heldPartitions = "beckon_entrance_held_partitions"
-    /// Counter: records that went to dead letters, by `topic` (without prefix) and `reason`.
-    case deadLetters = "beckon_dead_letters_total"
-    /// Counter: records that were dropped because the topic `dead-letters` permanently refuses them, by `topic`
-    /// (without prefix).
-    case deadLettersRefused = "beckon_dead_letters_refused_total"
-    /// Counter: creations and resends that were refused with 429, by `limit` (`creations`, `pending`, `quiet`).
-    case limited = "beckon_limited_total"
-    /// Counter: creations that were refused with 503 because the outbox is over its limit.
-    case shed = "beckon_outbox_shed_total"
-    /// Gauge: requests that wait until a challenge changes.
-    case longPolls = "beckon_long_polls"
-    /// Counter: requests with `Wait` that were answered at once because `api.maxLongPolls` requests were waiting.
-    case longPollsRefused = "beckon_long_polls_refused_total"
-    /// Counter: committed transactions of the store. Many writes share one transaction.
-    case storeCommits = "beckon_store_commits_total"
-    /// Gauge: connections to the database, by `state` (`open`, `busy`), and callers that wait for one (`waiting`).
-    case storeConnections = "beckon_store_connections"
-    /// Counter: transactions that the database refused or repeated, and COMMITs whose answer was lost, by `what` (`refused`,
-    /// `repeated`, `found-done`, `found-undone`, `unknown`).
-    case storeTransactions = "beckon_store_transactions_total"
-    /// Gauge: days after today that have partitions, 7 in a healthy store; -1: today has none. PostgreSQL only.
-    case storeDaysAhead = "beckon_store_days_ahead"
-    /// Gauge: 1 while the store cannot write, by `cause` (`locked`, `disk-full`, `read-only`, `failing`, `unreachable`).
-    case storeFault = "beckon_store_fault"
-}
-
 /// The Producer's metrics. Label sets are bounded: routes are templates, and all other values come from enums.
 final class ProducerMetrics: Sendable {
-    enum CredentialKind: String {
+    enum CredentialKind: String, CaseIterable {
         case backend, device
         case accessToken = "access-token"
         case receiptToken = "receipt-token"
         case hmsCallback = "hms-callback"
     }
-    enum AnswerResult: String { case approved, denied, refused, late }
-    enum ReceiptSource: String { case device, token, kafka, provider }
-    enum EntranceResult: String { case accepted, repeated, rejected, forged, unreadable, deadLetter = "dead-letter" }
+    enum AnswerResult: String, CaseIterable { case approved, denied, refused, late }
+    enum ReceiptSource: String, CaseIterable { case device, token, kafka, provider }
+    enum EntranceResult: String, CaseIterable {
+        case accepted, repeated, rejected, forged, unreadable, deadLetter = "dead-letter"
+    }
 
     private struct Series: Hashable {
         let name: ProducerMetricName

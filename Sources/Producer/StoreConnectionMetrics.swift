@@ -5,6 +5,9 @@ import Synchronization
 
 /// The connections of a store behind a network, as metrics.
 final class StoreConnectionMetrics: Sendable {
+    /// The values of the label `what`, in the order of the counters.
+    static let transactions = ["refused", "repeated", "found-done", "found-undone", "unknown"]
+
     private let open: Gauge
     private let busy: Gauge
     private let waiting: Gauge
@@ -17,7 +20,7 @@ final class StoreConnectionMetrics: Sendable {
                 label: ProducerMetricName.storeConnections.rawValue, dimensions: [("state", state)], factory: factory)
         }
         (open, busy, waiting) = (gauge("open"), gauge("busy"), gauge("waiting"))
-        transactions = ["refused", "repeated", "found-done", "found-undone", "unknown"].map {
+        transactions = Self.transactions.map {
             Counter(
                 label: ProducerMetricName.storeTransactions.rawValue, dimensions: [("what", $0)], factory: factory)
         }

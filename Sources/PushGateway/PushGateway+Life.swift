@@ -243,9 +243,15 @@ public final class PushGateway: Sendable {
         statistics.resends = counters.resends.load(ordering: .relaxed)
         statistics.timeouts = counters.timeouts.load(ordering: .relaxed)
         let routes = routes.withLock { Array($0.bySID.values) }
-        statistics.openCircuits = routes.reduce(0) { $0 + $1.openCircuits }
         let most = hostLimits.map(\.share).max() ?? 0
-        for provider in PushProviders.all { statistics.inFlightLimits[provider.platform] = most }
+        for provider in PushProviders.all {
+            statistics.inFlightLimits[provider.platform] = most
+            statistics.openCircuitsByProvider[provider.platform] = 0
+        }
+        for route in routes {
+            guard let platform = route.way?.platform else { continue }
+            statistics.openCircuitsByProvider[platform, default: 0] += route.openCircuits
+        }
         for case let (platform, limit)? in routes.map(\.limit) {
             statistics.inFlightLimits[platform] = min(statistics.inFlightLimits[platform] ?? most, limit)
         }

@@ -79,8 +79,10 @@ public struct PushGatewayStatistics: Sendable, Hashable {
     public var resends = 0
     /// Requests that got no answer before their deadline.
     public var timeouts = 0
-    /// Pairs of credential and host whose circuit breaker is open.
-    public var openCircuits = 0
+    /// Pairs of credential and host whose circuit breaker is open, for every provider.
+    public var openCircuitsByProvider: [Platform: Int] = [:]
+    /// The same, over all providers.
+    public var openCircuits: Int { openCircuitsByProvider.values.reduce(0, +) }
     /// The current limit of outstanding pushes per provider: the lowest limit among its credentials.
     public var inFlightLimits: [Platform: Int] = [:]
 

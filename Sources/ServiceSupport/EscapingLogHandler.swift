@@ -23,6 +23,7 @@ public struct EscapingLogHandler: LogHandler {
             event.error = nil
         }
         event.metadata = metadata
+        LogLines.add(event.level)
         base.log(event: event)
     }
 

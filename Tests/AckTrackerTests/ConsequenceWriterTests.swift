@@ -93,7 +93,7 @@ struct ConsequenceWriterTests {
         let count = Atomic(0)
 
         func makeCounter(label: String, dimensions: [(String, String)]) -> any CounterHandler {
-            label == TrackerMetricName.writeFailures ? Counting(of: self) : NOOPMetricsHandler.instance
+            label == TrackerMetricName.writeFailures.rawValue ? Counting(of: self) : NOOPMetricsHandler.instance
         }
         func makeRecorder(label: String, dimensions: [(String, String)], aggregate: Bool) -> any RecorderHandler {
             NOOPMetricsHandler.instance

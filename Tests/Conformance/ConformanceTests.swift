@@ -1,4 +1,3 @@
-import Foundation
 import TestSupport
 import Testing
 
@@ -15,11 +14,10 @@ struct ConformanceTests {
     func readme() async throws { try await run("readme") }
 
     private func run(_ part: String) async throws {
-        let folder = URL(filePath: #filePath).deletingLastPathComponent()
-        let (status, output) = try await Script.run(
-            folder.appending(path: "run").path, [part], environment: ["BECKON_BINARY": BeckonProcess.executable.path])
-        if status == 77 { try Test.cancel("\(output.split(separator: "\n").last ?? "skipped")") }
-        #expect(status == 0, "\(output)")
-        print(output.split(separator: "\n").suffix(6).joined(separator: "\n"))
+        let run = try await ToolRun.of(
+            "Tests/Conformance/run", [part], environment: ["BECKON_BINARY": BeckonProcess.executable.path])
+        if run.status == 77 { try Test.cancel("\(run.output.split(separator: "\n").last ?? "skipped")") }
+        #expect(run.status == 0, "\(run.output)")
+        print(run.output.split(separator: "\n").suffix(6).joined(separator: "\n"))
     }
 }

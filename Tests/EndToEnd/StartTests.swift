@@ -112,6 +112,24 @@ struct StartTests {
         }
     }
 
+    @Test("`beckon ready` tells an unready role (1, with its checks) from one that does not answer (3)")
+    func ready() async throws {
+        try await withFolder { folder in
+            let port = "\(try BeckonCluster.freePort())"
+            let executable = BeckonProcess.executable.path
+            let nobody = try await ToolRun.of(executable, ["ready", "--port", port])
+            #expect(nobody.status == 3, "\(nobody.output)")
+            let role = try BeckonProcess(
+                "ack-tracker", ["ack-tracker", "--admin-port", port], environment: environment(folder), folder: folder)
+            var answer = nobody
+            while answer.status == 3, role.isRunning {
+                answer = try await ToolRun.of(executable, ["ready", "--port", port])
+            }
+            #expect(answer.status == 1 && answer.output.contains("tracker-topics: "), "\(answer.output)\(role.tail)")
+            await role.stop()
+        }
+    }
+
     @Test("SIGHUP ends no role: it goes on, says what was read again, and SIGTERM ends it well")
     func hangUp() async throws {
         try await withFolder { folder in

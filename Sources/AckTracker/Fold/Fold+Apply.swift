@@ -32,7 +32,10 @@ extension Fold {
                 table[slot].flags.insert(.escalated)
             case .deviceChanged(let changed, let factor):
                 if !table[slot].isClosed { fold(changed, factor, slot, recordedMs, at: time) }
-            case .resolution:
+            case .resolution(let resolution):
+                if !table[slot].isClosed, let outcome = ChallengeOutcome(resolution, of: table[slot]) {
+                    news.append(.ended(outcome))
+                }
                 close(slot)
             case .dispatch, .carried:
                 break

@@ -18,6 +18,8 @@ struct Fold: Sendable {
         case latency(LatencyModel.Key, Int64)
         /// A receipt from a device that the challenge was pushed to.
         case matched
+        /// The challenge has its final status.
+        case ended(ChallengeOutcome)
         /// A fact about a challenge that is not known at this time.
         case early
         /// An early fact was dropped because the table was full.

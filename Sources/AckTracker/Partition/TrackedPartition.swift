@@ -363,7 +363,7 @@ extension Fold.News {
     var isWritten: Bool {
         switch self {
         case .dispatched, .confirmed, .undelivered, .pushFailed, .foreign: true
-        case .latency, .matched, .early, .dropped: false
+        case .latency, .matched, .ended, .early, .dropped: false
         }
     }
 }

@@ -43,7 +43,7 @@ enum DerivedEvent {
                     "provider_status": .integer(Int64(outcome.providerStatus)),
                     "credential_sid": outcome.credentialSid.isEmpty ? .null : .string(outcome.credentialSid),
                 ]) { $1 })
-        case .latency, .matched, .early, .dropped, .foreign:
+        case .latency, .matched, .ended, .early, .dropped, .foreign:
             nil
         }
     }

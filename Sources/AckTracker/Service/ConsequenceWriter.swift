@@ -104,7 +104,9 @@ final class ConsequenceWriter: Sendable {
             case .matched: metrics.receiptsMatched.increment()
             case .early: metrics.earlyFacts.increment()
             case .dropped: metrics.earlyDropped.increment()
-            case .latency, .dispatched, .confirmed, .undelivered, .pushFailed, .foreign: break
+            case .ended(let outcome): metrics.ended(outcome)
+            case .latency(let key, let milliseconds): metrics.receipt(of: key, afterMs: milliseconds)
+            case .dispatched, .confirmed, .undelivered, .pushFailed, .foreign: break
             }
             guard let number else { continue }
             let sequence = state.withLock { state in

@@ -65,12 +65,10 @@ extension TrackerRuntime {
         metrics.due.record(sum.due)
         metrics.early.record(sum.early)
         metrics.partitions.record(partitions.filter(\.isLive).count)
-        if let ageMs = fence.ageMs(atMs: now.localMs) { metrics.commitAge.record(Double(ageMs) / 1000) }
-        for (key, milliseconds) in state.withLock({ $0.latencies.expected }) {
-            metrics.expectedLatency(
-                platform: "\(Platform(rawValue: Int(key.platform)) ?? .unspecified)", app: key.app,
-                milliseconds: milliseconds)
-        }
+        metrics.partitionsExpected.record(topics.partitions ?? 0)
+        let ageMs = partitions.isEmpty ? nil : fence.ageMs(atMs: now.localMs)
+        metrics.commitAge.record(Double(ageMs ?? 0) / 1000)
+        metrics.expectedLatencies(state.withLock { $0.latencies.expected })
         guard includingLag, !partitions.isEmpty else { return }
         let wanted = partitions.flatMap { topicPartitions(of: $0, topics: Positions.indices) }
         guard let ends = try? await consumer.endOffsets(wanted, deadline: .seconds(1)) else { return }

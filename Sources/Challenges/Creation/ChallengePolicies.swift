@@ -42,7 +42,7 @@ public struct CreationAllowance: Sendable, Hashable {
 
 /// A creation or resend that would ring a phone too often.
 public struct LimitRefusal: Sendable, Hashable {
-    public enum Kind: String, Sendable, Hashable {
+    public enum Kind: String, Sendable, Hashable, CaseIterable {
         case creations
         /// Too many challenges of the identity are pending.
         case pending

@@ -17,8 +17,8 @@ extension LaneLoop {
                 environment.producer.enqueue(record(of: write)) { [lane] result in
                     lane.post { $0.reports.append((id, result)) }
                 }
-            case .answered(let platform, let kind, let disposition):
-                environment.metrics.answered(platform, kind, disposition)
+            case .answered(let push):
+                environment.metrics.answered(push)
             case .dropped(let reason):
                 environment.metrics.dropped(reason)
             case .held:

@@ -8,7 +8,7 @@ extension LaneState {
     /// Handles the gateway's answer. Unknown ids are from before a reset and are ignored.
     mutating func answered(_ id: UInt64, _ answer: PushAnswer, now: Moment) -> [LaneStep] {
         guard var unit = units[id], unit.sentAtSteadyMs != nil else { return [] }
-        var steps = [LaneStep.answered(unit.push.platform, unit.push.kind, answer.disposition)]
+        var steps = [LaneStep.answered(answered(unit, answer, nowMs: now.epochMs))]
         let delay = quickRetry.delayMs(after: answer, expiresAtMs: unit.push.expiresAtMs, nowMs: now.epochMs)
         // An inherited push that came too late to leave has not been tried: nobody else sends it soon.
         if unit.isInherited, answer.reason == QuickRetry.withdrawn, !unit.isOverdue(steadyMs: now.steadyMs) {
@@ -31,6 +31,18 @@ extension LaneState {
             write(
                 .outcome(outcome, traceparent: unit.dispatch.traceparent), record: unit.record, unit: unit.fingerprint))
         return steps
+    }
+
+    private func answered(_ unit: PushUnit, _ answer: PushAnswer, nowMs: Int64) -> AnsweredPush {
+        var push = AnsweredPush(
+            platform: unit.push.platform, kind: unit.push.kind, disposition: answer.disposition)
+        if answer.sentAtMs > 0 { push.tookMs = max(0, nowMs - answer.sentAtMs) }
+        if answer.disposition == .accepted, unit.push.kind != .background, unit.dispatch.id == .creation,
+            unit.dispatch.dispatch.createdAtMs > 0
+        {
+            push.acceptedAfterMs = max(0, nowMs - unit.dispatch.dispatch.createdAtMs)
+        }
+        return push
     }
 
     /// Call it when the broker has acknowledged a write.

@@ -28,7 +28,8 @@ extension LaneState {
             unanswered.remove(unit.fingerprint)
             let answer = PushAnswer(disposition: .unknown, reason: OutcomeReason.drained)
             let outcome = builder.outcome(answer, of: unit.push, in: unit.dispatch, nowMs: now.epochMs)
-            steps.append(.answered(unit.push.platform, unit.push.kind, .unknown))
+            steps.append(
+                .answered(AnsweredPush(platform: unit.push.platform, kind: unit.push.kind, disposition: .unknown)))
             // An outstanding count that is never acknowledged keeps the record open.
             open[unit.record]?.outstanding += 1
             steps.append(

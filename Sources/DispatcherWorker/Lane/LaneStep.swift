@@ -8,12 +8,23 @@ enum LaneStep: Sendable {
     case send(UInt64, Push)
     case write(UInt64, LaneWrite)
     /// For the counters: a push was answered.
-    case answered(Platform, PushKind, Disposition)
+    case answered(AnsweredPush)
     case dropped(DropReason)
     /// For the counters: an attempt after the first waits until its lane has read the facts.
     case held
     /// For the counters: it has waited too long and is sent without them.
     case unsure
+}
+
+/// What the counters learn of an answer.
+struct AnsweredPush: Sendable {
+    let platform: Platform
+    let kind: PushKind
+    let disposition: Disposition
+    /// From the headers of the request to the answer; nil when no request was sent.
+    var tookMs: Int64?
+    /// From the creation of the challenge; nil unless its first visible push was accepted.
+    var acceptedAfterMs: Int64?
 }
 
 /// A write that must be acknowledged before its record is done.

@@ -171,7 +171,8 @@ public final class DispatcherService: Service {
         metrics.set(.lanes, Double(lanes.count { $0.status.isServing }))
         metrics.set(.inFlight, Double(window.pushes))
         showClock(now)
-        metrics.set(.commitAge, Double(fence.ageMs(atMs: now.steadyMs) ?? 0) / 1000)
+        metrics.set(.partitionsExpected, Double(topics.partitions ?? 0))
+        metrics.set(.commitAge, lanes.isEmpty ? 0 : Double(fence.ageMs(atMs: now.steadyMs) ?? 0) / 1000)
         if !lanes.isEmpty, let complaint = fence.complaint(atMs: now.steadyMs, consequence: "pushes are held") {
             readiness.fail(Check.commits, complaint)
         } else {

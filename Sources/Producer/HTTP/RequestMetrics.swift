@@ -3,8 +3,7 @@ import HTTPTypes
 import Metrics
 import Synchronization
 
-/// Counters and timers of requests by route, method and class of status. Each is created at its first use, so that only
-/// series with a value are shown. Later uses find it by its position, so a request creates no key and no label.
+/// Counters and timers of requests by route, method and class of status. Each is created at its first use. Later uses find it by its position, so a request creates no key and no label.
 final class RequestMetrics: Sendable {
     /// The label `method`.
     enum Method: Int, CaseIterable, Sendable {
@@ -60,13 +59,17 @@ final class RequestMetrics: Sendable {
         let position = Self.position(route, method) * Self.classes + kind - 1
         let counter = state.withLock { state in
             if let known = state.counters[position] { return known }
-            let made = Counter(
-                label: ProducerMetricName.requests.rawValue,
-                dimensions: Self.labels(route, method) + [("class", "\(kind)xx")], factory: factory)
-            state.counters[position] = made
-            return made
+            // Errors of the server get their counter with the first request, so that an alert sees the first error.
+            for kind in Set([kind, Self.classes]) {
+                let position = Self.position(route, method) * Self.classes + kind - 1
+                guard state.counters[position] == nil else { continue }
+                state.counters[position] = Counter(
+                    label: ProducerMetricName.requests.rawValue,
+                    dimensions: Self.labels(route, method) + [("class", "\(kind)xx")], factory: factory)
+            }
+            return state.counters[position]
         }
-        counter.increment()
+        counter?.increment()
     }
 
     func took(_ nanoseconds: Int64, route: Int?, method: Method) {

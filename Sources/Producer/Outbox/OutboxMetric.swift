@@ -1,30 +1,42 @@
 import ChallengeModel
 import Metrics
+import ServiceSupport
 
 /// Metrics of the outbox relay and the expiry sweep.
-enum OutboxMetric: String, CaseIterable {
-    /// Gauge: rows waiting.
+enum OutboxMetric: String, MetricNames {
     case rows = "beckon_outbox_rows"
-    /// Gauge: age of the oldest dispatch waiting, seconds; 0 when none waits.
     case oldestDispatchSeconds = "beckon_outbox_oldest_dispatch_seconds"
-    /// Counter, label `topic`: records that the broker acknowledged.
     case relayed = "beckon_outbox_relayed_total"
-    /// Counter: dispatches deleted unsent, because they had expired.
     case expired = "beckon_outbox_expired_total"
-    /// Counter, label `reason` (`kafka`, `store`): attempts that will be made again.
     case failures = "beckon_outbox_failures_total"
-    /// Counter: records that Kafka refuses for good, on `dead-letters`.
     case deadLetters = "beckon_outbox_dead_letters_total"
-    /// Counter: records that `dead-letters` refused too.
     case abandoned = "beckon_outbox_abandoned_total"
-    /// Gauge: rows claimed and not yet settled.
     case held = "beckon_outbox_held_rows"
-    /// Gauge: partitions whose last record was not acknowledged. The others go on.
     case failingPartitions = "beckon_outbox_failing_partitions"
-    /// Counter: challenges that the sweep expired.
     case challengesExpired = "beckon_challenges_expired_total"
-    /// Counter: rounds of the sweep that the store failed.
     case sweepFailures = "beckon_expiry_sweep_failures_total"
+
+    var family: MetricFamily {
+        switch self {
+        case .rows: .gauge(rawValue, "Rows of the outbox that wait for Kafka.")
+        case .oldestDispatchSeconds:
+            .age(rawValue, "Age of the oldest dispatch that waits in the outbox. 0: none waits.")
+        case .relayed:
+            .counter(
+                rawValue, "Records that the broker acknowledged.", [.init("topic", Topic.allCases.map(\.rawValue))])
+        case .expired: .counter(rawValue, "Dispatches that were deleted unsent, because they had expired.")
+        case .failures:
+            .counter(
+                rawValue, "Failed attempts of the relay that will be repeated.", [.init("reason", ["kafka", "store"])])
+        case .deadLetters: .counter(rawValue, "Records that Kafka permanently refuses, on dead-letters.")
+        case .abandoned: .counter(rawValue, "Records that the topic dead-letters refused too.")
+        case .held: .gauge(rawValue, "Rows of the outbox that are claimed and not settled yet.")
+        case .failingPartitions:
+            .gauge(rawValue, "Partitions whose last record was not acknowledged. The others continue.")
+        case .challengesExpired: .counter(rawValue, "Challenges that the sweep expired.")
+        case .sweepFailures: .counter(rawValue, "Rounds of the sweep that failed because of the store.")
+        }
+    }
 }
 
 /// The relay's counters, made once.

@@ -8,42 +8,64 @@ import Synchronization
 public final class PrometheusRegistry: MetricsFactory {
     public static let seriesPerName = 500
 
-    private struct State {
-        var families: [String: Family] = [:]
-    }
-
     private struct Family {
         let type: String
         var series: [String: any PrometheusSeries] = [:]
     }
 
-    private let state = Mutex(State())
+    private let described: [String: MetricFamily]
+    private let families = Mutex<[String: Family]>([:])
 
-    public init() {}
+    /// - Parameter described: the families of the process. Their counters and histograms get a series at 0 for each
+    ///   known label set. In debug builds, a metric with other labels than its description traps.
+    public init(_ described: [MetricFamily] = []) {
+        self.described = Dictionary(described.map { ($0.name, $0) }) { first, _ in first }
+        for family in described {
+            for labels in family.knownLabelSets {
+                switch family.kind {
+                case .counter: _ = makeCounter(label: family.name, dimensions: labels)
+                case .histogram: _ = makeTimer(label: family.name, dimensions: labels)
+                case .gauge, .age: break
+                }
+            }
+        }
+    }
 
     public func makeCounter(label: String, dimensions: [(String, String)]) -> any CounterHandler {
-        series(label, dimensions, type: "counter") { CounterSeries() }
+        series(label, dimensions, type: "counter") { _ in CounterSeries() }
     }
 
     public func makeFloatingPointCounter(
         label: String, dimensions: [(String, String)]
     ) -> any FloatingPointCounterHandler {
-        series(label, dimensions, type: "counter") { FloatingCounterSeries() }
+        series(label, dimensions, type: "counter") { _ in FloatingCounterSeries() }
     }
 
     public func makeMeter(label: String, dimensions: [(String, String)]) -> any MeterHandler {
-        series(label, dimensions, type: "gauge") { GaugeSeries() }
+        series(label, dimensions, type: "gauge") { GaugeSeries(isAge: $0?.kind == .age) }
     }
 
     public func makeRecorder(label: String, dimensions: [(String, String)], aggregate: Bool) -> any RecorderHandler {
-        if aggregate {
-            return series(label, dimensions, type: "histogram") { HistogramSeries(scale: 1) }
-        }
-        return series(label, dimensions, type: "gauge") { GaugeSeries() }
+        if aggregate { return histogram(label, dimensions, scale: 1) }
+        return series(label, dimensions, type: "gauge") { GaugeSeries(isAge: $0?.kind == .age) }
     }
 
     public func makeTimer(label: String, dimensions: [(String, String)]) -> any TimerHandler {
-        series(label, dimensions, type: "histogram") { HistogramSeries(scale: 1e-9) }
+        histogram(label, dimensions, scale: 1e-9)
+    }
+
+    private func histogram(_ label: String, _ dimensions: [(String, String)], scale: Double) -> HistogramSeries {
+        series(label, dimensions, type: "histogram") {
+            HistogramSeries(scale: scale, bounds: $0?.bounds ?? MetricFamily.standardBounds)
+        }
+    }
+
+    /// Adds a series whose value is read whenever the text is rendered.
+    /// - Parameter read: returns nil when there is no value. It must not block.
+    public func observe(
+        _ family: MetricFamily, _ dimensions: [(String, String)] = [], read: @escaping @Sendable () -> Double?
+    ) {
+        _ = series(family.name, dimensions, type: family.kind.word) { _ in ObservedSeries(read: read) }
     }
 
     // A series stays when its handler is destroyed, because a counter that disappears looks like a restart.
@@ -55,11 +77,12 @@ public final class PrometheusRegistry: MetricsFactory {
 
     /// All series, sorted by name and labels.
     public func render() -> String {
-        let families = state.withLock { $0.families.mapValues { ($0.type, $0.series) } }
+        let families = families.withLock { $0 }
         var text = ""
-        for (name, (type, series)) in families.sorted(by: { $0.key < $1.key }) {
-            text += "# TYPE \(name) \(type)\n"
-            for (labels, handler) in series.sorted(by: { $0.key < $1.key }) {
+        for (name, family) in families.sorted(by: { $0.key < $1.key }) {
+            if let help = described[name]?.help { text += "# HELP \(name) \(Self.escapedHelp(help))\n" }
+            text += "# TYPE \(name) \(family.type)\n"
+            for (labels, handler) in family.series.sorted(by: { $0.key < $1.key }) {
                 handler.render(name: name, labels: labels, into: &text)
             }
         }
@@ -67,11 +90,16 @@ public final class PrometheusRegistry: MetricsFactory {
     }
 
     private func series<Series: PrometheusSeries>(
-        _ label: String, _ dimensions: [(String, String)], type: String, make: () -> Series
+        _ label: String, _ dimensions: [(String, String)], type: String, make: (MetricFamily?) -> Series
     ) -> Series {
         let name = Self.sanitised(label)
-        return state.withLock { state in
-            var family = state.families[name] ?? Family(type: type)
+        let description = described[name]
+        assert(
+            description.map { $0.kind.word == type && $0.labels.map(\.name) == dimensions.map(\.0) } ?? true,
+            "\(name) is described as \(description!.kind) with the labels \(description!.labels.map(\.name)); "
+                + "found \(type) with \(dimensions.map(\.0))")
+        return families.withLock { families in
+            var family = families[name] ?? Family(type: type)
             var labels = Self.labels(dimensions)
             if family.series[labels] == nil, family.series.count >= Self.seriesPerName {
                 labels = Self.labels(dimensions.map { ($0.0, "other") })
@@ -79,10 +107,10 @@ public final class PrometheusRegistry: MetricsFactory {
             // A name with two types would make the text invalid, so the second type gets a handler that is not
             // rendered.
             if let known = family.series[labels] as? Series { return known }
-            let fresh = make()
+            let fresh = make(description)
             if family.type == type {
                 family.series[labels] = fresh
-                state.families[name] = family
+                families[name] = family
             }
             return fresh
         }
@@ -100,6 +128,10 @@ public final class PrometheusRegistry: MetricsFactory {
             }
             return "\(sanitised(name))=\"\(escaped)\""
         }.joined(separator: ",")
+    }
+
+    private static func escapedHelp(_ text: String) -> String {
+        text.reduce(into: "") { $0 += $1 == "\\" ? "\\\\" : $1 == "\n" ? "\\n" : String($1) }
     }
 
     private static func sanitised(_ name: String) -> String {

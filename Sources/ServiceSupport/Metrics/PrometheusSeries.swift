@@ -35,37 +35,63 @@ final class FloatingCounterSeries: PrometheusSeries, FloatingPointCounterHandler
 }
 
 final class GaugeSeries: PrometheusSeries, MeterHandler, RecorderHandler {
-    private let value = Mutex(0.0)
+    private struct State {
+        var value = 0.0
+        /// For an age: the moment at which the age was 0; nil: nothing is waiting.
+        var since: ContinuousClock.Instant?
+    }
+
+    private let isAge: Bool
+    private let state = Mutex(State())
+
+    /// - Parameter isAge: true for seconds that go on growing after they were recorded.
+    init(isAge: Bool = false) { self.isAge = isAge }
 
     func set(_ value: Int64) { set(Double(value)) }
-    func set(_ value: Double) { self.value.withLock { $0 = value } }
-    func increment(by amount: Double) { value.withLock { $0 += amount } }
-    func decrement(by amount: Double) { value.withLock { $0 -= amount } }
+    func set(_ value: Double) {
+        let since = isAge && value > 0 ? ContinuousClock.now - .seconds(value) : nil
+        state.withLock { $0 = State(value: value, since: since) }
+    }
+    func increment(by amount: Double) { state.withLock { $0.value += amount } }
+    func decrement(by amount: Double) { state.withLock { $0.value -= amount } }
     func record(_ value: Int64) { set(Double(value)) }
     func record(_ value: Double) { set(value) }
 
     func render(name: String, labels: String, into text: inout String) {
-        text += line(name, labels, number(value.withLock { $0 }))
+        let state = state.withLock { $0 }
+        text += line(name, labels, number(state.since.map { (ContinuousClock.now - $0) / .seconds(1) } ?? state.value))
+    }
+}
+
+/// A value that is read whenever the text is rendered.
+final class ObservedSeries: PrometheusSeries {
+    private let read: @Sendable () -> Double?
+
+    init(read: @escaping @Sendable () -> Double?) { self.read = read }
+
+    func render(name: String, labels: String, into text: inout String) {
+        if let value = read() { text += line(name, labels, number(value)) }
     }
 }
 
 final class HistogramSeries: PrometheusSeries, TimerHandler, RecorderHandler {
-    /// Upper bounds, in the unit shown (seconds for timers).
-    static let bounds = [
-        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300,
-    ]
-
     private struct State {
-        var counts = [Int](repeating: 0, count: HistogramSeries.bounds.count)
+        var counts: [Int]
         var count = 0
         var sum = 0.0
     }
 
     private let scale: Double
-    private let state = Mutex(State())
+    /// Upper bounds, in the unit shown (seconds for timers).
+    private let bounds: [Double]
+    private let state: Mutex<State>
 
     /// - Parameter scale: factor from the recorded to the shown unit: 1e-9 for nanoseconds.
-    init(scale: Double) { self.scale = scale }
+    init(scale: Double, bounds: [Double]) {
+        self.scale = scale
+        self.bounds = bounds
+        state = Mutex(State(counts: [Int](repeating: 0, count: bounds.count)))
+    }
 
     func recordNanoseconds(_ duration: Int64) { record(Double(duration)) }
     func record(_ value: Int64) { record(Double(value)) }
@@ -75,7 +101,7 @@ final class HistogramSeries: PrometheusSeries, TimerHandler, RecorderHandler {
         state.withLock { state in
             state.count += 1
             state.sum += shown
-            if let index = Self.bounds.firstIndex(where: { shown <= $0 }) { state.counts[index] += 1 }
+            if let index = bounds.firstIndex(where: { shown <= $0 }) { state.counts[index] += 1 }
         }
     }
 
@@ -83,7 +109,7 @@ final class HistogramSeries: PrometheusSeries, TimerHandler, RecorderHandler {
         let state = state.withLock { $0 }
         let separator = labels.isEmpty ? "" : ","
         var below = 0
-        for (bound, count) in zip(Self.bounds, state.counts) {
+        for (bound, count) in zip(bounds, state.counts) {
             below += count
             text += "\(name)_bucket{\(labels)\(separator)le=\"\(number(bound))\"} \(below)\n"
         }

@@ -97,6 +97,9 @@ extension Setting where Value == Int {
 }
 
 extension Setting where Value == Duration {
+    /// Its default in milliseconds; 0 when it has none.
+    package var standardMilliseconds: Int { defaultValue.map { Int($0 / .milliseconds(1)) } ?? 0 }
+
     static func milliseconds(
         _ key: String, default value: Int, range: ClosedRange<Int>, roles: Set<Role>, _ summary: String
     ) -> Setting {

@@ -99,8 +99,10 @@ struct DevCluster: Sendable {
         try FileManager.default.createDirectory(
             at: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
         let caFile = folder.appending(path: "ca.crt").path
-        let metrics = PrometheusRegistry()
+        let metrics = PrometheusRegistry(MetricCatalogue.everything)
         readiness = Readiness()
+        ProcessMetrics.observe(
+            in: metrics, role: "dev", version: Beckon.configuration.version, readiness: readiness)
         client = manyConnectionsClient(256)
         let broker = try EmbeddedBroker(topics: names.standIn(partitions: 12), logger: logger)
         kafka = KafkaConfiguration(bootstrapServers: broker.bootstrapServers, isEmbedded: true)

@@ -32,8 +32,10 @@ struct RoleContext: Sendable {
         {
             logger.warning("\(notice)")
         }
-        metrics = PrometheusRegistry()
+        metrics = PrometheusRegistry(MetricCatalogue.families(of: role))
         readiness = Readiness()
+        ProcessMetrics.observe(
+            in: metrics, role: role.rawValue, version: Beckon.configuration.version, readiness: readiness)
         admin = AdminServer(
             host: try settings(Settings.adminHost), port: try settings(Settings.adminPort), readiness: readiness,
             metrics: metrics, logger: logger,

@@ -1,0 +1,45 @@
+public import Foundation
+
+/// A tool of the machine or of the repository, run to its end off the cooperative threads.
+public struct ToolRun: Sendable {
+    public let status: Int32
+    /// Standard output and standard error together.
+    public let output: String
+
+    /// The root of the repository.
+    public static let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent()
+
+    /// - Parameters:
+    ///   - program: a path; a relative one is below ``root``.
+    ///   - environment: added to that of this process.
+    ///   - input: a file for standard input.
+    public static func of(
+        _ program: String, _ arguments: [String] = [], environment: [String: String] = [:], input: URL? = nil
+    ) async throws -> ToolRun {
+        try await withCheckedThrowingContinuation { continuation in
+            DispatchQueue.global().async {
+                continuation.resume(
+                    with: Result { try run(program, arguments, environment: environment, input: input) })
+            }
+        }
+    }
+
+    private static func run(
+        _ program: String, _ arguments: [String], environment: [String: String], input: URL?
+    ) throws -> ToolRun {
+        let process = Process()
+        process.executableURL = program.hasPrefix("/") ? URL(filePath: program) : root.appending(path: program)
+        process.arguments = arguments
+        process.currentDirectoryURL = root
+        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+        process.standardInput = try input.map { try FileHandle(forReadingFrom: $0) } ?? FileHandle.nullDevice
+        let pipe = Pipe()
+        process.standardOutput = pipe
+        process.standardError = pipe
+        try process.run()
+        let output = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        process.waitUntilExit()
+        return ToolRun(status: process.terminationStatus, output: output)
+    }
+}
