@@ -273,7 +273,7 @@ let package = Package(
             name: "EndToEnd",
             dependencies: [
                 "ChallengeModel", "DeviceKit", "KafkaClient", "ServiceSupport", "Simulators", "TestSupport", "Wire",
-                .asyncHTTPClient, .logging, .nioCore, .nioHTTP1, .protobuf,
+                .asyncHTTPClient, .logging, .nioCore, .nioHTTP1, .protobuf, .yams,
             ],
             swiftSettings: swiftSettings),
         .testTarget(
