@@ -57,7 +57,7 @@ final class RequestMetrics: Sendable {
     func count(route: Int?, method: Method, status: Int) {
         let kind = min(max(status / 100, 1), Self.classes)
         let position = Self.position(route, method) * Self.classes + kind - 1
-        let counter = state.withLock { state in
+        let counter = state.withLock { state -> Counter? in
             if let known = state.counters[position] { return known }
             // Errors of the server get their counter with the first request, so that an alert sees the first error.
             for kind in Set([kind, Self.classes]) {
