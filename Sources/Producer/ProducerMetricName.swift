@@ -25,6 +25,7 @@ enum ProducerMetricName: String, MetricNames {
     case storeCommits = "beckon_store_commits_total"
     case storeConnections = "beckon_store_connections"
     case storeTransactions = "beckon_store_transactions_total"
+    case storeDaysAhead = "beckon_store_days_ahead"
     case storeFault = "beckon_store_fault"
 
     var family: MetricFamily {
@@ -110,6 +111,11 @@ enum ProducerMetricName: String, MetricNames {
                 "Transactions that the database refused or repeated, and COMMITs whose answer was lost: found-done, "
                     + "found-undone or unknown. Only with PostgreSQL.",
                 [.init("what", StoreConnectionMetrics.transactions)])
+        case .storeDaysAhead:
+            .gauge(
+                rawValue,
+                "Days after today that have partitions: 7 in a healthy store; -1: today has none. Only with PostgreSQL."
+            )
         case .storeFault:
             .gauge(
                 rawValue, "1 while the store cannot write.",

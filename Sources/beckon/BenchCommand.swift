@@ -10,8 +10,7 @@ struct BenchCommand: AsyncParsableCommand {
         commandName: "bench", abstract: "Runs measurements; each prints one JSON line.",
         subcommands: [
             BenchSendCommand.self, BenchPipelineCommand.self, BenchTrackerCommand.self, BenchAPICommand.self,
-            BenchHelloCommand.self, BenchWebhooksCommand.self,
-            BenchRedeliveryCommand.self,
+            BenchHelloCommand.self, BenchFillCommand.self, BenchWebhooksCommand.self, BenchRedeliveryCommand.self,
         ])
 }
 

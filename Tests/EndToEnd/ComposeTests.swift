@@ -48,7 +48,7 @@ struct ComposeTests {
             #expect(
                 Set(service.environment.keys).subtracting(known.map(\.environmentName)) == [],
                 "\(name) knows no such variable")
-            guard let role else { continue }
+            guard role != nil else { continue }
             let source = (service.content["secrets"] as? [[String: String]])?.first?["source"] ?? ""
             let given = Set(service.environment.keys).union(secrets[source] ?? [])
             let required = Set(known.filter(\.isRequired).map(\.environmentName))

@@ -7,11 +7,10 @@ import Testing
 struct SignInTests {
     @Test("approval, denial, number, sent again, a code instead, undelivered; keyboard, names, contrast, policy")
     func browser() async throws {
-        let script = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../Examples/sign_in.py")
-        let (status, output) = try await Script.run(
-            "/usr/bin/env", ["python3", script.standardized.path],
+        let run = try await ToolRun.of(
+            "/usr/bin/env", ["python3", "Tests/Examples/sign_in.py"],
             environment: ["BECKON_BINARY": BeckonProcess.executable.path, "PYTHONDONTWRITEBYTECODE": "1"])
-        if status == 77 { try Test.cancel("\(output.split(separator: "\n").last ?? "skipped")") }
-        #expect(status == 0, "\(output)")
+        if run.status == 77 { try Test.cancel("\(run.output.split(separator: "\n").last ?? "skipped")") }
+        #expect(run.status == 0, "\(run.output)")
     }
 }

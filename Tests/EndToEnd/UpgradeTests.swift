@@ -71,6 +71,7 @@ private final class Load: Sendable {
         var apis: [String]
         var calls = 0
         var failures: [String] = []
+        var isOver = false
     }
 
     private let cluster: BeckonCluster
@@ -109,14 +110,14 @@ private final class Load: Sendable {
     func remove(_ api: String) { state.withLock { $0.apis.removeAll { $0 == api } } }
 
     /// Everybody signs in again and again while `body` runs, and until so many calls more were made behind it.
-    func during(calls: Int, _ body: () async throws -> Void) async throws {
+    func during(calls: Int, _ body: @Sendable () async throws -> Void) async throws {
         try await withThrowingTaskGroup(of: Void.self) { tasks in
-            let isOver = Mutex(false)
-            defer { isOver.withLock { $0 = true } }
+            state.withLock { $0.isOver = false }
+            defer { state.withLock { $0.isOver = true } }
             for index in people.indices {
                 tasks.addTask { [self] in
                     var turn = index
-                    while !isOver.withLock({ $0 }) {
+                    while !state.withLock({ $0.isOver }) {
                         let apis = state.withLock { $0.apis }
                         await signIn(index, at: apis[turn % apis.count], then: apis[(turn + 1) % apis.count])
                         turn += 1

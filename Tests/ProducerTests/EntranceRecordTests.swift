@@ -83,10 +83,11 @@ extension EntranceTests {
                 commitEvery: .milliseconds(100), logger: ProducerHarness.logger,
                 gauges: ProducerMetrics(factory: counts).gauges(entrance: name)
             ) { _ in
-                RecordWork {
+                let work = RecordWork {
                     await latch.wait()
                     return latch.isOpen
                 }
+                return [work]
             }
         }
         @Sendable func lag(_ name: String) -> Double? { counts.measured(.entranceLag, [("entrance", name)]) }
@@ -141,10 +142,11 @@ extension EntranceTests {
                 logger: ProducerHarness.logger,
                 gauges: ProducerMetrics(factory: MetricCounts()).gauges(entrance: "delivery")
             ) { record in
-                RecordWork {
+                let work = RecordWork {
                     handled.withLock { $0.append(String(decoding: record.value, as: UTF8.self)) }
                     return true
                 }
+                return [work]
             }
         }
         func send(_ value: String, by keys: KeyRing) async throws {
@@ -185,7 +187,7 @@ extension EntranceTests {
             GroupReader(
                 topics: [topic], groupID: topic, kafka: kafka, maxInFlight: 8,
                 commitEvery: .seconds(600), logger: ProducerHarness.logger, gauges: metrics.gauges(entrance: "requests")
-            ) { record in RecordWork { await handler(record) } }
+            ) { record in [RecordWork { await handler(record) }] }
         }
         let count: @Sendable (ConsumedRecord) async -> Bool = { record in
             handled.withLock { $0["\(record.topicPartition) \(record.offset)", default: 0] += 1 }

@@ -80,11 +80,13 @@ public final class PrometheusRegistry: MetricsFactory {
         let families = families.withLock { $0 }
         var text = ""
         for (name, family) in families.sorted(by: { $0.key < $1.key }) {
-            if let help = described[name]?.help { text += "# HELP \(name) \(Self.escapedHelp(help))\n" }
-            text += "# TYPE \(name) \(family.type)\n"
+            var samples = ""
             for (labels, handler) in family.series.sorted(by: { $0.key < $1.key }) {
-                handler.render(name: name, labels: labels, into: &text)
+                handler.render(name: name, labels: labels, into: &samples)
             }
+            guard !samples.isEmpty else { continue }
+            if let help = described[name]?.help { text += "# HELP \(name) \(Self.escapedHelp(help))\n" }
+            text += "# TYPE \(name) \(family.type)\n" + samples
         }
         return text
     }

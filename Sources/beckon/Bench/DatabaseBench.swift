@@ -101,7 +101,7 @@ final class DatabaseBench: Sendable {
                 var none = sigset_t()
                 sigemptyset(&none)
                 pthread_sigmask(SIG_SETMASK, &none, nil)
-                continuation.resume(with: Result { try output(of: path, arguments) })
+                continuation.resume(with: Swift.Result { try output(of: path, arguments) })
             }.start()
         }
     }

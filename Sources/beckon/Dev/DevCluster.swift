@@ -1,4 +1,5 @@
 import AckTracker
+import ArgumentParser
 import AsyncHTTPClient
 import ChallengeModel
 import Challenges
