@@ -2,8 +2,8 @@ import Crypto
 import Foundation
 package import Wire
 
-/// Signs the records of topic `events`, so that a reader tells genuine events without a secret: Ed25519 (RFC 8032) over the bytes of
-/// the value.
+/// Signs the records of topic `events`, so that a reader tells genuine events without a secret: Ed25519 (RFC 8032) over
+/// the bytes of the value.
 public struct EventSigner: Sendable {
     /// The header that carries `<key id>:<base64 of the 64 bytes>`.
     public static let headerName = "beckon-signature"

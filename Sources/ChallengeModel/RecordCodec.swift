@@ -41,7 +41,8 @@ public enum ContentType: String, Sendable, CaseIterable {
 
 /// The error for a record that cannot be read: the fault, and the expected form.
 public struct RecordFormatError: Error, Equatable, Sendable, CustomStringConvertible {
-    /// A stable word for metrics and the dead-letter header: `content-type`, `protobuf`, `json`, `mac`, `empty`, `field`, `range`.
+    /// A stable word for metrics and the dead-letter header: `content-type`, `protobuf`, `json`, `mac`, `empty`,
+    /// `field`, `range`.
     public let reason: String
     public let description: String
 

@@ -17,9 +17,9 @@ public struct ClientIdentity: Sendable, Hashable {
 
 /// HTTP/1.1 to addresses that customers named: webhooks, and whatever else is sent to a URL of theirs.
 ///
-/// The URL is judged again at each request, the name is resolved once, every answer is judged, and the socket is connected to a judged
-/// address. Redirects are not followed, and a proxy of the environment is not used: it would resolve the name itself. TLS is checked
-/// against the name.
+/// The URL is judged again at each request, the name is resolved once, every answer is judged, and the socket is
+/// connected to a judged address. Redirects are not followed, and a proxy of the environment is not used: it would
+/// resolve the name itself. TLS is checked against the name.
 public final class GuardedClient: Sendable {
     private let rules: OutboundRules
     private let group: MultiThreadedEventLoopGroup
@@ -65,7 +65,8 @@ public final class GuardedClient: Sendable {
     /// Reads a customer's URL under the rules of this client.
     public func url(_ text: String) throws(CustomerURLError) -> CustomerURL { try CustomerURL(text, rules: rules) }
 
-    /// Posts once, over an idle connection or a new one. A connection that the peer had closed meanwhile is replaced, once.
+    /// Posts once, over an idle connection or a new one. A connection that the peer had closed meanwhile is replaced,
+    /// once.
     /// - Parameters:
     ///   - target: path and query, of `url` or with more in the query.
     ///   - headers: beside `Host` and `Content-Length`.

@@ -3,15 +3,16 @@ public import Logging
 import Synchronization
 import Wire
 
-/// Reads topics as a member of a group, for roles whose records are done one by one: a ``ReadPartition`` per partition, a bound over
-/// all of them, commits of what is done.
+/// Reads topics as a member of a group, for roles whose records are done one by one: a ``ReadPartition`` per partition,
+/// a bound over all of them, commits of what is done.
 ///
-/// A revocation is answered after a drain of at most `kafka.drainBound` and a commit; a loss without either. Once stopped it leaves
-/// the group the same way. A record that was not committed is read again by the next owner, so that doing it twice must change
-/// nothing: there is no ``CommitFence`` here.
+/// A revocation is answered after a drain of at most `kafka.drainBound` and a commit; a loss without either. Once
+/// stopped it leaves the group the same way. A record that was not committed is read again by the next owner, so that
+/// doing it twice must change nothing: there is no ``CommitFence`` here.
 public final class GroupReader: Sendable {
-    /// What is to be done with a record: any number of works, and the record is done when each of them is. Called in the order of a
-    /// partition's offsets, and the next record of the partition is read when it has returned. Nil: its task was cancelled first.
+    /// What is to be done with a record: any number of works, and the record is done when each of them is. Called in
+    /// the order of a partition's offsets, and the next record of the partition is read when it has returned. Nil: its
+    /// task was cancelled first.
     public typealias Handler = @Sendable (ConsumedRecord) async -> [RecordWork]?
 
     /// Where the reader shows how it stands, for gauges.
@@ -72,8 +73,8 @@ public final class GroupReader: Sendable {
     /// Until ``stop()``; cancelling does the same. A handle that librdkafka declares dead is replaced after a second.
     public func run() async {
         await withTaskCancellationHandler {
-            // Not a child: a cancelled member would leave its last revocation unanswered and its handle open. `stop` ends it,
-            // within the drain bound and the deadline of the close.
+            // Not a child: a cancelled member would leave its last revocation unanswered and its handle open. `stop`
+            // ends it, within the drain bound and the deadline of the close.
             await Task { await self.serveUntilStopped() }.value
         } onCancel: {
             stop()
@@ -141,7 +142,8 @@ public final class GroupReader: Sendable {
         do {
             try await consumer.commit(Dictionary(uniqueKeysWithValues: beginnings), deadline: .seconds(5))
         } catch {
-            // The commit of the first record that is done replaces the position; a role that ends before may skip records.
+            // The commit of the first record that is done replaces the position; a role that ends before may skip
+            // records.
             logger.error(
                 "the position in a log that was made anew is not committed yet", metadata: ["error": "\(error)"])
         }
@@ -164,8 +166,8 @@ public final class GroupReader: Sendable {
         }
     }
 
-    /// Drains all partitions at once within the bound, commits what is done, gives the rest up. Lost partitions have another owner
-    /// already: they are given up at once.
+    /// Drains all partitions at once within the bound, commits what is done, gives the rest up. Lost partitions have
+    /// another owner already: they are given up at once.
     private func handOver(_ reason: HandOver, _ consumer: KafkaConsumer) async {
         let leaving = takePartitions()
         let isLost = if case .lost = reason { true } else { false }

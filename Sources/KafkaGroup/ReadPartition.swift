@@ -3,8 +3,9 @@ import Synchronization
 
 /// What is to be done with a record, or a part of it.
 public struct RecordWork: Sendable {
-    /// What it shares with others: the works of a partition that have one of these in common are done in the order of their
-    /// offsets, each when those before it are done. None: it waits for nobody. The works of one record share nothing.
+    /// What it shares with others: the works of a partition that have one of these in common are done in the order of
+    /// their offsets, each when those before it are done. None: it waits for nobody. The works of one record share
+    /// nothing.
     let order: [String]
     let run: @Sendable () async -> Bool
 
@@ -17,8 +18,8 @@ public struct RecordWork: Sendable {
     }
 }
 
-/// One partition of a ``GroupReader`` while it is ours: reads as slots allow, handles records side by side, or one after the other where
-/// their order matters, knows what is done.
+/// One partition of a ``GroupReader`` while it is ours: reads as slots allow, handles records side by side, or one
+/// after the other where their order matters, knows what is done.
 final class ReadPartition: Sendable {
     let topicPartition: TopicPartition
     private let reader: PartitionReader

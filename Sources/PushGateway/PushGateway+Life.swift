@@ -82,7 +82,8 @@ public final class PushGateway: Sendable {
         var web = HTTPClient.Configuration(redirectConfiguration: .disallow)
         web.tlsConfiguration = try ProviderTLS.configuration(caFile: configuration.caFile)
         web.proxy = proxy?.forWebClient
-        // The deadline of a fetch bounds the rest. Our own back-off says when to try again, and the first error says why.
+        // The deadline of a fetch bounds the rest. Our own back-off says when to try again, and the first error says
+        // why.
         web.timeout = .init(connect: .seconds(3))
         web.connectionPool.retryConnectionEstablishment = false
         client = HTTPClient(eventLoopGroupProvider: .shared(group), configuration: web)

@@ -51,7 +51,8 @@ public struct PushGatewayConfiguration: Sendable {
     /// `http://[USER:PASSWORD@]HOST:PORT` of a proxy that accepts CONNECT. TLS to the provider goes through it. Nil: no
     /// proxy.
     public var proxyURL: String?
-    /// PEM file of the only roots that are trusted (simulators, proxies), for providers and token endpoints; nil: the system's.
+    /// PEM file of the only roots that are trusted (simulators, proxies), for providers and token endpoints; nil: the
+    /// system's.
     public var caFile: String?
     /// Longest time of a push from hand-over to answer, at most the remaining life of the challenge.
     public var deadline: Duration = .seconds(10)

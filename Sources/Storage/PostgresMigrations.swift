@@ -35,8 +35,8 @@ public struct PostgresMigrations: Sendable {
         }
     }
 
-    /// Runs the steps that are missing, each in a transaction of its own, and makes room for the days to come. Several processes may do so
-    /// at once, beside producers that serve. One that was stopped is run again.
+    /// Runs the steps that are missing, each in a transaction of its own, and makes room for the days to come. Several
+    /// processes may do so at once, beside producers that serve. One that was stopped is run again.
     /// - Parameter last: the last step to run; nil: all.
     /// - Returns: the steps that were missing when it began.
     /// - Throws: ``StoreError/failed(_:)`` when a later version has changed the schema; what the database refuses.

@@ -12,7 +12,8 @@ package enum PlainText {
         case lines
     }
 
-    /// The first control character that the shape does not allow, as its UTF-8 offset and its value; nil when there is none.
+    /// The first control character that the shape does not allow, as its UTF-8 offset and its value; nil when there is
+    /// none.
     package static func refused(in text: some StringProtocol, _ shape: Shape) -> (offset: Int, scalar: Unicode.Scalar)?
     {
         let found = text.utf8.withContiguousStorageIfAvailable { refused(inUTF8: $0, shape) }

@@ -327,7 +327,8 @@ struct LaneStateTests {
         state.reset()
         #expect(state.pushes == 0)
 
-        // It comes back: what is done stays done, what was left is pushed again. Whoever has it next has to read as much.
+        // It comes back: what is done stays done, what was left is pushed again. Whoever has it next has to read as
+        // much.
         state.resume(committed: nil)
         state.inherit(below: 4)
         state.freshness.ask(atMs: now.steadyMs, receipts: 0, resolutions: 0)

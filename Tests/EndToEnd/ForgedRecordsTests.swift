@@ -53,7 +53,8 @@ struct ForgedRecordsTests {
                 }
                 let read = try await cluster.backend.challenge(serviceSID: service, identity: "person-00001", sid: sid)
                 #expect(read.status == "pending")
-                // Two forgers, and on `challenges`, `outcomes`, `receipts`, `resolutions` a record each; two bad receipt requests.
+                // Two forgers, and on `challenges`, `outcomes`, `receipts`, `resolutions` a record each; two bad
+                // receipt requests.
                 try await eventually("dead letters") { tail.count(of: names[.deadLetters]) >= 10 }
                 let reasons = tail.records(of: names[.deadLetters]).map {
                     "\($0.headers.text(of: RecordHeaderName.deadLetterTopic) ?? "") \($0.headers.text(of: RecordHeaderName.deadLetterReason) ?? "")"
@@ -79,8 +80,8 @@ struct ForgedRecordsTests {
         }
     }
 
-    /// A dispatch to the real device for a challenge that does not exist, and for the real one: a later attempt, an outcome,
-    /// a receipt and an approval.
+    /// A dispatch to the real device for a challenge that does not exist, and for the real one: a later attempt, an
+    /// outcome, a receipt and an approval.
     private func forgeries(of real: ChallengeDispatch, _ names: TopicNames) -> [ProducerRecord] {
         var invented = real
         invented.challengeSid = "YC03" + String(repeating: "a", count: 30)

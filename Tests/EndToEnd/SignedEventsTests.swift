@@ -39,8 +39,8 @@ struct SignedEventsTests {
                 }
                 let genuine = try #require(
                     tail.records(of: topic).first { String(decoding: $0.value, as: UTF8.self).contains("approved") })
-                // Somebody who may write to the topic: with another key of the same id, without a signature, and with the
-                // signature of a genuine event.
+                // Somebody who may write to the topic: with another key of the same id, without a signature, and with
+                // the signature of a genuine event.
                 let stranger = EventSigner(keys: .random(id: "e1"))
                 let value = Array(
                     String(decoding: genuine.value, as: UTF8.self)

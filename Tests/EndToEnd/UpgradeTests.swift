@@ -8,8 +8,8 @@ import Testing
 
 /// `beckon migrate up` from the former schema to this one, while producers serve.
 ///
-/// The producer that was started before is the old binary when `BECKON_TEST_OLD_BINARY` names one; otherwise it is this one, at the
-/// former schema when it began.
+/// The producer that was started before is the old binary when `BECKON_TEST_OLD_BINARY` names one; otherwise it is this
+/// one, at the former schema when it began.
 @Suite("Upgrade of the schema", .postgres, .timeLimit(.minutes(10)))
 struct UpgradeTests {
     private struct Step: Decodable {

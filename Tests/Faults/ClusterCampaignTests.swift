@@ -5,9 +5,9 @@ import Simulators
 import TestSupport
 import Testing
 
-/// Three producers, dispatchers and trackers as processes on PostgreSQL, under load, while a seeded schedule kills, freezes,
-/// restarts, promotes and cuts. What clients were told, and what stands on the topics, is then compared with what
-/// `docs/guarantees.md` promises. A minute of it is a test as any other; `scripts/faults` runs it for longer.
+/// Three producers, dispatchers and trackers as processes on PostgreSQL, under load, while a seeded schedule kills,
+/// freezes, restarts, promotes and cuts. What clients were told, and what stands on the topics, is then compared with
+/// what `docs/guarantees.md` promises. A minute of it is a test as any other; `scripts/faults` runs it for longer.
 @Suite("Three of each role on PostgreSQL, under faults", .serialized, .postgres, .timeLimit(.minutes(60)))
 struct ClusterCampaignTests {
     private static let variables = ProcessInfo.processInfo.environment
@@ -57,7 +57,8 @@ struct ClusterCampaignTests {
         }
     }
 
-    /// Waits until every challenge that was acknowledged has its final status on the log, and every dispatch its outcome.
+    /// Waits until every challenge that was acknowledged has its final status on the log, and every dispatch its
+    /// outcome.
     private func settle(_ tail: TopicTail, _ stage: ClusterStage, _ load: ClusterLoad) async throws {
         let end = ContinuousClock.now + .seconds(480)
         while ContinuousClock.now < end {

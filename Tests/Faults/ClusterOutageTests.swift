@@ -8,9 +8,9 @@ import NIOHTTP1
 import TestSupport
 import Testing
 
-/// PostgreSQL, then Kafka, away for so many seconds under a steady load of creations that are asked for once each. Prints which
-/// answers were given before, during and after, what `/readyz` said, the memory of the producers, and how long it took until all was
-/// as before. Only `scripts/faults outage` runs it: it needs the machine for itself.
+/// PostgreSQL, then Kafka, away for so many seconds under a steady load of creations that are asked for once each.
+/// Prints which answers were given before, during and after, what `/readyz` said, the memory of the producers, and how
+/// long it took until all was as before. Only `scripts/faults outage` runs it: it needs the machine for itself.
 @Suite(
     "PostgreSQL or Kafka away for a minute", .serialized, .postgres, .timeLimit(.minutes(30)),
     .enabled(

@@ -3,8 +3,8 @@ import Simulators
 import Synchronization
 import TestSupport
 
-/// The cluster of ``ClusterCampaignTests``: three of each role, each producer with ways of its own to PostgreSQL, where a synchronous
-/// standby may stand beside the primary.
+/// The cluster of ``ClusterCampaignTests``: three of each role, each producer with ways of its own to PostgreSQL, where
+/// a synchronous standby may stand beside the primary.
 final class ClusterStage: Sendable {
     /// The servers have two places, and the producers know both.
     private struct Servers {

@@ -5,7 +5,8 @@ import NIOCore
 import NIOHTTP1
 import TestSupport
 
-/// Draws one fault after the other, the same for the same seed; mends it, and waits until creations are acknowledged again.
+/// Draws one fault after the other, the same for the same seed; mends it, and waits until creations are acknowledged
+/// again.
 struct FaultSchedule {
     private enum Fault: CaseIterable {
         case kill, freeze, restart

@@ -9,8 +9,8 @@ import TestSupport
 import Testing
 import Wire
 
-/// Two relays as processes and 20 endpoints under load, while one endpoint is down, one hangs, and each relay is killed twice.
-/// `scripts/webhook-campaign` runs it for two minutes.
+/// Two relays as processes and 20 endpoints under load, while one endpoint is down, one hangs, and each relay is killed
+/// twice. `scripts/webhook-campaign` runs it for two minutes.
 @Suite(
     "Webhook relays under faults", .serialized, .timeLimit(.minutes(30)),
     .enabled(

@@ -17,8 +17,8 @@ import Wire
 @testable import PushProviders
 @testable import Storage
 
-/// Records with every number out of its range, signed with the right keys, read by every role: none of them may die, and what a role
-/// goes on with is inside the documented ranges.
+/// Records with every number out of its range, signed with the right keys, read by every role: none of them may die,
+/// and what a role goes on with is inside the documented ranges.
 @Suite("Random records", .timeLimit(.minutes(30)))
 struct RecordFuzz {
     @Test("tracker, dispatcher and Producer read them all")

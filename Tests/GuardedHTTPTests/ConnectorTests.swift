@@ -10,7 +10,7 @@ import Testing
 /// Rows of the table that need a name server or a connection, and what is no row: how answers are read.
 @Suite("The guarded client", .timeLimit(.minutes(2)))
 struct ConnectorTests {
-    private static func post(
+    static func post(
         _ client: GuardedClient, _ text: String, readTimeout: Duration = .seconds(10)
     ) async throws -> HTTPAnswer {
         let url = try client.url(text)
@@ -19,8 +19,9 @@ struct ConnectorTests {
             connectTimeout: .seconds(5), readTimeout: readTimeout)
     }
 
-    /// Runs `body` with a receiver that answers 204, and a client that trusts it, asks `names`, and may reach `allowed`.
-    private static func scene(
+    /// Runs `body` with a receiver that answers 204, and a client that trusts it, asks `names`, and may reach
+    /// `allowed`.
+    static func scene(
         hosts: [String] = ["localhost", "127.0.0.1", "hook.example.com"], allowed: String = "127.0.0.0/8",
         names: TestNameServer? = nil, host: String = "127.0.0.1", port: Int = 0,
         script: @escaping @Sendable (ReceivedRequest) -> ReceiverAnswer = { _ in .status(204) },
@@ -297,68 +298,6 @@ struct ConnectorTests {
                 }
             }
             await stranger.stop()
-        }
-    }
-
-    @Test("row 70: of a body the first kilobyte is kept, and a long one ends the connection")
-    func longBody() async throws {
-        try await Self.scene(script: { _ in .status(200, body: String(repeating: "x", count: 300_000)) }) {
-            client, port, receiver in
-            let answer2 = try await Self.post(client, "https://127.0.0.1:\(port)/")
-            #expect(answer2.body.count == HTTPAnswer.keptBytes)
-            _ = try await Self.post(client, "https://127.0.0.1:\(port)/")
-            #expect(receiver.connectionCount == 2)
-        }
-    }
-
-    @Test("an answer that does not come, a connection that closes, and bytes that are no HTTP are told apart")
-    func faults() async throws {
-        try await Self.scene(script: { request in
-            switch request.target {
-            case "/hang": .hang
-            case "/close": .close
-            default: .raw("SSH-2.0-OpenSSH_9.2\r\n\r\n")
-            }
-        }) { client, port, _ in
-            await #expect(throws: GuardedHTTPError.readTimeout) {
-                try await Self.post(client, "https://127.0.0.1:\(port)/hang", readTimeout: .milliseconds(200))
-            }
-            await #expect(throws: GuardedHTTPError.closed) {
-                try await Self.post(client, "https://127.0.0.1:\(port)/close")
-            }
-            do {
-                _ = try await Self.post(client, "https://127.0.0.1:\(port)/ssh")
-                Issue.record("a banner is taken for an answer")
-            } catch GuardedHTTPError.notHTTP {}
-        }
-    }
-
-    @Test("Retry-After and webhook-delivery are read")
-    func headers() async throws {
-        try await Self.scene(script: { request in
-            .status(
-                429,
-                headers: [
-                    ("Retry-After", request.target == "/date" ? "Fri, 31 Dec 1999 23:59:59 GMT" : "120"),
-                    ("Webhook-Delivery", "Disable"),
-                ])
-        }) { client, port, _ in
-            let answer = try await Self.post(client, "https://127.0.0.1:\(port)/")
-            #expect(answer.retryAfter == .seconds(120))
-            #expect(answer.delivery == "disable")
-            let answer3 = try await Self.post(client, "https://127.0.0.1:\(port)/date")
-            #expect(answer3.retryAfter == .zero)
-        }
-    }
-
-    @Test("a connection that the peer closed while it was idle is replaced")
-    func staleConnection() async throws {
-        try await Self.scene(script: { $0.target == "/last" ? .status(204) : .status(204) }) { client, port, receiver in
-            _ = try await Self.post(client, "https://127.0.0.1:\(port)/")
-            await receiver.goDown()
-            try await receiver.start(port: port)
-            let answer4 = try await Self.post(client, "https://127.0.0.1:\(port)/")
-            #expect(answer4.status == 204)
         }
     }
 

@@ -3,7 +3,8 @@ import Testing
 
 @testable import Producer
 
-/// Whether what is served is what is described inside is for schemathesis (Tests/Conformance); this is about what there is.
+/// Whether what is served is what is described inside is for schemathesis (Tests/Conformance); this is about what there
+/// is.
 @Suite("docs/openapi.json")
 struct OpenAPITests {
     static let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()

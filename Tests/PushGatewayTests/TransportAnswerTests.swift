@@ -111,8 +111,8 @@ extension TransportTests {
                     let answers = Mutex<[PushAnswer]>([])
                     let start = ContinuousClock.now
                     rig.gateway.send(Rig.push()) { answer in
-                        // On the event loop, which so does nothing else: until the deadline of the other has passed, and
-                        // its answer is in our socket.
+                        // On the event loop, which so does nothing else: until the deadline of the other has passed,
+                        // and its answer is in our socket.
                         while ContinuousClock.now - start < .seconds(40),
                             ContinuousClock.now - start < .milliseconds(5500) || server.seen.answers < 3
                         { usleep(10_000) }

@@ -5,8 +5,8 @@ public import KafkaClient
 public import Simulators
 import Synchronization
 
-/// Every role as its own process around a broker, the stand-in in a process of its own or a real cluster, as compose.yaml lays them
-/// out around Kafka.
+/// Every role as its own process around a broker, the stand-in in a process of its own or a real cluster, as
+/// compose.yaml lays them out around Kafka.
 public final class BeckonCluster: Sendable {
     public struct Account: Sendable, Decodable {
         public let sid: String
@@ -104,7 +104,8 @@ public final class BeckonCluster: Sendable {
         ]
     }
 
-    /// What only a test tells them: another broker, ports that are free, and one identity is asked as often as it likes.
+    /// What only a test tells them: another broker, ports that are free, and one identity is asked as often as it
+    /// likes.
     private static let stage = [
         "BECKON_ADMIN_PORT": "0", "BECKON_LIMITS_BURST": "0",
         "BECKON_LIMITS_PENDING": "0", "BECKON_LIMITS_DENIALS": "0", "BECKON_LIMITS_ENTITIES_PER_SECOND": "100000",
@@ -205,8 +206,8 @@ public final class BeckonCluster: Sendable {
         try? FileManager.default.removeItem(at: cluster.folder)
     }
 
-    /// A port below those that the system gives to clients (32768 to 60999 on Linux), so that none takes it while its role is
-    /// started again.
+    /// A port below those that the system gives to clients (32768 to 60999 on Linux), so that none takes it while its
+    /// role is started again.
     public static func freePort() throws -> UInt16 {
         for _ in 0..<100 {
             let port = UInt16.random(in: 20_000..<32_000)

@@ -13,7 +13,8 @@ public final class BeckonProcess: Sendable {
     private let log: URL
     private let readyFile: URL
 
-    /// The environment without what the tests are told themselves (`BECKON_TEST_KAFKA`, …), which is no setting of a role.
+    /// The environment without what the tests are told themselves (`BECKON_TEST_KAFKA`, …), which is no setting of a
+    /// role.
     private static let inherited = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("BECKON_") }
 
     /// The executable that the tests were built with.

@@ -64,28 +64,10 @@ public enum EventReaders {
 
     /// Off the cooperative threads.
     private static func run(_ arguments: [String], input: [UInt8]) async throws -> (Int32, String) {
-        let script = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-            .appending(path: "EventReaders/run")
         let file = FileManager.default.temporaryDirectory.appending(path: "\(UUID().uuidString).json")
         try Data(input).write(to: file)
         defer { try? FileManager.default.removeItem(at: file) }
-        return try await withCheckedThrowingContinuation { continuation in
-            DispatchQueue.global().async {
-                continuation.resume(
-                    with: Result {
-                        let process = Process()
-                        process.executableURL = script
-                        process.arguments = arguments
-                        process.standardInput = try FileHandle(forReadingFrom: file)
-                        let pipe = Pipe()
-                        process.standardOutput = pipe
-                        process.standardError = pipe
-                        try process.run()
-                        let text = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-                        process.waitUntilExit()
-                        return (process.terminationStatus, text)
-                    })
-            }
-        }
+        let run = try await ToolRun.of("Tests/EventReaders/run", arguments, input: file)
+        return (run.status, run.output)
     }
 }

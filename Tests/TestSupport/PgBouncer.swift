@@ -1,6 +1,7 @@
 public import Foundation
 
-/// PgBouncer in front of a test's server, in transaction mode, on a socket in a temporary folder. It ends with this object.
+/// PgBouncer in front of a test's server, in transaction mode, on a socket in a temporary folder. It ends with this
+/// object.
 public final class PgBouncer: Sendable {
     public static let executable: URL? = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"].map { URL(filePath: $0) }
         .first { FileManager.default.isExecutableFile(atPath: $0.path) }

@@ -1,8 +1,8 @@
 import Foundation
 import Synchronization
 
-/// A TCP proxy in front of a PostgreSQL server's socket that understands as much of the protocol as it takes to cut at a COMMIT. The
-/// client must not use TLS.
+/// A TCP proxy in front of a PostgreSQL server's socket that understands as much of the protocol as it takes to cut at
+/// a COMMIT. The client must not use TLS.
 public final class PostgresProxy: Sendable {
     /// What happens to a connection.
     public enum Fault: Sendable, Hashable {

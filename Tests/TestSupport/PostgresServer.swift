@@ -2,8 +2,8 @@ public import Foundation
 import Synchronization
 public import Testing
 
-/// A PostgreSQL server of a test's own, from the machine's binaries, on a socket in a temporary folder. It ends with this process,
-/// also when that is killed.
+/// A PostgreSQL server of a test's own, from the machine's binaries, on a socket in a temporary folder. It ends with
+/// this process, also when that is killed.
 public final class PostgresServer: Sendable {
     public enum Durability: Sendable {
         /// No fsync: for everything that does not kill the server.
@@ -205,7 +205,8 @@ public final class PostgresServer: Sendable {
         while process.isRunning { try await Task.sleep(for: .milliseconds(10)) }
     }
 
-    /// The first of so many ports in a row that nobody listened on a moment ago, below those that the system gives to clients.
+    /// The first of so many ports in a row that nobody listened on a moment ago, below those that the system gives to
+    /// clients.
     public static func freePorts(_ count: Int) throws -> Int {
         for _ in 0..<100 {
             let first = Int.random(in: 20_000..<32_000 - count)
@@ -253,7 +254,8 @@ public final class PostgresServer: Sendable {
         )
     }
 
-    /// Runs statements by `psql` as the superuser, off the cooperative threads. - Returns: the rows, unaligned, without headers.
+    /// Runs statements by `psql` as the superuser, off the cooperative threads. - Returns: the rows, unaligned, without
+    /// headers.
     @discardableResult
     public func sql(_ text: String, in database: String = "postgres") async throws -> String {
         try await Self.unblocked { try self.blockingSQL(text, in: database) }

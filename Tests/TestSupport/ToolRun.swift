@@ -14,19 +14,23 @@ public struct ToolRun: Sendable {
     ///   - program: a path; a relative one is below ``root``.
     ///   - environment: added to that of this process.
     ///   - input: a file for standard input.
+    ///   - deadline: after it the tool is killed, and ``status`` is that of the signal.
     public static func of(
-        _ program: String, _ arguments: [String] = [], environment: [String: String] = [:], input: URL? = nil
+        _ program: String, _ arguments: [String] = [], environment: [String: String] = [:], input: URL? = nil,
+        deadline: Duration = .seconds(600)
     ) async throws -> ToolRun {
         try await withCheckedThrowingContinuation { continuation in
             DispatchQueue.global().async {
                 continuation.resume(
-                    with: Result { try run(program, arguments, environment: environment, input: input) })
+                    with: Result {
+                        try run(program, arguments, environment: environment, input: input, deadline: deadline)
+                    })
             }
         }
     }
 
     private static func run(
-        _ program: String, _ arguments: [String], environment: [String: String], input: URL?
+        _ program: String, _ arguments: [String], environment: [String: String], input: URL?, deadline: Duration
     ) throws -> ToolRun {
         let process = Process()
         process.executableURL = program.hasPrefix("/") ? URL(filePath: program) : root.appending(path: program)
@@ -38,8 +42,12 @@ public struct ToolRun: Sendable {
         process.standardOutput = pipe
         process.standardError = pipe
         try process.run()
+        let pid = process.processIdentifier
+        let overdue = DispatchWorkItem { kill(pid, SIGKILL) }
+        DispatchQueue.global().asyncAfter(deadline: .now() + (deadline / .seconds(1)), execute: overdue)
         let output = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
         process.waitUntilExit()
+        overdue.cancel()
         return ToolRun(status: process.terminationStatus, output: output)
     }
 }

@@ -162,26 +162,10 @@ private struct Case: Encodable {
 
 private enum Validators {
     static func run(_ cases: [Case]) async throws -> (Int32, String) {
-        let script = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "validators/run")
         let input = FileManager.default.temporaryDirectory.appending(path: "\(UUID().uuidString).json")
         try JSONEncoder().encode(cases).write(to: input)
         defer { try? FileManager.default.removeItem(at: input) }
-        return try await withCheckedThrowingContinuation { continuation in
-            DispatchQueue.global().async {
-                continuation.resume(
-                    with: Swift.Result {
-                        let process = Process()
-                        process.executableURL = script
-                        process.standardInput = try FileHandle(forReadingFrom: input)
-                        let pipe = Pipe()
-                        process.standardOutput = pipe
-                        process.standardError = pipe
-                        try process.run()
-                        let text = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-                        process.waitUntilExit()
-                        return (process.terminationStatus, text)
-                    })
-            }
-        }
+        let run = try await ToolRun.of("Tests/WebhooksTests/validators/run", input: input)
+        return (run.status, run.output)
     }
 }

@@ -6,8 +6,8 @@ import ServiceSupport
 import Synchronization
 import Wire
 
-/// The tracker's own work without a broker: many challenges held, the replay that builds them, and timers in real time while
-/// facts arrive. For `beckon bench tracker`.
+/// The tracker's own work without a broker: many challenges held, the replay that builds them, and timers in real time
+/// while facts arrive. For `beckon bench tracker`.
 public enum TrackerLoad {
     /// One JSON line of the measurement.
     public struct Result: Sendable, Codable {

@@ -7,8 +7,8 @@ public struct ChallengeView: Sendable, Codable, Hashable {
     public struct DeviceView: Sendable, Codable, Hashable {
         public var factorSid: String
         public var platform: String
-        /// `waiting`, `awaiting-outcome`, `deferred`, `confirmed`, `hidden`, `token-dead`, `refused`, `no-device`, `exhausted`,
-        /// `pushed-once`, `not-addressed`.
+        /// `waiting`, `awaiting-outcome`, `deferred`, `confirmed`, `hidden`, `token-dead`, `refused`, `no-device`,
+        /// `exhausted`, `pushed-once`, `not-addressed`.
         public var state: String
         /// Dispatches that a provider accepted, in order.
         public var accepted: [String]

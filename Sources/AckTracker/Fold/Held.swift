@@ -21,7 +21,8 @@ struct Held: Sendable {
     }
 
     let sid: PackedSID
-    /// Small times of this challenge and its devices count from here, in milliseconds of the tracker's clock; 0 is "never".
+    /// Small times of this challenge and its devices count from here, in milliseconds of the tracker's clock; 0 is
+    /// "never".
     let anchorMs: Int64
     /// As the record says, epoch milliseconds; 0: unknown.
     var expiresAtMs: Int64 = 0

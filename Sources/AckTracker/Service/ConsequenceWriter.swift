@@ -95,8 +95,8 @@ final class ConsequenceWriter: Sendable {
 
     // MARK: Consequences of reading
 
-    /// Writes events, dead letters and misplaced records until each is acknowledged, as long as the partition is owned and not
-    /// silent.
+    /// Writes events, dead letters and misplaced records until each is acknowledged, as long as the partition is owned
+    /// and not silent.
     func write(_ consequences: TrackedPartition.Consequences, of partition: TrackedPartition) {
         if consequences.untold > 0 { metrics.untold.increment(by: consequences.untold) }
         for (number, news) in consequences.news {

@@ -128,7 +128,8 @@ final class TrackerRuntime: Sendable {
         return false
     }
 
-    /// Nothing fires while the fence is closed, nor while the topics have another number of partitions than at the start.
+    /// Nothing fires while the fence is closed, nor while the topics have another number of partitions than at the
+    /// start.
     var mayFire: Bool { topics.isSafe && fence.isOpen(atMs: clock.now().localMs) }
 
     /// The partitions owned, in order.

@@ -26,7 +26,8 @@ extension ChallengeStore {
 
 extension ChallengeStore {
     /// Approves a challenge that was pushed with a one-time code of the person's newest verified code factor: the
-    /// built-in fall-back. The challenge must name `totp` among its fall-backs, and need neither a number nor a session.
+    /// built-in fall-back. The challenge must name `totp` among its fall-backs, and need neither a number nor a
+    /// session.
     /// - Throws: `codeRefused`, also for a challenge that no code may approve; `limit(.factorAttempts)` after 5 wrong
     ///   codes in a row over all challenges; `noCodeFactor`, `alreadyResponded`, `alreadyExpired`,
     ///   `notFound(.challenge)`.

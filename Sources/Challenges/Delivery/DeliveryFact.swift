@@ -44,9 +44,9 @@ public struct TokenBrake: Sendable, Hashable {
 extension ChallengeStore {
     /// Stores a fact. A fact that is read again is stored only once, because its id follows from the record. Facts
     /// about an unknown challenge or a challenge of another account are dropped, and so are facts beyond 400 of one
-    /// challenge. Facts are deleted with their challenge.
-    /// A new fact can stop the pushes to a factor (a dead token), start them again (many dead tokens at once), show that a
-    /// credential is refused, or that a device sends receipts. The same transaction writes the events to the outbox.
+    /// challenge. Facts are deleted with their challenge. A new fact can stop the pushes to a factor (a dead token),
+    /// start them again (many dead tokens at once), show that a credential is refused, or that a device sends receipts.
+    /// The same transaction writes the events to the outbox.
     /// - Returns: whether the fact was new.
     public func recordDelivery(_ fact: DeliveryFact, nowMs: Int64) async throws -> Bool {
         guard let challenge = ChallengeSID(fact.challengeSID) else { return false }

@@ -1,7 +1,8 @@
 public import ChallengeModel
 
 extension ChallengeStore {
-    /// Writes dispatch `n:<NT>`. - Throws: `limit(.notifications)` at 3, `alreadyResponded`, `alreadyExpired`, `limited`.
+    /// Writes dispatch `n:<NT>`. - Throws: `limit(.notifications)` at 3, `alreadyResponded`, `alreadyExpired`,
+    /// `limited`.
     /// - Parameter ttlSeconds: how long a provider may store the push, at most until the challenge expires; 0: deliver
     ///   now or never; nil: until the challenge expires.
     public func createNotification(

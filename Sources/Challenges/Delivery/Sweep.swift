@@ -29,8 +29,8 @@ extension ChallengeStore {
 }
 
 extension ChallengeStore {
-    /// How many whole days after today have room in a store that keeps challenges in partitions by day: the next seven in
-    /// a healthy store. -1: there is none even for today, and nothing can be created. Nil: the store has no such
+    /// How many whole days after today have room in a store that keeps challenges in partitions by day: the next seven
+    /// in a healthy store. -1: there is none even for today, and nothing can be created. Nil: the store has no such
     /// partitions.
     public func daysAhead(nowMs: Int64) async throws -> Int? {
         let today = nowMs - nowMs % StorePolicy.dayMs

@@ -25,8 +25,8 @@ package protocol ChallengeRows {
     func countWrongNumber(of sid: ChallengeSID) throws -> Int
     /// Sets the quiet time of all pushed challenges of an entity that are pending at `nowMs`.
     func setQuiet(of entity: EntitySID, untilMs: Int64, nowMs: Int64) throws
-    /// Stored as pending and expired, the first expired first. Their persons are locked, and those whose person others have locked are
-    /// left out.
+    /// Stored as pending and expired, the first expired first. Their persons are locked, and those whose person others
+    /// have locked are left out.
     func expiredChallenges(nowMs: Int64, limit: Int) throws -> [ChallengeSID]
     /// The version texts of challenges, in the given order. A text changes with every change of the challenge and its
     /// facts. Nil: the challenge was deleted.
@@ -88,7 +88,8 @@ package struct LiveTarget: Sendable, Hashable {
 /// `request_ids`, `idempotency_keys`, `session_tokens` and `device_requests`: the rows that make a request take effect
 /// only once.
 package protocol OnceRows {
-    /// Nobody else's transaction looks what a request id has made, or remembers it, until this one has ended. First of all.
+    /// Nobody else's transaction looks what a request id has made, or remembers it, until this one has ended. First of
+    /// all.
     func lockRequest(_ requestID: String, account: AccountSID, service: String) throws
     /// Likewise an idempotency key. Behind the request id, before the person.
     func lock(_ key: IdempotencyKey) throws

@@ -97,8 +97,8 @@ package enum AgedRows: Sendable, CaseIterable {
     case auditOfTraffic, audit
 }
 
-/// What is due by its time, and is judged one by one. The time is that of its creation for factors never verified, of its expiry for a
-/// challenge, of the next look for a factor whose push token is dead.
+/// What is due by its time, and is judged one by one. The time is that of its creation for factors never verified, of
+/// its expiry for a challenge, of the next look for a factor whose push token is dead.
 package enum DueRows: Sendable {
     case expiredChallenges, unverifiedFactors, unverifiedCodeFactors, unreachableFactors
 }
@@ -126,12 +126,13 @@ package protocol SweptRows {
     func hasAged(_ rows: AgedRows, untilMs: Int64) throws -> Bool
     /// The oldest first.
     func deleteAged(_ rows: AgedRows, untilMs: Int64, limit: Int) throws
-    /// Whether a day is to be made or may go; false in a store without days, which has nothing to do with the next either.
+    /// Whether a day is to be made or may go; false in a store without days, which has nothing to do with the next
+    /// either.
     func areDaysDue(_ days: Days) throws -> Bool
-    /// Days that were made, from that time on, of challenges and of the trail of traffic: the first `limit` of each in order. Empty in a
-    /// store without days.
+    /// Days that were made, from that time on, of challenges and of the trail of traffic: the first `limit` of each in
+    /// order. Empty in a store without days.
     func madeDays(fromMs: Int64, limit: Int) throws -> [[Int64]]
-    /// Makes days that are missing, and takes ended ones away that hold no pending challenge. In a transaction of its own: others
-    /// may wait for its end.
+    /// Makes days that are missing, and takes ended ones away that hold no pending challenge. In a transaction of its
+    /// own: others may wait for its end.
     func turn(_ days: Days) throws
 }

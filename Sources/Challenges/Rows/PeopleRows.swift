@@ -86,7 +86,8 @@ package protocol FactorRows {
     func accessToken(ofFactor sid: FactorSID) throws -> AccessTokenSID?
     func unverifiedFactors(madeWith token: AccessTokenSID) throws -> [Factor]
     /// The oldest first.
-    /// - Parameter entity: nil: of all; then their persons are locked, those whose person others have locked are left out, and what
+    /// - Parameter entity: nil: of all; then their persons are locked, those whose person others have locked are left
+    ///   out, and what
     ///   they are under the lock is to be read again.
     func unverifiedFactors(of entity: EntitySID?, createdUntilMs: Int64, limit: Int) throws -> [Factor]
     /// Stores the time of a signed request, unless a later time is stored.
@@ -153,7 +154,8 @@ package protocol CodeFactorRows {
     /// Deletes a code factor with its counters.
     func deleteCodeFactor(_ sid: FactorSID) throws
     /// The oldest first.
-    /// - Parameter entity: nil: of all; then their persons are locked, those whose person others have locked are left out, and what
+    /// - Parameter entity: nil: of all; then their persons are locked, those whose person others have locked are left
+    ///   out, and what
     ///   they are under the lock is to be read again.
     func unverifiedCodeFactors(of entity: EntitySID?, createdUntilMs: Int64, limit: Int) throws -> [CodeFactor]
     /// Factors of both types, by creation.

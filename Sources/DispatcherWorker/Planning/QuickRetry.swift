@@ -22,10 +22,9 @@ struct QuickRetry: Sendable {
         return delay
     }
 
-    /// What may have changed in a moment: a connection that went away before the request left, facts that were no longer recent
-    /// when its turn came, an access token on its way, a
-    /// moment's crowd, or a provider that restarts (APNs 500 and 503). What asks us to slow down (429), an open circuit and an
-    /// unknown credential may not.
+    /// What may have changed in a moment: a connection that went away before the request left, facts that were no
+    /// longer recent when its turn came, an access token on its way, a moment's crowd, or a provider that restarts
+    /// (APNs 500 and 503). What asks us to slow down (429), an open circuit and an unknown credential may not.
     private static func isWorthwhile(_ answer: PushAnswer) -> Bool {
         switch answer.status {
         case 0: ["connection", withdrawn, "busy", "access-token"].contains(answer.reason)

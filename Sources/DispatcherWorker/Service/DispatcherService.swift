@@ -194,7 +194,8 @@ public final class DispatcherService: Service {
         var wasLate = false
         while (try? await Task.sleep(for: interval)) != nil {
             let now = Moment.now().steadyMs
-            // The whole process stood still, and the loops have not had their turn yet. Once: where all is always late one loop may hang.
+            // The whole process stood still, and the loops have not had their turn yet. Once: where all is always late
+            // one loop may hang.
             wasLate = !wasLate && now - lastMs > interval.wholeMilliseconds * 3
             lastMs = now
             guard !wasLate else { continue }

@@ -45,7 +45,8 @@ struct DeviceToken: Sendable {
     /// - Parameters:
     ///   - factor: the one that ``keyID`` names.
     ///   - isSignatureKnown: true when the factor's key has already verified this token.
-    /// - Throws: 20159 signature, 20153 subject, 20154 claims missing, 20155 not yet valid, 20156 expired, 20157 life too long.
+    /// - Throws: 20159 signature, 20153 subject, 20154 claims missing, 20155 not yet valid, 20156 expired, 20157 life
+    ///   too long.
     func check(factor: Factor, isSignatureKnown: Bool = false, nowMs: Int64) throws(APIError) {
         guard isSignatureKnown || jwt.isSigned(by: factor.publicKey) else {
             throw APIError(.deviceSignature, "Invalid token signature")

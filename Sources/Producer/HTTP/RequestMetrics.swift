@@ -3,7 +3,8 @@ import HTTPTypes
 import Metrics
 import Synchronization
 
-/// Counters and timers of requests by route, method and class of status. Each is created at its first use. Later uses find it by its position, so a request creates no key and no label.
+/// Counters and timers of requests by route, method and class of status. Each is created at its first use. Later uses
+/// find it by its position, so a request creates no key and no label.
 final class RequestMetrics: Sendable {
     /// The label `method`.
     enum Method: Int, CaseIterable, Sendable {

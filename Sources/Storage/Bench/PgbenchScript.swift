@@ -4,9 +4,9 @@ import Foundation
 import Synchronization
 import Wire
 
-/// What one creation sends to PostgreSQL, as a script for `pgbench`: the same statements in the same number of round trips, each with
-/// another person and another challenge. A measurement of the Producer can then be compared with what the server gives to a client
-/// that does nothing else.
+/// What one creation sends to PostgreSQL, as a script for `pgbench`: the same statements in the same number of round
+/// trips, each with another person and another challenge. A measurement of the Producer can then be compared with what
+/// the server gives to a client that does nothing else.
 public struct PgbenchScript: Sendable {
     /// For `pgbench -M prepared -f`.
     public let text: String

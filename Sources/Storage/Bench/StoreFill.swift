@@ -4,9 +4,9 @@ import Foundation
 import GRDB
 import Wire
 
-/// What a measurement wants in the store before it starts: people with a device each, and challenges that are over. The SIDs of people
-/// and devices are numbers, so that whoever knows a person's number knows them. Faster than the API by two orders of magnitude, and without what
-/// the API would leave in outbox and audit trail.
+/// What a measurement wants in the store before it starts: people with a device each, and challenges that are over. The
+/// SIDs of people and devices are numbers, so that whoever knows a person's number knows them. Faster than the API by
+/// two orders of magnitude, and without what the API would leave in outbox and audit trail.
 public struct StoreFill: Sendable {
     public let account: AccountSID
     public let service: ServiceSID

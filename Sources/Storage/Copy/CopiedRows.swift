@@ -3,9 +3,9 @@ import Crypto
 import Foundation
 import GRDBSQLite
 
-/// Rows in the one form that both sides are compared in, which is also the form they travel in: PostgreSQL's binary COPY
-/// (`doc` COPY, "Binary Format"). A row is the number of its fields, and for each field its length and bytes; -1 stands for NULL.
-/// Integers are big-endian, 2 or 8 bytes by the target's column.
+/// Rows in the one form that both sides are compared in, which is also the form they travel in: PostgreSQL's binary
+/// COPY (`doc` COPY, "Binary Format"). A row is the number of its fields, and for each field its length and bytes; -1
+/// stands for NULL. Integers are big-endian, 2 or 8 bytes by the target's column.
 struct CopiedRows: Sendable {
     private(set) var count = 0
     private(set) var bytes: [UInt8] = []
@@ -99,7 +99,8 @@ struct CopiedRows: Sendable {
     }
 }
 
-/// How many rows a table has, and a checksum over them in no order: the sum of the first 128 bits of each row's SHA-256.
+/// How many rows a table has, and a checksum over them in no order: the sum of the first 128 bits of each row's
+/// SHA-256.
 struct RowSum: Sendable, Hashable, CustomStringConvertible {
     private(set) var rows = 0
     private var sum: UInt128 = 0

@@ -1,9 +1,11 @@
-/// A table that `store copy` fills, and where its rows come from. Columns are not listed: they are those of the target, and a column
-/// of the source that no column of the target takes is an error. So a later step of the schema is copied too, or refused.
+/// A table that `store copy` fills, and where its rows come from. Columns are not listed: they are those of the target,
+/// and a column of the source that no column of the target takes is an error. So a later step of the schema is copied
+/// too, or refused.
 struct CopiedTable: Sendable {
     /// On the target, and on the source unless ``source`` names another table.
     let name: String
-    /// Columns of a key that is unique on the source: rows are copied in its order. Both databases compare them by their bytes.
+    /// Columns of a key that is unique on the source: rows are copied in its order. Both databases compare them by
+    /// their bytes.
     let key: [String]
     /// Tables of the source behind `FROM`, with a `WHERE` where not all of their rows are meant.
     let source: String
@@ -67,8 +69,8 @@ struct CopiedTable: Sendable {
         CopiedTable("webhook_attempts", key: ["id"], drawsIDs: true),
     ]
 
-    /// Tables of the source without rows to copy: who holds what of the outbox and how many rows it has, and the bookkeeping of
-    /// SQLite and GRDB.
+    /// Tables of the source without rows to copy: who holds what of the outbox and how many rows it has, and the
+    /// bookkeeping of SQLite and GRDB.
     static let ofSourceOnly: Set<String> = [
         "grdb_migrations", "outbox_claims", "outbox_count", "sqlite_sequence", "sqlite_stat1", "sqlite_stat4",
         "write_probes",

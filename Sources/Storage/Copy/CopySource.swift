@@ -7,8 +7,9 @@ import GRDB
 import GRDBSQLite
 import Wire
 
-/// The SQLite file that is copied. While it is open nobody else writes to it: it holds the lock that a Producer would, and SQLite's own
-/// write lock, in one transaction that sees one state of the file and is undone at the end. The file is not changed.
+/// The SQLite file that is copied. While it is open nobody else writes to it: it holds the lock that a Producer would,
+/// and SQLite's own write lock, in one transaction that sees one state of the file and is undone at the end. The file
+/// is not changed.
 final class CopySource: Sendable {
     private let file: StoreFile
     private let queue: DatabaseQueue
@@ -76,7 +77,8 @@ final class CopySource: Sendable {
         }
     }
 
-    /// How many rows every table has, and a text that is another one when the file holds another store, or has changed since.
+    /// How many rows every table has, and a text that is another one when the file holds another store, or has changed
+    /// since.
     func inventory() async throws -> (rows: [String: Int], fingerprint: String) {
         try await read { database in
             var rows: [String: Int] = [:]

@@ -1,8 +1,8 @@
 import Challenges
 import Logging
 
-/// The PostgreSQL database that is copied to. What was copied and how far is in its table `store_copies`, in the same transactions as
-/// the rows.
+/// The PostgreSQL database that is copied to. What was copied and how far is in its table `store_copies`, in the same
+/// transactions as the rows.
 struct CopyTarget: Sendable {
     /// How far a copy is.
     struct Mark: Sendable, Hashable {
@@ -49,7 +49,8 @@ struct CopyTarget: Sendable {
 
     // MARK: - Before
 
-    /// - Throws: ``StoreCopyError/refused(_:)`` when the schema is not this version's, the role is not its owner, or others of Beckon are
+    /// - Throws: ``StoreCopyError/refused(_:)`` when the schema is not this version's, the role is not its owner, or
+    ///   others of Beckon are
     ///   connected.
     func check() async throws {
         try await run(.read) { connection in
@@ -247,7 +248,8 @@ struct CopyTarget: Sendable {
 
 /// The table of a database that a store was, or is being, copied to.
 enum StoreCopies {
-    /// A row for the whole, with an empty place, and one for each table. after: the key of the last row that was copied.
+    /// A row for the whole, with an empty place, and one for each table. after: the key of the last row that was
+    /// copied.
     static let table = """
         CREATE TABLE IF NOT EXISTS store_copies (
             place text COLLATE "C" PRIMARY KEY, fingerprint text NOT NULL, state text NOT NULL DEFAULT 'copying',

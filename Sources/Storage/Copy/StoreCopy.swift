@@ -5,8 +5,9 @@ import Wire
 
 /// Copies a whole store from a SQLite file to a PostgreSQL database, for who outgrows one node.
 ///
-/// Rows go in batches, each in one transaction with a mark of how far the copy is. After a kill at any moment the same call goes on
-/// behind the last mark. In the end every table is read back from both sides and compared. Secrets are copied as they are sealed.
+/// Rows go in batches, each in one transaction with a mark of how far the copy is. After a kill at any moment the same
+/// call goes on behind the last mark. In the end every table is read back from both sides and compared. Secrets are
+/// copied as they are sealed.
 public struct StoreCopy: Sendable {
     /// What has happened.
     public enum Progress: Sendable, Hashable {

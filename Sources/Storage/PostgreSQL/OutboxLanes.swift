@@ -1,4 +1,5 @@
-/// The lanes of the outbox: every key is in one, and each is read by one relay at a time, so that a key's records leave in order.
+/// The lanes of the outbox: every key is in one, and each is read by one relay at a time, so that a key's records leave
+/// in order.
 enum OutboxLanes {
     /// Fixed: another number would move keys to other lanes.
     static let count = 48
@@ -14,10 +15,10 @@ enum OutboxLanes {
 
 /// What one relay owns and holds: without I/O.
 ///
-/// Ids are drawn before their transactions end, so that a lower id can become visible after a higher one. ``lowest`` is the lowest
-/// that still can: an id that is drawn after a snapshot was taken is higher than all that the snapshot shows, and one that was
-/// drawn before belongs to a transaction below the snapshot's upper bound, because every writer has its transaction's number before
-/// it draws one.
+/// Ids are drawn before their transactions end, so that a lower id can become visible after a higher one. ``lowest`` is
+/// the lowest that still can: an id that is drawn after a snapshot was taken is higher than all that the snapshot
+/// shows, and one that was drawn before belongs to a transaction below the snapshot's upper bound, because every writer
+/// has its transaction's number before it draws one.
 struct OutboxOwner {
     /// Lanes and the epoch in which they became ours.
     private(set) var lanes: [Int: Int64] = [:]
@@ -96,7 +97,8 @@ struct OutboxOwner {
     mutating func handOut(_ id: Int64, lane: Int) { held[id] = lane }
     mutating func settled(_ ids: [Int64]) { for id in ids { held[id] = nil } }
 
-    /// A snapshot was read, from ``lowest`` to its end or as far as the relay could take; the relay reads on from there.
+    /// A snapshot was read, from ``lowest`` to its end or as far as the relay could take; the relay reads on from
+    /// there.
     /// - Parameters:
     ///   - lowerBound: transactions below had ended.
     ///   - upperBound: transactions from here on had not begun.

@@ -1,14 +1,16 @@
 import Challenges
 import DequeModule
 
-/// Who waits for a connection, which connections there are, and when one may be opened: the pool without threads and sockets.
+/// Who waits for a connection, which connections there are, and when one may be opened: the pool without threads and
+/// sockets.
 ///
-/// Callers of one kind (``StoreWork``) are served in the order in which they came. The kinds take turns, and each leaves some of
-/// the connections to the others, so that a kind that is slow or comes in masses does not keep the others waiting.
+/// Callers of one kind (``StoreWork``) are served in the order in which they came. The kinds take turns, and each
+/// leaves some of the connections to the others, so that a kind that is slow or comes in masses does not keep the
+/// others waiting.
 ///
-/// While no connection is usable and the last one failed, callers are refused at once, and one attempt at a time is made. A
-/// connection that was lost beside others is replaced at the pace of the bucket. Each one that was opened lets the next follow at
-/// once: the server's own speed is the pace, and no producer opens all of them together.
+/// While no connection is usable and the last one failed, callers are refused at once, and one attempt at a time is
+/// made. A connection that was lost beside others is replaced at the pace of the bucket. Each one that was opened lets
+/// the next follow at once: the server's own speed is the pace, and no producer opens all of them together.
 struct PoolState<Job> {
     enum Slot: Equatable {
         /// Without a connection.
@@ -46,8 +48,8 @@ struct PoolState<Job> {
         var size = 16
         /// Callers of a kind that wait at most; 4 for each connection.
         var waiters = 64
-        /// The same for ``StoreWork/background``: as many as there are records under way in the entrances, which are read again when
-        /// they are refused.
+        /// The same for ``StoreWork/background``: as many as there are records under way in the entrances, which are
+        /// read again when they are refused.
         var backgroundWaiters = 1024
         var acquireDeadline: Duration = .seconds(3)
         /// Between two attempts while no connection is usable, and for each connection opened after an outage.
@@ -101,8 +103,9 @@ struct PoolState<Job> {
         return .taken(wake: slot)
     }
 
-    /// Whether the kind may have another of the connections that are open. What begins something new leaves an eighth of them to
-    /// what was begun, and at least one; what nobody waits for leaves a quarter to all others, and at least two.
+    /// Whether the kind may have another of the connections that are open. What begins something new leaves an eighth
+    /// of them to what was begun, and at least one; what nobody waits for leaves a quarter to all others, and at least
+    /// two.
     private func mayTake(_ work: StoreWork) -> Bool {
         let background = works.count { $0 == .background }
         let begun = background + works.count { $0 == .creation }
@@ -112,7 +115,8 @@ struct PoolState<Job> {
     }
 
     /// A job whose connection is gone goes before those that wait, also while no connection is usable.
-    /// - Parameter openedBefore: it asks what became of a transaction, which only a connection of before can tell for sure.
+    /// - Parameter openedBefore: it asks what became of a transaction, which only a connection of before can tell for
+    ///   sure.
     /// - Returns: the slot to wake; nil: none is idle.
     mutating func readmit(
         _ job: Job, until: ContinuousClock.Instant, openedBefore: ContinuousClock.Instant? = nil

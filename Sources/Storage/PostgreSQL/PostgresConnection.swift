@@ -1,17 +1,19 @@
 import Challenges
 
-/// A connection and the transaction on it: what the verbs of ``PostgresTransaction`` ask. Writes wait for the next read or the COMMIT and go
-/// in one round trip with it. Used by one thread at a time.
+/// A connection and the transaction on it: what the verbs of ``PostgresTransaction`` ask. Writes wait for the next read
+/// or the COMMIT and go in one round trip with it. Used by one thread at a time.
 ///
-/// The first error ends the transaction: every later statement throws it again, also when the one that met it has caught it.
+/// The first error ends the transaction: every later statement throws it again, also when the one that met it has
+/// caught it.
 final class PostgresConnection: SQLConnection {
     static let dialect = SQLDialect.postgres
 
     enum Mode: Sendable {
-        /// READ COMMITTED: a statement sees what was committed when it began, so that a row that was locked is seen as it is.
+        /// READ COMMITTED: a statement sees what was committed when it began, so that a row that was locked is seen as
+        /// it is.
         case write
-        /// One state of the database for all statements: one statement, without a transaction around it, or a snapshot for several. Where
-        /// there comes a second one unforeseen, it throws ``NeedsSnapshot``.
+        /// One state of the database for all statements: one statement, without a transaction around it, or a snapshot
+        /// for several. Where there comes a second one unforeseen, it throws ``NeedsSnapshot``.
         case read
     }
 
@@ -81,9 +83,9 @@ final class PostgresConnection: SQLConnection {
         statements.sharesSessions = isPooled
     }
 
-    /// Statements are planned once per connection, and never so that they read a whole table: a table that is empty when a plan is
-    /// made may have a million rows an hour later. `PostgresStatementTests` sees to it that each has such a plan. Planning each time costs as
-    /// much as the statement itself, where a table is in many partitions.
+    /// Statements are planned once per connection, and never so that they read a whole table: a table that is empty
+    /// when a plan is made may have a million rows an hour later. `PostgresStatementTests` sees to it that each has
+    /// such a plan. Planning each time costs as much as the statement itself, where a table is in many partitions.
     private static func settle(_ link: PostgresLink, deadline: ContinuousClock.Instant) throws(PostgresError) {
         let flight = try link.fly(
             [

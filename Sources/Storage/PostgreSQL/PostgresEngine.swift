@@ -2,8 +2,8 @@ package import Challenges
 import Logging
 import Synchronization
 
-/// The store of many nodes: PostgreSQL, one transaction per caller on a pool of connections. Reads see every write whose caller has
-/// returned. Nothing blocks a cooperative thread: bodies run on the connections' own threads.
+/// The store of many nodes: PostgreSQL, one transaction per caller on a pool of connections. Reads see every write
+/// whose caller has returned. Nothing blocks a cooperative thread: bodies run on the connections' own threads.
 package final class PostgresEngine: StorageEngine {
     let pool: PostgresPool
     private let settings: PostgresSettings

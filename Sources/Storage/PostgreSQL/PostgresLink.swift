@@ -1,8 +1,8 @@
 import CLibPQ
 import Foundation
 
-/// One connection to a server, on libpq in pipeline mode. Every wait has a deadline, after which it is closed. Used by one thread at a
-/// time, which it may block.
+/// One connection to a server, on libpq in pipeline mode. Every wait has a deadline, after which it is closed. Used by
+/// one thread at a time, which it may block.
 final class PostgresLink {
     /// What is sent in a flight.
     enum Command {
@@ -155,7 +155,8 @@ final class PostgresLink {
         return true
     }
 
-    /// Whether a pooler stands between us and the server: a number of its own names the session, not that of the server's process.
+    /// Whether a pooler stands between us and the server: a number of its own names the session, not that of the
+    /// server's process.
     func isPooled(deadline: ContinuousClock.Instant) throws(PostgresError) -> Bool {
         let flight = try fly([.query(sql: "SELECT pg_backend_pid()", values: [])], deadline: deadline)
         if let failure = flight.failure { throw failure }
@@ -230,7 +231,8 @@ final class PostgresLink {
         var last: PostgresResult?
         var answered = 0
         while true {
-            // A NULL ends a command's answer. One without an answer before it is no progress, and may come once between two.
+            // A NULL ends a command's answer. One without an answer before it is no progress, and may come once between
+            // two.
             var (isStanding, wasStanding) = (false, false)
             while !isStanding, PQisBusy(connection) == 0 {
                 if let pointer = PQgetResult(connection) {

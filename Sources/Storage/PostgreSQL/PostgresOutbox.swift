@@ -4,8 +4,9 @@ import Dispatch
 import Foundation
 import Synchronization
 
-/// The outbox of many Producers. Rows are in lanes by their key, and lanes are leased by the server's clock: a relay reads those that
-/// are its own. What it holds it knows in memory, so that no row is written but to insert it, nor claimed by a commit.
+/// The outbox of many Producers. Rows are in lanes by their key, and lanes are leased by the server's clock: a relay
+/// reads those that are its own. What it holds it knows in memory, so that no row is written but to insert it, nor
+/// claimed by a commit.
 final class PostgresOutbox: OutboxStore {
     private struct Counted {
         var state: (rows: Int, oldestDispatchMs: Int64?)

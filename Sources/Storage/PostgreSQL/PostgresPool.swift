@@ -8,7 +8,8 @@ import Synchronization
 protocol PostgresJob: AnyObject, Sendable {
     /// Runs on the connection's thread, which it may block.
     func run(on connection: PostgresConnection) -> PostgresJobEnd
-    /// Tells the caller that nothing, or nothing more, is done. Called at most once, and not when ``run(on:)`` ended it.
+    /// Tells the caller that nothing, or nothing more, is done. Called at most once, and not when ``run(on:)`` ended
+    /// it.
     func refuse(_ error: StoreError)
 }
 
@@ -66,7 +67,8 @@ final class PostgresPool: Sendable {
         }
     }
 
-    /// Refuses what comes from now on, and returns when what was admitted is done and every connection closed. Idempotent.
+    /// Refuses what comes from now on, and returns when what was admitted is done and every connection closed.
+    /// Idempotent.
     func close() async {
         let left = state.withLock { $0.close() }
         for job in left { job.refuse(.closed) }

@@ -2,8 +2,8 @@ import CLibPQ
 public import Challenges
 import Foundation
 
-/// How to reach a PostgreSQL database: a `postgresql://` URL with what it leaves out added. Holds the password, so that it describes
-/// itself without it.
+/// How to reach a PostgreSQL database: a `postgresql://` URL with what it leaves out added. Holds the password, so that
+/// it describes itself without it.
 public struct PostgresSettings: Sendable, CustomStringConvertible, CustomDebugStringConvertible,
     CustomReflectable
 {
@@ -37,7 +37,8 @@ public struct PostgresSettings: Sendable, CustomStringConvertible, CustomDebugSt
     ///     `target_session_attrs` is `read-write`, and `sslmode` is `verify-full`, or libpq's own default when every host is a socket's
     ///     folder or a loopback address.
     ///   - password: nil: the URL's, or that of its `passfile`.
-    /// - Throws: ``StoreError/failed(_:)`` for a URL that libpq does not understand; the message does not repeat the URL.
+    /// - Throws: ``StoreError/failed(_:)`` for a URL that libpq does not understand; the message does not repeat the
+    ///   URL.
     public init(url: String, password: String? = nil) throws(StoreError) {
         guard url.hasPrefix("postgresql://") || url.hasPrefix("postgres://") else {
             throw .failed("the store's URL: expected postgresql://user@host/database")

@@ -1,5 +1,5 @@
-/// The views of step 13, for who looks at the database and changes nothing: dashboards, reports, support. They leave out what is sealed
-/// or secret, what a message says, and who a person is. Their names stay when tables change.
+/// The views of step 13, for who looks at the database and changes nothing: dashboards, reports, support. They leave
+/// out what is sealed or secret, what a message says, and who a person is. Their names stay when tables change.
 extension PostgresSchema {
     static let reports = [
         view(

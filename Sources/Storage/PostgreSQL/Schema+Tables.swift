@@ -1,8 +1,8 @@
 /// The tables of step 10, with which PostgreSQL begins: the state of SQLite's step 10.
 ///
-/// Integers are `bigint` and flags `smallint` 0 or 1, so that conditions read the same on both databases. Keys compare by their
-/// bytes, as on SQLite: under another collation the order of pages and the indexes would depend on the server and its libraries.
-/// There are no foreign keys: their share locks make deadlocks, and they do not go with partitions.
+/// Integers are `bigint` and flags `smallint` 0 or 1, so that conditions read the same on both databases. Keys compare
+/// by their bytes, as on SQLite: under another collation the order of pages and the indexes would depend on the server
+/// and its libraries. There are no foreign keys: their share locks make deadlocks, and they do not go with partitions.
 extension PostgresSchema {
     /// A text that is compared.
     private static let key = #"text COLLATE "C""#
@@ -162,9 +162,9 @@ extension PostgresSchema {
         "CREATE INDEX code_creations_by_time ON code_creations (created_ms)",
     ]
 
-    /// Challenges and what belongs to them, a partition per day of the challenge's SID, which begins with its time: the key stays the
-    /// SID alone, and whatever is asked by SID reads one partition. There is no default partition: a row that has none is an error
-    /// that shows, and not a day that can never be made.
+    /// Challenges and what belongs to them, a partition per day of the challenge's SID, which begins with its time: the
+    /// key stays the SID alone, and whatever is asked by SID reads one partition. There is no default partition: a row
+    /// that has none is an error that shows, and not a day that can never be made.
     static let challenges = [
         """
         CREATE TABLE challenges (

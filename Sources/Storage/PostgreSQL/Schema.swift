@@ -1,5 +1,5 @@
-/// The schema on PostgreSQL, as numbered steps that are never changed once released. A step has the number of the SQLite step that
-/// leads to the same state; SQLite has no step 13.
+/// The schema on PostgreSQL, as numbered steps that are never changed once released. A step has the number of the
+/// SQLite step that leads to the same state; SQLite has no step 13.
 enum PostgresSchema {
     struct Step: Sendable {
         let number: Int
@@ -8,8 +8,8 @@ enum PostgresSchema {
         let statements: [String]
     }
 
-    /// The first of two numbers of the advisory locks that Beckon takes for itself; the letters `Beck`. The second says for what: 0
-    /// the steps, 1 the days.
+    /// The first of two numbers of the advisory locks that Beckon takes for itself; the letters `Beck`. The second says
+    /// for what: 0 the steps, 1 the days.
     static let advisoryLock = 0x4265_636b
 
     static let steps = [
@@ -23,7 +23,7 @@ enum PostgresSchema {
         Step(number: 13, name: "views for reports", statements: reports),
     ]
 
-    /// The last steps of schemas that this version can serve. The one before the last is among them, so that producers of two
-    /// versions serve side by side while `beckon migrate up` runs; the conformance cases run on each.
+    /// The last steps of schemas that this version can serve. The one before the last is among them, so that producers
+    /// of two versions serve side by side while `beckon migrate up` runs; the conformance cases run on each.
     static let served = 12...13
 }

@@ -14,7 +14,8 @@ extension PostgresSchema {
     /// Does a step in the open transaction, unless it is done.
     /// - Returns: false when another process is at one: to be tried again.
     static func take(_ step: Step, _ connection: PostgresConnection) throws -> Bool {
-        // Never waited for: whoever builds an index beside its writers waits for every transaction that is open, ours too.
+        // Never waited for: whoever builds an index beside its writers waits for every transaction that is open, ours
+        // too.
         let lock = "SELECT pg_try_advisory_xact_lock(\(advisoryLock), 0)::int"
         guard try connection.rows(lock, [PostgresValue]())[0].int64(0) == 1 else { return false }
         guard try state(connection) < step.number else { return true }
@@ -59,7 +60,8 @@ extension PostgresEngine {
         return missing
     }
 
-    /// - Throws: ``StoreError/failed(_:)`` when this version cannot serve the schema, or only a part of a store is there.
+    /// - Throws: ``StoreError/failed(_:)`` when this version cannot serve the schema, or only a part of a store is
+    ///   there.
     func checkSchema() async throws {
         let (state, isPart) = try await run(.read) { connection in
             (try PostgresSchema.state(connection), try StoreCopies.isUnfinished(connection))

@@ -49,8 +49,8 @@ extension PostgresConnection {
     /// Asks what became of a transaction of another connection.
     ///
     /// `committed` is believed of a server process that was there before the transaction began, only: after a crash the
-    /// server gives out ids again of which nothing had reached its disk, and the id may be another's. Nothing is believed of
-    /// another timeline: ids were given out anew there from where the old one was copied to.
+    /// server gives out ids again of which nothing had reached its disk, and the id may be another's. Nothing is
+    /// believed of another timeline: ids were given out anew there from where the old one was copied to.
     /// - Throws: ``PostgresError``.
     func fate(of commit: UnknownCommit, deadline: ContinuousClock.Instant) throws -> CommitFate {
         guard let server = commit.server else { return .unknown("the server does not tell its identity") }
@@ -81,8 +81,8 @@ extension PostgresConnection {
         }
     }
 
-    /// Ends the old session of a transaction that its server believes to be open, unless it waits for a standby: then it is committed
-    /// and may not be told so yet.
+    /// Ends the old session of a transaction that its server believes to be open, unless it waits for a standby: then
+    /// it is committed and may not be told so yet.
     func endSession(of commit: UnknownCommit, deadline: ContinuousClock.Instant) throws {
         _ = try alone(
             """

@@ -34,7 +34,8 @@ extension SQLTransaction {
             arguments += [status.rawValue]
         }
         if let factor = filter.factor {
-            // Counted, so that it is looked up per challenge: PostgreSQL would make a join of EXISTS, and read all targets.
+            // Counted, so that it is looked up per challenge: PostgreSQL would make a join of EXISTS, and read all
+            // targets.
             sql +=
                 " AND 1 = (SELECT count(*) FROM challenge_targets t WHERE t.challenge_sid = c.sid AND t.factor_sid = ?)"
             arguments += [factor.rawValue]
@@ -69,8 +70,8 @@ extension SQLTransaction {
     }
 
     func pendingExpiries(of entity: EntitySID, nowMs: Int64, limit: Int) throws -> [Int64] {
-        // One-time codes ring nothing. What lives still was made within the last hour, by a clock that may differ: of the days that
-        // a database keeps, a few are read.
+        // One-time codes ring nothing. What lives still was made within the last hour, by a clock that may differ: of
+        // the days that a database keeps, a few are read.
         try connection.rows(
             """
             SELECT expires_ms FROM challenges\(dialect.by("challenges_live")) WHERE entity_sid = ? AND status = 'pending' \

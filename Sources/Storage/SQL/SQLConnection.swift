@@ -1,8 +1,9 @@
-/// The connection of an open transaction: what the verbs of ``SQLTransaction`` ask a database. Synchronous; one thread at a time.
+/// The connection of an open transaction: what the verbs of ``SQLTransaction`` ask a database. Synchronous; one thread
+/// at a time.
 ///
-/// Statements are written once for all databases: `?` stands for an argument, in order; ON CONFLICT in place of OR IGNORE and OR
-/// REPLACE; columns by name, never `*`. An argument's type follows from its place in the statement, and not from the argument:
-/// NULL has none. Where databases differ, the words come from ``dialect``.
+/// Statements are written once for all databases: `?` stands for an argument, in order; ON CONFLICT in place of OR
+/// IGNORE and OR REPLACE; columns by name, never `*`. An argument's type follows from its place in the statement, and
+/// not from the argument: NULL has none. Where databases differ, the words come from ``dialect``.
 protocol SQLConnection: AnyObject {
     associatedtype Row: SQLRow
 
@@ -20,10 +21,12 @@ protocol SQLConnection: AnyObject {
     /// The first column of all rows, which is not NULL.
     func texts(_ sql: String, _ arguments: Arguments) throws -> [String]
 
-    /// Asks in one round trip for what `reads` would read, and keeps each result for the first read after it that has the same
-    /// statement and the same arguments. A write forgets what is left. Nothing where there is no network in between.
+    /// Asks in one round trip for what `reads` would read, and keeps each result for the first read after it that has
+    /// the same statement and the same arguments. A write forgets what is left. Nothing where there is no network in
+    /// between.
     ///
-    /// `reads` calls verbs, each by `try?`, for what they ask and not for what they return: each is left at its first read.
+    /// `reads` calls verbs, each by `try?`, for what they ask and not for what they return: each is left at its first
+    /// read.
     func prefetch(_ reads: () -> Void) throws
 }
 
@@ -62,7 +65,8 @@ struct SQLDialect: Sendable {
     let namesIndexes: Bool
     /// Several transactions write at once: rows are locked.
     let locksRows: Bool
-    /// Challenges and the traffic of the audit trail are in partitions by day: no index sees two days, and old days go as a whole.
+    /// Challenges and the traffic of the audit trail are in partitions by day: no index sees two days, and old days go
+    /// as a whole.
     let keepsDays: Bool
 
     static let sqlite = SQLDialect(namesIndexes: true, locksRows: false, keepsDays: false)
@@ -81,8 +85,9 @@ struct SQLDialect: Sendable {
     /// Behind a table that has an `entity_sid`: the person `e` it belongs to, to be locked.
     func person(of table: String) -> String { locksRows ? " JOIN entities e ON e.sid = \(table).entity_sid" : "" }
 
-    /// FROM and what follows: rows `d` of a table, the first due first, with their persons locked; those whose person another
-    /// transaction has locked are left out. What they are now is to be read again: they may have changed before the lock.
+    /// FROM and what follows: rows `d` of a table, the first due first, with their persons locked; those whose person
+    /// another transaction has locked are left out. What they are now is to be read again: they may have changed before
+    /// the lock.
     /// - Parameter condition: of `d`.
     func due(_ table: String, _ condition: String, by time: String) -> String {
         let due = "\(person(of: "d")) WHERE \(condition) ORDER BY d.\(time) LIMIT ?\(skippingLocked("e"))"

@@ -1,11 +1,13 @@
 import Challenges
 import GRDB
 
-/// The schema, as numbered steps that are never changed once released. Tables are STRICT, so that a column holds what its
-/// reader expects. Tables of wide rows have a rowid; SIDs are ordered by time, so that their index grows at its end.
+/// The schema, as numbered steps that are never changed once released. Tables are STRICT, so that a column holds what
+/// its reader expects. Tables of wide rows have a rowid; SIDs are ordered by time, so that their index grows at its
+/// end.
 enum Migrations {
     /// Brings the schema up to date.
-    /// - Throws: ``StoreError/failed(_:)`` for a store that a later version has migrated: what this one would write there, or leave
+    /// - Throws: ``StoreError/failed(_:)`` for a store that a later version has migrated: what this one would write
+    ///   there, or leave
     ///   out, nobody has thought of; and when a Producer serves it that does not know the steps to come.
     static func run(on pool: DatabasePool, file: StoreFile) throws {
         let migrator = migrator
@@ -119,8 +121,8 @@ enum Migrations {
         CREATE INDEX request_ids_by_time ON request_ids (created_ms);
         """
 
-    /// A free row has the owner '' and the lease 0. The counter row makes the number of rows a look-up: the relay asks for it
-    /// every second, also when a million rows wait.
+    /// A free row has the owner '' and the lease 0. The counter row makes the number of rows a look-up: the relay asks
+    /// for it every second, also when a million rows wait.
     private static let outbox = """
         CREATE TABLE outbox (
             id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL,
@@ -139,8 +141,8 @@ enum Migrations {
         END;
         """
 
-    /// Leases by ranges of ids in place of a mark on every row; the counter is brought up to date once per transaction, through
-    /// the highest id given out.
+    /// Leases by ranges of ids in place of a mark on every row; the counter is brought up to date once per transaction,
+    /// through the highest id given out.
     private static let outboxClaims = """
         DROP TRIGGER outbox_added;
         DROP TRIGGER outbox_removed;

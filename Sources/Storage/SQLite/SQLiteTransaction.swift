@@ -82,8 +82,8 @@ extension Row: SQLRow {
 }
 
 extension Statement {
-    /// Binds a value to each `?`, texts with their length. `StatementArguments` would make two arrays of boxed values for each
-    /// statement, a tenth of a creation's processor time.
+    /// Binds a value to each `?`, texts with their length. `StatementArguments` would make two arrays of boxed values
+    /// for each statement, a tenth of a creation's processor time.
     /// - Throws: `DatabaseError` when the numbers of values and `?` differ, or a value is larger than SQLite's limit.
     fileprivate func bind(_ values: [SQLValue]) throws {
         // Resets the statement and tells GRDB that it is bound.

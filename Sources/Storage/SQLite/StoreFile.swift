@@ -2,20 +2,21 @@ import Challenges
 import Foundation
 import Synchronization
 
-/// A store's file while a store of this process is open, so that one Producer serves it, by whichever name it is reached.
+/// A store's file while a store of this process is open, so that one Producer serves it, by whichever name it is
+/// reached.
 ///
-/// A Producer holds two locks, which the system lets go of when its process dies, however it dies: one on `<path>-lock` beside the
-/// store, which names its process, and one on the database file itself, which is the same file by every name. SQLite finds its
-/// write-ahead log by the name: through two names there are two logs over one database, and commits are lost. So a file
-/// that has a second name, or is served under another one, is refused to everybody.
+/// A Producer holds two locks, which the system lets go of when its process dies, however it dies: one on `<path>-lock`
+/// beside the store, which names its process, and one on the database file itself, which is the same file by every
+/// name. SQLite finds its write-ahead log by the name: through two names there are two logs over one database, and
+/// commits are lost. So a file that has a second name, or is served under another one, is refused to everybody.
 final class StoreFile: Sendable {
     private struct Identity: Hashable {
         let device: UInt64
         let inode: UInt64
     }
 
-    /// Descriptors of database files that are open here. SQLite's own locks on a file end when the process closes any descriptor
-    /// of it, so these are closed only when no store of this process has the file open any more.
+    /// Descriptors of database files that are open here. SQLite's own locks on a file end when the process closes any
+    /// descriptor of it, so these are closed only when no store of this process has the file open any more.
     private static let held = Mutex<[Identity: (users: Int, descriptors: [Int32])]>([:])
 
     let path: String
@@ -70,7 +71,8 @@ final class StoreFile: Sendable {
         Self.letGo(identity)
     }
 
-    /// Runs `body` when no other process or store serves the file, and lets none begin to meanwhile. Waits 10 s at most.
+    /// Runs `body` when no other process or store serves the file, and lets none begin to meanwhile. Waits 10 s at
+    /// most.
     /// - Parameter isNeedless: true: another has done meanwhile what `body` does; then it is not run.
     /// - Throws: ``StoreError/failed(_:)`` when another serves the file, and what `body` does is not done.
     func whileNobodyElseServes(unless isNeedless: () -> Bool, _ body: () throws -> Void) throws {
@@ -139,7 +141,8 @@ final class StoreFile: Sendable {
             """)
     }
 
-    /// Locks the database file. Other commands lock it for a moment, or while they migrate it: they are waited for, 10 s at most.
+    /// Locks the database file. Other commands lock it for a moment, or while they migrate it: they are waited for, 10
+    /// s at most.
     /// - Parameter isVain: true: waiting any longer is of no use.
     /// - Returns: false when another has it.
     private static func take(

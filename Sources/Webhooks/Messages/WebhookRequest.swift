@@ -15,7 +15,8 @@ public struct WebhookCredentials: Sendable {
     }
 }
 
-/// One event for one webhook as a signed HTTP request. Made anew for each attempt, because the time of the attempt is signed.
+/// One event for one webhook as a signed HTTP request. Made anew for each attempt, because the time of the attempt is
+/// signed.
 public struct WebhookRequest: Sendable {
     /// Path and query.
     public let target: String
@@ -80,7 +81,8 @@ public struct WebhookRequest: Sendable {
         }
     }
 
-    /// Printable ASCII but for the double quote and the percent sign stands for itself; every other byte of the UTF-8 is escaped.
+    /// Printable ASCII but for the double quote and the percent sign stands for itself; every other byte of the UTF-8
+    /// is escaped.
     private static func headerValue(_ text: String) -> String {
         var out = ""
         for byte in text.utf8 {

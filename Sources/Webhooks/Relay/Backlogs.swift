@@ -2,8 +2,9 @@ import ChallengeModel
 import Challenges
 import Synchronization
 
-/// Which webhooks may have stored events of which partitions: then a new event has to look whether older ones of its lane are
-/// stored. Never too few; the relay reads the whole list before it reads a partition, and again about once a second.
+/// Which webhooks may have stored events of which partitions: then a new event has to look whether older ones of its
+/// lane are stored. Never too few; the relay reads the whole list before it reads a partition, and again about once a
+/// second.
 final class Backlogs: Sendable {
     private struct Place: Hashable {
         let partition: Int32
@@ -12,7 +13,8 @@ final class Backlogs: Sendable {
 
     private struct State {
         var places: Set<Place> = []
-        /// Places to which something is being written, by the number of writers: a reading of the list may not see it yet.
+        /// Places to which something is being written, by the number of writers: a reading of the list may not see it
+        /// yet.
         var writers: [Place: Int] = [:]
         /// Places that had a writer since the last reading of the list began.
         var added: Set<Place> = []

@@ -3,11 +3,12 @@ import Challenges
 import KafkaClient
 import KafkaGroup
 
-/// Hands each event of topic `events` to the webhooks that want it. A record is done when each of its events is delivered, or
-/// stored.
+/// Hands each event of topic `events` to the webhooks that want it. A record is done when each of its events is
+/// delivered, or stored.
 ///
-/// A lane is the events of one subject for one webhook. They are delivered one after the other, and wait for no other lane. An event
-/// that fails goes to the store. The later events of its lane follow there as long as the store has older ones.
+/// A lane is the events of one subject for one webhook. They are delivered one after the other, and wait for no other
+/// lane. An event that fails goes to the store. The later events of its lane follow there as long as the store has
+/// older ones.
 struct FreshDeliveries: Sendable {
     let relay: RelayParts
 

@@ -7,8 +7,8 @@ import ServiceSupport
 import Synchronization
 import Wire
 
-/// Sends the events that the store keeps, for the partitions of `events` that this relay owns: so that no two relays send the events
-/// of one lane, and nothing is leased. Only the first event of a lane has a due time.
+/// Sends the events that the store keeps, for the partitions of `events` that this relay owns: so that no two relays
+/// send the events of one lane, and nothing is leased. Only the first event of a lane has a due time.
 final class StoredDeliveries: AssignmentCompanion {
     private struct State {
         /// The run that is going on; nil: none.
@@ -78,8 +78,8 @@ final class StoredDeliveries: AssignmentCompanion {
         wake()
     }
 
-    /// Reads which webhooks have stored events: a new event must not overtake those of its lane that an earlier owner of the
-    /// partition has stored.
+    /// Reads which webhooks have stored events: a new event must not overtake those of its lane that an earlier owner
+    /// of the partition has stored.
     func prepare() async -> Bool {
         do {
             _ = try await refresh()
@@ -134,7 +134,8 @@ final class StoredDeliveries: AssignmentCompanion {
         run.ended.open()
     }
 
-    /// Starts nothing more, waits for what is under way at most this long, and gives up the rest. Returns when nothing is under way.
+    /// Starts nothing more, waits for what is under way at most this long, and gives up the rest. Returns when nothing
+    /// is under way.
     func stop(within deadline: Duration) async {
         let run = state.withLock { state in
             defer { state.run = nil }

@@ -9,11 +9,11 @@ public import ServiceLifecycle
 public import ServiceSupport
 import Wire
 
-/// The webhook relay: reads topic `events` and posts each event to the webhooks that want it. Any number of relays share one consumer
-/// group and one store.
+/// The webhook relay: reads topic `events` and posts each event to the webhooks that want it. Any number of relays
+/// share one consumer group and one store.
 ///
-/// Every event reaches every webhook at least once, in the order of its subject; a repeat has the same ids. What cannot be delivered
-/// at once goes to the store, and the offset goes on.
+/// Every event reaches every webhook at least once, in the order of its subject; a repeat has the same ids. What cannot
+/// be delivered at once goes to the store, and the offset goes on.
 public final class WebhookRelayService: ServiceLifecycle.Service {
     /// Names of the readiness checks.
     public enum Check {
@@ -83,8 +83,8 @@ public final class WebhookRelayService: ServiceLifecycle.Service {
         readiness.fail(Check.partitions, "starting")
     }
 
-    /// Relays until graceful shutdown or cancellation. Either way it takes no more, waits up to the drain bound for requests under
-    /// way, commits what is done and leaves the group.
+    /// Relays until graceful shutdown or cancellation. Either way it takes no more, waits up to the drain bound for
+    /// requests under way, commits what is done and leaves the group.
     public func run() async throws {
         await withTaskCancellationOrGracefulShutdownHandler {
             // Not a child: while a cancelled relay drains, its endpoints still need their clock.

@@ -8,7 +8,8 @@ import NIOCore
 import Storage
 import Wire
 
-/// A filled store, and whoever calls the Producer over it: one account, and a device for each identity, all with one key.
+/// A filled store, and whoever calls the Producer over it: one account, and a device for each identity, all with one
+/// key.
 struct BenchWorld: Sendable {
     /// Where the store is.
     enum Place: Sendable {
@@ -191,7 +192,8 @@ struct BenchWorld: Sendable {
 
     // MARK: - Loads
 
-    /// Ten seconds of creations as fast as they come ask each of so many about once: nobody meets the limits per identity.
+    /// Ten seconds of creations as fast as they come ask each of so many about once: nobody meets the limits per
+    /// identity.
     private static let mostCallers = 100_000
     /// Those whose devices list, who have one challenge pending each.
     static let mostListers = 10_000

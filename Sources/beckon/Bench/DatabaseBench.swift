@@ -5,8 +5,8 @@ import NIOCore
 import Storage
 import Wire
 
-/// The PostgreSQL server under a measurement: the way to it, its CPU, and `pgbench` as the neighbour that does nothing but send the
-/// statements of a creation.
+/// The PostgreSQL server under a measurement: the way to it, its CPU, and `pgbench` as the neighbour that does nothing
+/// but send the statements of a creation.
 final class DatabaseBench: Sendable {
     struct Result: Sendable {
         var perSecond = 0.0

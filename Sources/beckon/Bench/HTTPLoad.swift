@@ -43,8 +43,8 @@ struct FixedScript: LoadScript {
     mutating func took(_ reply: LoadReply) {}
 }
 
-/// Drives an HTTP/1.1 server over a few kept-alive connections with as little work of its own as it can. Latencies count from
-/// when a request was due, so that a server that stands still is not hidden by a client that waits.
+/// Drives an HTTP/1.1 server over a few kept-alive connections with as little work of its own as it can. Latencies
+/// count from when a request was due, so that a server that stands still is not hidden by a client that waits.
 struct HTTPLoad: Sendable {
     /// Of the servers, which get the connections in turn.
     var ports: [Int]
@@ -108,7 +108,8 @@ struct HTTPLoad: Sendable {
 
 /// One connection: one request at a time.
 private final class LoadConnection: ChannelInboundHandler, @unchecked Sendable {
-    // Guarantee: touched on its channel's event loop only, but for `report`, which is read after the channel has closed.
+    // Guarantee: touched on its channel's event loop only, but for `report`, which is read after the channel has
+    // closed.
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 

@@ -20,7 +20,8 @@ import UnixSignals
 import Webhooks
 import Wire
 
-/// All of Beckon in one process: the stand-in broker, SQLite in a temporary folder, the roles, the provider look-alikes.
+/// All of Beckon in one process: the stand-in broker, SQLite in a temporary folder, the roles, the provider
+/// look-alikes.
 struct DevCluster: Sendable {
     /// Where everything is, once it runs: the ready file.
     struct Addresses: Sendable, Codable {

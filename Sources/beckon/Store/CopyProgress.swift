@@ -3,8 +3,8 @@ import Storage
 import Synchronization
 import Wire
 
-/// Shows how far a copy is: one line on standard error that is written again and again, when that is a terminal; JSON lines on
-/// standard output, when they are asked for. Otherwise nothing.
+/// Shows how far a copy is: one line on standard error that is written again and again, when that is a terminal; JSON
+/// lines on standard output, when they are asked for. Otherwise nothing.
 final class CopyProgress: Sendable {
     private struct State {
         var step = ""

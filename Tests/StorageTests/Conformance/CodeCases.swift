@@ -64,7 +64,8 @@ extension ConformanceCase {
             #expect(resolution.status == .approved && resolution.factorSid == factor.sid.rawValue)
             #expect(try drained.eventTypes == ["challenge.approved"])
             #expect(await answer(first, world.code(atMs: later), atMs: later) == .alreadyResponded)
-            // Another challenge with the same code, one without the fall-back, one with a number, one with a session rule.
+            // Another challenge with the same code, one without the fall-back, one with a number, one with a session
+            // rule.
             let next = later + 60_000
             let second = try await world.store.create(asked, nowMs: later).challenge.sid
             #expect(await answer(second, world.code(atMs: later), atMs: later) == .codeRefused)

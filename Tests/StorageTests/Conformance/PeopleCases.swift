@@ -18,7 +18,8 @@ extension ConformanceCase {
             #expect(
                 await storeError { _ = try await world.factor(identity: "other-0001", nowMs: last) }
                     == .limit(.entityCreations))
-            // Another account's do not count; a factor of an entity that is there makes none; the first leaves the window.
+            // Another account's do not count; a factor of an entity that is there makes none; the first leaves the
+            // window.
             let other = try await world.store.createAccount(nowMs: World.t0).sid
             let service = try await world.store.createService(
                 NewService(account: other, friendlyName: "s"), nowMs: World.t0

@@ -5,7 +5,8 @@ import Testing
 
 @testable import Storage
 
-/// Behind PgBouncer in transaction mode, of the version that this machine has: Debian 12's keeps no prepared statements.
+/// Behind PgBouncer in transaction mode, of the version that this machine has: Debian 12's keeps no prepared
+/// statements.
 @Suite(
     "PostgreSQL behind PgBouncer", .postgres, .serialized, .timeLimit(.minutes(10)),
     .enabled(if: PgBouncer.executable != nil, "needs PgBouncer: scripts/install --tests"))

@@ -6,8 +6,8 @@ import Testing
 
 @testable import Storage
 
-/// What ``ConformanceCase/rangeLeases`` promises of an outbox whose rows are leased, for lanes that are leased by the server's clock:
-/// the same ten cases, one by one. Where the promise is another one, its sentence says so.
+/// What ``ConformanceCase/rangeLeases`` promises of an outbox whose rows are leased, for lanes that are leased by the
+/// server's clock: the same ten cases, one by one. Where the promise is another one, its sentence says so.
 @Suite("PostgreSQL: leases of the outbox", .postgres, .timeLimit(.minutes(10)))
 struct PostgresLeaseTests {
     private static let leaseMs: Int64 = 60_000

@@ -89,7 +89,8 @@ struct PostgresSchemaTests {
         await store.close()
     }
 
-    /// The statements of docs/operations.md that make the roles, and those for after the first migration; names of this test.
+    /// The statements of docs/operations.md that make the roles, and those for after the first migration; names of this
+    /// test.
     private func documentedRoles(_ name: String) throws -> (before: String, after: String) {
         let page = try String(
             contentsOf: URL(filePath: #filePath).deletingLastPathComponent().appending(

@@ -80,7 +80,8 @@ struct PostgresStoreTests {
         try await withPostgresStores(3, limits: promise.limits) { try await promise.check(World($0)) }
     }
 
-    /// So a producer of this version serves beside one of the version before, until the schema is migrated and after it.
+    /// So a producer of this version serves beside one of the version before, until the schema is migrated and after
+    /// it.
     @Test("conforms on the oldest schema that it says it serves:", arguments: ConformanceCase.all)
     func conformsBefore(to promise: ConformanceCase) async throws {
         try await withPostgresStores(1, limits: promise.limits, step: PostgresSchema.served.lowerBound) {
