@@ -74,14 +74,14 @@ public enum DispatcherMetricName: String, MetricNames {
         case .attemptsHeld:
             .counter(
                 rawValue,
-                "Attempts after the first that waited until the newest receipts and resolutions were read. A high rate "
-                    + "means that the dispatcher falls behind.")
+                "Pushes that waited until the newest receipts and resolutions were read: attempts after the first, pushes "
+                    + "that a predecessor may have made, and first pushes whose record is a second old. A high rate means "
+                    + "that the dispatcher falls behind.")
         case .attemptsUnsure:
             .counter(
                 rawValue,
-                "Attempts after the first, and retries, that were sent after 5 s without the newest receipts, because "
-                    + "Kafka did not answer the query of the end offsets; and first pushes repeated by a new owner that "
-                    + "could not leave in time for 5 s.")
+                "Pushes that waited for the newest receipts and were sent after 5 s without them, because Kafka did not "
+                    + "answer the query of the end offsets, or because they could not leave in time for 5 s.")
         case .logsCut:
             .counter(
                 rawValue,

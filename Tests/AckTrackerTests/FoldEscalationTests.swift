@@ -139,6 +139,25 @@ struct FoldEscalationTests {
         #expect(story.escalateAt == nil)
     }
 
+    @Test(
+        "a device known to show nothing is pushed again while no provider has taken a push",
+        arguments: [
+            ("withdrawn", Disposition.deferred), ("access-token", .deferred), ("connection", .deferred),
+            ("credential", .credentialFault),
+        ])
+    func silencedAndDeferred(_ reason: String, _ disposition: Disposition) throws {
+        var story = FoldStory()
+        story.isSilenced = true
+        story.at(0, story.dispatch())
+        story.at(10, story.outcome(disposition, reason: reason))
+        let pushAt = try #require(story.pushAt)
+        #expect(pushAt < 30_000)
+        #expect(story.pushes(pushAt)?.dispatchID == "t1")
+        story.at(pushAt + 10, story.outcome(.accepted, "t1"))
+        #expect(story.pushAt == nil)
+        #expect(story.escalates(pushAt + 8_010)?.devices.map(\.reason) == ["hidden"])
+    }
+
     @Test("once per challenge, and pushing goes on after it while attempts are left")
     func once() throws {
         var story = FoldStory()

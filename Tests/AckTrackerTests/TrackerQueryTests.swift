@@ -48,7 +48,10 @@ struct TrackerQueryTests {
             let tracker = TrackerService(
                 configuration: rig.configuration(), readiness: readiness, logger: rig.logger, metrics: rig.metrics)
             let page = tracker.challengePage
-            let challenge = try await rig.accepted(1) { $0.latencyMs = 30_000 }[0]
+            let challenge = try await rig.accepted(1) {
+                $0.latencyMs = 300_000
+                $0.lifeMs = 3_600_000
+            }[0]
             #expect(await page.answer(challenge.sid.rawValue).status == 503)
             let running = Task { try await tracker.run() }
             try await rig.ready(readiness)

@@ -249,6 +249,23 @@ struct TrackerRig: Sendable {
         try attempts().filter { $0.challengeSid == challenge.sid.rawValue }.map(\.dispatchID)
     }
 
+    /// Attempts that the tracker wrote later than the event that says it knows the receipt.
+    func attemptsAfterConfirmation(of challenge: Challenge) throws -> [String] {
+        let confirmedAtMs = try tail.records(of: topics[.events]).compactMap { record -> Int64? in
+            let event = try CloudEvent(json: record.value)
+            let isIt = event.type == "beckon." + EventType.challengeConfirmed.rawValue
+            return isIt && event.subject == challenge.sid.rawValue ? record.timestampMs : nil
+        }.min()
+        guard let confirmedAtMs else { return ["not confirmed"] }
+        return try tail.records(of: topics[.challenges]).compactMap { record in
+            let value = try ChallengeRecord(value: record.value, contentType: nil)
+            guard case .dispatch(let dispatch) = value.kind, dispatch.dispatchID.hasPrefix("t"),
+                dispatch.challengeSid == challenge.sid.rawValue, record.timestampMs > confirmedAtMs
+            else { return nil }
+            return dispatch.dispatchID
+        }
+    }
+
     func escalations() throws -> [Escalation] {
         try tail.records(of: topics[.outcomes]).compactMap { record in
             let value = try OutcomeRecord(value: record.value, contentType: nil)

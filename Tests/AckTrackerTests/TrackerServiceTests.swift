@@ -267,7 +267,7 @@ struct TrackerServiceTests {
             #expect(letters.count == 2, "once, over a restart too")
             #expect(letters.allSatisfy { $0.headers.text(of: RecordHeaderName.deadLetterReason) == "mac" })
             #expect(try rig.events(.challengeConfirmed).map(\.subject) == [challenges[2].sid.rawValue])
-            #expect(try rig.attempts(of: challenges[2]).isEmpty)
+            #expect(try rig.attemptsAfterConfirmation(of: challenges[2]).isEmpty)
             #expect(rig.tail.count(of: rig.topics[.receipts]) == 4)
         }
     }

@@ -133,6 +133,44 @@ extension LaneStateTests {
         #expect(outcomes(steps).map(\.1.dropReason) == [.confirmedBeforePush])
     }
 
+    @Test(
+        "a first push may leave for a second from when its record was written; then a poll may have confirmed it",
+        arguments: [(Int64(0), Int64(1000)), (999, 1), (-60_000, 1000)])
+    func firstPush(_ ageMs: Int64, _ timeToLeaveMs: Int64) throws {
+        var (state, now) = (state(), now)
+        let sent = try #require(sends(state.take(record(0, ageMs: ageMs), dispatch(1), now: now)).first)
+        #expect(sent.1.leaveByMs == now.epochMs + timeToLeaveMs)
+        // It did not: it waits for the facts, and a receipt among them drops it.
+        now.steadyMs += timeToLeaveMs
+        now.epochMs += timeToLeaveMs
+        let late = PushAnswer(disposition: .deferred, reason: "withdrawn", retryAtMs: now.epochMs)
+        #expect(outcomes(state.answered(sent.0, late, now: now)).isEmpty)
+        now.steadyMs += QuickRetry.shortestMs
+        #expect(state.due(now: now, mayPush: true).isEmpty && state.holdsBack(now: now))
+        state.read(receipt: Samples.receipt(1), nowMs: now.epochMs)
+        state.freshness.ask(atMs: now.steadyMs, receipts: 1, resolutions: 0)
+        state.freshness.reach(receipts: 1, resolutions: 0)
+        let steps = state.due(now: now, mayPush: true)
+        #expect(sends(steps).isEmpty)
+        #expect(outcomes(steps).map(\.1.dropReason) == [.confirmedBeforePush])
+    }
+
+    @Test("a first push whose record is a second old waits for the facts before it leaves; a resend does not")
+    func oldFirstPush() throws {
+        var (state, now) = (state(), now)
+        #expect(sends(state.take(record(0, ageMs: 1000), dispatch(1), now: now)).isEmpty)
+        let resend = dispatch(2, id: "n:NT0000000000000000000000000000000a")
+        #expect(sends(state.take(record(1, ageMs: 1000), resend, now: now)).map(\.1.leaveByMs) == [.max])
+        state.freshness.ask(atMs: now.steadyMs, receipts: 0, resolutions: 0)
+        state.freshness.reach(receipts: 0, resolutions: 0)
+        let sent = try #require(sends(state.due(now: now, mayPush: true)).first)
+        #expect(sent.1.dispatchID == "c" && sent.1.leaveByMs == now.epochMs + FactFreshness.promisedMs)
+        // While the facts are recent the next one does not wait.
+        now.steadyMs += FactFreshness.recentMs
+        let next = try #require(sends(state.take(record(2, ageMs: 5000), dispatch(3), now: now)).first)
+        #expect(next.1.leaveByMs == now.epochMs + FactFreshness.promisedMs - FactFreshness.recentMs)
+    }
+
     @Test("an attempt whose facts stay unknown leaves after five seconds, counted from when it might leave")
     func unsure() throws {
         var (state, now) = (state(), now)

@@ -33,8 +33,11 @@ struct LaneStateTests {
         .dispatch(Samples.checked(Samples.dispatch(number, id: id, targets: targets, expiresAtMs: 1_060_000)))
     }
 
-    func record(_ offset: Int64) -> ConsumedRecord {
-        Samples.consumed(ProducerRecord(topic: "beckon.challenges", key: [1], value: [1, 2, 3]), offset: offset)
+    /// Written at `now`, or earlier.
+    func record(_ offset: Int64, ageMs: Int64 = 0) -> ConsumedRecord {
+        Samples.consumed(
+            ProducerRecord(topic: "beckon.challenges", key: [1], value: [1, 2, 3]), offset: offset,
+            timestampMs: now.epochMs - ageMs)
     }
 
     func sends(_ steps: [LaneStep]) -> [(UInt64, Push)] {

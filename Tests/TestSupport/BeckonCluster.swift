@@ -2,6 +2,7 @@ public import AsyncHTTPClient
 public import ChallengeModel
 public import Foundation
 public import KafkaClient
+import NIOCore
 public import Simulators
 import Synchronization
 
@@ -162,6 +163,20 @@ public final class BeckonCluster: Sendable {
     }
 
     public subscript(name: String) -> BeckonProcess? { processes.withLock { $0[name] } }
+
+    /// The sum of all series of a metric, over these roles as they run now.
+    public func sum(of metric: String, _ names: [String]) async throws -> Double {
+        var sum = 0.0
+        for name in names {
+            guard let admin = try await self[name]?.ready()["admin"] else { continue }
+            let response = try await client.execute(HTTPClientRequest(url: admin + "/metrics"), timeout: .seconds(30))
+            let body = String(buffer: try await response.body.collect(upTo: 4 << 20))
+            for line in body.split(separator: "\n") where line.hasPrefix(metric + " ") || line.hasPrefix(metric + "{") {
+                sum += line.split(separator: " ").last.flatMap { Double($0) } ?? 0
+            }
+        }
+        return sum
+    }
 
     /// `kill -9`.
     public func kill(_ name: String) { self[name]?.kill() }

@@ -48,11 +48,12 @@ extension Fold {
         return due
     }
 
-    /// Whether a push to the device can help: it is a target that has not confirmed, can be reached, and shows
-    /// notifications.
+    /// Whether a push to the device can help: it is a target that has not confirmed and can be reached. One that shows
+    /// no notifications is pushed to until a provider took one push, because that wakes the app.
     private func canBePushed(_ held: Held, _ device: Device) -> Bool {
         device.flags.contains(.target) && device.addressed != 0 && !device.isDead && hasPush(device)
-            && device.flags.isDisjoint(with: [.gone, .received, .silenced])
+            && device.flags.isDisjoint(with: [.gone, .received])
+            && (device.used == 0 || !device.flags.contains(.silenced))
     }
 
     private func hasPush(_ device: Device) -> Bool { device.platform != UInt8(Platform.noPush.rawValue) }

@@ -1,6 +1,7 @@
 /// Tracks up to which time a lane knows all `receipts` and `resolutions`: Kafka is queried for their ends, and when
 /// both topics were read up to these ends, the lane knows everything that was acknowledged before the query.
-/// An attempt after the first, or a push that a predecessor may have made, is sent only while this time is recent.
+/// An attempt after the first, a push that a predecessor may have made, or one whose record is a second old, is sent
+/// only while this time is recent.
 /// Reading alone is not enough for the promise that no device gets a push more than a second after its receipt was
 /// acknowledged: on a busy machine readers fall behind without noticing.
 struct FactFreshness: Sendable {

@@ -10,9 +10,10 @@ extension LaneState {
         guard var unit = units[id], unit.sentAtSteadyMs != nil else { return [] }
         var steps = [LaneStep.answered(answered(unit, answer, nowMs: now.epochMs))]
         let delay = quickRetry.delayMs(after: answer, expiresAtMs: unit.push.expiresAtMs, nowMs: now.epochMs)
-        // An inherited push that came too late to leave has not been tried: nobody else sends it soon.
-        if unit.isInherited, answer.reason == QuickRetry.withdrawn, !unit.isOverdue(steadyMs: now.steadyMs) {
-            unit.attempts = 0
+        // A first push that came too late to leave has not been tried: nobody else sends it soon.
+        if answer.reason == QuickRetry.withdrawn, unit.dispatch.id == .creation {
+            unit.becomeLate()
+            if !unit.isOverdue(steadyMs: now.steadyMs) { unit.attempts = 0 }
         }
         if let delay, unit.attempts <= 1, !isDraining {
             unit.sentAtSteadyMs = nil

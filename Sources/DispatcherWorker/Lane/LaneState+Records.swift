@@ -42,15 +42,19 @@ extension LaneState {
             steps.append(write(.deadLetter(record, reason: reason, detail: detail), record: record.offset))
         case .dispatch(let checked):
             positions.note(offset: record.offset, expiresAtMs: checked.dispatch.expiresAtMs)
-            plan(checked, record: record.offset, bytes: size, now: now, into: &steps)
+            plan(checked, of: record, bytes: size, now: now, into: &steps)
         }
         return steps
     }
 
     private mutating func plan(
-        _ checked: CheckedDispatch, record: Int64, bytes: Int, now: Moment, into steps: inout [LaneStep]
+        _ checked: CheckedDispatch, of consumed: ConsumedRecord, bytes: Int, now: Moment, into steps: inout [LaneStep]
     ) {
+        let record = consumed.offset
         let dispatch = checked.dispatch
+        // No receipt is older than the record of the creation, so until then a first push needs no facts.
+        let writtenAtMs = consumed.timestampMs > 0 ? min(consumed.timestampMs, now.epochMs) : now.epochMs
+        let freeUntilMs = writtenAtMs + FactFreshness.promisedMs
         var outstanding = 0
         for (target, factor) in zip(dispatch.targets, checked.factors) {
             let device = Fingerprint.device(challenge: dispatch.challengeSid, factor: factor.rawValue)
@@ -72,17 +76,21 @@ extension LaneState {
                 let fingerprint = Fingerprint.unit(
                     challenge: dispatch.challengeSid, factor: factor.rawValue, dispatch: dispatch.dispatchID,
                     kind: planned.kind)
-                let isInherited = record < inheritedEnd && !checked.id.isAttempt && !checked.id.isResend
-                let isHeld = (checked.id.isAttempt || isInherited) && !freshness.isRecent(steadyMs: now.steadyMs)
+                let needsFacts = checked.id == .creation && (record < inheritedEnd || now.epochMs >= freeUntilMs)
+                let isHeld = (checked.id.isAttempt || needsFacts) && !freshness.isRecent(steadyMs: now.steadyMs)
                 units[id] = PushUnit(
                     record: record, fingerprint: fingerprint, device: device, dispatch: checked, push: push,
-                    attempts: isHeld ? 0 : 1, sentAtSteadyMs: isHeld ? nil : now.steadyMs, isInherited: isInherited)
+                    attempts: isHeld ? 0 : 1, sentAtSteadyMs: isHeld ? nil : now.steadyMs, needsFacts: needsFacts)
                 unanswered.insert(fingerprint)
                 if isHeld {
                     wait(id, device: device, untilSteadyMs: now.steadyMs)
                     steps.append(.held)
                 } else {
-                    if checked.id.isAttempt || isInherited { push.leaveByMs = freshness.leaveByMs(now) }
+                    if checked.id.isAttempt || needsFacts {
+                        push.leaveByMs = freshness.leaveByMs(now)
+                    } else if checked.id == .creation {
+                        push.leaveByMs = freeUntilMs
+                    }
                     steps.append(.send(id, push))
                 }
             }

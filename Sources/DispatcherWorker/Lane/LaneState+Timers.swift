@@ -84,10 +84,10 @@ extension LaneState {
         unit.attempts += 1
         unit.sentAtSteadyMs = now.steadyMs
         let isOverdue = unit.isOverdue(steadyMs: now.steadyMs)
-        if unit.isInherited, unit.firstSentAtSteadyMs == nil { unit.firstSentAtSteadyMs = now.steadyMs }
+        if unit.needsFacts, unit.firstSentAtSteadyMs == nil { unit.firstSentAtSteadyMs = now.steadyMs }
         units[id] = unit
         var push = unit.push
-        let needsFacts = checked.id.isAttempt || unit.isInherited || unit.attempts > 1 && !checked.id.isResend
+        let needsFacts = checked.id.isAttempt || unit.needsFacts || unit.attempts > 1 && !checked.id.isResend
         if needsFacts, freshness.isRecent(steadyMs: now.steadyMs) {
             if isOverdue { steps.append(.unsure) } else { push.leaveByMs = freshness.leaveByMs(now) }
         }

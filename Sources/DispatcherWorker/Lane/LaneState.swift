@@ -7,7 +7,8 @@ import PushProviders
 /// and the offset to commit. It only decides; it sends and writes nothing.
 /// A record is done when every write that follows from it is acknowledged. The states of a push are: planned → sent →
 /// answered → outcome written → acknowledged; or, once, answered `deferred` → waiting → sent. An attempt after the
-/// first, a retry, and a push that a predecessor may already have made wait while ``FactFreshness`` is not recent.
+/// first, a retry, a push that a predecessor may already have made, and one whose record is a second old wait while
+/// ``FactFreshness`` is not recent.
 struct LaneState: Sendable {
     struct OpenRecord: Sendable {
         /// Number of outstanding pushes and writes.

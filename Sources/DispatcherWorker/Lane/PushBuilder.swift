@@ -12,9 +12,10 @@ struct PushUnit: Sendable {
     var attempts = 0
     /// Time of the hand-over to the gateway; nil while the push waits for its retry.
     var sentAtSteadyMs: Int64?
-    /// A first push that a predecessor may have made.
-    let isInherited: Bool
-    /// Time of the first hand-over to the gateway of an inherited push.
+    /// A first push that leaves only while the facts are recent: a predecessor may have made it, or its record is more
+    /// than a second old, so that the device may have confirmed the challenge after a poll.
+    private(set) var needsFacts: Bool
+    /// Time of the first hand-over to the gateway of such a push.
     var firstSentAtSteadyMs: Int64?
     /// True when a later dispatch to the device was read while this one waited.
     var isOvertaken = false
@@ -33,7 +34,7 @@ struct PushUnit: Sendable {
 
     init(
         record: Int64, fingerprint: UInt64, device: UInt64, dispatch: CheckedDispatch, push: Push, attempts: Int = 0,
-        sentAtSteadyMs: Int64? = nil, isInherited: Bool = false
+        sentAtSteadyMs: Int64? = nil, needsFacts: Bool = false
     ) {
         self.record = record
         self.fingerprint = fingerprint
@@ -41,11 +42,17 @@ struct PushUnit: Sendable {
         content = Content(dispatch: dispatch, push: push)
         self.attempts = attempts
         self.sentAtSteadyMs = sentAtSteadyMs
-        self.isInherited = isInherited
-        firstSentAtSteadyMs = isInherited ? sentAtSteadyMs : nil
+        self.needsFacts = needsFacts
+        firstSentAtSteadyMs = needsFacts ? sentAtSteadyMs : nil
     }
 
-    /// Whether an inherited push has tried to leave in time for so long that it leaves late rather than never: with a
+    /// Call it when a first push was handed over and could not leave within a second of its record.
+    mutating func becomeLate() {
+        needsFacts = true
+        firstSentAtSteadyMs = firstSentAtSteadyMs ?? sentAtSteadyMs
+    }
+
+    /// Whether such a push has tried to leave in time for so long that it leaves late rather than never: with a
     /// long queue at the provider each try would come too late.
     func isOverdue(steadyMs: Int64) -> Bool {
         firstSentAtSteadyMs.map { steadyMs - $0 >= FactFreshness.longestHoldMs } ?? false
