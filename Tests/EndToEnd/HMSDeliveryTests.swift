@@ -95,7 +95,7 @@ struct HMSDeliveryTests {
         var request = HTTPClientRequest(url: cluster.control + path)
         request.method = method
         if let body { request.body = .bytes(ByteBuffer(bytes: body)) }
-        let response = try await cluster.client.execute(request, timeout: .seconds(10))
+        let response = try await cluster.client.execute(request, timeout: .seconds(60))
         guard (200..<300).contains(response.status.code) else {
             throw BeckonProcess.Failure(description: "the simulator answered \(response.status.code) to \(path)")
         }

@@ -23,7 +23,7 @@ struct PhoneTests {
 
     private static func isPushed(_ challenge: String, _ cluster: BeckonCluster) async throws -> Bool {
         let pushes = try await cluster.client.execute(
-            HTTPClientRequest(url: cluster.control + "/pushes"), timeout: .seconds(10))
+            HTTPClientRequest(url: cluster.control + "/pushes"), timeout: .seconds(60))
         return String(buffer: try await pushes.body.collect(upTo: 10 << 20)).contains(challenge)
     }
 

@@ -44,7 +44,7 @@ struct PolicyTests {
                 let search = SecretSearch(number, what: "number")
                 #expect(search.isIn(created.json), "the search finds what is there")
                 let pushes = try await cluster.client.execute(
-                    HTTPClientRequest(url: cluster.control + "/pushes"), timeout: .seconds(10))
+                    HTTPClientRequest(url: cluster.control + "/pushes"), timeout: .seconds(60))
                 let pushed = String(buffer: try await pushes.body.collect(upTo: 10 << 20))
                 #expect(pushed.contains(created.sid) && !search.isIn(pushed))
                 let records = topics.flatMap { tail.records(of: $0) }
@@ -109,7 +109,7 @@ struct PolicyTests {
             }
             @Sendable func pushes() async throws -> [String: [String]] {
                 let reply = try await cluster.client.execute(
-                    HTTPClientRequest(url: cluster.control + "/pushes?limit=1000"), timeout: .seconds(10))
+                    HTTPClientRequest(url: cluster.control + "/pushes?limit=1000"), timeout: .seconds(60))
                 let lines = String(buffer: try await reply.body.collect(upTo: 10 << 20)).split(separator: "\n")
                 return try lines.map { try JSONDecoder().decode(PushRecord.self, from: Data($0.utf8)) }
                     .filter { $0.kind == "visible" }.reduce(into: [:]) {

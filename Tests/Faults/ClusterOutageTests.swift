@@ -85,7 +85,7 @@ struct ClusterOutageTests {
             }
             var request = HTTPClientRequest(url: control + "/brokers/1/" + (isAway ? "down" : "up"))
             request.method = .POST
-            _ = try await stage.cluster.client.execute(request, timeout: .seconds(5))
+            _ = try await stage.cluster.client.execute(request, timeout: .seconds(60))
         }
     }
 

@@ -97,7 +97,7 @@ final class Stage: Sendable {
         guard let control = cluster.brokerControl else { return }
         var request = HTTPClientRequest(url: control + "/brokers/1/delay?ms=\(ms)")
         request.method = .POST
-        let response = try await cluster.client.execute(request, timeout: .seconds(5))
+        let response = try await cluster.client.execute(request, timeout: .seconds(60))
         guard response.status == .noContent else { throw StageError(description: "the broker said \(response.status)") }
     }
 
@@ -164,7 +164,7 @@ final class Stage: Sendable {
             for name in names {
                 let admin = try await cluster[name]?.ready()["admin"] ?? ""
                 let answer = try? await cluster.client.execute(
-                    HTTPClientRequest(url: admin + "/readyz"), timeout: .seconds(5))
+                    HTTPClientRequest(url: admin + "/readyz"), timeout: .seconds(60))
                 if let answer { _ = try? await answer.body.collect(upTo: 1 << 16) }
                 if answer?.status != .ok { areAll = false }
             }

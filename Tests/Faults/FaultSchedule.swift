@@ -146,6 +146,6 @@ struct FaultSchedule {
     private func post(_ url: String) async throws {
         var request = HTTPClientRequest(url: url)
         request.method = .POST
-        _ = try await stage.cluster.client.execute(request, timeout: .seconds(5))
+        _ = try await stage.cluster.client.execute(request, timeout: .seconds(60))
     }
 }

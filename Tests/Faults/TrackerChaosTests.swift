@@ -84,7 +84,7 @@ struct TrackerChaosTests {
             request.method = .PUT
             request.headers.add(name: "content-type", value: "application/json")
             request.body = .bytes(ByteBuffer(string: #"{"dropShare":0.3}"#))
-            let response = try await cluster.client.execute(request, timeout: .seconds(5))
+            let response = try await cluster.client.execute(request, timeout: .seconds(60))
             #expect(response.status == .ok || response.status == .noContent, "\(response.status)")
         }
     }

@@ -75,9 +75,9 @@ public struct BackendClient: Sendable {
     /// - Parameters:
     ///   - authToken: the account's, or an API key's secret with its SID as `accountSID`.
     ///   - client: owned and shut down by who made it.
-    ///   - deadline: of each call.
+    ///   - deadline: of each call. By default long enough for a machine that is busy with other work.
     public init(
-        apiURL: String, accountSID: String, authToken: String, client: HTTPClient, deadline: Duration = .seconds(10)
+        apiURL: String, accountSID: String, authToken: String, client: HTTPClient, deadline: Duration = .seconds(60)
     ) {
         self.apiURL = apiURL.hasSuffix("/") ? String(apiURL.dropLast()) : apiURL
         self.accountSID = accountSID
