@@ -115,6 +115,24 @@ struct FoldAttemptTests {
         #expect(story.pushAt != nil)
     }
 
+    @Test("an attempt that the dispatcher drops because of a receipt is not repeated at once")
+    func droppedAsConfirmed() throws {
+        var story = FoldStory(devices: 2)
+        story.redelivery.confirm = .any
+        story.at(0, story.dispatch())
+        story.at(10, story.outcome(.accepted), story.outcome(.accepted, device: 1))
+        var last = Int64(10)
+        for attempt in 1...3 {
+            let due = try #require(story.pushAt)
+            #expect(due >= last + 1_000)
+            story.at(due, story.dispatch("t\(attempt)"))
+            story.at(
+                due + 10, story.outcome(.dropped, "t\(attempt)", atMs: due + 10, drop: .confirmedBeforePush),
+                story.outcome(.dropped, "t\(attempt)", device: 1, atMs: due + 10, drop: .confirmedBeforePush))
+            last = due + 10
+        }
+    }
+
     @Test("deferred: at the time given, and it uses up no attempt")
     func deferred() throws {
         var story = FoldStory()

@@ -158,6 +158,26 @@ struct FoldReplayTests {
         #expect(try #require(story.plan.carryAt) > FoldStory.epochMs + 190_000)
     }
 
+    @Test("a device whose pushes were all deferred is pushed again after its state was carried")
+    func carriedDeferred() throws {
+        var policy = TrackerPolicy.test
+        policy.carryAfterMs = 100_000
+        var story = FoldStory(policy: policy)
+        story.lifeMs = 3_000_000
+        story.at(0, story.dispatch())
+        story.at(10, story.outcome(.deferred, retryAtMs: 200_000))
+        var carried: CarriedChallenge?
+        for case .carry(let found, _) in story.decide(100_000) { carried = found }
+        let state = try #require(carried)
+        story.fold = Fold(policy: policy)
+        let fact = Fact(
+            challenge: story.sid,
+            kind: .carried(state, factors: state.dispatch.targets.map { story.packed($0.factorSid) }))
+        _ = story.fold.apply(fact, recordedMs: FoldStory.epochMs + 100_000, at: FoldStory.time(100_000, isReplay: true))
+        let due = try #require(story.pushAt)
+        #expect(due > 100_000 && story.pushes(due)?.dispatchID == "t1")
+    }
+
     @Test("a closed challenge is carried as closed, and stays so")
     func carriedClosed() throws {
         var policy = TrackerPolicy.test

@@ -1,4 +1,5 @@
 import ChallengeModel
+import KafkaClient
 import PushGateway
 import PushProviders
 import Testing
@@ -169,6 +170,89 @@ extension LaneStateTests {
         now.steadyMs += FactFreshness.recentMs
         let next = try #require(sends(state.take(record(2, ageMs: 5000), dispatch(3), now: now)).first)
         #expect(next.1.leaveByMs == now.epochMs + FactFreshness.promisedMs - FactFreshness.recentMs)
+    }
+
+    @Test(
+        "a copy of a record on the log overtakes neither the waiting push of the first one, nor a later dispatch",
+        arguments: ["c", "t1"])
+    func copies(_ id: String) throws {
+        var (state, now) = (state(), now)
+        #expect(sends(state.take(record(0, ageMs: 2000), dispatch(1, id: id), now: now)).isEmpty, "it waits")
+        state.look(ahead: [(1, dispatch(1, id: id))], nowMs: now.epochMs)
+        let copy = outcomes(state.take(record(1), dispatch(1, id: id), now: now))
+        #expect(copy.map(\.1.dropReason) == [.alreadyDone])
+        state.freshness.ask(atMs: now.steadyMs, receipts: 0, resolutions: 0)
+        state.freshness.reach(receipts: 0, resolutions: 0)
+        now.steadyMs += 1
+        #expect(sends(state.due(now: now, mayPush: true)).map(\.1.dispatchID) == [id])
+
+        var other = freshState()
+        let batch = [dispatch(2, id: "t2"), dispatch(2, id: id)]
+        other.look(ahead: batch.enumerated().map { (Int64($0.offset), $0.element) }, nowMs: now.epochMs)
+        #expect(sends(other.take(record(0), batch[0], now: self.now)).map(\.1.dispatchID) == ["t2"])
+        #expect(outcomes(other.take(record(1), batch[1], now: self.now)).map(\.1.dropReason) == [.overtaken])
+    }
+
+    @Test(
+        "what came too late to leave while the lane drains has no outcome: the next owner pushes it",
+        arguments: ["c", "t1"])
+    func withdrawnInDrain(_ id: String) throws {
+        var state = freshState()
+        let sent = try #require(sends(state.take(record(0), dispatch(1, id: id), now: now)).first)
+        state.drain()
+        let late = PushAnswer(disposition: .deferred, reason: "withdrawn", retryAtMs: now.epochMs)
+        #expect(outcomes(state.answered(sent.0, late, now: now)).isEmpty)
+        #expect(state.isDrained && state.commit().offset == 0)
+    }
+
+    @Test("a lane that cannot read the facts waits five seconds once, not with each window of pushes")
+    func lost() throws {
+        var (state, now) = (state(), now)
+        _ = state.take(record(0), dispatch(1, id: "t1"), now: now)
+        now.steadyMs += FactFreshness.longestHoldMs - 1
+        _ = state.take(record(1), dispatch(2, id: "t1"), now: now)
+        #expect(state.due(now: now, mayPush: true).isEmpty)
+        now.steadyMs += 1
+        #expect(sends(state.due(now: now, mayPush: true)).count == 2)
+        // One answered question, and the wait begins anew.
+        state.freshness.ask(atMs: now.steadyMs, receipts: 0, resolutions: 0)
+        state.freshness.reach(receipts: 0, resolutions: 0)
+        now.steadyMs += FactFreshness.recentMs + 1
+        _ = state.take(record(2), dispatch(3, id: "t1"), now: now)
+        now.steadyMs += FactFreshness.longestHoldMs - 1
+        #expect(state.due(now: now, mayPush: true).isEmpty)
+    }
+
+    @Test("the time in which nothing may leave does not make a first push overdue")
+    func fenced() throws {
+        var (state, now) = (state(), now)
+        let sent = try #require(sends(state.take(record(0), dispatch(1), now: now)).first)
+        let withdrawn = PushAnswer(disposition: .deferred, reason: "withdrawn", retryAtMs: now.epochMs)
+        #expect(outcomes(state.answered(sent.0, withdrawn, now: now)).isEmpty)
+        now.steadyMs += 2 * FactFreshness.longestHoldMs
+        #expect(state.due(now: now, mayPush: false).isEmpty)
+        state.freshness.ask(atMs: now.steadyMs, receipts: 0, resolutions: 0)
+        state.freshness.reach(receipts: 0, resolutions: 0)
+        let steps = state.due(now: now, mayPush: true)
+        #expect(sends(steps).map(\.1.leaveByMs) == [now.epochMs + FactFreshness.promisedMs])
+        #expect(!steps.contains { if case .unsure = $0 { true } else { false } })
+    }
+
+    @Test("with Confirm=any a device where nothing is shown confirms only for itself")
+    func hiddenAny() throws {
+        var state = freshState()
+        var receipt = Samples.receipt(1, factor: 1)
+        receipt.shown = .no
+        state.read(receipt: receipt, nowMs: now.epochMs)
+        var again = Samples.dispatch(
+            1, id: "t1", targets: [Samples.target(1), Samples.target(2)], expiresAtMs: 1_060_000)
+        again.redelivery.confirm = .any
+        let steps = state.take(record(0), .dispatch(Samples.checked(again)), now: now)
+        #expect(sends(steps).map(\.1.factorSID) == [Samples.factor(2)])
+        receipt.shown = .yes
+        state.read(receipt: receipt, nowMs: now.epochMs)
+        again.dispatchID = "t2"
+        #expect(sends(state.take(record(1), .dispatch(Samples.checked(again)), now: now)).isEmpty)
     }
 
     @Test("an attempt whose facts stay unknown leaves after five seconds, counted from when it might leave")

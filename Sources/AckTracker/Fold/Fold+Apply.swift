@@ -142,6 +142,9 @@ extension Fold {
         if progress.accepted > 0 {
             device.usedAt = max(device.usedAt, at)
             device.isAccepted = true
+        } else if !progress.confirmed {
+            // Nothing was accepted, so a further push is due.
+            device.deferredAt = max(device.deferredAt, at)
         }
         if progress.confirmed {
             device.flags.insert(.received)
@@ -294,6 +297,9 @@ extension Fold {
             device.faultAt = max(device.faultAt, at)
         case .dropped:
             if outcome.dropReason == .deviceGone { device.flags.insert(.gone) }
+            // The dispatcher knows of a receipt that counts for all devices, and the fold does not. The wait for the
+            // next attempt starts anew, so that such attempts do not follow one another at once.
+            if outcome.dropReason == .confirmedBeforePush { device.deferredAt = max(device.deferredAt, at) }
             if outcome.dropReason == .noPushChannel {
                 die(&device, .noDevice, registeredAtMs: outcome.registeredAtMs, at: at)
             }

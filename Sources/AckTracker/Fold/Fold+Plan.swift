@@ -165,8 +165,9 @@ extension Fold {
         let latest = max(device.usedAt, device.deferredAt, device.faultAt)
         if device.faultAt != 0, device.faultAt == latest { return Self.atOnce }
         if device.isSilenceMeaningless, device.usedAt == latest, !device.flags.contains(.silenced) { return nil }
+        if device.flags.contains(.silenced), device.used != 0 { return held.anchorMs + Int64(device.usedAt) + latency }
         let isLast = isExhausted(held, device) || (wish(held, device) ?? 0) > lastUseful(held)
-        if latest != 0, isLast || (device.usedAt == latest && device.flags.contains(.silenced)) {
+        if latest != 0, isLast {
             // After a deferral beyond the useful life there is nothing to wait for, but after a push there is.
             return device.usedAt == latest ? held.anchorMs + Int64(latest) + latency : Self.atOnce
         }

@@ -15,6 +15,8 @@ struct FactFreshness: Sendable {
     static let patienceMs: Int64 = 3000
 
     private var wholeUntilMs: Int64?
+    /// Since when pushes have waited and no question was answered.
+    private var missedSinceMs: Int64?
     private var question: (askedAtMs: Int64, receipts: Int64, resolutions: Int64)?
 
     /// Sets the ends from a query at a time in steady milliseconds. They are ignored while the ends of an earlier query
@@ -29,7 +31,18 @@ struct FactFreshness: Sendable {
         guard let asked = question, receipts >= asked.receipts, resolutions >= asked.resolutions else { return }
         wholeUntilMs = asked.askedAtMs
         question = nil
+        missedSinceMs = nil
     }
+
+    /// Call it when a push waits for more recent facts.
+    mutating func miss(steadyMs: Int64) { missedSinceMs = missedSinceMs ?? steadyMs }
+
+    /// Call it when nothing may be pushed for another reason.
+    mutating func forgive() { missedSinceMs = nil }
+
+    /// Whether facts have been missing for so long that pushes no longer wait for them. This is the lane's time, not that
+    /// of each push: otherwise a lane without facts would pass one window of pushes every five seconds.
+    func isLost(steadyMs: Int64) -> Bool { missedSinceMs.map { steadyMs - $0 >= Self.longestHoldMs } ?? false }
 
     func isRecent(steadyMs: Int64) -> Bool { wholeUntilMs.map { steadyMs - $0 <= Self.recentMs } ?? false }
 

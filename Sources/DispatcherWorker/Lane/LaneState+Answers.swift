@@ -9,6 +9,12 @@ extension LaneState {
     mutating func answered(_ id: UInt64, _ answer: PushAnswer, now: Moment) -> [LaneStep] {
         guard var unit = units[id], unit.sentAtSteadyMs != nil else { return [] }
         var steps = [LaneStep.answered(answered(unit, answer, nowMs: now.epochMs))]
+        if isDraining, answer.reason == QuickRetry.withdrawn {
+            // It never left. Its record stays open, and the next owner reads it again.
+            units[id] = nil
+            unanswered.remove(unit.fingerprint)
+            return steps
+        }
         let delay = quickRetry.delayMs(after: answer, expiresAtMs: unit.push.expiresAtMs, nowMs: now.epochMs)
         // A first push that came too late to leave has not been tried: nobody else sends it soon.
         if answer.reason == QuickRetry.withdrawn, unit.dispatch.id == .creation {

@@ -12,11 +12,16 @@ extension LaneState {
         for (offset, intake) in batch {
             guard case .dispatch(let checked) = intake else { continue }
             let dispatch = checked.dispatch
+            // A creation overtakes nothing: a second one on the log is a copy.
+            guard checked.id != .creation else { continue }
             for target in dispatch.targets {
                 let device = Fingerprint.device(challenge: dispatch.challengeSid, factor: target.factorSid)
-                ahead[device] = offset
+                ahead[device, default: []].append((offset, checked.id))
                 facts.see(checked.id, device: device, expiresAtMs: dispatch.expiresAtMs, nowMs: nowMs)
-                for id in waiting[device] ?? [] { units[id]?.isOvertaken = true }
+                for id in waiting[device] ?? [] {
+                    guard let unit = units[id], checked.id.overtakes(unit.dispatch.id) else { continue }
+                    units[id]?.isOvertaken = true
+                }
             }
         }
     }
@@ -52,9 +57,9 @@ extension LaneState {
     ) {
         let record = consumed.offset
         let dispatch = checked.dispatch
-        // No receipt is older than the record of the creation, so until then a first push needs no facts.
-        let writtenAtMs = consumed.timestampMs > 0 ? min(consumed.timestampMs, now.epochMs) : now.epochMs
-        let freeUntilMs = writtenAtMs + FactFreshness.promisedMs
+        // No receipt is older than the creation, so until then a first push needs no facts.
+        let createdAtMs = dispatch.createdAtMs > 0 ? dispatch.createdAtMs : now.epochMs
+        let freeUntilMs = min(consumed.timestampMs, createdAtMs, now.epochMs) + FactFreshness.promisedMs
         var outstanding = 0
         for (target, factor) in zip(dispatch.targets, checked.factors) {
             let device = Fingerprint.device(challenge: dispatch.challengeSid, factor: factor.rawValue)
@@ -83,6 +88,7 @@ extension LaneState {
                     attempts: isHeld ? 0 : 1, sentAtSteadyMs: isHeld ? nil : now.steadyMs, needsFacts: needsFacts)
                 unanswered.insert(fingerprint)
                 if isHeld {
+                    freshness.miss(steadyMs: now.steadyMs)
                     wait(id, device: device, untilSteadyMs: now.steadyMs)
                     steps.append(.held)
                 } else {
@@ -102,7 +108,7 @@ extension LaneState {
         var known = facts.facts(
             challenge: checked.dispatch.challengeSid, factor: factor, device: device,
             dispatch: checked.dispatch.dispatchID, id: checked.id,
-            isOvertaken: ahead[device].map { $0 > record } ?? false)
+            isOvertaken: ahead[device]?.contains { $0.offset > record && $0.id.overtakes(checked.id) } ?? false)
         if !unanswered.isEmpty {
             for kind in [PushKind.visible, .background]
             where unanswered.contains(
@@ -136,4 +142,17 @@ extension LaneState {
         timers.append((untilSteadyMs, .sendPush(id)))
     }
 
+}
+
+extension DispatchID {
+    /// Whether a push to a device for this dispatch makes that of an earlier record superfluous: both show the same
+    /// challenge. A copy of the same dispatch does not, nor does an attempt that came before.
+    fileprivate func overtakes(_ other: DispatchID) -> Bool {
+        switch (self, other) {
+        case (.creation, _): false
+        case (.attempt(let number), .attempt(let earlier)): number > earlier
+        case (.attempt, _): true
+        case (.resend, _): self != other
+        }
+    }
 }

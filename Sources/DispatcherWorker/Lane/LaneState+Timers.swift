@@ -8,6 +8,7 @@ extension LaneState {
     /// The work that is due. Waiting pushes keep waiting while `mayPush` is false or the facts are not recent.
     mutating func due(now: Moment, mayPush: Bool) -> [LaneStep] {
         guard !timers.isEmpty else { return [] }
+        if !mayPush { freshness.forgive() }
         var steps: [LaneStep] = []
         var left: [(atSteadyMs: Int64, timer: Timer)] = []
         for (at, timer) in timers {
@@ -20,11 +21,15 @@ extension LaneState {
                 if let pending = writes[id] { steps.append(.write(id, pending.write)) }
             case .sendPush(let id):
                 guard mayPush else {
+                    // The time in which nothing may leave counts for neither wait.
+                    units[id]?.firstSentAtSteadyMs = nil
                     left.append((now.steadyMs, timer))
                     continue
                 }
                 if isHeld(id, now: now) {
-                    guard now.steadyMs - at >= FactFreshness.longestHoldMs else {
+                    freshness.miss(steadyMs: now.steadyMs)
+                    guard now.steadyMs - at >= FactFreshness.longestHoldMs || freshness.isLost(steadyMs: now.steadyMs)
+                    else {
                         left.append((at, timer))
                         continue
                     }

@@ -55,8 +55,8 @@ struct LaneState: Sendable {
     var waiting: [UInt64: [UInt64]] = [:]
     var writes: [UInt64: PendingWrite] = [:]
     var timers: [(atSteadyMs: Int64, timer: Timer)] = []
-    /// For each device, the newest record in the lane that is not taken yet.
-    var ahead: [UInt64: Int64] = [:]
+    /// For each device, the attempts and resends that were read and may overtake an earlier record of it.
+    var ahead: [UInt64: [(offset: Int64, id: DispatchID)]] = [:]
     private var nextID: UInt64 = 1
     var isDraining = false
 
@@ -123,7 +123,9 @@ struct LaneState: Sendable {
     mutating func read(outcome: PushOutcome, nowMs: Int64) { facts.apply(outcome, nowMs: nowMs) }
 
     mutating func read(receipt: Receipt, nowMs: Int64) {
-        facts.confirm(challenge: receipt.challengeSid, factor: receipt.factorSid, nowMs: nowMs)
+        // The same as the tracker's: a device where the person cannot see it confirms only for itself.
+        let isSeen = receipt.channel == .poll || receipt.shown != .no
+        facts.confirm(challenge: receipt.challengeSid, factor: receipt.factorSid, isSeen: isSeen, nowMs: nowMs)
     }
 
     mutating func read(resolution: Resolution, nowMs: Int64) {
