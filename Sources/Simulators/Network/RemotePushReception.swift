@@ -40,8 +40,8 @@ public struct RemotePushReception: PushReception {
         var request = HTTPClientRequest(url: url)
         request.method = method
         let outgoing = request
-        let status = try await withDeadline(.seconds(10)) { [client] in
-            let response = try await client.execute(outgoing, timeout: .seconds(10))
+        let status = try await withDeadline(.seconds(60)) { [client] in
+            let response = try await client.execute(outgoing, timeout: .seconds(60))
             _ = try await response.body.collect(upTo: 65_536)
             return response.status.code
         }

@@ -49,15 +49,16 @@ public struct PhonePool: Sendable {
         let pushToken = PushTokens.make(profile.provider)
         try await reception.register(profile.provider, token: pushToken, appID: profile.appID)
         let install: @Sendable (Bool?) async throws -> Device = { notificationsEnabled in
-            let access = try await backend.createAccessToken(
-                serviceSID: serviceSID, identity: identity, friendlyName: name)
+            let access = try await Self.patiently {
+                try await backend.createAccessToken(serviceSID: serviceSID, identity: identity, friendlyName: name)
+            }
             let device = try await register(
                 access,
                 Enrolment(
                     serviceSID: serviceSID, identity: identity, friendlyName: name, appID: profile.appID,
                     platform: PushPlatform(rawValue: profile.provider.rawValue) ?? .none, pushToken: pushToken,
                     notificationsEnabled: notificationsEnabled))
-            try await device.verify()
+            try await Self.patiently { try await device.verify() }
             return device
         }
         return SimulatedPhone(
@@ -80,17 +81,23 @@ public struct PhonePool: Sendable {
         }
     }
 
-    /// Phones enrol faster than people: 60328 (so many new identities a second) is waited for, a minute at most.
     private func register(_ accessToken: String, _ enrolment: Enrolment) async throws -> Device {
+        try await Self.patiently {
+            try await devices.register(accessToken: accessToken, enrolment: enrolment, signer: SoftwareKey())
+        }
+    }
+
+    /// Phones enrol faster than people: 60328 (so many new identities a second) and 503 are waited for, a minute at most.
+    private static func patiently<Value: Sendable>(_ call: () async throws -> Value) async throws -> Value {
         for _ in 0..<60 {
             do {
-                return try await devices.register(
-                    accessToken: accessToken, enrolment: enrolment, signer: SoftwareKey())
-            } catch DeviceError.refused(let refusal) where refusal.code == 60328 {
-                try await Task.sleep(for: .seconds(1))
+                return try await call()
+            } catch DeviceError.refused(let refusal) where refusal.code == 60328 || refusal.status == 503 {
+            } catch let error as BackendError where error.status == 503 {
             }
+            try await Task.sleep(for: .seconds(1))
         }
-        return try await devices.register(accessToken: accessToken, enrolment: enrolment, signer: SoftwareKey())
+        return try await call()
     }
 
     /// Enrols one phone per identity, some at once.

@@ -19,7 +19,12 @@ struct PhoneCommand: AsyncParsableCommand {
         let context = try await RoleContext(.phone, arguments: settings)
         context.readiness.fail("phones", "registering")
         let phones = try PhoneService(context)
-        try await context.run([phones]) { await phones.facts() }
+        do {
+            try await context.run([phones]) { await phones.facts() }
+        } catch {
+            await phones.shutdown()
+            throw error
+        }
         await phones.shutdown()
     }
 }
@@ -71,7 +76,9 @@ private final class PhoneService: Service {
                 authToken: try settings(Settings.phoneAuthToken),
                 client: client)
             let playground = try await Playground(
-                backend: backend, devices: DeviceClient(apiURL: api, transport: HTTPClientTransport(client)),
+                backend: backend,
+                devices: DeviceClient(
+                    apiURL: api, transport: HTTPClientTransport(client), deadline: .seconds(60)),
                 serviceSID: try settings.optional(Settings.phoneService), control: control,
                 reception: RemotePushReception(controlURL: control, client: client), client: client)
             let phones = try await playground.pool.enrol(

@@ -49,7 +49,7 @@ struct Playground: Sendable {
     static func post(_ url: String, _ client: HTTPClient) async throws -> Data {
         var request = HTTPClientRequest(url: url)
         request.method = .POST
-        let response = try await client.execute(request, timeout: .seconds(10))
+        let response = try await client.execute(request, timeout: .seconds(60))
         let body = try await response.body.collect(upTo: 65_536)
         guard response.status == .ok else {
             throw SimulatorError("the simulator answered \(response.status.code) to POST \(url)")
