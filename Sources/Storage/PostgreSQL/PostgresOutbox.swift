@@ -55,13 +55,17 @@ final class PostgresOutbox: OutboxStore {
             }
             let upper = scan.ids.upperBound
             let found = try await calls.run(.read, .relay) { [limit] connection in
-                try Found(
+                let found = try Found(
                     connection.rows(
                         Self.select,
                         [
                             .integer(lowest), .integer(upper), .integers(held), .integer(Int64(limit)),
                             .text(owner), .integers(surplus.map(Int64.init)), .integer(Int64(limit)),
                         ]))
+                // A server that dies shows rows for a moment whose COMMIT no standby has. A promoted standby does not
+                // know them, and the caller makes its challenge again: their dispatch may not be on the log.
+                if found.needsStandby { try connection.awaitStandby() }
+                return found
             }
             var taking = scan
             let rows = state.withLock { state -> [OutboxRow] in
@@ -92,7 +96,8 @@ final class PostgresOutbox: OutboxStore {
 
     private static let select = """
         SELECT o.id, o.topic, o.key, o.value, o.content_type, o.expires_ms, o.traceparent, l.lane, l.epoch, \
-        pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint \
+        pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint, \
+        (current_setting('synchronous_standby_names') <> '')::int \
         FROM outbox_lanes l CROSS JOIN LATERAL ( \
         SELECT id, topic, key, value, content_type, expires_ms, traceparent FROM outbox \
         WHERE lane = l.lane AND id BETWEEN ? AND ? AND id <> ALL (?) ORDER BY id LIMIT ?) o \
@@ -102,6 +107,7 @@ final class PostgresOutbox: OutboxStore {
     private struct Found {
         var rows: [(row: OutboxRow, lane: Int, epoch: Int64)] = []
         var bounds: (lower: Int64, upper: Int64)?
+        var needsStandby = false
 
         init(_ rows: [PostgresRow]) throws {
             for row in rows {
@@ -119,6 +125,7 @@ final class PostgresOutbox: OutboxStore {
                     expiresAtMs: columns.optionalInt64(), traceparent: columns.optionalText())
                 self.rows.append((found, columns.integer(), columns.int64()))
                 bounds = (columns.int64(), columns.int64())
+                needsStandby = columns.integer() != 0
             }
         }
     }

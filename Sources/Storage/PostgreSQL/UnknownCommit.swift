@@ -75,7 +75,11 @@ extension PostgresConnection {
         case "in progress": return .open
         case "committed":
             guard row.int64(3) < commit.startedUs else { return .unknown("the server has restarted meanwhile") }
-            if !row.text(4).isEmpty { try awaitStandby(deadline: deadline) }
+            if !row.text(4).isEmpty {
+                begin(.read, deadline: deadline)
+                defer { rollBack() }
+                try awaitStandby()
+            }
             return .committed
         default: return .unknown("the server has forgotten the transaction")
         }
@@ -91,10 +95,11 @@ extension PostgresConnection {
             """, [.text(commit.id)], deadline: deadline)
     }
 
-    /// Returns when a standby has everything that was committed before.
-    private func awaitStandby(deadline: ContinuousClock.Instant) throws {
+    /// Returns when a synchronous standby has everything that this session could see before. Outside of a transaction.
+    /// - Throws: ``PostgresError``, also when the server stops waiting for its standby.
+    func awaitStandby() throws {
         _ = link.takeWarning()
-        _ = try alone("SELECT pg_logical_emit_message(true, 'beckon', '')::text", deadline: deadline)
+        _ = try rows("SELECT pg_logical_emit_message(true, 'beckon', '')::text", [])
         if link.takeWarning() { throw PostgresError(.connection, "the server does not wait for its standby") }
     }
 }

@@ -43,6 +43,43 @@ struct PostgresOutboxTests {
     }
     private static let known = [33, 16, 46]
 
+    @Test("rows that no synchronous standby has are not handed out: a promoted one would not know them")
+    func unreplicated() async throws {
+        let server = try await PostgresServer(.full)
+        try await PostgresWorld.with(
+            server,
+            settings: {
+                $0.statementDeadline = .seconds(3)
+                $0.requestDeadline = .seconds(6)
+            }
+        ) { world in
+            try await fill(world, [("k", "1"), ("k", "2")])
+            // The lanes are leased from now on, so that nothing else has to be written.
+            #expect(try await claim(world, "one", limit: 1).count == 1)
+            try await server.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+            try await server.sql("SELECT pg_reload_conf()")
+            // The server's commits wait from when its checkpointer has read the setting. The lease has a minute.
+            var isRefused = false
+            for _ in 0..<200 where !isRefused {
+                do {
+                    let rows = try await claim(world, "one")
+                    try await world.engine.outbox.releaseOutbox(rows.map(\.id), owner: "one")
+                    try await Task.sleep(for: .milliseconds(50))
+                } catch { isRefused = true }
+            }
+            #expect(isRefused)
+            try await server.sql("ALTER SYSTEM RESET synchronous_standby_names")
+            try await server.sql("SELECT pg_reload_conf()")
+            var rows: [OutboxRow] = []
+            while rows.isEmpty {
+                try await Task.sleep(for: .milliseconds(50))
+                rows = (try? await claim(world, "one")) ?? []
+            }
+            #expect(rows.count == 1)
+        }
+        try await server.stop()
+    }
+
     @Test("rows are handed out in their order, once, and again when they were given back")
     func once() async throws {
         try await PostgresWorld.with { world in
