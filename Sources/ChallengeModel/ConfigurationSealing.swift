@@ -30,8 +30,8 @@ extension SealedConfiguration {
         deleted = true
     }
 
-    /// - Throws: ``RecordFormatError`` (`field`) when the record is of another kind or holds another credential than it says,
-    ///   ``SealError`` when no key has that id or the value was sealed for another account, SID or kind.
+    /// - Throws: ``RecordFormatError`` (`field`) when the record is of another kind or holds another credential than it
+    ///   says, ``SealError`` when no key has that id or the value was sealed for another account, SID or kind.
     public func openCredential(keys: KeyRing) throws -> ProviderCredential {
         guard kind == Self.credentialKind else {
             throw RecordFormatError(

@@ -4,7 +4,8 @@ import Wire
 /// The token in a push with which a device can confirm receipt without a key. An HMAC binds it to account, service,
 /// challenge, factor, dispatch and expiry. It is checked without the store and allows nothing else.
 ///
-/// At most 138 characters of base64url: version, key hint, expiry in seconds, four SIDs, dispatch id, 16 bytes of HMAC-SHA256.
+/// At most 138 characters of base64url: version, key hint, expiry in seconds, four SIDs, dispatch id, 16 bytes of
+/// HMAC-SHA256.
 public struct ReceiptToken: Hashable, Sendable {
     public let account: AccountSID
     public let service: ServiceSID

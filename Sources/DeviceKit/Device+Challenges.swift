@@ -8,7 +8,8 @@ extension Device {
     /// call counts as a receipt (channel `poll`) for each challenge.
     /// - Parameters:
     ///   - pageSize: challenges per page, 1 to 1000. Up to 20 pages are read.
-    /// - Returns: challenges without ``DeviceChallenge/signatureFields``; ``answer(_:approved:)`` fetches what it needs.
+    /// - Returns: challenges without ``DeviceChallenge/signatureFields``; ``answer(_:approved:)`` fetches what it
+    ///   needs.
     public func pendingChallenges(pageSize: Int = 50) async throws -> [DeviceChallenge] {
         var found: [DeviceChallenge] = []
         var pageToken: String?

@@ -23,7 +23,8 @@ public struct Enrolment: Sendable {
     /// Bundle id or package name; on APNs also the topic. At most 100 characters.
     public var appID: String
     public var platform: PushPlatform
-    /// APNs: the device token in hexadecimal; FCM: the registration token; HMS: the push token. Nil with platform `none`.
+    /// APNs: the device token in hexadecimal; FCM: the registration token; HMS: the push token. Nil with platform
+    /// `none`.
     public var pushToken: String?
     /// Free text for the backend, at most 1024 characters as JSON.
     public var metadata: [String: String]

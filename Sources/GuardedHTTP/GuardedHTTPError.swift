@@ -1,7 +1,7 @@
 /// Why a request to a customer's address got no answer.
 public enum GuardedHTTPError: Error, Sendable, Hashable {
-    /// The address, or one of the addresses behind the name, may not be connected to. The detail is for our own log; a customer sees
-    /// the one message of ``CustomerURLError/refused``.
+    /// The address, or one of the addresses behind the name, may not be connected to. The detail is for our own log; a
+    /// customer sees the one message of ``CustomerURLError/refused``.
     case refused(detail: String)
     /// The name has no address.
     case nameNotFound

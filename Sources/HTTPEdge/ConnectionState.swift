@@ -134,7 +134,8 @@ struct ConnectionState {
             && head.headers[canonicalForm: "Expect"].contains { $0.lowercased() == "100-continue" }
     }
 
-    /// RFC 9112, section 3.2: exactly one `Host` in HTTP/1.1, at most one in HTTP/1.0; and 3.2.4 for the rest of the target.
+    /// RFC 9112, section 3.2: exactly one `Host` in HTTP/1.1, at most one in HTTP/1.0; and 3.2.4 for the rest of the
+    /// target.
     static func refusal(of head: HTTPRequestHead) -> HTTPRefusal? {
         guard head.version.major == 1 else { return .malformed }
         let hosts = head.headers["Host"]

@@ -47,9 +47,9 @@ extension KafkaConfiguration {
             ("queue.buffering.max.messages", "200000"), ("queue.buffering.max.kbytes", "131072"),
             // A dead letter holds up to 512 KB and 64 KB of headers.
             ("message.max.bytes", "1000000"),
-            // A fetch brings whole batches, however little was asked for, and a reader holds them until the last record of the
-            // response is read: batches of a megabyte cost a dispatcher 20 MB. (Java clients: 16 KB.) A larger record goes
-            // alone. KafkaProducer makes them smaller when a broker refuses one.
+            // A fetch brings whole batches, however little was asked for, and a reader holds them until the last record
+            // of the response is read: batches of a megabyte cost a dispatcher 20 MB. (Java clients: 16 KB.) A larger
+            // record goes alone. KafkaProducer makes them smaller when a broker refuses one.
             ("batch.size", "65536"),
         ] + overrides
     }

@@ -128,8 +128,8 @@ public final class KafkaProducer: Sendable {
 
     /// Flushes, then ends the threads and the handles. Later calls fail with `_CLOSED`. Idempotent.
     public func close(deadline: Duration) async {
-        // So that whoever ends the broker next does not end it under a live connection. A thread needs 100 ms to look, and a
-        // second at most for what is left.
+        // So that whoever ends the broker next does not end it under a live connection. A thread needs 100 ms to look,
+        // and a second at most for what is left.
         for end in await endSessions(flushingFor: deadline) { await end.empty(deadline: .seconds(2)) }
     }
 

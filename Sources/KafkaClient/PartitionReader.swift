@@ -20,8 +20,8 @@ public final class PartitionReader: Sendable {
     private let onRewritten: @Sendable () -> Void
     private let arrivals: ArrivalSignal
 
-    /// Takes the partition's queue out of the consumer's, which must happen before the assignment: librdkafka then leaves
-    /// it alone.
+    /// Takes the partition's queue out of the consumer's, which must happen before the assignment: librdkafka then
+    /// leaves it alone.
     /// - Parameters:
     ///   - mark: the mark of the same log, from an earlier reader or from the start of reading.
     ///   - onRewritten: called when the log turns out to be another one. Nothing is returned after that. It must only
@@ -39,7 +39,8 @@ public final class PartitionReader: Sendable {
 
     /// Waits for records and returns those that are available, in order. Only one caller at a time.
     /// - Parameter max: 1 or more records at the most.
-    /// - Returns: at least one item; nil when the partition was handed over or the consumer closed, or the task cancelled.
+    /// - Returns: at least one item; nil when the partition was handed over or the consumer closed, or the task
+    ///   cancelled.
     public func next(max: Int) async -> [PartitionItem]? {
         while true {
             guard let items = drain(max: max) else { return nil }

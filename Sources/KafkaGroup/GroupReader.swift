@@ -45,8 +45,8 @@ public final class GroupReader: Sendable {
 
     /// - Parameters:
     ///   - maxInFlight: records under way at once, over all partitions.
-    ///   - mostWaiting: records of one partition that wait for others before them. Behind that number the partition is not read, so
-    ///     that they take no slots from other partitions.
+    ///   - mostWaiting: records of one partition that wait for others before them. Behind that number the partition is
+    ///     not read, so that they take no slots from other partitions.
     ///   - holds: of topics whose records are signed.
     ///   - companion: what else the role does for the partitions that it owns.
     public init(

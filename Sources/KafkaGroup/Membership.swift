@@ -8,8 +8,8 @@ public enum HandOver: Sendable {
     case revoked
     /// Another member has them already: drop what is under way, and commit nothing.
     case lost
-    /// The logs of these are not the ones that were read, and all partitions begin anew: drain, and commit no old position of
-    /// these.
+    /// The logs of these are not the ones that were read, and all partitions begin anew: drain, and commit no old
+    /// position of these.
     case rewritten(Set<TopicPartition>)
 
     /// Partitions whose positions say nothing any more.
@@ -27,8 +27,8 @@ extension ConsumerEvent {
         }
     }
 
-    /// What every member of a group does at an event, in the only right order: what was served ends first, and only then the group
-    /// is told. Call it for one event at a time, in their order.
+    /// What every member of a group does at an event, in the only right order: what was served ends first, and only
+    /// then the group is told. Call it for one event at a time, in their order.
     /// - Parameters:
     ///   - begin: takes an assignment over; it answers with ``Assignment/accept(from:)`` or ``Assignment/refuse()``.
     ///   - end: stops serving; it returns when nothing of these partitions is under way.
@@ -63,7 +63,8 @@ extension ConsumerEvent {
 }
 
 extension KafkaConsumer {
-    /// The group's positions, asked for again while the coordinator does not answer: without them nobody knows where to begin.
+    /// The group's positions, asked for again while the coordinator does not answer: without them nobody knows where to
+    /// begin.
     /// - Parameters:
     ///   - deadline: of each attempt.
     ///   - mayAsk: called before each attempt, with the number of those that failed.

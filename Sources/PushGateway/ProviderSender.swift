@@ -31,8 +31,8 @@ final class HostLimit: Sendable {
     func changed(lowered isLowered: Bool) { lowered.add(isLowered ? 1 : -1, ordering: .relaxed) }
 
     var hasShare: Bool { count.load(ordering: .relaxed) >= share }
-    /// True when the host has its share and no sender has a lowered limit. Callers should then wait. When a sender has a
-    /// lowered limit, its pushes are deferred instead.
+    /// True when the host has its share and no sender has a lowered limit. Callers should then wait. When a sender has
+    /// a lowered limit, its pushes are deferred instead.
     var isFull: Bool { hasShare && lowered.load(ordering: .relaxed) == 0 }
 }
 

@@ -2,7 +2,8 @@ import ChallengeModel
 import PushProviders
 
 extension Verdict {
-    /// What an end without an answer means. `unknown` only where headers left: all else may be sent again without doubt.
+    /// What an end without an answer means. `unknown` only where headers left: all else may be sent again without
+    /// doubt.
     /// - Parameter retryAfterMs: how long to stay away after the peer refused it.
     static func withoutAnswer(_ end: RequestEnd, retryAfterMs: Int64 = 0) -> Verdict {
         switch end {

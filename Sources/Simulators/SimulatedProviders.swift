@@ -81,7 +81,8 @@ public struct HMSAppSecret: Sendable, Codable, Hashable {
 
 /// Look-alikes of APNs, FCM and HMS over TLS and HTTP/2, the network from them to simulated phones, and a control port.
 ///
-/// A `Service`: runs from ``run()`` to graceful shutdown or cancellation. ``addresses()`` waits until all ports are bound.
+/// A `Service`: runs from ``run()`` to graceful shutdown or cancellation. ``addresses()`` waits until all ports are
+/// bound.
 public final class SimulatedProviders: Service {
     /// What clients have to trust.
     public let certificates: SimulatedCertificates
@@ -278,7 +279,8 @@ public final class SimulatedProviders: Service {
         return app
     }
 
-    /// Where an HMS app's delivery receipts go, with `*` every app's that has no callback of its own; nil: it gets none, as before.
+    /// Where an HMS app's delivery receipts go, with `*` every app's that has no callback of its own; nil: it gets
+    /// none, as before.
     public func setReceiptCallback(_ callback: HMSCallback?, appID: String) {
         network.receipts.setCallback(callback, app: appID)
     }

@@ -6,9 +6,10 @@ extension ChallengeStore {
     /// - Parameters:
     ///   - settings: how to reach it.
     ///   - wait: for the database to answer; default 30 s.
-    ///   - retentionDays, limits, brake, entityCreationsPerSecond: as of ``sqlite(path:keys:retentionDays:limits:brake:entityCreationsPerSecond:isServing:logger:)``.
-    /// - Throws: ``StoreError/failed(_:)`` that names the database: also when its schema is not this version's, or when the keys are
-    ///   not those that it is sealed with; then nothing was written.
+    ///   - retentionDays, limits, brake, entityCreationsPerSecond: as of
+    ///     ``sqlite(path:keys:retentionDays:limits:brake:entityCreationsPerSecond:isServing:logger:)``.
+    /// - Throws: ``StoreError/failed(_:)`` that names the database: also when its schema is not this version's, or when
+    ///   the keys are not those that it is sealed with; then nothing was written.
     public static func postgres(
         _ settings: PostgresSettings, keys: StoreKeys, retentionDays: Int = 30, limits: ChallengeLimits = .init(),
         brake: TokenBrake = TokenBrake(), entityCreationsPerSecond: Int = 40, wait: Duration = .seconds(30),

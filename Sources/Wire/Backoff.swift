@@ -1,5 +1,5 @@
-/// Waits between attempts at something that fails: each failure in a row doubles the wait, from `first` to `most`. The second half
-/// of a wait is random, so that many that failed together do not come back together.
+/// Waits between attempts at something that fails: each failure in a row doubles the wait, from `first` to `most`. The
+/// second half of a wait is random, so that many that failed together do not come back together.
 package struct Backoff: Sendable, Hashable {
     /// The longest first wait.
     package let first: Duration

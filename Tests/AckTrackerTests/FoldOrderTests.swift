@@ -7,7 +7,8 @@ import Testing
 
 @Suite("Fold: 100,000 orders", .timeLimit(.minutes(10)))
 struct FoldOrderTests {
-    /// All that is held of a challenge, in a form that does not depend on the order in which devices and texts became known.
+    /// All that is held of a challenge, in a form that does not depend on the order in which devices and texts became
+    /// known.
     struct Canon: Hashable {
         struct OneDevice: Hashable {
             var factor: PackedSID

@@ -132,16 +132,11 @@ struct FoldReplayTests {
             10, story.outcome(.accepted), story.outcome(.tokenDead, device: 1), story.outcome(.accepted, device: 2))
         story.at(20, story.receipt(device: 2))
         story.at(9_000, story.dispatch("t1", devices: [0]), story.outcome(.accepted, "t1"))
-        var carried: CarriedChallenge?
-        for case .carry(let found, _) in story.decide(100_000) { carried = found }
-        let state = try #require(carried)
+        let (state, fact) = try story.carried(100_000)
         #expect(state.attempts == 2 && state.lastAttemptNumber == 1 && state.devices.count == 3)
         // A new owner that reads only what came after.
         var next = story
         next.fold = Fold(policy: policy)
-        let fact = Fact(
-            challenge: story.sid,
-            kind: .carried(state, factors: state.dispatch.targets.map { story.packed($0.factorSid) }))
         _ = next.fold.apply(story.outcome(.accepted, "t1"), recordedMs: 0, at: FoldStory.time(100_000, isReplay: true))
         _ = next.fold.apply(fact, recordedMs: FoldStory.epochMs + 100_000, at: FoldStory.time(100_000, isReplay: true))
         let slot = try #require(next.fold.table.find(story.sid))
@@ -166,13 +161,8 @@ struct FoldReplayTests {
         story.lifeMs = 3_000_000
         story.at(0, story.dispatch())
         story.at(10, story.outcome(.deferred, retryAtMs: 200_000))
-        var carried: CarriedChallenge?
-        for case .carry(let found, _) in story.decide(100_000) { carried = found }
-        let state = try #require(carried)
+        let fact = try story.carried(100_000).fact
         story.fold = Fold(policy: policy)
-        let fact = Fact(
-            challenge: story.sid,
-            kind: .carried(state, factors: state.dispatch.targets.map { story.packed($0.factorSid) }))
         _ = story.fold.apply(fact, recordedMs: FoldStory.epochMs + 100_000, at: FoldStory.time(100_000, isReplay: true))
         let due = try #require(story.pushAt)
         #expect(due > 100_000 && story.pushes(due)?.dispatchID == "t1")
@@ -185,13 +175,11 @@ struct FoldReplayTests {
         var story = FoldStory(policy: policy)
         story.lifeMs = 3_000_000
         story.at(0, story.dispatch(), story.resolution())
-        var carried: CarriedChallenge?
-        for case .carry(let found, _) in story.decide(100_000) { carried = found }
-        let state = try #require(carried)
+        let (state, fact) = try story.carried(100_000)
         #expect(state.closed)
         var fold = Fold(policy: policy)
         let now = FoldStory.time(100_001, isReplay: true)
-        _ = fold.apply(Fact(challenge: story.sid, kind: .carried(state, factors: [])), recordedMs: 0, at: now)
+        _ = fold.apply(fact, recordedMs: 0, at: now)
         _ = fold.apply(story.dispatch("t1"), recordedMs: 0, at: now)
         #expect(fold.decide(story.sid, at: FoldStory.time(150_000)).isEmpty)
         let slot = try #require(fold.table.find(story.sid))

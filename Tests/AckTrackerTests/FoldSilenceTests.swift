@@ -111,18 +111,12 @@ struct FoldSilenceTests {
         story.lifeMs = 3_000_000
         story.at(0, story.dispatch())
         story.at(100, story.outcome(.accepted, atMs: 100))
-        var carried: CarriedChallenge?
-        for case .carry(let state, _) in story.decide(700_000) { carried = state }
-        let state = try #require(carried)
+        let (state, fact) = try story.carried(700_000)
         #expect(state.dispatch.targets.map(\.pushOnce) == [true])
         var next = story
         next.fold = Fold(policy: .test)
         next.fold.start(at: FoldStory.time(700_000))
-        next.at(
-            700_000,
-            Fact(
-                challenge: story.sid,
-                kind: .carried(state, factors: state.dispatch.targets.map { story.packed($0.factorSid) })))
+        next.at(700_000, fact)
         #expect(next.pushAt == nil)
     }
 }

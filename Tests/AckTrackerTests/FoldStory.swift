@@ -1,5 +1,6 @@
 import ChallengeModel
 import KafkaClient
+import Testing
 
 @testable import AckTracker
 
@@ -29,6 +30,15 @@ struct FoldStory {
 
     static func time(_ ms: Int64, isReplay: Bool = false) -> FoldTime {
         FoldTime(localMs: epochMs + ms, wallMs: epochMs + ms, isReplay: isReplay)
+    }
+
+    /// The state that the fold carries on at a time, and the fact that the next owner reads.
+    func carried(_ ms: Int64) throws -> (state: CarriedChallenge, fact: Fact) {
+        var carried: CarriedChallenge?
+        for case .carry(let found, _) in decide(ms) { carried = found }
+        let state = try #require(carried)
+        let factors = state.dispatch.targets.map { packed($0.factorSid) }
+        return (state, Fact(challenge: sid, kind: .carried(state, factors: factors)))
     }
 
     // MARK: Facts

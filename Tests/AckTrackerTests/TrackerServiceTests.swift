@@ -177,7 +177,8 @@ struct TrackerServiceTests {
             }
             let startMs = Timestamp.nowMs()
             try await rig.tracking(configuration) { readiness in
-                // Counted, not decoded: a poll that decodes every record would take the processor that the tracker needs.
+                // Counted, not decoded: a poll that decodes every record would take the processor that the tracker
+                // needs.
                 try await eventually("attempts", within: .seconds(180)) {
                     rig.tail.count(of: rig.topics[.challenges]) >= open + open - confirmed
                 }

@@ -3,8 +3,8 @@ import Testing
 
 @testable import AckTracker
 
-/// Every interleaving of two owners of one partition (a zombie that never noticed, and its successor), a dispatcher and a
-/// phone, on a log of one challenge. The owners run the real fold; reading, asking for the ends and firing follow
+/// Every interleaving of two owners of one partition (a zombie that never noticed, and its successor), a dispatcher and
+/// a phone, on a log of one challenge. The owners run the real fold; reading, asking for the ends and firing follow
 /// ``TrackedPartition``. The zombie has no fence here, which is worse than what can happen.
 struct TwoOwners {
     static let maxAttempts = 3

@@ -25,7 +25,8 @@ struct RecordKeyTests {
             let numbers = Array(1...12)
             let (there, elsewhere) = (numbers.filter { home($0) == home(1) }, numbers.filter { home($0) != home(1) })
             try #require(there.count > 1 && !elsewhere.isEmpty)
-            // The first record of the partition, or a receipt in it: whoever cannot read that may push to a device that has confirmed.
+            // The first record of the partition, or a receipt in it: whoever cannot read that may push to a device that
+            // has confirmed.
             let value = topic == .challenges ? Samples.value(Samples.dispatch(1)) : Samples.receipt(1).protobufBytes()
             try await rig.write([signer.record(topic, key: Samples.challenge(1), value: value)])
             let dispatched = topic == .challenges ? Array(numbers.dropFirst()) : numbers

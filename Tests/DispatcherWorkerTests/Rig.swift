@@ -31,7 +31,8 @@ final class ScriptedSender: PushSending {
         var isFull = false
     }
 
-    // The closure in a struct: a `Mutex` of a closure wraps it anew at each `withLock`, until the stack does not hold them.
+    // The closure in a struct: a `Mutex` of a closure wraps it anew at each `withLock`, until the stack does not hold
+    // them.
     private let state: Mutex<State>
 
     init(_ script: @escaping @Sendable (Push) -> Reply = { _ in .answer(ScriptedSender.accepted()) }) {

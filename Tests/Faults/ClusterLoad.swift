@@ -3,8 +3,8 @@ import Simulators
 import Synchronization
 import TestSupport
 
-/// Backends of ``ClusterCampaignTests``: creations at a steady pace, tried again at another producer with the same idempotency key
-/// until one acknowledges them, and readers who note every status that they are told.
+/// Backends of ``ClusterCampaignTests``: creations at a steady pace, tried again at another producer with the same
+/// idempotency key until one acknowledges them, and readers who note every status that they are told.
 final class ClusterLoad: Sendable {
     struct Told: Sendable {
         let identity: String

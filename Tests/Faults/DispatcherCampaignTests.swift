@@ -10,8 +10,8 @@ import Testing
 struct DispatcherCampaignTests {
     static let seconds = ProcessInfo.processInfo.environment["BECKON_CAMPAIGN_SECONDS"].flatMap { Int($0) } ?? 13
     static let perSecond = 150
-    /// A partition's longest pause in a rolling restart, milliseconds. Only `scripts/campaign` judges it: how long an election
-    /// takes depends on the machine, and the stand-in's groups alone wait 2 s before one.
+    /// A partition's longest pause in a rolling restart, milliseconds. Only `scripts/campaign` judges it: how long an
+    /// election takes depends on the machine, and the stand-in's groups alone wait 2 s before one.
     static let pauseLimitMs = ProcessInfo.processInfo.environment["BECKON_PAUSE_LIMIT_MS"].flatMap { Int64($0) }
 
     @Test(
@@ -75,9 +75,10 @@ struct DispatcherCampaignTests {
             #expect(seen.afterExpiry == 0, "late by the provider's clock")
             #expect(repeats.unexplained == [])
             #expect(repeats.count == seen.duplicates)
-            // Repeated is what was in flight, or answered and not recorded, when a worker was killed, frozen, or lost a partition
-            // because the machine gave it no time. Never what a predecessor had recorded: that is among `unexplained`. How many
-            // that are is a matter of speed: at 150 a second and an answer after 20 ms a handful each.
+            // Repeated is what was in flight, or answered and not recorded, when a worker was killed, frozen, or lost a
+            // partition because the machine gave it no time. Never what a predecessor had recorded: that is among
+            // `unexplained`. How many that are is a matter of speed: at 150 a second and an answer after 20 ms a
+            // handful each.
             if Self.pauseLimitMs != nil {
                 #expect(seen.duplicates <= (kills + freezes) * 40, "\(seen.duplicates) repeats")
             }
@@ -113,7 +114,8 @@ struct DispatcherCampaignTests {
             #expect(audit.created.subtracting(audit.pushed).subtracting(audit.leftToTracker).isEmpty)
             #expect(seen.accepted - seen.duplicates + audit.leftToTracker.count >= count)
             #expect(audit.leftToTracker.isEmpty || stage.isWithoutAnswers)
-            // None, unless a worker says that its drain was too short or that it lost a partition: on a machine that gives it no time.
+            // None, unless a worker says that its drain was too short or that it lost a partition: on a machine that
+            // gives it no time.
             #expect(repeats.unexplained == [])
             #expect(repeats.count == seen.duplicates)
             #expect(audit.duplicatedUnits.count <= seen.duplicates)

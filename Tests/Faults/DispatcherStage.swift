@@ -90,9 +90,10 @@ final class Stage: Sendable {
         _ = try await request(.put, "/faults/\(provider.rawValue)", body: body)
     }
 
-    /// Every answer of the broker takes this long. In a group of several, the leader's SyncGroup otherwise overtakes the others'
-    /// on a busy machine, and the stand-in then refuses theirs and elects again, 2 s later; Kafka answers them with their
-    /// assignment, and needs none of this. The leader asks for metadata first, so that a round trip of some length keeps the order.
+    /// Every answer of the broker takes this long. In a group of several, the leader's SyncGroup otherwise overtakes
+    /// the others' on a busy machine, and the stand-in then refuses theirs and elects again, 2 s later; Kafka answers
+    /// them with their assignment, and needs none of this. The leader asks for metadata first, so that a round trip of
+    /// some length keeps the order.
     func standIn(takesMs ms: Int) async throws {
         guard let control = cluster.brokerControl else { return }
         var request = HTTPClientRequest(url: control + "/brokers/1/delay?ms=\(ms)")
@@ -183,8 +184,8 @@ final class Stage: Sendable {
         }
     }
 
-    /// The provider's log until it has accepted a push of each challenge, and no more for 10 s: what repeats comes with a
-    /// session's end and an election.
+    /// The provider's log until it has accepted a push of each challenge, and no more for 10 s: what repeats comes with
+    /// a session's end and an election.
     func followPushes(_ count: Int) async throws -> [PushRecord] {
         var found: [PushRecord] = []
         var challenges: Set<String> = []
@@ -219,8 +220,8 @@ final class Stage: Sendable {
             pushes: pushes, outcomes: tail.records(of: cluster.names[.outcomes]), lives: lives, partitions: 12)
     }
 
-    /// Whether a dispatcher said that the provider or the machine gave it no answer in time. Only then may a push be left to the
-    /// tracker, which these stages do without: the provider answers each within 40 ms.
+    /// Whether a dispatcher said that the provider or the machine gave it no answer in time. Only then may a push be
+    /// left to the tracker, which these stages do without: the provider answers each within 40 ms.
     var isWithoutAnswers: Bool {
         let signs = [
             "] partitions lost", "] connection to the provider lost", "] a provider fails or is slow: fewer pushes",

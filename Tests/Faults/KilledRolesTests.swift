@@ -100,8 +100,8 @@ struct KilledRolesTests {
         #expect(
             Set(made.values.flatMap { $0 }).subtracting(audit.created).isEmpty, "asked for over Kafka, never dispatched"
         )
-        // Every dispatch is pushed, or its outcome says why not. Of what a dispatcher pushed before it died the receipt may be all
-        // that is known: its successor finds it confirmed, and says so.
+        // Every dispatch is pushed, or its outcome says why not. Of what a dispatcher pushed before it died the receipt
+        // may be all that is known: its successor finds it confirmed, and says so.
         let neverPushed = audit.created.subtracting(audit.pushed).subtracting(audit.confirmed)
         let storiesNeverPushed = try stories(of: neverPushed, tail, names)
         #expect(neverPushed.isEmpty, "never pushed: \(storiesNeverPushed)")
@@ -192,8 +192,8 @@ struct KilledRolesTests {
         return made
     }
 
-    /// Devices whose accepted push had no receipt, and whose challenge no answer, for long after the expected latency, and that
-    /// were not pushed to again.
+    /// Devices whose accepted push had no receipt, and whose challenge no answer, for long after the expected latency,
+    /// and that were not pushed to again.
     private func unconfirmedNotRepeated(_ tail: TopicTail, _ names: TopicNames) throws -> [String] {
         var acceptedAtMs: [String: Int64] = [:]
         var repeated: Set<String> = []

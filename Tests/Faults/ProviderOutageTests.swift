@@ -4,10 +4,10 @@ import Simulators
 import TestSupport
 import Testing
 
-/// A provider out of order for a while, seen from outside: a dispatcher and an ack tracker as processes, the other provider
-/// healthy. `BECKON_OUTAGE_SECONDS` makes it as long as one likes (`scripts/outage`), and only then it judges rates and times:
-/// without it there are a few seconds on a machine that others use, and what counts is order and number. The rates are in
-/// `ReturnRowTests` too, by a clock of their own.
+/// A provider out of order for a while, seen from outside: a dispatcher and an ack tracker as processes, the other
+/// provider healthy. `BECKON_OUTAGE_SECONDS` makes it as long as one likes (`scripts/outage`), and only then it judges
+/// rates and times: without it there are a few seconds on a machine that others use, and what counts is order and
+/// number. The rates are in `ReturnRowTests` too, by a clock of their own.
 @Suite("A provider is out of order", .serialized, .timeLimit(.minutes(20)))
 struct ProviderOutageTests {
     static let seconds = ProcessInfo.processInfo.environment["BECKON_OUTAGE_SECONDS"].flatMap { Int($0) } ?? 6
@@ -123,7 +123,8 @@ struct ProviderOutageTests {
             #expect(back != nil, "APNs is used again")
             #expect(late == 0 && counters.afterExpiry == 0)
             #expect(outcomes.allSatisfy { $0.sentAtMs == 0 || $0.sentAtMs < $0.expiresAtMs })
-            // Nobody was asked twice: what had been accepted before the fault, and what was written after it, did not hang.
+            // Nobody was asked twice: what had been accepted before the fault, and what was written after it, did not
+            // hang.
             let before = Set(
                 book.pushes.filter { $0.provider == .apn && $0.fate != .refused && $0.atMs < phases.brokeMs }
                     .map(\.challengeSID))

@@ -3,10 +3,10 @@ import Foundation
 import KafkaClient
 import Simulators
 
-/// Every push that the provider accepted more than once, and why: a repeat is allowed only where the worker that pushed first was
-/// killed, frozen, lost the partition, or left it before its outcome was on the log, and only while the next one could not know
-/// that outcome. Both are taken from what the workers say and from offsets, so the judgement does not depend on how fast the
-/// machine is.
+/// Every push that the provider accepted more than once, and why: a repeat is allowed only where the worker that pushed
+/// first was killed, frozen, lost the partition, or left it before its outcome was on the log, and only while the next
+/// one could not know that outcome. Both are taken from what the workers say and from offsets, so the judgement does
+/// not depend on how fast the machine is.
 struct RepeatLedger: CustomStringConvertible {
     /// An outcome on the log.
     struct Recorded: Hashable, Sendable {
@@ -63,7 +63,8 @@ struct RepeatLedger: CustomStringConvertible {
         }
         var free = lives
         for (former, repeated) in zip(acceptedAtMs, acceptedAtMs.dropFirst()) {
-            // The push may be that of the life before the last one: a request can lie in a socket while the partition moves.
+            // The push may be that of the life before the last one: a request can lie in a socket while the partition
+            // moves.
             let index = free.lastIndex { life in
                 life.fromMs <= former && cause(of: life, recorded) != nil
                     && lives.contains { $0.fromMs > life.fromMs && $0.fromMs <= repeated && !knew($0) }

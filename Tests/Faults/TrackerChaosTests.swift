@@ -11,8 +11,8 @@ import TestSupport
 import Testing
 import Wire
 
-/// Trackers die, stand still and are added while phones lose 30 % of their pushes. Short here; `scripts/chaos-tracker` runs it
-/// for minutes.
+/// Trackers die, stand still and are added while phones lose 30 % of their pushes. Short here; `scripts/chaos-tracker`
+/// runs it for minutes.
 @Suite("Trackers killed, frozen and added under load", .timeLimit(.minutes(10)), .serialized)
 struct TrackerChaosTests {
     let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
@@ -24,8 +24,9 @@ struct TrackerChaosTests {
         var phones = 100
         var lifeMs: Int64 = 30_000
         let latencyMs = 1_500
-        /// The broker stand-in looks for a fetch's offset from the start of the partition, also when there is nothing new: with
-        /// the log of minutes, a hundred empty fetches a second from each consumer take the whole of its processor.
+        /// The broker stand-in looks for a fetch's offset from the start of the partition, also when there is nothing
+        /// new: with the log of minutes, a hundred empty fetches a second from each consumer take the whole of its
+        /// processor.
         let settings = ["BECKON_KAFKA_PROPERTIES": "fetch.wait.max.ms=100,linger.ms=5"]
 
         /// `BECKON_CHAOS_SECONDS`, `_RATE`, `_EVERY`, `_PHONES`, `_LIFE_MS`.

@@ -4,8 +4,8 @@ import ServiceSupport
 import SwiftProtobuf
 import TestSupport
 
-/// Records of one challenge and its devices as their writers write them, and spoilt: signed with the right keys, so that readers
-/// have to look at what they say.
+/// Records of one challenge and its devices as their writers write them, and spoilt: signed with the right keys, so
+/// that readers have to look at what they say.
 struct RecordSource {
     static let keys = KeyRing.random()
     static let signer = RecordSigner(names: TopicNames(), authenticator: RecordAuthenticator(keys: keys))

@@ -1,6 +1,7 @@
 import TestSupport
 
-/// Spoils protobuf values: field by field where they can be read, so that what comes out is mostly a message with an odd number in it.
+/// Spoils protobuf values: field by field where they can be read, so that what comes out is mostly a message with an
+/// odd number in it.
 extension SeededGenerator {
     mutating func spoiled(_ bytes: [UInt8], nowMs: Int64, depth: Int = 0) -> [UInt8] {
         var out: [UInt8] = []

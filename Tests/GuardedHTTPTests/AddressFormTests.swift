@@ -2,8 +2,8 @@ import Testing
 
 @testable import GuardedHTTP
 
-/// The forms of the table of addresses to refuse, by the number of their row. What needs a name server or a connection is in
-/// ConnectorTests.
+/// The forms of the table of addresses to refuse, by the number of their row. What needs a name server or a connection
+/// is in ConnectorTests.
 @Suite("Address forms that are refused")
 struct AddressFormTests {
     @Test(

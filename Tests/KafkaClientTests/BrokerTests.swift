@@ -163,8 +163,8 @@ struct BrokerTests {
             }
             #expect(revocation.partitions == mine.partitions)
             await revocation.accept()
-            // On a busy machine a member can miss an election, and the other has all of it once more: what counts is how it
-            // settles.
+            // On a busy machine a member can miss an election, and the other has all of it once more: what counts is
+            // how it settles.
             let ownership = Ownership()
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for (name, consumer) in [("first", first), ("second", second)] {

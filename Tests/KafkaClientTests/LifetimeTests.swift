@@ -3,8 +3,8 @@ import KafkaClient
 import Logging
 import Testing
 
-/// A handle of librdkafka keeps its logger for as long as it lives, and so does every thread of it: what a logger holds shows
-/// from outside whether they are gone.
+/// A handle of librdkafka keeps its logger for as long as it lives, and so does every thread of it: what a logger holds
+/// shows from outside whether they are gone.
 private final class Life: Sendable {
     func logger() -> Logger { Logger(label: "life") { _ in Handler(life: self) } }
 

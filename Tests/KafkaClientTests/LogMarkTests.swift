@@ -38,7 +38,8 @@ struct LogMarkTests {
     func outgrown() {
         var mark = read(100..<110)
         mark.compare(end: 110, firstYounger: nil, asked: mark)
-        // Read on from offset 110 all would look well: the end has grown. But what is younger than all that was read begins at 0.
+        // Read on from offset 110 all would look well: the end has grown. But what is younger than all that was read
+        // begins at 0.
         for _ in 0..<2 { mark.compare(end: 400, firstYounger: 0, asked: mark) }
         #expect(mark.isRewritten)
     }

@@ -132,7 +132,8 @@ struct ConnectionRuleTests {
                 try await producer.get(path, as: producer.backend).json()["beckon"]?["delivery"]?.stringValue
                     == "received"
             }
-            // Receipts come back over Kafka: the second challenge's, which was asked for later, shows that the first has none.
+            // Receipts come back over Kafka: the second challenge's, which was asked for later, shows that the first
+            // has none.
             _ = try await producer.get(paths[1], as: phone.token(nowMs: producer.clock.nowMs))
             try await becomesTrue("the challenge that was read is received") { [paths] in
                 try await isReceived(paths[1])

@@ -9,16 +9,16 @@ import Wire
 
 @testable import Producer
 
-/// Random input against a running Producer: 20 s, or as long as `BECKON_FUZZ_SECONDS` says (`scripts/fuzz`). A failure prints
-/// the seed; `BECKON_FUZZ_SEED` repeats it.
+/// Random input against a running Producer: 20 s, or as long as `BECKON_FUZZ_SECONDS` says (`scripts/fuzz`). A failure
+/// prints the seed; `BECKON_FUZZ_SEED` repeats it.
 @Suite("Random input", .timeLimit(.minutes(30)))
 struct FuzzTests {
     static let seconds = Double(ProcessInfo.processInfo.environment["BECKON_FUZZ_SECONDS"] ?? "") ?? 20
     static let seed =
         UInt64(ProcessInfo.processInfo.environment["BECKON_FUZZ_SEED"] ?? "") ?? UInt64.random(in: 0...UInt64.max)
 
-    /// Without a read timeout: the timer of the shared client traps when a reply comes before the request has left, as a refusal
-    /// of broken input may.
+    /// Without a read timeout: the timer of the shared client traps when a reply comes before the request has left, as
+    /// a refusal of broken input may.
     static let client = HTTPClient(configuration: HTTPClient.Configuration())
 
     @Test("no crash, no 5xx but the documented 503, always a body of the API's form")

@@ -64,8 +64,8 @@ struct LongPollTests {
             #expect(other.status == 200)
             let late = try await scene.get("?Wait=1", tag)
             #expect(late.status == 304)
-            // A device reads another text: its own factor, nothing for backends. Its reading is a receipt, which changes what backends
-            // read.
+            // A device reads another text: its own factor, nothing for backends. Its reading is a receipt, which
+            // changes what backends read.
             let own = try scene.phone.token(nowMs: producer.clock.nowMs)
             #expect(try await scene.get("", tag, as: own).status == 200)
             for bad in ["31", "-1", "x", ""] {

@@ -65,8 +65,8 @@ final class ProducerHarness: Sendable {
     /// - Parameters:
     ///   - entrances: binds the entrance topics to the test's account.
     ///   - limits: `.none` where one identity is asked often.
-    ///   - ownBroker: for tests that break it, or want other partitions than four; else one stand-in serves all tests, with a
-    ///     prefix for each. The stand-in takes up to a second to make a topic.
+    ///   - ownBroker: for tests that break it, or want other partitions than four; else one stand-in serves all tests,
+    ///     with a prefix for each. The stand-in takes up to a second to make a topic.
     ///   - entitiesPerSecond: the clock of a test stands still: as many as it likes.
     static func run(
         entrances: Bool = false, ownBroker partitions: [Topic: Int]? = nil, limits: ChallengeLimits = .init(),
@@ -226,8 +226,8 @@ enum SharedBroker {
         TestBroker.cluster == nil ? try await standIn.value : try await TestBroker(topics: [topic: 4])
     }
 
-    /// On the stand-in topics come into being when they are asked for, with four partitions. A broker goes before its clients
-    /// have closed: librdkafka need not say so.
+    /// On the stand-in topics come into being when they are asked for, with four partitions. A broker goes before its
+    /// clients have closed: librdkafka need not say so.
     static func configuration(_ broker: TestBroker) -> KafkaConfiguration {
         var kafka = broker.kafka
         kafka.properties["log_level"] = "0"

@@ -103,7 +103,8 @@ struct RacingTests {
             let (service, devices) = try await Self.scene(producer)
             var challenges: [ChallengeSID] = []
             for _ in 0..<1000 { challenges.append(try await Self.create(producer, service, expiresInMs: 60_000)) }
-            // The expiry is in whole milliseconds of the tests' clock; each answer comes from 25 ms before to 25 ms after it.
+            // The expiry is in whole milliseconds of the tests' clock; each answer comes from 25 ms before to 25 ms
+            // after it.
             let now = producer.clock.nowMs
             let account = producer.account.sid
             let factor = try #require(FactorSID(devices[0].factor))

@@ -6,7 +6,8 @@ import Wire
 
 @testable import Producer
 
-/// A phone, written from the protocol's description with CryptoKit only: what it sends is not what the Producer's code makes.
+/// A phone, written from the protocol's description with CryptoKit only: what it sends is not what the Producer's code
+/// makes.
 struct TestDevice: Sendable {
     let key: P256.Signing.PrivateKey
     let pushToken: String
@@ -63,8 +64,8 @@ struct TestDevice: Sendable {
         return .basic("token", try Self.jwt(head, claims, key: other ?? key))
     }
 
-    /// The answer to a challenge as read: the advertised members, and the status. Written by Foundation, which escapes slashes and
-    /// orders members as it likes, as the iOS SDK does.
+    /// The answer to a challenge as read: the advertised members, and the status. Written by Foundation, which escapes
+    /// slashes and orders members as it likes, as the iOS SDK does.
     func answer(
         _ read: HTTPAnswer, _ status: String, changing changes: [String: Any] = [:],
         key other: P256.Signing.PrivateKey? = nil, header: [String: Any] = ["alg": "ES256", "typ": "JWT"]

@@ -7,8 +7,8 @@ import Wire
 
 @testable import Producer
 
-/// Random bytes on the wire: requests that are right, almost right and nonsense, several on one connection, in pieces, with
-/// bodies in every framing, cut off anywhere. Short in the suite; `scripts/fuzz wire` runs it for 10 minutes.
+/// Random bytes on the wire: requests that are right, almost right and nonsense, several on one connection, in pieces,
+/// with bodies in every framing, cut off anywhere. Short in the suite; `scripts/fuzz wire` runs it for 10 minutes.
 @Suite("Random HTTP on the wire", .timeLimit(.minutes(30)))
 struct WireFuzz {
     @Test("every reply is whole HTTP, none is 5xx but 503, nothing follows Connection: close, and the server goes on")

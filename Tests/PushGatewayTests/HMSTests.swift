@@ -166,7 +166,8 @@ struct HMSTests {
         }
         try await ScriptedServer.run(script) { server in
             try await Rig.run(server.url, configure: { $0.deadline = .milliseconds(300) }) { rig in
-                // No push waits for the token past its own deadline; on a busy machine the token comes in the same moment.
+                // No push waits for the token past its own deadline; on a busy machine the token comes in the same
+                // moment.
                 let late = await rig.volley(20, inFlight: 20) { _ in Rig.push(.hms) }.summary
                 #expect(Set(late.keys).isSubset(of: ["deferred access-token", "deferred withdrawn"]), "\(late)")
                 #expect(server.seen.requests.allSatisfy { $0.path == "/token" })

@@ -237,8 +237,8 @@ struct ProviderFaultTests {
                     let before = await rig.timed(800, inFlight: 20) { _ in Rig.push(.fcm) }
                     let answers = Mutex<[String: Int]>([:])
                     var mostOutstanding = 0
-                    // As a dispatcher hands over: 1,000 a second for five seconds, none while it should wait. On a busy machine
-                    // for as long as it takes until it is known what hangs.
+                    // As a dispatcher hands over: 1,000 a second for five seconds, none while it should wait. On a busy
+                    // machine for as long as it takes until it is known what hangs.
                     var (turns, waited) = (0, 0)
                     func isKnown() -> Bool {
                         answers.withLock { $0["deferred stalled"] ?? 0 } > 500

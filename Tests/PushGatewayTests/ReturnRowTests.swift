@@ -90,7 +90,8 @@ struct ReturnRowTests {
         var late = 0
     }
 
-    /// 40 a second with these lives in turn, by the millisecond; what is kept back comes again at its time. 503 for `sick`.
+    /// 40 a second with these lives in turn, by the millisecond; what is kept back comes again at its time. 503 for
+    /// `sick`.
     private func course(livesS: [Int64], sick: Range<Int64>, seconds: Int64) -> Course {
         var breaker = CircuitBreaker()
         var turns: [Int64: [(born: Int64, lifeS: Int64)]] = [:]

@@ -8,7 +8,8 @@ import Testing
 @testable import PushGateway
 @testable import PushProviders
 
-/// The same as `AnswerFuzz`, over real TLS and HTTP/2: odd statuses, headers, bodies, blocks and resets, to every provider.
+/// The same as `AnswerFuzz`, over real TLS and HTTP/2: odd statuses, headers, bodies, blocks and resets, to every
+/// provider.
 @Suite("Random answers on the wire", .timeLimit(.minutes(30)))
 struct WireAnswerFuzz {
     private static let bodies = [

@@ -19,8 +19,8 @@ struct StatementTests {
         var all: [String] { texts.withLock { $0.sorted() } }
     }
 
-    /// Scans that are meant: of a table or partial index that holds a row but for moments, or in the order of a key and cut
-    /// short by LIMIT.
+    /// Scans that are meant: of a table or partial index that holds a row but for moments, or in the order of a key and
+    /// cut short by LIMIT.
     static func isMeant(_ line: String, _ text: String) -> Bool {
         let tiny = [
             "SCAN sqlite_sequence", "SCAN entity_purges", "SCAN outbox_claims",

@@ -7,13 +7,14 @@ public struct DeliveryAudit: Sendable, CustomStringConvertible {
     public private(set) var created: Set<String> = []
     /// Challenges with at least one push that a provider accepted.
     public private(set) var pushed: Set<String> = []
-    /// Challenges that no provider accepted for certain, although a push of theirs was tried: its answer is `unknown`, or it is
-    /// `deferred`. The tracker pushes them again; so they are lost only where its attempts are too. Not among them is what a drain
-    /// did not wait for: the next owner pushes that.
+    /// Challenges that no provider accepted for certain, although a push of theirs was tried: its answer is `unknown`,
+    /// or it is `deferred`. The tracker pushes them again; so they are lost only where its attempts are too. Not among
+    /// them is what a drain did not wait for: the next owner pushes that.
     public private(set) var leftToTracker: Set<String> = []
     /// Challenges with a receipt.
     public private(set) var confirmed: Set<String> = []
-    /// Different ones of each challenge. A killed Producer's successor sends again what was not marked as sent, the same in every byte.
+    /// Different ones of each challenge. A killed Producer's successor sends again what was not marked as sent, the
+    /// same in every byte.
     public private(set) var resolved: [String: Set<Resolution>] = [:]
     public private(set) var escalated: Set<String> = []
     /// Units (challenge, device, dispatch, kind) that a provider accepted more than once.
@@ -37,8 +38,8 @@ public struct DeliveryAudit: Sendable, CustomStringConvertible {
             appendedByMs: { tail.appendedByMs($0) })
     }
 
-    /// - Parameter appendedByMs: when a receipt was on the log, epoch milliseconds; not the time stamp that its writer gave it, for the
-    ///   promise counts from the broker's acknowledgement.
+    /// - Parameter appendedByMs: when a receipt was on the log, epoch milliseconds; not the time stamp that its writer
+    ///   gave it, for the promise counts from the broker's acknowledgement.
     public init(
         challenges: [ConsumedRecord], outcomes: [ConsumedRecord], receipts: [ConsumedRecord],
         resolutions: [ConsumedRecord], appendedByMs: (ConsumedRecord) -> Int64

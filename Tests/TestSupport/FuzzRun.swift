@@ -1,10 +1,11 @@
 import Foundation
 
-/// Random input, round after round: so many rounds in the suite, or for as long as `BECKON_FUZZ_SECONDS` says (`scripts/fuzz`).
+/// Random input, round after round: so many rounds in the suite, or for as long as `BECKON_FUZZ_SECONDS` says
+/// (`scripts/fuzz`).
 ///
-/// Round *n* of seed *s* is the same as round 0 of seed *s + n*: after a failure, `BECKON_FUZZ_SEED` with the sum repeats the
-/// one round. The seed is written to standard error before the first round and once more each thousand rounds, so that it is
-/// known when the process dies.
+/// Round *n* of seed *s* is the same as round 0 of seed *s + n*: after a failure, `BECKON_FUZZ_SEED` with the sum
+/// repeats the one round. The seed is written to standard error before the first round and once more each thousand
+/// rounds, so that it is known when the process dies.
 public enum FuzzRun {
     public static let seconds = ProcessInfo.processInfo.environment["BECKON_FUZZ_SECONDS"].flatMap { Double($0) }
     public static let seed =

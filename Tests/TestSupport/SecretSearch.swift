@@ -8,8 +8,8 @@ public struct SecretSearch: Sendable {
         self.what = what
     }
 
-    /// Whether it stands there by itself: not as part of a longer run of letters and digits, as in a SID, a time or base64, where
-    /// it may come about by chance.
+    /// Whether it stands there by itself: not as part of a longer run of letters and digits, as in a SID, a time or
+    /// base64, where it may come about by chance.
     public func isIn(_ bytes: [UInt8]) -> Bool {
         guard bytes.count >= secret.count else { return false }
         func isPart(_ index: Int) -> Bool {

@@ -1,8 +1,8 @@
 import Foundation
 public import Testing
 
-/// Statements about speed. A test of the suite makes none, because it shares its machine with others; `Benchmarks/suites` makes
-/// them, alone on a machine, with `BECKON_MEASURE` set.
+/// Statements about speed. A test of the suite makes none, because it shares its machine with others;
+/// `Benchmarks/suites` makes them, alone on a machine, with `BECKON_MEASURE` set.
 public enum Speed {
     /// Whether speed is measured and judged in this run.
     public static let isMeasured = ProcessInfo.processInfo.environment["BECKON_MEASURE"] != nil
@@ -24,8 +24,8 @@ public enum Speed {
         #expect(holds, "\(name): \(facts)", sourceLocation: sourceLocation)
     }
 
-    /// Repeats a comparison until it holds, at most five times where speed is measured: one of two figures may be unlucky, while
-    /// what is wrong stays wrong. Elsewhere once.
+    /// Repeats a comparison until it holds, at most five times where speed is measured: one of two figures may be
+    /// unlucky, while what is wrong stays wrong. Elsewhere once.
     /// - Returns: the last.
     public static func best<Value>(
         _ measure: (_ round: Int) async throws -> Value, until holds: (Value) -> Bool

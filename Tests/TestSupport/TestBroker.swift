@@ -2,8 +2,9 @@ import Foundation
 public import KafkaClient
 public import Testing
 
-/// The brokers of a suite: a stand-in of its own, or with `BECKON_TEST_KAFKA=host:port,…` a real cluster, on which the suite's
-/// topics are made before it and deleted after it. Names of topics and groups hold a UUID, so that suites share a cluster.
+/// The brokers of a suite: a stand-in of its own, or with `BECKON_TEST_KAFKA=host:port,…` a real cluster, on which the
+/// suite's topics are made before it and deleted after it. Names of topics and groups hold a UUID, so that suites share
+/// a cluster.
 public struct TestBroker: Sendable {
     /// `BECKON_TEST_KAFKA`; nil: the stand-in.
     public static let cluster = ProcessInfo.processInfo.environment["BECKON_TEST_KAFKA"].flatMap {
@@ -53,7 +54,8 @@ public struct TestBroker: Sendable {
 }
 
 extension Trait where Self == ConditionTrait {
-    /// A test of what only the stand-in can do: skipped, with the reason, where `BECKON_TEST_KAFKA` names a real cluster.
+    /// A test of what only the stand-in can do: skipped, with the reason, where `BECKON_TEST_KAFKA` names a real
+    /// cluster.
     /// - Parameter why: what a real cluster does not offer.
     public static func standIn(_ why: String = "its fault switches") -> Self {
         .enabled(if: TestBroker.cluster == nil, "needs the stand-in broker: \(why); BECKON_TEST_KAFKA is set")

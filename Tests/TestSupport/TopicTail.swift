@@ -49,8 +49,8 @@ public final class TopicTail: Sendable {
 
     public func count(of topic: String) -> Int { kept.withLock { $0.records[topic]?.count ?? 0 } }
 
-    /// When a record was on the log for certain, epoch milliseconds: when it was read from there. Its own time stamp says when its
-    /// writer handed it to its producer, which on a busy machine is long before.
+    /// When a record was on the log for certain, epoch milliseconds: when it was read from there. Its own time stamp
+    /// says when its writer handed it to its producer, which on a busy machine is long before.
     public func appendedByMs(_ record: ConsumedRecord) -> Int64 {
         kept.withLock { $0.readAtMs[record.topicPartition]?[record.offset] } ?? .max
     }

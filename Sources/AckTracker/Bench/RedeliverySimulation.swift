@@ -1,8 +1,8 @@
 import ChallengeModel
 import Foundation
 
-/// Fixed against adaptive expected latency, in simulated time, through the tracker's own fold, timers and latency model. For
-/// `beckon bench redelivery` and docs/redelivery.md.
+/// Fixed against adaptive expected latency, in simulated time, through the tracker's own fold, timers and latency
+/// model. For `beckon bench redelivery` and docs/redelivery.md.
 public struct RedeliverySimulation: Sendable {
     /// Log-normal times from `accepted` to the receipt.
     public struct Network: Sendable, Codable {

@@ -1,5 +1,5 @@
-/// How long devices take from `accepted` to a receipt, per (platform, app): a decaying histogram, from which the expected
-/// latency of challenges that ask for `adaptive` is read. A pure value.
+/// How long devices take from `accepted` to a receipt, per (platform, app): a decaying histogram, from which the
+/// expected latency of challenges that ask for `adaptive` is read. A pure value.
 struct LatencyModel: Sendable {
     struct Key: Hashable, Sendable {
         let platform: UInt8

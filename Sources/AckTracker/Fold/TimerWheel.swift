@@ -1,5 +1,6 @@
-/// A hierarchical timer wheel: four levels of 256 slots, one timer per id, schedule and cancel O(1), no allocation per timer.
-/// A tick is whatever the caller says (10 ms in the tracker). A pure value; time comes in through ``advance(to:_:)``.
+/// A hierarchical timer wheel: four levels of 256 slots, one timer per id, schedule and cancel O(1), no allocation per
+/// timer. A tick is whatever the caller says (10 ms in the tracker). A pure value; time comes in through
+/// ``advance(to:_:)``.
 struct TimerWheel: Sendable {
     private static let levels = 4
     private static let none = UInt32.max

@@ -83,7 +83,8 @@ public struct AuditEvent: Sendable, Hashable {
     public let address: String?
     /// How many equal refusals of the minute before ``atMs`` this event stands for; 1 for a change.
     public let count: Int
-    /// JSON text of an object: of changed settings the values before and after, `{"<setting>":{"before":…,"after":…}}`; nil: none.
+    /// JSON text of an object: of changed settings the values before and after, `{"<setting>":{"before":…,"after":…}}`;
+    /// nil: none.
     public let detail: String?
 
     package init(

@@ -13,8 +13,8 @@ public protocol OutboxStore: Sendable {
     func deleteOutbox(_ ids: [Int64], owner: String) async throws
     /// Gives rows back before their lease ends.
     func releaseOutbox(_ ids: [Int64], owner: String) async throws
-    /// Called about once a second while the relay of `owner` lives, whether or not it claims: a store that several relays share
-    /// gives its part to others when it is not.
+    /// Called about once a second while the relay of `owner` lives, whether or not it claims: a store that several
+    /// relays share gives its part to others when it is not.
     func keepOutbox(owner: String, leaseMs: Int64) async throws
     /// The relay of `owner` has ended and nothing of its is under way: another may take its part at once.
     func leaveOutbox(owner: String) async throws

@@ -63,8 +63,8 @@ extension Decision {
         guard try rows.service(sid, account: account) != nil else { throw StoreError.notFound(.service) }
     }
 
-    /// The person of an identity, locked. Where there is none, the account is, so that nobody else makes it meanwhile, nor takes the
-    /// service away.
+    /// The person of an identity, locked. Where there is none, the account is, so that nobody else makes it meanwhile,
+    /// nor takes the service away.
     func lockPlace(account: AccountSID, service: ServiceSID, identity: String) throws -> Person? {
         if let person = try rows.lockedPerson(account: account, service: service, identity: identity) { return person }
         try rows.lock(account)

@@ -4,8 +4,8 @@ package import ChallengeModel
 package protocol AccountRows {
     func insertAccount(_ sid: AccountSID, authToken: SealedValue, nowMs: Int64) throws
     func hasAccount(_ sid: AccountSID) throws -> Bool
-    /// Nobody else's transaction adds to what the account has, or changes its settings, until this one has ended. Behind the
-    /// person's lock, when both are needed.
+    /// Nobody else's transaction adds to what the account has, or changes its settings, until this one has ended.
+    /// Behind the person's lock, when both are needed.
     func lock(_ account: AccountSID) throws
     /// Nil: there is no such account.
     func authTokens(of account: AccountSID) throws -> AuthTokens?

@@ -3,8 +3,8 @@ package import ChallengeModel
 /// `webhook_endpoints`, `webhook_deliveries` and `webhook_attempts`.
 package protocol WebhookDeliveryRows {
     func endpoint(_ webhook: WebhookSID) throws -> WebhookEndpoint?
-    /// The row of its webhook; inserts this one when there is none. No other transaction changes the webhook's health or
-    /// its stored deliveries until this transaction has ended.
+    /// The row of its webhook; inserts this one when there is none. No other transaction changes the webhook's health
+    /// or its stored deliveries until this transaction has ended.
     func locked(_ endpoint: WebhookEndpoint) throws -> WebhookEndpoint
     /// Those of a service.
     func endpoints(service: ServiceSID) throws -> [WebhookEndpoint]

@@ -4,7 +4,8 @@ package protocol StorageEngine: Sendable {
     /// Runs `body` in one transaction, and returns when the commit is on disk. An error from `body` rolls the
     /// transaction back. A body may run again from its start, so it must take times, identifiers and secrets from
     /// outside. Cancelling the caller has no effect.
-    /// - Throws: ``StoreError/unavailable(_:)``, ``StoreError/busy``, ``StoreError/closed``, ``StoreError/failed(_:)``; what `body` throws.
+    /// - Throws: ``StoreError/unavailable(_:)``, ``StoreError/busy``, ``StoreError/closed``, ``StoreError/failed(_:)``;
+    ///   what `body` throws.
     func write<Value: Sendable>(
         _ body: @escaping @Sendable (any StoreTransaction) throws -> Value
     ) async throws -> Value

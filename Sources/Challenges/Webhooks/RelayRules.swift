@@ -68,8 +68,8 @@ extension ChallengeStore {
         try await engine.read { try $0.hasWaiting(webhook: webhook, subject: subject) }
     }
 
-    /// Stores events of one lane, in their order, behind those that are stored already. Idempotent: an event that is stored for
-    /// its webhook is not stored again.
+    /// Stores events of one lane, in their order, behind those that are stored already. Idempotent: an event that is
+    /// stored for its webhook is not stored again.
     /// - Parameters:
     ///   - failure: of the first event, when it was tried.
     ///   - dueMs: when the first of the lane is tried next.
@@ -166,7 +166,8 @@ extension ChallengeStore {
 }
 
 extension Decision {
-    /// The end of one delivery promotes the next of its lane, and a new one looks for older ones: never at the same time.
+    /// The end of one delivery promotes the next of its lane, and a new one looks for older ones: never at the same
+    /// time.
     @discardableResult
     fileprivate func lock(_ delivery: WebhookDelivery) throws -> WebhookEndpoint {
         try rows.locked(

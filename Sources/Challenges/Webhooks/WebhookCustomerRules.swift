@@ -125,8 +125,8 @@ extension ChallengeStore {
 }
 
 extension Decision {
-    /// What follows beside the subscription when its customer creates or changes it: the format, and the end of a state in which
-    /// Beckon had disabled it. Stored events stay `held` until a replay.
+    /// What follows beside the subscription when its customer creates or changes it: the format, and the end of a state
+    /// in which Beckon had disabled it. Stored events stay `held` until a replay.
     func applyToEndpoint(_ webhook: Webhook, format: WebhookFormat?, isEnabling: Bool) throws {
         let known = try rows.endpoint(webhook.sid)
         var endpoint =

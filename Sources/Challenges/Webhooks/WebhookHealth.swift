@@ -1,7 +1,7 @@
 /// How a webhook fares, from its first failure after a success on. A pure value; times are epoch milliseconds.
 ///
-/// The clock of failing starts at the first failed attempt after the last success. Every failed attempt counts, whether or not its
-/// event is given up. Faults of our own network never count.
+/// The clock of failing starts at the first failed attempt after the last success. Every failed attempt counts, whether
+/// or not its event is given up. Faults of our own network never count.
 public struct WebhookHealth: Sendable, Hashable, Codable {
     /// A webhook is disabled after so long without one success, and so many failed attempts.
     public static let disableAfterMs: Int64 = 5 * 24 * 3_600_000

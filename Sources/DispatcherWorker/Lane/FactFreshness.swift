@@ -40,8 +40,8 @@ struct FactFreshness: Sendable {
     /// Call it when nothing may be pushed for another reason.
     mutating func forgive() { missedSinceMs = nil }
 
-    /// Whether facts have been missing for so long that pushes no longer wait for them. This is the lane's time, not that
-    /// of each push: otherwise a lane without facts would pass one window of pushes every five seconds.
+    /// Whether facts have been missing for so long that pushes no longer wait for them. This is the lane's time, not
+    /// that of each push: otherwise a lane without facts would pass one window of pushes every five seconds.
     func isLost(steadyMs: Int64) -> Bool { missedSinceMs.map { steadyMs - $0 >= Self.longestHoldMs } ?? false }
 
     func isRecent(steadyMs: Int64) -> Bool { wholeUntilMs.map { steadyMs - $0 <= Self.recentMs } ?? false }

@@ -65,7 +65,8 @@ struct LaneFacts: Sendable {
         resolved.insert(Fingerprint.challenge(challenge), untilMs: nowMs + Self.keepMs)
     }
 
-    /// - Parameter isSeen: false: the person cannot see the challenge on that device, so other devices are still needed.
+    /// - Parameter isSeen: false: the person cannot see the challenge on that device, so other devices are still
+    ///   needed.
     mutating func confirm(challenge: String, factor: String, isSeen: Bool = true, nowMs: Int64) {
         confirmed.insert(Fingerprint.device(challenge: challenge, factor: factor), untilMs: nowMs + Self.keepMs)
         if isSeen { confirmed.insert(Fingerprint.challenge(challenge), untilMs: nowMs + Self.keepMs) }

@@ -1,7 +1,7 @@
 import ChallengeModel
 
-/// 64 bits that stand for something in a set. Seeded per process (SipHash), so that nobody outside can make two collide;
-/// with three million in a set a wrong hit has a chance of one in 10^12.
+/// 64 bits that stand for something in a set. Seeded per process (SipHash), so that nobody outside can make two
+/// collide; with three million in a set a wrong hit has a chance of one in 10^12.
 enum Fingerprint {
     static func unit(challenge: String, factor: String, dispatch: String, kind: PushKind) -> UInt64 {
         make(kind == .background ? 1 : 0, challenge, factor, dispatch)
@@ -17,8 +17,8 @@ enum Fingerprint {
     /// "The device has had this many background pushes of the challenge."
     static func background(device: UInt64, count: Int) -> UInt64 { derive(device, 5, count) }
 
-    /// A string's hash ends with a byte of its own, so that ("a", "bc") is not ("ab", "c"). No variadic parameter: this is asked
-    /// several times per push, and each would be an array.
+    /// A string's hash ends with a byte of its own, so that ("a", "bc") is not ("ab", "c"). No variadic parameter: this
+    /// is asked several times per push, and each would be an array.
     private static func make(_ tag: UInt8, _ first: String, _ second: String? = nil, _ third: String? = nil) -> UInt64 {
         var hasher = Hasher()
         hasher.combine(tag)

@@ -1,11 +1,11 @@
 import ChallengeModel
 import Crypto
 
-/// The identifier that a push carries to the provider (`apns-id`): derived from (challenge, factor, dispatch id, kind), so
-/// that a repeat of the same push has the same.
+/// The identifier that a push carries to the provider (`apns-id`): derived from (challenge, factor, dispatch id, kind),
+/// so that a repeat of the same push has the same.
 enum PushID {
-    /// A lower-case UUID, version 8 (RFC 9562: "custom"), of the first 128 bits of SHA-256 over the four, each followed by a
-    /// zero byte, which none of them contains.
+    /// A lower-case UUID, version 8 (RFC 9562: "custom"), of the first 128 bits of SHA-256 over the four, each followed
+    /// by a zero byte, which none of them contains.
     static func make(challenge: String, factor: String, dispatch: String, kind: PushKind) -> String {
         var input: [UInt8] = []
         input.reserveCapacity(128)

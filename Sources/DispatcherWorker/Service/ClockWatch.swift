@@ -56,7 +56,8 @@ final class ClockWatch: Sendable {
     /// A record was read.
     /// - Parameters:
     ///   - timestampMs: its writer's, or its broker's.
-    ///   - appendedAfterSteadyMs: when its partition was known not to hold it yet; nil: never. Then it can only say that we are behind.
+    ///   - appendedAfterSteadyMs: when its partition was known not to hold it yet; nil: never. Then it can only say
+    ///     that we are behind.
     func read(timestampMs: Int64, appendedAfterSteadyMs: Int64?, now: Moment) {
         guard Self.isPlausible(timestampMs) else { return }
         let reading = Reading(

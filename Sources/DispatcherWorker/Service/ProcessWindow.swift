@@ -20,8 +20,8 @@ final class ProcessWindow: Sendable {
 
     var pushes: Int { state.withLock { $0.pushes } }
 
-    /// A lane has taken (more than zero) or finished (less) work. Wakes who waits once an eighth is free, so that they are
-    /// not all woken for every single push; a lane also looks by itself ten times a second.
+    /// A lane has taken (more than zero) or finished (less) work. Wakes who waits once an eighth is free, so that they
+    /// are not all woken for every single push; a lane also looks by itself ten times a second.
     func adjust(pushes: Int, bytes: Int) {
         guard pushes != 0 || bytes != 0 else { return }
         let wake = state.withLock { state -> [ArrivalSignal] in

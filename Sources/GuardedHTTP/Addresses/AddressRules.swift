@@ -1,9 +1,10 @@
-/// Which addresses are on the public internet: only what IANA's registries call global unicast. Everything else is refused, because
-/// a customer who names such an address makes us knock on a door inside our own network.
+/// Which addresses are on the public internet: only what IANA's registries call global unicast. Everything else is
+/// refused, because a customer who names such an address makes us knock on a door inside our own network.
 ///
 /// Sources: IANA IPv4 and IPv6 Special-Purpose Address Registries; RFC 6890 and what updates it.
 enum AddressRules {
-    /// Why an address is refused, for tests and our own log; nil: it is global unicast. A customer never sees the reason.
+    /// Why an address is refused, for tests and our own log; nil: it is global unicast. A customer never sees the
+    /// reason.
     static func refusal(of address: IPAddress) -> String? {
         address.isIPv4 ? refusalOfIPv4(address) : refusalOfIPv6(address)
     }

@@ -1,5 +1,5 @@
-/// How the quick tries of one request behave, as the fragment of a URL says it: `#ct=2000&rc=3&rp=5xx,ct`. The fragment is never sent
-/// and never signed. Names, ranges and defaults are those of the API's own connection overrides.
+/// How the quick tries of one request behave, as the fragment of a URL says it: `#ct=2000&rc=3&rp=5xx,ct`. The fragment
+/// is never sent and never signed. Names, ranges and defaults are those of the API's own connection overrides.
 public struct ConnectionOverrides: Sendable, Hashable {
     /// What a quick try is repeated for.
     public enum Retry: String, Sendable, Hashable, CaseIterable {
@@ -23,7 +23,8 @@ public struct ConnectionOverrides: Sendable, Hashable {
 
     public init() {}
 
-    /// - Throws: ``CustomerURLError/overrides(_:)`` for a name that there is not, a name twice, and a value out of its range.
+    /// - Throws: ``CustomerURLError/overrides(_:)`` for a name that there is not, a name twice, and a value out of its
+    ///   range.
     init(fragment: Substring) throws(CustomerURLError) {
         guard !fragment.isEmpty else { return }
         var seen: Set<Substring> = []

@@ -1,7 +1,7 @@
 /// Why a text is not taken as a customer's URL.
 public enum CustomerURLError: Error, Hashable, Sendable, CustomStringConvertible {
-    /// Its form, its host, its port or its scheme. One message for all of them: what tells an inside name from an outside one
-    /// would map our network for whoever asks.
+    /// Its form, its host, its port or its scheme. One message for all of them: what tells an inside name from an
+    /// outside one would map our network for whoever asks.
     case refused
     /// What is wrong with the fragment.
     case overrides(String)
@@ -16,11 +16,11 @@ public enum CustomerURLError: Error, Hashable, Sendable, CustomStringConvertible
     }
 }
 
-/// A URL that a customer named, read strictly: what two parsers could read differently is refused. Rows of the table of address
-/// forms in `Tests/GuardedHTTPTests` say which forms.
+/// A URL that a customer named, read strictly: what two parsers could read differently is refused. Rows of the table of
+/// address forms in `Tests/GuardedHTTPTests` say which forms.
 ///
-/// The URL is kept in the one form in which every published signature validator sees it: lower-case scheme and host, no default
-/// port, a path.
+/// The URL is kept in the one form in which every published signature validator sees it: lower-case scheme and host, no
+/// default port, a path.
 public struct CustomerURL: Sendable, Hashable {
     public enum Host: Sendable, Hashable {
         /// Lower case, without a trailing dot.
@@ -72,7 +72,8 @@ public struct CustomerURL: Sendable, Hashable {
         guard rules.permits(host, port: port, isTLS: isTLS) else { throw .refused }
     }
 
-    /// Characters that some serialiser encodes, or some parser takes for another. Brackets are allowed in an IPv6 host only.
+    /// Characters that some serialiser encodes, or some parser takes for another. Brackets are allowed in an IPv6 host
+    /// only.
     private static let forbidden = Set("\"'<>\\^`{|}".utf8)
 
     private static func authority(

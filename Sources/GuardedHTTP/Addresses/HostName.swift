@@ -1,7 +1,7 @@
 /// What a host name may look like and which names are never public.
 enum HostName {
-    /// A lower-case name of ASCII labels; nil when it is no host name. One trailing dot is taken away: the name is absolute in any
-    /// case.
+    /// A lower-case name of ASCII labels; nil when it is no host name. One trailing dot is taken away: the name is
+    /// absolute in any case.
     static func normalised(_ text: Substring) -> String? {
         var name = text.lowercased()
         if name.hasSuffix(".") { name.removeLast() }

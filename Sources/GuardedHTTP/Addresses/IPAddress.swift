@@ -13,8 +13,9 @@ public struct IPAddress: Sendable, Hashable, CustomStringConvertible {
 
     public var isIPv4: Bool { bytes.count == 4 }
 
-    /// Reads a strict dotted quad (four decimal numbers without leading zeros) or an IPv6 address (RFC 4291, without brackets and
-    /// without a zone). Short forms, octal and hexadecimal numbers, which `inet_aton` takes, are no addresses here.
+    /// Reads a strict dotted quad (four decimal numbers without leading zeros) or an IPv6 address (RFC 4291, without
+    /// brackets and without a zone). Short forms, octal and hexadecimal numbers, which `inet_aton` takes, are no
+    /// addresses here.
     public init?(_ text: some StringProtocol) {
         if let four = Self.quad(text) {
             bytes = four

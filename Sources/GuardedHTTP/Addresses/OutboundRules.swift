@@ -1,4 +1,5 @@
-/// What may be connected to on a customer's word. Everything that is not public is refused unless it stands in the allow-list.
+/// What may be connected to on a customer's word. Everything that is not public is refused unless it stands in the
+/// allow-list.
 public struct OutboundRules: Sendable, Hashable {
     /// One entry of the allow-list.
     public enum Allowed: Sendable, Hashable {
@@ -13,7 +14,8 @@ public struct OutboundRules: Sendable, Hashable {
     public var allowed: [Allowed] = []
     /// `http:` URLs, for hosts of the allow-list only.
     public var allowsClearText = false
-    /// Our own brokers, database and admin addresses, and those of this machine's interfaces: refused even where they are public.
+    /// Our own brokers, database and admin addresses, and those of this machine's interfaces: refused even where they
+    /// are public.
     public var ownAddresses: Set<IPAddress> = []
     /// The same by name.
     public var ownNames: Set<String> = []
@@ -44,8 +46,8 @@ public struct OutboundRules: Sendable, Hashable {
         }
     }
 
-    /// Whether a URL may name this host: the look at registration, and again before each attempt. Addresses behind a name are judged
-    /// when they are known: ``refusal(of:behind:)``.
+    /// Whether a URL may name this host: the look at registration, and again before each attempt. Addresses behind a
+    /// name are judged when they are known: ``refusal(of:behind:)``.
     func permits(_ host: CustomerURL.Host, port: Int, isTLS: Bool) -> Bool {
         let isListed = isListed(host, port: port)
         guard isTLS || (allowsClearText && isListed) else { return false }

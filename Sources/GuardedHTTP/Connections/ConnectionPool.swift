@@ -18,7 +18,8 @@ final class PooledConnection: Sendable {
     func countUse() -> Bool { uses.add(1, ordering: .relaxed).oldValue > 0 }
 }
 
-/// Idle connections by origin, the last used first. A connection is used at most as long as its address was judged good for.
+/// Idle connections by origin, the last used first. A connection is used at most as long as its address was judged good
+/// for.
 final class ConnectionPool: Sendable {
     struct Bounds: Sendable {
         var perOrigin = 256

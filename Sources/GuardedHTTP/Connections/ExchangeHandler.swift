@@ -4,8 +4,8 @@ import NIOSSL
 import NIOTLS
 import Wire
 
-/// One HTTP/1.1 connection: an exchange at a time, each with a deadline that starts anew with every part of the answer. On the
-/// connection's event loop only.
+/// One HTTP/1.1 connection: an exchange at a time, each with a deadline that starts anew with every part of the answer.
+/// On the connection's event loop only.
 final class ExchangeHandler: ChannelInboundHandler {
     typealias InboundIn = HTTPClientResponsePart
     typealias OutboundOut = HTTPClientRequestPart

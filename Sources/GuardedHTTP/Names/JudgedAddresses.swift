@@ -1,10 +1,11 @@
 import NIOCore
 import Synchronization
 
-/// Resolves the names that customers gave, once for each connection's use, and judges every answer. What is returned is what is
-/// connected to: nothing looks the name up a second time.
+/// Resolves the names that customers gave, once for each connection's use, and judges every answer. What is returned is
+/// what is connected to: nothing looks the name up a second time.
 ///
-/// Bounded: look-ups at once in all and for each domain, so that hostile zones delay only themselves; entries of the cache; time.
+/// Bounded: look-ups at once in all and for each domain, so that hostile zones delay only themselves; entries of the
+/// cache; time.
 final class JudgedAddresses: Sendable {
     struct Bounds: Sendable {
         /// One look-up, all servers and tries together.
@@ -73,7 +74,8 @@ final class JudgedAddresses: Sendable {
         return try result.get()
     }
 
-    /// One address that is refused refuses them all: a name with a public and a private answer is an attack or a mistake.
+    /// One address that is refused refuses them all: a name with a public and a private answer is an attack or a
+    /// mistake.
     private func judge(_ addresses: [IPAddress], _ url: CustomerURL) throws(GuardedHTTPError) {
         for address in addresses {
             if let reason = rules.refusal(of: address, behind: url) { throw .refused(detail: "\(address): \(reason)") }

@@ -2,8 +2,8 @@ import Foundation
 public import NIOCore
 import NIOPosix
 
-/// Asks name servers for the addresses of a name, over UDP, and over TCP when an answer is cut. No thread is blocked, so that a zone
-/// whose servers hang costs a timer and nobody else's look-up.
+/// Asks name servers for the addresses of a name, over UDP, and over TCP when an answer is cut. No thread is blocked,
+/// so that a zone whose servers hang costs a timer and nobody else's look-up.
 public struct NameServers: Sendable {
     public let servers: [SocketAddress]
 

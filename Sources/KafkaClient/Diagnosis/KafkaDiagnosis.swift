@@ -12,7 +12,8 @@ public final class KafkaDiagnosis: Sendable {
     enum Subject: Hashable, Sendable {
         /// The brokers refuse the client, whichever is asked: any answer to the client ends it.
         case refusal
-        /// A broker is out of reach. It counts only for a client that was never answered: later it may be one of several.
+        /// A broker is out of reach. It counts only for a client that was never answered: later it may be one of
+        /// several.
         case reach
         /// The group: ends with an assignment.
         case group
@@ -106,7 +107,8 @@ public final class KafkaDiagnosis: Sendable {
     /// A broker has answered the client for the first time.
     func isAnswered(_ client: Int) { state.withLock { _ = $0.answered.insert(client) } }
 
-    /// A broker has answered the client; for a group that it has an assignment, for a topic that it was read or written.
+    /// A broker has answered the client; for a group that it has an assignment, for a topic that it was read or
+    /// written.
     func isWell(_ subject: Subject, client: Int) {
         guard !isClean.load(ordering: .acquiring) else { return }
         state.withLock { state in

@@ -5,8 +5,8 @@ import Synchronization
 
 /// One producer handle and the thread that serves its delivery reports.
 final class ProducerSession: Sendable {
-    /// What a delivery report calls. Retained when a record is enqueued, released by the report, or by us when librdkafka
-    /// refuses the record.
+    /// What a delivery report calls. Retained when a record is enqueued, released by the report, or by us when
+    /// librdkafka refuses the record.
     private final class Delivery: Sendable {
         let completion: @Sendable (Result<RecordPosition, KafkaError>) -> Void
         let topic: String

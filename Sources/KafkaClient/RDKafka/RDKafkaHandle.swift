@@ -5,10 +5,11 @@ import Synchronization
 import Wire
 
 /// Owns one `rd_kafka_t` and the queue on which its blocking calls run. The handle lives as long as anything holds this
-/// object: a call under way, a thread that polls, a partition's queue. No call ends it earlier, so none can find it ended.
+/// object: a call under way, a thread that polls, a partition's queue. No call ends it earlier, so none can find it
+/// ended.
 ///
-/// `@unchecked Sendable`: librdkafka handles are thread-safe (INTRODUCTION.md, "Threads and callbacks"), and the pointer
-/// never changes.
+/// `@unchecked Sendable`: librdkafka handles are thread-safe (INTRODUCTION.md, "Threads and callbacks"), and the
+/// pointer never changes.
 final class RDKafkaHandle: @unchecked Sendable {
     let pointer: OpaquePointer
     private let library: LibraryLog
@@ -57,7 +58,8 @@ final class RDKafkaHandle: @unchecked Sendable {
         end.enter()
     }
 
-    /// Ends the handle on a thread of our own: it blocks, and upstream has open hangs in there (librdkafka #3954, #4884).
+    /// Ends the handle on a thread of our own: it blocks, and upstream has open hangs in there (librdkafka #3954,
+    /// #4884).
     deinit {
         // Nothing else holds the handle, so nothing else uses the pointer.
         nonisolated(unsafe) let pointer = pointer
@@ -74,8 +76,8 @@ final class RDKafkaHandle: @unchecked Sendable {
         }
     }
 
-    /// Runs a blocking call on a thread of our own and returns its result, or nil at the deadline (the call then ends on
-    /// its own and its result is dropped). The call holds the handle.
+    /// Runs a blocking call on a thread of our own and returns its result, or nil at the deadline (the call then ends
+    /// on its own and its result is dropped). The call holds the handle.
     func offPool<Result: Sendable>(
         deadline: Duration, _ body: @escaping @Sendable (OpaquePointer) -> Result
     ) async -> Result? {
@@ -130,8 +132,8 @@ final class LibraryLog: Sendable {
 
     deinit { diagnosis.leave(client) }
 
-    /// - Parameter level: syslog's, 0 to 7. A broker out of reach is an error to librdkafka and a warning to us: it goes on by
-    ///   itself, and readiness says what is held up.
+    /// - Parameter level: syslog's, 0 to 7. A broker out of reach is an error to librdkafka and a warning to us: it
+    ///   goes on by itself, and readiness says what is held up.
     func say(_ level: Int32, _ facility: String, _ text: String) {
         let ours: Logger.Level =
             switch level {

@@ -38,7 +38,8 @@ struct APICall: Sendable {
     /// `GET` for HEAD.
     var method: String { operation.method.rawValue }
 
-    // What stands in the path, by the places of ``Route/table``: a service is always the first value, an identity the second.
+    // What stands in the path, by the places of ``Route/table``: a service is always the first value, an identity the
+    // second.
 
     var service: String { match.values[0] }
     var identity: String { match.values[1] }

@@ -19,8 +19,8 @@ public struct HMSCallbackKeys: Sendable {
     private static let mostEntries = 32
     private let entries: [Entry]
 
-    /// Reads `user:key,user:key`: at most 32, user names without a colon, keys without a comma, of at least 16 characters. Nil for
-    /// other text.
+    /// Reads `user:key,user:key`: at most 32, user names without a colon, keys without a comma, of at least 16
+    /// characters. Nil for other text.
     public init?(parsing text: String) {
         var entries: [Entry] = []
         for part in text.split(separator: ",") {
@@ -37,7 +37,8 @@ public struct HMSCallbackKeys: Sendable {
     }
 
     /// True when the header was made with one of the keys, within 5 minutes of now.
-    /// - Parameter header: `timestamp=1563105451261; nonce=<UUID>; value=<base64 of HMAC-SHA256(key, timestamp + nonce + user)>`.
+    /// - Parameter header: `timestamp=1563105451261; nonce=<UUID>; value=<base64 of HMAC-SHA256(key, timestamp + nonce
+    ///   + user)>`.
     func accepts(_ header: String?, nowMs: Int64) -> Bool {
         guard let header, header.utf8.count <= 512 else { return false }
         var fields: [String: String] = [:]

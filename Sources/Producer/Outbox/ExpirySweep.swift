@@ -4,8 +4,8 @@ public import Logging
 public import Metrics
 public import Wire
 
-/// Writes the expiry of challenges that nobody answered: reads compute it, the sweep makes it known, with its `Resolution`
-/// and event.
+/// Writes the expiry of challenges that nobody answered: reads compute it, the sweep makes it known, with its
+/// `Resolution` and event.
 public struct ExpirySweep: Sendable {
     private let store: ChallengeStore
     private let log: StoreLog
@@ -19,8 +19,8 @@ public struct ExpirySweep: Sendable {
     /// - Parameters:
     ///   - interval: between two rounds. Default 500 ms.
     ///   - limit: challenges expired in one transaction. Default 500.
-    ///   - isHeld: true: not now. A Producer that comes back after an outage has everything to expire that was pending, two
-    ///     outbox rows each, and must not refuse creations for it. Readers compute the expiry meanwhile.
+    ///   - isHeld: true: not now. A Producer that comes back after an outage has everything to expire that was pending,
+    ///     two outbox rows each, and must not refuse creations for it. Readers compute the expiry meanwhile.
     ///   - nowMs: epoch milliseconds.
     public init(
         store: ChallengeStore, logger: Logger, metrics: any MetricsFactory, interval: Duration = .milliseconds(500),
@@ -37,7 +37,8 @@ public struct ExpirySweep: Sendable {
         failures = Counter(label: OutboxMetric.sweepFailures.rawValue, factory: metrics)
     }
 
-    /// Sweeps until the task is cancelled; a round under way is finished. A failing store is asked again, up to 30 s later.
+    /// Sweeps until the task is cancelled; a round under way is finished. A failing store is asked again, up to 30 s
+    /// later.
     public func run() async {
         var backoff = Backoff(first: interval * 2, most: .seconds(30))
         while !Task.isCancelled {

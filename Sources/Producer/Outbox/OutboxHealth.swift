@@ -2,8 +2,8 @@
 public struct OutboxLimits: Sendable, Hashable {
     /// Rows waiting. Default 50,000.
     public var rows = 50_000
-    /// Age of the oldest dispatch waiting, while nothing at all is acknowledged for as long. Default 15 s: far more than a relay
-    /// that works ever needs.
+    /// Age of the oldest dispatch waiting, while nothing at all is acknowledged for as long. Default 15 s: far more
+    /// than a relay that works ever needs.
     public var oldestDispatch: Duration = .seconds(15)
 
     public init() {}

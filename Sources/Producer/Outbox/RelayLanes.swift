@@ -2,11 +2,11 @@ import ChallengeModel
 import Challenges
 import Wire
 
-/// How the lanes of the outbox share the relay's window, as a machine without I/O: what a claim may take of each, and from
-/// where on.
+/// How the lanes of the outbox share the relay's window, as a machine without I/O: what a claim may take of each, and
+/// from where on.
 ///
-/// A lane that is not acknowledged fills its share and no more; one that fails rests for a while. The claims leave what waits
-/// for either, and remember from where on: rows of a key are claimed in their order.
+/// A lane that is not acknowledged fills its share and no more; one that fails rests for a while. The claims leave what
+/// waits for either, and remember from where on: rows of a key are claimed in their order.
 struct RelayLanes {
     /// A part of the outbox that claims read in turn, so that neither waits for the other.
     enum Part: CaseIterable {
@@ -46,7 +46,8 @@ struct RelayLanes {
 
     init(lane: @escaping @Sendable (Topic, String) -> OutboxLane) { self.lane = lane }
 
-    /// What one lane may hold. A part of what is free, not of the whole: a hundred lanes that stand still leave room for one more.
+    /// What one lane may hold. A part of what is free, not of the whole: a hundred lanes that stand still leave room
+    /// for one more.
     static func share(ofRoom room: Int) -> Int { max(1, room / 16) }
 
     /// Those whose last record failed.

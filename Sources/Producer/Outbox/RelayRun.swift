@@ -107,7 +107,8 @@ final class RelayRun: Sendable {
         }
     }
 
-    /// What to claim now; nil: nothing. Not while rows are being given back: a later one of the same key would overtake them.
+    /// What to claim now; nil: nothing. Not while rows are being given back: a later one of the same key would overtake
+    /// them.
     private func plan(_ part: RelayLanes.Part) -> RelayLanes.Plan? {
         guard !options.isHeld() else { return nil }
         return state.withLock { state in
@@ -319,7 +320,8 @@ final class RelayRun: Sendable {
                 }
                 metrics.held.record(held)
                 metrics.failingPartitions.record(failing)
-                // While anything is acknowledged the others go on: one partition that is away must not take the whole API away.
+                // While anything is acknowledged the others go on: one partition that is away must not take the whole
+                // API away.
                 let stalledMs = age.map { min($0, quietMs) }
                 if let complaint = options.limits.complaint(rows: rows, oldestDispatchAgeMs: stalledMs) {
                     readiness.fail(OutboxRelay.readinessCheck, complaint)

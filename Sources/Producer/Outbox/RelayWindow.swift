@@ -1,11 +1,12 @@
 import ChallengeModel
 import Challenges
 
-/// The rows that a relay holds under lease, as a machine without I/O: what to send now, what to delete, what to give back.
+/// The rows that a relay holds under lease, as a machine without I/O: what to send now, what to delete, what to give
+/// back.
 ///
-/// Rows of one topic and key go one after the other, so that a failure cannot turn them round; different keys go together.
-/// A row whose time is over is deleted unsent; one whose lease would not outlast the wait for its acknowledgement is given
-/// back, because somebody else may take it before we know.
+/// Rows of one topic and key go one after the other, so that a failure cannot turn them round; different keys go
+/// together. A row whose time is over is deleted unsent; one whose lease would not outlast the wait for its
+/// acknowledgement is given back, because somebody else may take it before we know.
 struct RelayWindow {
     /// What follows from an event.
     struct Step: Equatable {
@@ -36,8 +37,8 @@ struct RelayWindow {
     private var chains: [ChainKey: Chain] = [:]
     /// The key of each row in flight.
     private var flying: [Int64: ChainKey] = [:]
-    /// Done with and not known to be deleted, by a claim under way either. A lease that ends under us (a clock that jumps, a store
-    /// that stood still) lets them be claimed once more.
+    /// Done with and not known to be deleted, by a claim under way either. A lease that ends under us (a clock that
+    /// jumps, a store that stood still) lets them be claimed once more.
     private var done: Set<Int64> = []
     /// Deleted since the claim under way began; nil: there is none.
     private var deletedMeanwhile: [Int64]?

@@ -13,7 +13,8 @@ enum FactorRules {
 
     static func name(of platform: Platform) -> String { platform.word ?? "none" }
 
-    /// `Binding.PublicKey`: base64 of SubjectPublicKeyInfo, DER, an uncompressed point of P-256: 91 bytes, 124 characters.
+    /// `Binding.PublicKey`: base64 of SubjectPublicKeyInfo, DER, an uncompressed point of P-256: 91 bytes, 124
+    /// characters.
     static func publicKey(_ text: String) throws(RuleViolation) -> [UInt8] {
         guard let data = Data(base64Encoded: text) else {
             throw RuleViolation(

@@ -9,8 +9,8 @@ import Wire
     import Glibc
 #endif
 
-/// Pushes in the shape of APNs alerts against any HTTP/2 server, over the transport that the gateway sends with: for measuring
-/// it. A payload of 400 bytes, an `apns-id` of its own each, one bearer token of an ordinary length.
+/// Pushes in the shape of APNs alerts against any HTTP/2 server, over the transport that the gateway sends with: for
+/// measuring it. A payload of 400 bytes, an `apns-id` of its own each, one bearer token of an ordinary length.
 public struct SendLoad: Sendable {
     /// `https://HOST:PORT`.
     public var url: String
@@ -47,8 +47,8 @@ public struct SendLoad: Sendable {
         public var perSecond = 0.0
         /// CPU of this process, user and system, from the first push handed over to the last answer.
         public var cpuMicrosecondsPerPush = 0.0
-        /// From hand-over to answer; with a rate from when it was due, so that waiting for others counts. Without the first
-        /// `inFlight`, which wait for TCP, TLS and the first answer.
+        /// From hand-over to answer; with a rate from when it was due, so that waiting for others counts. Without the
+        /// first `inFlight`, which wait for TCP, TLS and the first answer.
         public var p50Ms = 0.0
         public var p99Ms = 0.0
         /// Pushes that did not end with a 2xx.

@@ -2,8 +2,8 @@ import NIOCore
 
 /// Whether a connection still lives: when it is asked by PING, and when it is taken for dead.
 ///
-/// Counts the time that this process was there to listen, not the clock's: a dispatcher that was frozen for a minute and woken
-/// has heard nothing for a minute, and knows nothing about its connections either.
+/// Counts the time that this process was there to listen, not the clock's: a dispatcher that was frozen for a minute
+/// and woken has heard nothing for a minute, and knows nothing about its connections either.
 struct ConnectionLife {
     enum Verdict { case alive, ask, dead }
 

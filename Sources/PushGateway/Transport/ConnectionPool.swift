@@ -16,24 +16,24 @@ final class ConnectionPool: @unchecked Sendable {
         var streamsPerConnection = 1000
         /// See ``HTTP2Connection``.
         var firstStreamAlone = false
-        /// How long the first stream of a connection may stay unanswered before others are opened beside it: a peer that never
-        /// answers that one must not hold up all that wait.
+        /// How long the first stream of a connection may stay unanswered before others are opened beside it: a peer
+        /// that never answers that one must not hold up all that wait.
         var proofPatience = TimeAmount.seconds(1)
         /// Streams in a row that reach their deadline unanswered before the connection is given up.
         var timeoutsBeforeDrain = 5
         /// Nothing received for this long with streams open: PING.
         var pingAfterSilence = TimeAmount.seconds(2)
-        /// Nothing received for this long without open streams: PING. A NAT or firewall forgets a silent connection after five minutes
-        /// or so, without a word to either side.
+        /// Nothing received for this long without open streams: PING. A NAT or firewall forgets a silent connection
+        /// after five minutes or so, without a word to either side.
         var pingAfterIdle = TimeAmount.minutes(4)
         var pingDeadline = TimeAmount.seconds(4)
-        /// Times one request goes to another connection because it was not processed. It is safe as often as its deadline
-        /// allows; the bound is for a peer that refuses everything.
+        /// Times one request goes to another connection because it was not processed. It is safe as often as its
+        /// deadline allows; the bound is for a peer that refuses everything.
         var mostResends = 100
     }
 
-    /// What has less left than this is not sent any more: between here and the socket lie the rest of the batch and TLS, and
-    /// nothing may leave at or after its expiry.
+    /// What has less left than this is not sent any more: between here and the socket lie the rest of the batch and
+    /// TLS, and nothing may leave at or after its expiry.
     static let expiryMarginMs: Int64 = 50
 
     /// A tick that comes this late finds sockets that were not read for as long.
@@ -256,8 +256,8 @@ final class ConnectionPool: @unchecked Sendable {
         counters.connectFailures.add(1, ordering: .relaxed)
         backoff.failed(now: .now(), random: .random(in: 0..<1))
         logger.warning("no connection to the provider", metadata: ["host": "\(endpoint)", "error": "\(error)"])
-        // What took a whole connect timeout is not worth another. What was refused at once may be a restart: the next attempts
-        // follow within a moment, and `connectAsNeeded` gives up when the back-off has grown.
+        // What took a whole connect timeout is not worth another. What was refused at once may be a restart: the next
+        // attempts follow within a moment, and `connectAsNeeded` gives up when the back-off has grown.
         if attempts.isEmpty, !connections.contains(where: { $0.phase == .ready }), attempt.isTooSlow { failWaiting() }
         pump()
     }
@@ -337,8 +337,8 @@ final class ConnectionPool: @unchecked Sendable {
     private func ticked(_ due: NIODeadline) {
         tick = nil
         let now = NIODeadline.now()
-        // The loop, or the whole process, stood still: answers that came meanwhile wait in the sockets, and are read before the
-        // next tick. Once: a loop that is always late keeps its deadlines all the same.
+        // The loop, or the whole process, stood still: answers that came meanwhile wait in the sockets, and are read
+        // before the next tick. Once: a loop that is always late keeps its deadlines all the same.
         hasStoodStill = !hasStoodStill && now - due > Self.standstill
         guard !hasStoodStill else { return scheduleTick() }
         if now >= nextDeadline { expire(now) }

@@ -77,7 +77,8 @@ final class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
 
     // MARK: Asked by the pool
 
-    /// Opens a stream; the bytes leave with the next ``flush()``. False: the request is as it was, and this connection drains.
+    /// Opens a stream; the bytes leave with the next ``flush()``. False: the request is as it was, and this connection
+    /// drains.
     func open(_ request: OutboundRequest) -> Bool {
         guard phase == .ready, let session else { return false }
         guard session.open(request) else {
@@ -232,7 +233,8 @@ final class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
 
     private func write() {
         guard let session, let context, phase != .closed else { return }
-        // What a peer makes us answer (PING, SETTINGS) stays in nghttp2, which bounds it, while the socket takes nothing.
+        // What a peer makes us answer (PING, SETTINGS) stays in nghttp2, which bounds it, while the socket takes
+        // nothing.
         guard context.channel.isWritable else { return }
         var buffer = context.channel.allocator.buffer(capacity: 16_384)
         do {

@@ -10,8 +10,8 @@ struct HTTP2Failure: Error, CustomStringConvertible {
 
 /// The one owner of an `nghttp2_session`: streams, and what the callbacks recorded since it was last asked.
 ///
-/// Bytes go in and out through `receive` and `send`; no I/O happens here. Callbacks only record: whatever follows from an
-/// answer is done by the caller after `receive` or `send` has returned, because nghttp2 may not be re-entered.
+/// Bytes go in and out through `receive` and `send`; no I/O happens here. Callbacks only record: whatever follows from
+/// an answer is done by the caller after `receive` or `send` has returned, because nghttp2 may not be re-entered.
 final class HTTP2Session {
     /// A stream that ended, and how.
     enum End: Equatable {

@@ -11,7 +11,8 @@ enum RequestEnd: Equatable {
     case withdrawn
     /// Its headers never left: no connection, or its deadline came while it waited for one.
     case unsent
-    /// Its headers never left, or the peer said that it did not process it, and it was sent again as often as is allowed.
+    /// Its headers never left, or the peer said that it did not process it, and it was sent again as often as is
+    /// allowed.
     case refused
     /// Its headers left, no answer came within the deadline.
     case timedOut

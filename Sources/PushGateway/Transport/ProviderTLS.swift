@@ -77,8 +77,8 @@ struct CertificateFault: Error, CustomStringConvertible {
 }
 
 extension Connector {
-    /// The same error, or one that says what is wrong with the peer's certificate. Where the first handshake does not tell, a second
-    /// one looks at the chain; it trusts nobody, sends nothing and ends there.
+    /// The same error, or one that says what is wrong with the peer's certificate. Where the first handshake does not
+    /// tell, a second one looks at the chain; it trusts nobody, sends nothing and ends there.
     func explained(
         _ error: any Error, address: SocketAddress, endpoint: Endpoint, on loop: any EventLoop
     ) -> EventLoopFuture<any Error> {

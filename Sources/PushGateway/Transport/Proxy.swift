@@ -41,8 +41,8 @@ struct ProxyAddress: Hashable, Sendable {
     }
 }
 
-/// Opens the way through the proxy before TLS begins: keeps the channel "inactive" for the handlers behind it until the proxy
-/// has said 2xx, then leaves.
+/// Opens the way through the proxy before TLS begins: keeps the channel "inactive" for the handlers behind it until the
+/// proxy has said 2xx, then leaves.
 final class ProxyHandler: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer

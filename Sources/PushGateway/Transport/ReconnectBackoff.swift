@@ -1,7 +1,8 @@
 import NIOCore
 import Wire
 
-/// When the next connection may be opened after failures. Providers treat connections opened and closed in a loop as an attack.
+/// When the next connection may be opened after failures. Providers treat connections opened and closed in a loop as an
+/// attack.
 struct ReconnectBackoff: Equatable {
     private var backoff: Backoff
     /// No connection is opened before.

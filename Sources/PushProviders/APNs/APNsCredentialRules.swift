@@ -3,8 +3,8 @@ import Crypto
 import Foundation
 import NIOSSL
 
-/// The parameters of an APNs credential: a token key (`TeamId`, `KeyId`, `PrivateKey`), or a `Certificate` and its `PrivateKey`;
-/// `Sandbox` with both.
+/// The parameters of an APNs credential: a token key (`TeamId`, `KeyId`, `PrivateKey`), or a `Certificate` and its
+/// `PrivateKey`; `Sandbox` with both.
 enum APNsCredentialRules {
     static func read(
         _ parameters: inout some CredentialParameters

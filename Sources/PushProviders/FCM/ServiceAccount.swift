@@ -3,8 +3,8 @@ import CryptoExtras
 import Foundation
 import Wire
 
-/// A Google service account's key, and the assertion that it signs: RFC 7523, and Google, "Using OAuth 2.0 for server to server
-/// applications".
+/// A Google service account's key, and the assertion that it signs: RFC 7523, and Google, "Using OAuth 2.0 for server
+/// to server applications".
 struct ServiceAccount: AccessTokenSource {
     static let scope = "https://www.googleapis.com/auth/firebase.messaging"
     /// The longest life that Google allows.

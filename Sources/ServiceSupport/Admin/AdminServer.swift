@@ -37,7 +37,8 @@ public final class AdminServer: Service {
     /// Adds a page. Call it before ``run()``.
     public func serve(_ page: AdminPage) { pages.withLock { $0.append(page) } }
 
-    /// Waits until the port is open. - Throws: `CancellationError` when it cannot be opened, or when the waiting task is cancelled.
+    /// Waits until the port is open. - Throws: `CancellationError` when it cannot be opened, or when the waiting task
+    /// is cancelled.
     public func boundPort() async throws -> Int { try await bound.wait() }
 
     public func run() async throws {

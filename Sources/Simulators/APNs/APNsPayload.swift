@@ -13,9 +13,9 @@ struct APNsPayload: Sendable, Hashable {
     /// - Parameters:
     ///   - length: of the payload as it came.
     ///   - bytes: the payload, whole when `length` is at most ``longest``.
-    /// - Throws: `PayloadEmpty` also for what is not a JSON dictionary with `aps`; `InvalidPushType` when the payload is not
-    ///   what the push type says: an alert without `alert`, a background push without `content-available: 1` or with
-    ///   something to show or hear.
+    /// - Throws: `PayloadEmpty` also for what is not a JSON dictionary with `aps`; `InvalidPushType` when the payload
+    ///   is not what the push type says: an alert without `alert`, a background push without `content-available: 1` or
+    ///   with something to show or hear.
     init(_ bytes: [UInt8], length: Int, pushType: APNsHeaders.PushType) throws(APNsReason) {
         guard length > 0 else { throw .payloadEmpty }
         guard length <= Self.longest else { throw .payloadTooLarge }

@@ -67,8 +67,8 @@ final class APNsProviderTokens: Sendable {
     /// - Parameters:
     ///   - authorization: the header's value, nil when it is missing.
     ///   - topic: of the push; nil passes here.
-    /// - Throws: `MissingProviderToken`, `InvalidProviderToken` (also for an `iat` in the future), `ExpiredProviderToken`,
-    ///   `TooManyProviderTokenUpdates`, `TopicDisallowed`.
+    /// - Throws: `MissingProviderToken`, `InvalidProviderToken` (also for an `iat` in the future),
+    ///   `ExpiredProviderToken`, `TooManyProviderTokenUpdates`, `TopicDisallowed`.
     func check(authorization: String?, topic: String?, nowSeconds: Int64) throws(APNsReason) {
         guard let authorization else { throw .missingProviderToken }
         if let known = state.withLock({ $0.known[authorization] }) {

@@ -7,9 +7,9 @@ import Wire
 /// Answers as Apple's push service does, and hands what it accepts to the ``PushNetwork``.
 ///
 /// Strictness where Apple's pages leave room: a connection has MAX_CONCURRENT_STREAMS 1 until its first authenticated
-/// answer, a second stream before that is reset with REFUSED_STREAM; `iat` may not lie in the future by a second; a payload that
-/// is not a dictionary with `aps` is `PayloadEmpty`; push type and payload must agree, else `InvalidPushType`; a missing
-/// push type is `InvalidPushType`.
+/// answer, a second stream before that is reset with REFUSED_STREAM; `iat` may not lie in the future by a second; a
+/// payload that is not a dictionary with `aps` is `PayloadEmpty`; push type and payload must agree, else
+/// `InvalidPushType`; a missing push type is `InvalidPushType`.
 struct APNsSimulator: ProviderResponder {
     let network: PushNetwork
     let tokens: APNsProviderTokens

@@ -6,8 +6,8 @@ import Logging
 import NIOCore
 import Wire
 
-/// The simulators' control port: HTTP/1.1 on loopback, JSON. It has no authentication and knows no real secret, so it is for
-/// development only.
+/// The simulators' control port: HTTP/1.1 on loopback, JSON. It has no authentication and knows no real secret, so it
+/// is for development only.
 ///
 /// | request | does |
 /// |---|---|
@@ -134,8 +134,8 @@ struct SimulatorServer {
         return router
     }
 
-    /// Pushes as lines, with heartbeats between: they show a client that left, because writing to it fails, and then the
-    /// phone is offline.
+    /// Pushes as lines, with heartbeats between: they show a client that left, because writing to it fails, and then
+    /// the phone is offline.
     private static func lines(of pushes: AsyncStream<SimulatedPush>) -> AsyncStream<ByteBuffer> {
         let (lines, continuation) = AsyncStream.makeStream(
             of: ByteBuffer.self, bufferingPolicy: .bufferingOldest(PushNetwork.streamBound))

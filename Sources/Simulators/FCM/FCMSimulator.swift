@@ -5,8 +5,8 @@ import NIOHPACK
 import Synchronization
 import Wire
 
-/// Answers as Google's token endpoint (`/token`) and FCM's v1 API (`/v1/projects/<id>/messages:send`) do, on one port, and
-/// hands what it accepts to the ``PushNetwork``.
+/// Answers as Google's token endpoint (`/token`) and FCM's v1 API (`/v1/projects/<id>/messages:send`) do, on one port,
+/// and hands what it accepts to the ``PushNetwork``.
 ///
 /// Faults hit sending; of them only ``ProviderFaults/tokenEndpointFails`` hits the token endpoint.
 struct FCMSimulator: ProviderResponder {

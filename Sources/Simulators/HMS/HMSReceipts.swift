@@ -12,7 +12,8 @@ import Wire
 public struct HMSCallback: Sendable, Codable, Hashable {
     public var url: String
     public var user: String
-    /// As AppGallery Connect makes it: base64 of the key's bytes. Other text is taken as it stands, as in older configurations.
+    /// As AppGallery Connect makes it: base64 of the key's bytes. Other text is taken as it stands, as in older
+    /// configurations.
     public var key: String
 
     public init(url: String, user: String, key: String) {
@@ -21,7 +22,8 @@ public struct HMSCallback: Sendable, Codable, Hashable {
         self.key = key
     }
 
-    /// `X-HUAWEI-CALLBACK-ID`: it covers time, nonce and user, not the body. Source: Huawei, "Message Receipt", request header.
+    /// `X-HUAWEI-CALLBACK-ID`: it covers time, nonce and user, not the body. Source: Huawei, "Message Receipt", request
+    /// header.
     func header(nowMs: Int64, nonce: String = UUID().uuidString.lowercased()) -> String {
         let key = SymmetricKey(data: Data(base64Encoded: key) ?? Data(key.utf8))
         let code = HMAC<SHA256>.authenticationCode(for: Data("\(nowMs)\(nonce)\(user)".utf8), using: key)
@@ -29,8 +31,8 @@ public struct HMSCallback: Sendable, Codable, Hashable {
     }
 }
 
-/// Delivery receipts, from phones' reports to the apps' callbacks: up to 100 in a request, again up to three times when the
-/// callback does not answer 200 with code 0.
+/// Delivery receipts, from phones' reports to the apps' callbacks: up to 100 in a request, again up to three times when
+/// the callback does not answer 200 with code 0.
 final class HMSReceipts: Sendable {
     private struct Unit: Hashable {
         var requestID: String

@@ -1,7 +1,8 @@
 import DeviceKit
 import Wire
 
-/// An answer of HMS other than success: a result code, mostly under HTTP 200. Source: Huawei, "Sending Messages", result codes.
+/// An answer of HMS other than success: a result code, mostly under HTTP 200. Source: Huawei, "Sending Messages",
+/// result codes.
 struct HMSResult: Error, Sendable, Hashable {
     var status = 200
     /// Nil: the answer is HTTP's own and has no body.

@@ -2,13 +2,13 @@ import DeviceKit
 import NIOCore
 import NIOHPACK
 
-/// Answers as Huawei's token endpoint (`/oauth2/v3/token`) and HMS Push Kit's v1 API (`/v1/<app id>/messages:send`) do, on one port,
-/// and hands what it accepts to the ``PushNetwork``; phones' reports come back through ``HMSReceipts``.
+/// Answers as Huawei's token endpoint (`/oauth2/v3/token`) and HMS Push Kit's v1 API (`/v1/<app id>/messages:send`) do,
+/// on one port, and hands what it accepts to the ``PushNetwork``; phones' reports come back through ``HMSReceipts``.
 ///
-/// Where Huawei's pages leave room: an access token that is not known is 401 with 80200001, one that has run out 200 with
-/// 80200003, one of another app 80300002; names that the reference does not have are 80100003. Topics, conditions and the daily
-/// limits of messages are not in here. Faults hit sending; of them only ``ProviderFaults/tokenEndpointFails`` hits the token
-/// endpoint.
+/// Where Huawei's pages leave room: an access token that is not known is 401 with 80200001, one that has run out 200
+/// with 80200003, one of another app 80300002; names that the reference does not have are 80100003. Topics, conditions
+/// and the daily limits of messages are not in here. Faults hit sending; of them only
+/// ``ProviderFaults/tokenEndpointFails`` hits the token endpoint.
 struct HMSSimulator: ProviderResponder {
     static let tokenPath = "/oauth2/v3/token"
 

@@ -14,8 +14,8 @@ struct GoAwayFrame: Sendable {
     var lastStream: HTTP2StreamID
 }
 
-/// Writes GOAWAY past `NIOHTTP2Handler`, which (1.46) takes the DATA of streams above its own GOAWAY for a protocol error and
-/// ends the connection with everything in flight; a peer cannot help sending it.
+/// Writes GOAWAY past `NIOHTTP2Handler`, which (1.46) takes the DATA of streams above its own GOAWAY for a protocol
+/// error and ends the connection with everything in flight; a peer cannot help sending it.
 final class GoAwayWriter: ChannelOutboundHandler {
     typealias OutboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -34,11 +34,11 @@ final class GoAwayWriter: ChannelOutboundHandler {
     }
 }
 
-/// The server's end of one HTTP/2 connection: all its streams in one handler, because a channel per stream costs several
-/// times the CPU of the push itself.
+/// The server's end of one HTTP/2 connection: all its streams in one handler, because a channel per stream costs
+/// several times the CPU of the push itself.
 ///
-/// Stands behind an `NIOHTTP2Handler` without multiplexer, which keeps the protocol's rules and sends what waits for the
-/// peer's windows. Only used on its event loop.
+/// Stands behind an `NIOHTTP2Handler` without multiplexer, which keeps the protocol's rules and sends what waits for
+/// the peer's windows. Only used on its event loop.
 final class ProviderHTTP2Connection: ChannelDuplexHandler {
     typealias InboundIn = HTTP2Frame
     typealias OutboundIn = Never
@@ -62,7 +62,8 @@ final class ProviderHTTP2Connection: ChannelDuplexHandler {
     private var isReading = false
     private var unacknowledgedBytes = 0
 
-    /// The connection's window is widened by this much at first and whenever half of it is used: it never holds a push up.
+    /// The connection's window is widened by this much at first and whenever half of it is used: it never holds a push
+    /// up.
     private static let window = 1 << 30
 
     /// Zero: HTTP/2's own, never widened.
@@ -277,8 +278,8 @@ final class ProviderHTTP2Connection: ChannelDuplexHandler {
         leaveIfDone(context)
     }
 
-    /// Closes a moment after the last answer: closing at once, with what the client still sent unread, would make TCP throw
-    /// the last answers away.
+    /// Closes a moment after the last answer: closing at once, with what the client still sent unread, would make TCP
+    /// throw the last answers away.
     private func leaveIfDone(_ context: ChannelHandlerContext) {
         guard isLeaving, streams.isEmpty else { return }
         let channel = context.channel

@@ -1,9 +1,9 @@
 import DequeModule
 
-/// What a provider keeps for one device while it is offline. The rules are the providers':
-/// APNs keeps one notification per app, the latest, until its `apns-expiration`, and none with 0;
-/// FCM keeps up to 100 messages until their ttl, one per collapse key, and none with ttl 0; past the bound it throws all away;
-/// HMS keeps up to 120 until their ttl, one per collapse key, and past the bound the latest.
+/// What a provider keeps for one device while it is offline. The rules are the providers': APNs keeps one notification
+/// per app, the latest, until its `apns-expiration`, and none with 0; FCM keeps up to 100 messages until their ttl, one
+/// per collapse key, and none with ttl 0; past the bound it throws all away; HMS keeps up to 120 until their ttl, one
+/// per collapse key, and past the bound the latest.
 struct OfflineStore: Sendable {
     enum Outcome: Sendable, Hashable {
         case stored

@@ -4,8 +4,8 @@ import Synchronization
 
 /// From the look-alikes to the phones, and the record of everything that arrived.
 ///
-/// A device is a provider and a push token. Tokens that nobody has registered are accepted (unless configured otherwise)
-/// and lead nowhere, so that loads of made-up tokens cost no memory.
+/// A device is a provider and a push token. Tokens that nobody has registered are accepted (unless configured
+/// otherwise) and lead nowhere, so that loads of made-up tokens cost no memory.
 public final class PushNetwork: PushReception {
     /// Whether a token is known.
     enum Standing: Sendable, Hashable {
@@ -127,8 +127,8 @@ public final class PushNetwork: PushReception {
         receipts.report(requestID: messageID, token: token, result: result)
     }
 
-    /// Binds an FCM token to the project (sender) that it was handed out by; another project's messages are refused with
-    /// `SENDER_ID_MISMATCH`.
+    /// Binds an FCM token to the project (sender) that it was handed out by; another project's messages are refused
+    /// with `SENDER_ID_MISMATCH`.
     public func bind(fcmToken token: String, project: String) throws {
         try state.withLock {
             let key = DeviceKey(provider: .fcm, token: token)

@@ -1,8 +1,8 @@
 /// How phones get their pushes: from a ``PushNetwork`` in the same process, or over HTTP from another
 /// (``RemotePushReception``).
 public protocol PushReception: Sendable {
-    /// Makes a token known before anything is sent to it: pushes are stored for it while nobody receives, and pushes for
-    /// another app are refused.
+    /// Makes a token known before anything is sent to it: pushes are stored for it while nobody receives, and pushes
+    /// for another app are refused.
     func register(_ provider: SimulatedProvider, token: String, appID: String) async throws
 
     /// Puts a phone online. What was stored comes first. At most 1,000 pushes wait to be taken; a phone that is slower

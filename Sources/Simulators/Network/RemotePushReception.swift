@@ -11,8 +11,8 @@ public struct RemotePushReception: PushReception {
     public let controlURL: String
     private let client: HTTPClient
 
-    /// - Parameter client: owned and shut down by who made it; must not have a read timeout below 10 s, the interval of the
-    ///   heartbeat is 2 s.
+    /// - Parameter client: owned and shut down by who made it; must not have a read timeout below 10 s, the interval of
+    ///   the heartbeat is 2 s.
     public init(controlURL: String, client: HTTPClient) {
         self.controlURL = controlURL.hasSuffix("/") ? String(controlURL.dropLast()) : controlURL
         self.client = client
@@ -48,7 +48,8 @@ public struct RemotePushReception: PushReception {
         guard status < 300 else { throw SimulatorError("the simulator answered \(status) to \(method) \(url)") }
     }
 
-    /// Reads the simulator's stream, and opens it again (after 0.2 to 2 s) when it breaks, until the iteration is cancelled.
+    /// Reads the simulator's stream, and opens it again (after 0.2 to 2 s) when it breaks, until the iteration is
+    /// cancelled.
     public func receive(
         _ provider: SimulatedProvider, token: String, appID: String
     ) async throws -> AsyncStream<SimulatedPush> {

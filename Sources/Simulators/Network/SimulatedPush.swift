@@ -12,7 +12,8 @@ public struct SimulatedPush: Sendable, Codable, Hashable {
     public var priority: Int
     /// `apns-collapse-id` or `collapse_key`.
     public var collapseKey: String?
-    /// Epoch milliseconds until which it is stored for a phone that is offline; 0: not stored; nil: as long as it takes.
+    /// Epoch milliseconds until which it is stored for a phone that is offline; 0: not stored; nil: as long as it
+    /// takes.
     public var expiresAtMs: Int64?
     /// What APNs would show; nil with the others and without an alert.
     public var alert: String?

@@ -36,7 +36,8 @@ public enum PhoneBehaviour: Sendable, Hashable, Codable, CustomStringConvertible
     case reinstalls
 
     /// `answers`, `denies`, `ignores`, `drops:<count>`, `notifications-off`, `closed`, `polls`, `deleted`,
-    /// `slow:<milliseconds>`, `offline`, `forges`, `reinstalls`, `mute`; nil for anything else. Counts go up to 1,000, milliseconds to 600,000.
+    /// `slow:<milliseconds>`, `offline`, `forges`, `reinstalls`, `mute`; nil for anything else. Counts go up to 1,000,
+    /// milliseconds to 600,000.
     public init?(_ text: String) {
         let parts = text.split(separator: ":", omittingEmptySubsequences: false)
         switch (parts.first, parts.count) {

@@ -105,7 +105,8 @@ public final class PhoneLog: Sendable {
     }
 
     /// The first event, past or to come, that fits.
-    /// - Throws: ``SimulatorError`` that says what was waited for and what happened instead, when `deadline` has passed.
+    /// - Throws: ``SimulatorError`` that says what was waited for and what happened instead, when `deadline` has
+    ///   passed.
     @discardableResult
     public func wait(
         for kind: PhoneEvent.Kind, challenge: String? = nil, count: Int = 1, deadline: Duration = .seconds(10),

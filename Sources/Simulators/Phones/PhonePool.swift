@@ -87,7 +87,8 @@ public struct PhonePool: Sendable {
         }
     }
 
-    /// Phones enrol faster than people: 60328 (so many new identities a second) and 503 are waited for, a minute at most.
+    /// Phones enrol faster than people: 60328 (so many new identities a second) and 503 are waited for, a minute at
+    /// most.
     private static func patiently<Value: Sendable>(_ call: () async throws -> Value) async throws -> Value {
         for _ in 0..<60 {
             do {

@@ -3,9 +3,10 @@ import Synchronization
 
 /// What the person sees of challenges: one of each action, and none that is over.
 extension SimulatedPhone {
-    /// Whether a pushed challenge is to be shown. While something else is shown it is asked for first: it may be over, or take the
-    /// place of what is shown. When there is no answer it is shown: better twice than never. An app that is mute asks for nothing,
-    /// which would be a receipt: the system shows its notification. An extension on APNs cannot hold back its own notification.
+    /// Whether a pushed challenge is to be shown. While something else is shown it is asked for first: it may be over,
+    /// or take the place of what is shown. When there is no answer it is shown: better twice than never. An app that is
+    /// mute asks for nothing, which would be a receipt: the system shows its notification. An extension on APNs cannot
+    /// hold back its own notification.
     func show(_ challengeSID: String) async -> Bool {
         let behaviour = self.behaviour
         let isOnly = state.withLock { state in

@@ -81,7 +81,8 @@ public final class SimulatedPhone: Sendable {
         changes?.finish()
     }
 
-    /// Lives until the task is cancelled; not to be called again while it runs. What is in progress then is cancelled too.
+    /// Lives until the task is cancelled; not to be called again while it runs. What is in progress then is cancelled
+    /// too.
     public func run() async {
         while !Task.isCancelled {
             let (behaviour, changes, sheets) = state.withLock { state in

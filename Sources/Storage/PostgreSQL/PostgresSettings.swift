@@ -33,9 +33,9 @@ public struct PostgresSettings: Sendable, CustomStringConvertible, CustomDebugSt
     public var connectionAge: Duration = .seconds(450)
 
     /// - Parameters:
-    ///   - url: `postgresql://user@host1:5432,host2/database?sslrootcert=…`, with any keyword of libpq as a parameter. Left out,
-    ///     `target_session_attrs` is `read-write`, and `sslmode` is `verify-full`, or libpq's own default when every host is a socket's
-    ///     folder or a loopback address.
+    ///   - url: `postgresql://user@host1:5432,host2/database?sslrootcert=…`, with any keyword of libpq as a parameter.
+    ///     Left out, `target_session_attrs` is `read-write`, and `sslmode` is `verify-full`, or libpq's own default
+    ///     when every host is a socket's folder or a loopback address.
     ///   - password: nil: the URL's, or that of its `passfile`.
     /// - Throws: ``StoreError/failed(_:)`` for a URL that libpq does not understand; the message does not repeat the
     ///   URL.

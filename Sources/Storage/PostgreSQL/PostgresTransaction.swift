@@ -9,7 +9,8 @@ struct PostgresTransaction: SQLTransaction {
 }
 
 extension PostgresTransaction: OutboxRows {
-    /// Ascends in this process, and from one to the next of the same clock: an event's row has no number before its transaction ends.
+    /// Ascends in this process, and from one to the next of the same clock: an event's row has no number before its
+    /// transaction ends.
     private static let sequence = Atomic(UInt64(Timestamp.nowMs()) * 1000)
 
     func enqueue(_ record: OutboxRecord, nowMs: Int64) throws {

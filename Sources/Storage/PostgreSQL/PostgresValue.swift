@@ -37,8 +37,8 @@ enum PostgresValue: Hashable, Sendable {
         case .text(let value): bytes.append(contentsOf: value.utf8)
         case .blob(let value): bytes.append(contentsOf: value)
         case .integers(let values):
-            // `array_recv`: dimensions, whether there are NULLs, the elements' type, then the length and lower bound of the
-            // one dimension; an element is its length and bytes.
+            // `array_recv`: dimensions, whether there are NULLs, the elements' type, then the length and lower bound of
+            // the one dimension; an element is its length and bytes.
             for word in values.isEmpty ? [0, 0, 20] : [1, 0, 20, Int32(values.count), 1] {
                 bytes.append(bigEndian: word)
             }
@@ -76,8 +76,8 @@ final class PostgresResult {
     func rows() -> [PostgresRow] { (0..<Int32(count)).map { PostgresRow(self, $0) } }
 }
 
-/// A row of a result in binary format. The schema sees to it that a column holds what is asked for; what else comes is a fault of
-/// ours.
+/// A row of a result in binary format. The schema sees to it that a column holds what is asked for; what else comes is
+/// a fault of ours.
 final class PostgresRow: SQLRow {
     private let result: PostgresResult
     private let row: Int32
@@ -111,8 +111,8 @@ final class PostgresRow: SQLRow {
         return UnsafeRawBufferPointer(start: start, count: Int(PQgetlength(result.pointer, row, Int32(index))))
     }
 
-    /// `numeric_send`: how many digits of base 10,000, the power of the first, the sign, the scale, the digits. The fraction is
-    /// left out.
+    /// `numeric_send`: how many digits of base 10,000, the power of the first, the sign, the scale, the digits. The
+    /// fraction is left out.
     private static func whole(numeric bytes: UnsafeRawBufferPointer) -> Int64 {
         func word(_ index: Int) -> Int16 {
             Int16(bigEndian: bytes.loadUnaligned(fromByteOffset: index * 2, as: Int16.self))

@@ -1,7 +1,7 @@
 /// Partitions by day.
 ///
-/// They are made and dropped by two functions that run with the rights of the schema's owner, so that a Producer needs no right to
-/// change tables. Whoever calls them meets nobody: an advisory lock lets one call through at a time.
+/// They are made and dropped by two functions that run with the rights of the schema's owner, so that a Producer needs
+/// no right to change tables. Whoever calls them meets nobody: an advisory lock lets one call through at a time.
 extension PostgresSchema {
     static let days = [
         // family: `challenges` or `audit`. day_ms: its first millisecond, UTC.
@@ -10,7 +10,8 @@ extension PostgresSchema {
             family text COLLATE "C" NOT NULL, day_ms bigint NOT NULL, PRIMARY KEY (family, day_ms)
         )
         """,
-        // A table is made beside its parent and attached, which stops neither readers nor writers; CREATE … PARTITION OF would.
+        // A table is made beside its parent and attached, which stops neither readers nor writers; CREATE … PARTITION
+        // OF would.
         """
         CREATE FUNCTION make_partition(parent text, day_ms bigint, low text, high text) RETURNS void
         LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
@@ -47,7 +48,8 @@ extension PostgresSchema {
             END LOOP;
         END $$
         """,
-        // A drop waits for whoever reads the table, and everybody who comes then waits behind it: not for long, and again later.
+        // A drop waits for whoever reads the table, and everybody who comes then waits behind it: not for long, and
+        // again later.
         """
         CREATE FUNCTION drop_days(ended_family text, until_ms bigint) RETURNS void
         LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET lock_timeout = '300ms' AS $$

@@ -10,7 +10,8 @@ enum SQLValue: Hashable, Sendable {
 
 /// What a statement is run with: numbers, blobs, and texts without U+0000.
 ///
-/// U+0000 ends a text in databases: SQLite would cut it off, so that two texts become one row, and PostgreSQL refuses it.
+/// U+0000 ends a text in databases: SQLite would cut it off, so that two texts become one row, and PostgreSQL refuses
+/// it.
 struct Arguments: ExpressibleByArrayLiteral {
     private var values: [SQLValue]
     private var holdsNul: Bool

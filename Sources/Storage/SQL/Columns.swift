@@ -1,8 +1,8 @@
 import ChallengeModel
 import Challenges
 
-/// Reads a row from left to right, in the order of the select list beside its decoder: a look-up by name is a comparison of
-/// strings per column.
+/// Reads a row from left to right, in the order of the select list beside its decoder: a look-up by name is a
+/// comparison of strings per column.
 struct Columns<Row: SQLRow> {
     private let row: Row
     private var index: Int

@@ -115,7 +115,8 @@ extension SQLTransaction {
         return true
     }
 
-    /// In one of 16 rows, and with the commit: one row that every push of a credential updates would be waited for by all of them.
+    /// In one of 16 rows, and with the commit: one row that every push of a credential updates would be waited for by
+    /// all of them.
     private func spread(_ counts: PushCounts, to minute: Int64, of credential: CredentialSID) throws -> Bool {
         try connection.run(
             """

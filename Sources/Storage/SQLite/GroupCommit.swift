@@ -2,18 +2,21 @@ import Challenges
 import GRDB
 import Synchronization
 
-/// Writes of many callers share one transaction and so one fsync: whoever comes while a commit is under way joins the next.
+/// Writes of many callers share one transaction and so one fsync: whoever comes while a commit is under way joins the
+/// next.
 ///
-/// Each write runs in its own savepoint, so that one that throws undoes only itself. Callers return after the commit that
-/// holds their write. When the transaction cannot begin, cannot commit, or is lost on the way (SQLite rolls back by itself on
-/// a full disk), every write of the group fails and none of them has an effect. While another process holds the lock, one
-/// group at a time waits for it, as long as the writer's busy timeout; every other write is refused at once.
+/// Each write runs in its own savepoint, so that one that throws undoes only itself. Callers return after the commit
+/// that holds their write. When the transaction cannot begin, cannot commit, or is lost on the way (SQLite rolls back
+/// by itself on a full disk), every write of the group fails and none of them has an effect. While another process
+/// holds the lock, one group at a time waits for it, as long as the writer's busy timeout; every other write is refused
+/// at once.
 final class GroupCommit: Sendable {
     /// One caller's write.
     private protocol Job: Sendable {
         /// Runs it in the open transaction. Throws only when the whole group must be undone.
-        /// - Returns: how to tell the caller once the commit is known; called once, with what went wrong. And what of the store kept it
-        ///   from its work, when the transaction goes on all the same: a full disk may undo one statement only.
+        /// - Returns: how to tell the caller once the commit is known; called once, with what went wrong. And what of
+        ///   the store kept it from its work, when the transaction goes on all the same: a full disk may undo one
+        ///   statement only.
         func run(_ database: Database) throws -> (tell: @Sendable ((any Error)?) -> Void, fault: StoreFault?)
         /// Tells the caller of a job that was not run.
         func refuse(_ error: any Error)
@@ -86,10 +89,12 @@ final class GroupCommit: Sendable {
         self.afterCommit = afterCommit
     }
 
-    /// A write that takes as much of the disk as any has been done. What is small may go through while the disk is full.
+    /// A write that takes as much of the disk as any has been done. What is small may go through while the disk is
+    /// full.
     func isWell() { state.withLock { $0.fault = nil } }
 
-    /// Why writes fail; nil: they do not. That of a locked store ends with the next write that is done, any other with ``isWell()``.
+    /// Why writes fail; nil: they do not. That of a locked store ends with the next write that is done, any other with
+    /// ``isWell()``.
     var fault: StoreFault? { state.withLock { $0.fault?.fault } }
 
     /// Commits so far.

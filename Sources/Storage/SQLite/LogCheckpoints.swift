@@ -2,12 +2,12 @@ import GRDB
 import GRDBSQLite
 import Synchronization
 
-/// Copies the write-ahead log back into the file beside the writer, not on its thread: SQLite's own checkpoint would stop every
-/// creation for as long as 32 MB and an fsync take.
+/// Copies the write-ahead log back into the file beside the writer, not on its thread: SQLite's own checkpoint would
+/// stop every creation for as long as 32 MB and an fsync take.
 ///
-/// A log that is written to all the time never is copied to its end by another connection, and only then starts again at its
-/// beginning. So there are two steps: most of it from a connection of our own, then, between two commits, the few frames that came
-/// meanwhile on the writer's.
+/// A log that is written to all the time never is copied to its end by another connection, and only then starts again
+/// at its beginning. So there are two steps: most of it from a connection of our own, then, between two commits, the
+/// few frames that came meanwhile on the writer's.
 final class LogCheckpoints: Sendable {
     private enum Step { case waiting, copying, copied }
 

@@ -1,7 +1,8 @@
 import GRDB
 
 extension Migrations {
-    /// The keys that the store is sealed with, roles of API keys, wrong numbers, versions of credentials, marks of refusals.
+    /// The keys that the store is sealed with, roles of API keys, wrong numbers, versions of credentials, marks of
+    /// refusals.
     static func registerHardening(in migrator: inout DatabaseMigrator) {
         migrator.registerMigration("10 sealing keys, roles, wrong numbers, versions, refusals") {
             try $0.execute(sql: hardening)

@@ -102,8 +102,8 @@ extension SQLiteEngine: OutboxStore {
         var scan: OutboxScan
     }
 
-    /// The oldest free rows that the scan takes, without those whose key another owner holds an earlier row of: they would
-    /// overtake it.
+    /// The oldest free rows that the scan takes, without those whose key another owner holds an earlier row of: they
+    /// would overtake it.
     private static func free(
         _ database: Database, _ claims: OutboxClaims, _ scan: OutboxScan, from: Int64, owner: String
     ) throws -> Free {

@@ -1,7 +1,7 @@
 import GRDB
 
-/// Who holds which outbox rows until when. A claim is a range of ids, not a mark on every row: rows are written once and deleted
-/// once. Rows that come later have higher ids than any there was, so that none can appear inside a range.
+/// Who holds which outbox rows until when. A claim is a range of ids, not a mark on every row: rows are written once
+/// and deleted once. Rows that come later have higher ids than any there was, so that none can appear inside a range.
 struct OutboxClaim: Equatable {
     let owner: String
     let untilMs: Int64

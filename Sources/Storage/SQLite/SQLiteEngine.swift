@@ -5,8 +5,9 @@ import GRDB
 import Logging
 import Synchronization
 
-/// The store of one node: SQLite with a write-ahead log, `synchronous=FULL`, and group commit. Reads see every write whose
-/// caller has returned. Nothing blocks a cooperative thread: writes run on the writer's queue, reads on up to four others.
+/// The store of one node: SQLite with a write-ahead log, `synchronous=FULL`, and group commit. Reads see every write
+/// whose caller has returned. Nothing blocks a cooperative thread: writes run on the writer's queue, reads on up to
+/// four others.
 package final class SQLiteEngine: StorageEngine {
     private let file: StoreFile
     private let pool: DatabasePool
@@ -18,11 +19,14 @@ package final class SQLiteEngine: StorageEngine {
 
     /// Opens the file, makes it when missing, and brings the schema up to date. Blocks for as long as that takes.
     /// - Parameters:
-    ///   - isServing: for the Producer, which is alone with its file: nobody else opens it so until this one is closed or its
-    ///     process has ended, and what an earlier one had claimed of the outbox is free at once. Tools open it beside.
+    ///   - isServing: for the Producer, which is alone with its file: nobody else opens it so until this one is closed
+    ///     or its process has ended, and what an earlier one had claimed of the outbox is free at once. Tools open it
+    ///     beside.
     ///   - configure: last changes to the connections, for tests that watch the statements.
-    ///   - check: run in a transaction once the schema is there; when it throws, nothing was written but the steps of the schema.
-    /// - Throws: ``StoreError/failed(_:)`` that names the file: also when a later version has migrated it; what `check` throws.
+    ///   - check: run in a transaction once the schema is there; when it throws, nothing was written but the steps of
+    ///     the schema.
+    /// - Throws: ``StoreError/failed(_:)`` that names the file: also when a later version has migrated it; what `check`
+    ///   throws.
     init(
         path: String, isServing: Bool, logger: Logger, configure: (inout Configuration) -> Void = { _ in },
         check: (SQLiteTransaction) throws -> Void
@@ -33,8 +37,8 @@ package final class SQLiteEngine: StorageEngine {
         configuration.maximumReaderCount = 4
         configuration.label = "beckon.store"
         configure(&configuration)
-        // SQLite would make it readable for everybody; its log and index get the file's own mode. Whoever else opens the file
-        // beside us finds it made.
+        // SQLite would make it readable for everybody; its log and index get the file's own mode. Whoever else opens
+        // the file beside us finds it made.
         if !FileManager.default.fileExists(atPath: path) {
             _ = FileManager.default.createFile(atPath: path, contents: nil, attributes: [.posixPermissions: 0o600])
         }
@@ -47,8 +51,8 @@ package final class SQLiteEngine: StorageEngine {
             try pool.write { try check(SQLiteTransaction(connection: $0)) }
             checkpoints = try LogCheckpoints(path: path, configuration: configuration)
             lastOutboxID = try pool.writeWithoutTransaction { database in
-                // GRDB opens a WAL database with synchronous=NORMAL, under which a power loss may take the last commits; that
-                // can only be changed here, outside of a transaction, and on the writer's connection.
+                // GRDB opens a WAL database with synchronous=NORMAL, under which a power loss may take the last
+                // commits; that can only be changed here, outside of a transaction, and on the writer's connection.
                 try database.execute(sql: "PRAGMA synchronous = FULL")
                 let level = try Int.fetchOne(database, sql: "PRAGMA synchronous") ?? -1
                 guard level == 2 else { throw StoreError.failed("synchronous is \(level), expected 2 (FULL)") }

@@ -2,9 +2,9 @@ import Synchronization
 
 /// One webhook's place in this process: its requests under way, and the fresh events that wait for a place.
 ///
-/// An endpoint that answers makes its events wait for their turn, which holds their partitions back: nothing is lost, and nothing
-/// needs the store. An endpoint at which an event has waited for ``mostWaitMs`` is slow: from then on, until a place is free again,
-/// its events go to the store without an attempt, so that it holds no partition.
+/// An endpoint that answers makes its events wait for their turn, which holds their partitions back: nothing is lost,
+/// and nothing needs the store. An endpoint at which an event has waited for ``mostWaitMs`` is slow: from then on,
+/// until a place is free again, its events go to the store without an attempt, so that it holds no partition.
 final class Endpoint: Sendable {
     static let mostWaitMs: Int64 = 1000
 
@@ -30,7 +30,8 @@ final class Endpoint: Sendable {
     }
 
     /// A place for a fresh event.
-    /// - Returns: false: it goes to the store, because the endpoint is slow or its breaker is open, or the task was cancelled.
+    /// - Returns: false: it goes to the store, because the endpoint is slow or its breaker is open, or the task was
+    ///   cancelled.
     func admit() async -> Bool {
         let id = state.withLock { state in
             state.nextID += 1

@@ -1,9 +1,10 @@
-/// How many requests one endpoint may have under way, and whether it gets any. A pure value; times are milliseconds of a clock that
-/// never goes back.
+/// How many requests one endpoint may have under way, and whether it gets any. A pure value; times are milliseconds of
+/// a clock that never goes back.
 struct EndpointState: Sendable {
     static let firstLimit = 16
     static let mostLimit = 256
-    /// The breaker opens at this share of failures among so many results of the last minute, or so many timeouts in a row.
+    /// The breaker opens at this share of failures among so many results of the last minute, or so many timeouts in a
+    /// row.
     static let openShare = 0.7
     static let openLeast = 10
     static let openTimeouts = 5

@@ -1,4 +1,5 @@
-/// When a delivery that has failed is tried again: dense within the first hour, then sparse, for 24 hours from the first failure.
+/// When a delivery that has failed is tried again: dense within the first hour, then sparse, for 24 hours from the
+/// first failure.
 enum RetrySchedule {
     /// Seconds from one try to the next.
     static let seconds: [Int64] = [

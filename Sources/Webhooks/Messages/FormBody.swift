@@ -2,8 +2,8 @@ import ChallengeModel
 import Crypto
 import Wire
 
-/// The fields of an event as a form: what every published signature validator reads in the same way. Names are ASCII, distinct and no
-/// numbers; values have no white space at their ends; what is empty is left out.
+/// The fields of an event as a form: what every published signature validator reads in the same way. Names are ASCII,
+/// distinct and no numbers; values have no white space at their ends; what is empty is left out.
 enum FormBody {
     /// The members that version 1 of the API's webhooks has.
     private static let firstVersion: Set<String> = [
@@ -28,8 +28,8 @@ enum FormBody {
             .sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }.map { (name: $0.key, value: $0.value) }
     }
 
-    /// The event's id in the form of a UUID (version 8, RFC 9562), for receivers that keep it in a column of that type: the same at
-    /// every repeat, and for every webhook.
+    /// The event's id in the form of a UUID (version 8, RFC 9562), for receivers that keep it in a column of that type:
+    /// the same at every repeat, and for every webhook.
     static func uuid(of id: String) -> String {
         var bytes = Array(SHA256.hash(data: Array(id.utf8)).prefix(16))
         bytes[6] = bytes[6] & 0x0F | 0x80

@@ -2,8 +2,8 @@ import Challenges
 import Logging
 import Synchronization
 
-/// Writes attempts to the store in batches, beside the deliveries, which do not wait for it. When the store is slower than the
-/// deliveries, attempts are left out and counted.
+/// Writes attempts to the store in batches, beside the deliveries, which do not wait for it. When the store is slower
+/// than the deliveries, attempts are left out and counted.
 final class AttemptLog: Sendable {
     private static let most = 20_000
     private static let batch = 1000

@@ -21,8 +21,8 @@ struct RelayedEvent: Sendable {
     /// Without the prefix `beckon.`.
     let type: String
 
-    /// - Throws: for a record that is forged or cannot be read, ``RecordFault``. Nil: an event that no webhook can want, for it belongs
-    ///   to no service.
+    /// - Throws: for a record that is forged or cannot be read, ``RecordFault``. Nil: an event that no webhook can
+    ///   want, for it belongs to no service.
     init?(_ record: ConsumedRecord, intake: RecordIntake) throws(RecordFault) {
         try intake.admit(record)
         do {
@@ -41,7 +41,8 @@ struct RelayedEvent: Sendable {
         self.service = service
     }
 
-    /// Whether the event goes to a webhook. An event about a webhook does not go to it, but for a test, which goes nowhere else.
+    /// Whether the event goes to a webhook. An event about a webhook does not go to it, but for a test, which goes
+    /// nowhere else.
     func isWanted(by route: WebhookRoute) -> Bool {
         guard route.webhook.isEnabled else { return false }
         let about = type.hasPrefix("webhook.") ? event.data["webhook_sid"]?.stringValue : nil

@@ -2,8 +2,8 @@ import ChallengeModel
 import Challenges
 import Synchronization
 
-/// The webhooks of services as the store has them, kept for a moment. Any number of relays read the same rows, so that a change takes
-/// effect everywhere within ``kept``.
+/// The webhooks of services as the store has them, kept for a moment. Any number of relays read the same rows, so that
+/// a change takes effect everywhere within ``kept``.
 final class Subscriptions: Sendable {
     private struct Entry {
         var routes: [WebhookRoute]

@@ -32,7 +32,8 @@ public final class WebhookRelayService: ServiceLifecycle.Service {
     private let reader: GroupReader
 
     /// - Parameters:
-    ///   - store: where subscriptions, secrets and undelivered events are. The caller closes it after ``run()`` has ended.
+    ///   - store: where subscriptions, secrets and undelivered events are. The caller closes it after ``run()`` has
+    ///     ended.
     ///   - readiness: gets the checks in ``Check``, failing until each is met.
     /// - Throws: when a file of the configuration cannot be read, or librdkafka refuses a property.
     public init(

@@ -7,7 +7,8 @@ import ServiceSupport
 import Synchronization
 import Wire
 
-/// Posts events to webhooks: within the bounds of the process, of accounts, hosts and endpoints, signed anew for each request.
+/// Posts events to webhooks: within the bounds of the process, of accounts, hosts and endpoints, signed anew for each
+/// request.
 final class WebhookSender: Sendable {
     private struct State {
         var endpoints: [WebhookSID: Endpoint] = [:]
@@ -58,8 +59,8 @@ final class WebhookSender: Sendable {
         metrics.set(.openBreakers, Double(endpoints.count { $0.isOpen }))
     }
 
-    /// Posts an event: at first with the quick tries of the URL's fragment, or once. The caller holds a place of the endpoint, and
-    /// gives it back with the result.
+    /// Posts an event: at first with the quick tries of the URL's fragment, or once. The caller holds a place of the
+    /// endpoint, and gives it back with the result.
     func send(_ delivery: WebhookDelivery, to route: WebhookRoute, isQuickRepeated: Bool) async -> AttemptResult {
         let url: CustomerURL
         let event: CloudEvent

@@ -7,8 +7,8 @@ public enum StandardWebhooks {
     public static let timestampHeader = "webhook-timestamp"
     public static let signatureHeader = "webhook-signature"
 
-    /// The id of an event for one webhook: the same at every repeat and for every instance, another one for another webhook. It holds
-    /// no dot, as the signed text demands; event ids do.
+    /// The id of an event for one webhook: the same at every repeat and for every instance, another one for another
+    /// webhook. It holds no dot, as the signed text demands; event ids do.
     public static func messageID(event: String, webhook: String) -> String {
         let digest = SHA256.hash(data: Array("\(webhook)\n\(event)".utf8))
         return "msg_" + Base64URL.encode(digest.prefix(16))

@@ -1,10 +1,11 @@
 import Crypto
 import Wire
 
-/// `X-Twilio-Signature`: HMAC-SHA1 under the account's auth token, in base64, as every published helper library checks it.
+/// `X-Twilio-Signature`: HMAC-SHA1 under the account's auth token, in base64, as every published helper library checks
+/// it.
 ///
-/// The libraries differ in details (repeated names, the order of names that are not ASCII, names of digits only, empty values, white
-/// space at the ends), so that a form holds none of these: see ``FormBody``.
+/// The libraries differ in details (repeated names, the order of names that are not ASCII, names of digits only, empty
+/// values, white space at the ends), so that a form holds none of these: see ``FormBody``.
 public enum TwilioSignature {
     public static let headerName = "X-Twilio-Signature"
 

@@ -6,8 +6,8 @@ import Wire
 
 @testable import Producer
 
-/// Somebody who knows the identity asks for challenges as fast as allowed for an hour, and asks for each to be sent again as often as
-/// allowed. What rings is counted from the records that leave the Producer.
+/// Somebody who knows the identity asks for challenges as fast as allowed for an hour, and asks for each to be sent
+/// again as often as allowed. What rings is counted from the records that leave the Producer.
 @Suite("Push bombing", .timeLimit(.minutes(10)))
 struct BombingTests {
     struct Attack: Sendable, CustomTestStringConvertible {
@@ -167,8 +167,8 @@ struct BombingTests {
             }
         }
 
-        /// The person opens the app, says no to what is not theirs, signs in when the backend says so, and finds the challenge by
-        /// polling. The attacker asks every second, and is first in three of four.
+        /// The person opens the app, says no to what is not theirs, signs in when the backend says so, and finds the
+        /// challenge by polling. The attacker asks every second, and is first in three of four.
         /// - Returns: seconds from the first try to the creation.
         mutating func signIn() async throws -> Int {
             let start = producer.clock.nowMs

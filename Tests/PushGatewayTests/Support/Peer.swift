@@ -124,8 +124,8 @@ final class Peer: Sendable {
         throw PeerFault(tool: tool)
     }
 
-    /// SIGKILL: a child of this process inherits a mask that blocks SIGTERM when it is spawned from a Dispatch thread. Not
-    /// waited for: waiting would block a thread of the cooperative pool.
+    /// SIGKILL: a child of this process inherits a mask that blocks SIGTERM when it is spawned from a Dispatch thread.
+    /// Not waited for: waiting would block a thread of the cooperative pool.
     private func stop() {
         kill(process.processIdentifier, SIGKILL)
         try? FileManager.default.removeItem(at: folder)

@@ -31,7 +31,8 @@ struct Rig: Sendable {
         configuration.caFile = try TestCertificate.shared.get().caFile
         configure(&configuration)
         var tuning = tuning
-        // The peer is in this process, and starves with it on a busy machine: in its handshake, and before it answers PING.
+        // The peer is in this process, and starves with it on a busy machine: in its handshake, and before it answers
+        // PING.
         tuning.connectTimeout = tuning.connectTimeout ?? .seconds(20)
         if tuning.pool.pingDeadline == ConnectionPool.Settings().pingDeadline { tuning.pool.pingDeadline = .minutes(1) }
         let gateway = try PushGateway(configuration: configuration, logger: logger, tuning: tuning)

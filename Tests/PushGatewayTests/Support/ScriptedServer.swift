@@ -168,8 +168,9 @@ final class ScriptedServer: Sendable {
 
 /// Between TLS and `NIOHTTP2Handler`: swallows everything once told to, and writes GOAWAY past that handler.
 ///
-/// NIOHTTP2 (1.46) takes the DATA of a stream above its own GOAWAY, which a peer cannot help sending, for a connection error, and
-/// then parses one frame per read: DATA of streams below it, and PING, wait behind that until the peer gives the connection up.
+/// NIOHTTP2 (1.46) takes the DATA of a stream above its own GOAWAY, which a peer cannot help sending, for a connection
+/// error, and then parses one frame per read: DATA of streams below it, and PING, wait behind that until the peer gives
+/// the connection up.
 private final class WireHandler: ChannelDuplexHandler, @unchecked Sendable {
     // Guarantee: touched on its channel's event loop only.
     typealias InboundIn = ByteBuffer

@@ -159,7 +159,8 @@ extension ConformanceCase {
             #expect(
                 await storeError { _ = try await world.store.createSessionToken(foreign, nowMs: World.t0) }
                     == .notFound(.factor))
-            // With both rules a token that was used beside a wrong number is still good for that challenge, and no other.
+            // With both rules a token that was used beside a wrong number is still good for that challenge, and no
+            // other.
             var new = world.newChallenge()
             (new.requiresSession, new.requiresNumber) = (true, true)
             let both = try await world.store.create(new, nowMs: World.t0).challenge

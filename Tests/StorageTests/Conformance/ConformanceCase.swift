@@ -23,8 +23,8 @@ struct ConformanceCase: Sendable, CustomTestStringConvertible {
     static let all =
         accounts + keys + people + challenges + answers + sweeps + races + codes + limits + actions + approvals
         + delivery + together + webhooks
-    /// What a store promises whose outbox is leased by ranges of rows and by the caller's clock. ``PostgresOutboxTests`` has the
-    /// same for lanes, which are leased by the server's clock.
+    /// What a store promises whose outbox is leased by ranges of rows and by the caller's clock.
+    /// ``PostgresOutboxTests`` has the same for lanes, which are leased by the server's clock.
     static let rangeLeases = outbox
 }
 

@@ -69,7 +69,8 @@ struct UnknownCommitTests {
         try await PostgresWorld.with(server, proxy: proxy) { world in
             try await world.untilWarm()
             let runs = Atomic(0)
-            // The write waits for a lock with its COMMIT behind it, and nobody tells the server that its client is gone.
+            // The write waits for a lock with its COMMIT behind it, and nobody tells the server that its client is
+            // gone.
             try await world.insert(1)
             try await world.server.sql(
                 """
