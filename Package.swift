@@ -129,9 +129,8 @@ let package = Package(
         .target(
             name: "ServiceSupport",
             dependencies: [
-                "ChallengeModel", "HTTPEdge", "KafkaClient", "PushProviders", .configuration, .coreMetrics,
-                .hummingbird,
-                .hummingbirdCore, .logging, .nioCore, .nioPosix, .serviceLifecycle, .unixSignals, .yams,
+                "ChallengeModel", "HTTPEdge", "KafkaClient", "PushProviders", "Wire", .configuration, .coreMetrics,
+                .hummingbird, .hummingbirdCore, .logging, .nioCore, .nioPosix, .serviceLifecycle, .unixSignals, .yams,
             ],
             swiftSettings: swiftSettings),
         .target(

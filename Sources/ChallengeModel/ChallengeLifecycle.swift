@@ -17,6 +17,9 @@ public enum ChallengeStatus: String, Sendable, Hashable, CaseIterable, Codable {
         }
     }
 
+    /// The final statuses that read as `expired` in the Verify v2 API.
+    public static let readAsExpired = allCases.filter { $0.isFinal && $0.wireStatus == expired.wireStatus }
+
     /// Nil while pending.
     public var resolution: ResolutionStatus? {
         switch self {

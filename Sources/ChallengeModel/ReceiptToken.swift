@@ -96,11 +96,11 @@ public struct ReceiptToken: Hashable, Sendable {
     }
 }
 
-/// Compares two MACs in a time that does not depend on the position of a difference.
+/// Compares two MACs or secrets in a time that does not depend on the position of a difference.
 public enum HMACComparison {
     public static func equal(_ a: some Collection<UInt8>, _ b: some Collection<UInt8>) -> Bool {
         guard a.count == b.count else { return false }
-        // All MACs here are contiguous bytes. A comparison element by element through `Collection` costs twenty times
+        // All values here are contiguous bytes. A comparison element by element through `Collection` costs twenty times
         // as much.
         let difference = a.withContiguousStorageIfAvailable { a in
             b.withContiguousStorageIfAvailable { b in

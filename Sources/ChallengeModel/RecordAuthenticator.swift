@@ -54,10 +54,7 @@ public struct RecordAuthenticator: Sendable {
         else { return false }
         let given = mac[(colon + 1)...]
         let expected = Self.code(ringKey, topic: topic, key: key, contentType: contentType, value: value)
-        guard given.count == expected.count else { return false }
-        var difference: UInt8 = 0
-        for (one, other) in zip(given, expected) { difference |= one ^ other }
-        return difference == 0
+        return HMACComparison.equal(given, expected)
     }
 
     /// The MAC in base64.

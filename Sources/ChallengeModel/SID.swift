@@ -58,11 +58,13 @@ public struct SID<Kind: SIDKind>: Hashable, Sendable, Comparable, CustomStringCo
         return SID(bytes: bytes)
     }
 
-    /// The lowest identifier without a variant that ``generate(variant:nowMs:)`` can create at that time or later.
-    public static func lowest(nowMs: Int64) -> SID {
-        SID(
-            bytes: stride(from: 40, through: 0, by: -8).map { UInt8(truncatingIfNeeded: nowMs >> Int64($0)) }
-                + [UInt8](repeating: 0, count: 10))
+    /// The lowest identifier of this variant that ``generate(variant:nowMs:)`` can create at that time or later.
+    /// - Parameter nowMs: epoch milliseconds; a time before 1970 counts as 1970.
+    public static func lowest(variant: UInt8? = nil, nowMs: Int64) -> SID {
+        let nowMs = max(0, nowMs)
+        var bytes = variant.map { [$0] } ?? []
+        bytes += stride(from: 40, through: 0, by: -8).map { UInt8(truncatingIfNeeded: nowMs >> Int64($0)) }
+        return SID(bytes: bytes + [UInt8](repeating: 0, count: 16 - bytes.count))
     }
 
     /// The 16 bytes of the digits.
@@ -193,3 +195,8 @@ public typealias WebhookSID = SID<WebhookKind>
 public typealias NotificationSID = SID<NotificationKind>
 public typealias CredentialSID = SID<CredentialKind>
 public typealias APIKeySID = SID<APIKeyKind>
+
+extension ChallengeSID {
+    /// The variant of every challenge's SID.
+    public static let variant: UInt8 = 0x03
+}

@@ -1,4 +1,3 @@
-import Foundation
 import Wire
 
 /// The Beckon server for devices.
@@ -52,7 +51,7 @@ public struct DeviceClient: Sendable {
     }
 
     /// The system's clock, epoch milliseconds.
-    @Sendable public static func systemClockMs() -> Int64 { Int64(Date().timeIntervalSince1970 * 1000) }
+    @Sendable public static func systemClockMs() -> Int64 { Timestamp.nowMs() }
 
     /// Creates this device's factor. It is unverified until ``Device/verify()``.
     /// - Parameters:

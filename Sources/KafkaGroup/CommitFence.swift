@@ -1,5 +1,6 @@
 public import KafkaClient
 import Synchronization
+import Wire
 
 /// The result of a commit.
 public enum CommitAnswer: Sendable {
@@ -37,7 +38,7 @@ public final class CommitFence: Sendable {
     ///   - steadyMs: the clock.
     public init(freshFor: Duration, steadyMs: @escaping @Sendable () -> Int64) {
         self.freshFor = freshFor
-        freshMs = freshFor.components.seconds * 1000 + freshFor.components.attoseconds / 1_000_000_000_000_000
+        freshMs = freshFor.wholeMilliseconds
         self.steadyMs = steadyMs
     }
 

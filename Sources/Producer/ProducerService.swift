@@ -93,6 +93,9 @@ public final class ProducerService: ServiceLifecycle.Service {
         api.outbound = configuration.outbound
         api.eventSigner = signer.eventSigner
         let listeners = try listeners(api)
+        // Nothing is expired or deleted too early because this machine's clock is ahead: other Producers serve the same
+        // challenges by clocks that are right.
+        let carefulClock: @Sendable () -> Int64 = { [store, clock] in clock() - store.clockAheadMs }
         // Shut down in reverse.
         var services: [any ServiceLifecycle.Service] = [
             closing(producer),
@@ -101,15 +104,16 @@ public final class ProducerService: ServiceLifecycle.Service {
                 guard !Task.isCancelled else { return }
                 var options = OutboxRelay.Options(sharing: store.outbox.sharing)
                 options.isHeld = { !topics.isSafe }
+                options.clockAheadMs = { store.clockAheadMs }
                 await OutboxRelay(
                     store: store.outbox, producer: producer, signer: signer, readiness: readiness, logger: logger,
                     metrics: factory, options: options, nowMs: clock
                 ).run()
             },
-            StoppableWork { [configuration, store, logger, factory, clock] in
+            StoppableWork { [configuration, store, logger, factory] in
                 let sweep = ExpirySweep(
                     store: store, logger: logger, metrics: factory, interval: configuration.sweepInterval,
-                    isHeld: { pressure.isHalfFull }, nowMs: clock)
+                    isHeld: { pressure.isHalfFull }, nowMs: carefulClock)
                 await StoreWork.$current.withValue(.background) { await sweep.run() }
             },
             StoppableWork { [configuration, store, readiness, logger] in

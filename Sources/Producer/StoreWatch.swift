@@ -9,6 +9,8 @@ import Wire
 /// gives the reason.
 struct StoreWatch: Sendable {
     static let readinessCheck = "store"
+    /// A clock that is further ahead is logged.
+    private static let clockToleranceMs: Int64 = 1000
 
     let store: ChallengeStore
     let readiness: Readiness
@@ -66,6 +68,13 @@ struct StoreWatch: Sendable {
         if store.fault != nil { await store.probe() }
         let fault = store.fault
         if let counted = store.connections { connections?.record(counted) }
+        if store.clockAheadMs > Self.clockToleranceMs {
+            log.warning(
+                """
+                this machine's clock is ahead of the database server's: its challenges expire too early for whoever asks \
+                this producer; synchronize both clocks
+                """, metadata: ["milliseconds": "\(store.clockAheadMs)"], cause: "clock")
+        }
         for (cause, gauge) in gauges { gauge.record(cause == fault?.cause ? 1 : 0) }
         guard let fault else {
             if readiness.reasons[Self.readinessCheck] != nil { logger.info("the store can write again") }

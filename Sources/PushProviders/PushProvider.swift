@@ -1,7 +1,8 @@
 package import ChallengeModel
 
 /// Everything that Beckon knows about one push provider. Each provider has its own folder in this module and one line
-/// in ``PushProviders/all``. No other code names it.
+/// in ``PushProviders/all``. Outside of it, providers are named only where a service chooses its credentials, and where
+/// the receipts of Huawei's servers are read.
 package protocol PushProvider: Sendable {
     /// The provider's number in records.
     var platform: Platform { get }

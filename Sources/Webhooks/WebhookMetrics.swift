@@ -2,6 +2,7 @@ import CoreMetrics
 import KafkaGroup
 import Metrics
 import Synchronization
+import Wire
 
 /// The webhook relay's metrics. Label sets are bounded: all values come from enums.
 final class WebhookMetrics: Sendable {
@@ -19,8 +20,7 @@ final class WebhookMetrics: Sendable {
 
     func attempt(_ result: AttemptResult, took: Duration) {
         count(.attempts, [("result", result.disposition == .delivered ? "delivered" : result.reason)])
-        duration.recordNanoseconds(
-            took.components.seconds * 1_000_000_000 + took.components.attoseconds / 1_000_000_000)
+        duration.recordNanoseconds(took.wholeNanoseconds)
     }
 
     func stored(_ events: Int) { count(.stored, [], by: events) }

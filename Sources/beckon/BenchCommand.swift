@@ -40,14 +40,23 @@ struct BenchSendCommand: AsyncParsableCommand {
             rate: rate)
         let report = try await load.run()
         print(
-            "{\"pushes\":\(report.pushes),\"seconds\":\(rounded(report.seconds)),"
-                + "\"per_second\":\(rounded(report.perSecond)),"
-                + "\"cpu_us_per_push\":\(rounded(report.cpuMicrosecondsPerPush)),"
-                + "\"p50_ms\":\(rounded(report.p50Ms)),\"p99_ms\":\(rounded(report.p99Ms)),"
-                + "\"errors\":\(report.errors),\"connections\":\(report.connections)}")
+            try BenchLine.text(
+                Line(
+                    pushes: report.pushes, seconds: rounded(report.seconds), perSecond: rounded(report.perSecond),
+                    cpuUsPerPush: rounded(report.cpuMicrosecondsPerPush), p50Ms: rounded(report.p50Ms),
+                    p99Ms: rounded(report.p99Ms), errors: report.errors, connections: report.connections)))
     }
 
-    private func rounded(_ value: Double) -> Double { (value * 1000).rounded() / 1000 }
+    private struct Line: Encodable {
+        let pushes: Int
+        let seconds: Double
+        let perSecond: Double
+        let cpuUsPerPush: Double
+        let p50Ms: Double
+        let p99Ms: Double
+        let errors: Int
+        let connections: Int
+    }
 }
 
 /// `beckon bench tracker`: memory and speed of the ack tracker.

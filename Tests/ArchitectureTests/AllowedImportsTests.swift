@@ -61,7 +61,7 @@ struct AllowedImportsTests {
         "a library that only one module may import",
         arguments: [
             ("CRdKafka", "KafkaClient"), ("CNghttp2", "PushGateway"), ("CAllocator", "beckon"),
-            ("GRDB", "Storage"),
+            ("GRDB", "Storage"), ("CLibPQ", "Storage"),
             ("SwiftProtobuf", "ChallengeModel"), ("Yams", "ServiceSupport"), ("ArgumentParser", "beckon"),
         ])
     func soleImporter(library: String, module: String) throws {
@@ -69,7 +69,7 @@ struct AllowedImportsTests {
         #expect(importers == [module])
     }
 
-    @Test("no role imports another role", arguments: ["Producer", "DispatcherWorker", "AckTracker"])
+    @Test("no role imports another role", arguments: ["Producer", "DispatcherWorker", "AckTracker", "Webhooks"])
     func roles(role: String) throws {
         let importers = try tree.allowedImports().filter { $0.modules.contains(role) }.map(\.module)
         #expect(importers == ["beckon"], "only the executable knows the roles")

@@ -25,14 +25,29 @@ struct RulesTests {
         }
     }
 
+    @Test("docs/architecture.md names only files that exist")
+    func files() throws {
+        let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent()
+        let files = try ["Sources", "Tests"].flatMap { folder in
+            try #require(FileManager.default.enumerator(atPath: root.appending(path: folder).path()))
+                .compactMap { $0 as? String }.map { "/\(folder)/\($0)" }
+        } + ["/Package.swift"]
+        let page = try String(contentsOf: root.appending(path: "docs/architecture.md"), encoding: .utf8)
+        let names = Set(page.matches(of: /`([\w+\/-]+\.swift)`/).map { String($0.1) })
+        #expect(names.count > 30)
+        let missing = names.filter { name in !files.contains { $0.hasSuffix("/" + name) } }
+        #expect(missing.sorted() == [])
+    }
+
     @Test(
         "no file of a store makes a refusal, an event or an outbox record",
         arguments: [
             ".notFound(", ".conflict(", ".limit(", ".limited(", ".factorLimit(", ".accessTokenRefused",
-            ".tokenReplayed",
-            ".factorUnverified", ".codeRefused", ".noVerifiedFactor", ".factorRequired", ".loosened(",
-            ".approvalRefused(", ".idempotencyConflict", ".alreadyResponded", ".alreadyExpired", ".requestClosed",
-            "CloudEvent(", "EventType", "OutboxRecord(", "ChallengeLifecycle", "Decision", "StorePolicy.limit",
+            ".tokenReplayed", ".factorUnverified", ".codeRefused", ".noCodeFactor", ".noVerifiedFactor",
+            ".factorRequired", ".loosened(", ".approvalRefused(", ".noPush(", ".idempotencyConflict",
+            "StoreError.repeated", ".alreadyResponded", ".alreadyExpired", ".requestClosed", "CloudEvent(", "EventType",
+            "OutboxRecord(", "ChallengeLifecycle", "Decision", "YF02",
         ])
     func storage(word: String) throws {
         let found = try lines(of: "Storage").filter { $0.text.contains(word) }

@@ -211,24 +211,6 @@ struct ClassificationTests {
         #expect(fcm(429, Self.quota).health == .pause(ms: 60_000))
     }
 
-    @Test(
-        "Retry-After in both of its forms",
-        arguments: [
-            ("0", Int64?.some(0)), ("120", 120_000), ("Fri, 15 Jan 2027 08:00:30 GMT", 30_000),
-            ("Fri, 15 Jan 2027 07:00:00 GMT", 0), ("soon", nil), ("", nil), ("-1", nil), ("1.5", nil),
-            ("Fri, 32 Jan 2027 08:00:30 GMT", nil), ("Fri, 15 Foo 2027 08:00:30 GMT", nil), ("999999999", 86_400_000),
-            // Hours beyond all reason once ended the process, and its successors'.
-            ("Fri, 15 Jan 2027 9223372036854775807:00:00 GMT", nil),
-            ("Fri, 15 Jan 2027 -9223372036854775808:00:00 GMT", nil),
-            ("Fri, 15 Jan 2027 -1:00:00 GMT", nil), ("Fri, 15 Jan 2027 08:-1:00 GMT", nil),
-            ("Fri, 15 Jan 2027 08:00:x:30 GMT", nil), ("Fri, 15 Jan 9223372036854775807 08:00:30 GMT", nil),
-            ("9223372036854775807", 86_400_000), ("9223372036854775808", nil), ("-9223372036854775808", nil),
-        ])
-    func retryAfterForms(text: String, expected: Int64?) {
-        // 2027-01-15T08:00:00Z
-        #expect(RetryAfter.milliseconds(Array(text.utf8), nowMs: 1_800_000_000_000) == expected)
-    }
-
     static let quota = fcmBody("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED")
 
     static func fcmBody(_ status: String, _ code: String?) -> String {

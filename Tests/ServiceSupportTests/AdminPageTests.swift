@@ -24,6 +24,6 @@ struct AdminPageTests {
 
     @Test("an error is JSON whatever it quotes")
     func error() {
-        #expect(AdminReply.error(400, "a \"b\" \\ \n").json == #"{"error":"a \"b\" \\  "}"#)
+        #expect(AdminReply.error(400, "a \"b\" \\ \n").json == #"{"error":"a \"b\" \\ \n"}"#)
     }
 }

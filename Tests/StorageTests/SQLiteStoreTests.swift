@@ -121,9 +121,9 @@ struct SQLiteStoreTests {
             let challenge = try await world.challenge(factor: factor.sid)
             _ = try await store.answer(world.answer(challenge.sid, factor.sid), nowMs: World.t0 + 1)
             let twoDays = World.t0 + 2 * 24 * 3_600_000
-            _ = try await store.expireDue(limit: 10, nowMs: twoDays - 1)
+            _ = try await store.sweep(limit: 10, nowMs: twoDays - 1)
             #expect(try await world.stored(challenge.sid)?.hiddenDetails != nil)
-            _ = try await store.expireDue(limit: 10, nowMs: twoDays)
+            _ = try await store.sweep(limit: 10, nowMs: twoDays)
             #expect(try await world.stored(challenge.sid) == nil)
             #expect(try await store.factor(keyID: factor.keyID.rawValue) == factor)
             await store.close()

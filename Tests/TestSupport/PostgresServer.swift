@@ -113,12 +113,6 @@ public final class PostgresServer: Sendable {
         }
     }
 
-    /// The server waits for no standby any more.
-    public func forgetStandby() async throws {
-        try await sql("ALTER SYSTEM SET synchronous_standby_names = ''")
-        try await sql("SELECT pg_reload_conf()")
-    }
-
     /// Makes the primary of a standby. Returns when it takes writes.
     public func promote() async throws { try await sql("SELECT pg_promote(true, 60)") }
 

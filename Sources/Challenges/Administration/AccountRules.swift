@@ -1,6 +1,6 @@
 public import ChallengeModel
 import Crypto
-import Foundation
+import Wire
 
 extension ChallengeStore {
     public func createAccount(nowMs: Int64) async throws -> AccountCredentials {
@@ -33,9 +33,7 @@ extension ChallengeStore {
     }
 
     private static func newAuthToken() -> String {
-        SymmetricKey(size: .bits256).withUnsafeBytes { bytes in
-            bytes.map { byte in String(byte >> 4, radix: 16) + String(byte & 15, radix: 16) }.joined()
-        }
+        SymmetricKey(size: .bits256).withUnsafeBytes { Hexadecimal.encode($0) }
     }
 
     /// - Returns: the key and its secret, 43 letters and digits for 256 random bits. The store keeps only the hash.

@@ -96,21 +96,22 @@ extension ServicePolicy: Codable {
 
     /// A missing setting gets its default, because the policy may have been stored before the setting existed.
     public init(from decoder: any Decoder) throws {
+        self.init()
         let values = try decoder.container(keyedBy: CodingKeys.self)
-        func value<Value: Decodable>(_ key: CodingKeys, _ unset: Value) throws -> Value {
-            try values.decodeIfPresent(Value.self, forKey: key) ?? unset
+        func read<Value: Decodable>(_ key: CodingKeys, _ setting: inout Value) throws {
+            if let value = try values.decodeIfPresent(Value.self, forKey: key) { setting = value }
         }
-        isFanOutAllowed = try value(.isFanOutAllowed, true)
-        requiresNumber = try value(.requiresNumber, false)
-        numberDigits = try value(.numberDigits, 2)
-        requiresSession = try value(.requiresSession, false)
-        maxAttempts = try values.decodeIfPresent(Int.self, forKey: .maxAttempts)
-        expectedLatencyMs = try values.decodeIfPresent(Int.self, forKey: .expectedLatencyMs)
-        isLatencyAdaptive = try value(.isLatencyAdaptive, false)
-        confirmsByAny = try value(.confirmsByAny, false)
-        fallbacks = try value(.fallbacks, [])
-        maxFactors = try value(.maxFactors, 20)
-        whenFull = try value(.whenFull, .refuse)
-        unreachableFactors = try value(.unreachableFactors, .after30Days)
+        try read(.isFanOutAllowed, &isFanOutAllowed)
+        try read(.requiresNumber, &requiresNumber)
+        try read(.numberDigits, &numberDigits)
+        try read(.requiresSession, &requiresSession)
+        try read(.maxAttempts, &maxAttempts)
+        try read(.expectedLatencyMs, &expectedLatencyMs)
+        try read(.isLatencyAdaptive, &isLatencyAdaptive)
+        try read(.confirmsByAny, &confirmsByAny)
+        try read(.fallbacks, &fallbacks)
+        try read(.maxFactors, &maxFactors)
+        try read(.whenFull, &whenFull)
+        try read(.unreachableFactors, &unreachableFactors)
     }
 }

@@ -45,7 +45,7 @@ extension Decision {
             throw StoreError.notFound(.challenge)
         }
         if answer.isApproval {
-            try requireOpen(stored.challenge)
+            try stored.challenge.requireOpen(nowMs: nowMs)
             if let refusal = try refusal(of: answer, to: stored, of: &person) {
                 return .failure(.approvalRefused(refusal))
             }
@@ -53,17 +53,6 @@ extension Decision {
         let closed = try close(stored, answer.isApproval ? .approve : .deny, by: answer, key: factor.publicKey)
         if !answer.isApproval, var person { try countDenial(of: closed, by: &person) }
         return .success(closed)
-    }
-
-    /// - Throws: `alreadyResponded`, `alreadyExpired` for a challenge that cannot be approved any more.
-    func requireOpen(_ challenge: Challenge) throws(StoreError) {
-        switch ChallengeLifecycle.decide(
-            .approve, status: challenge.status, expiresAtMs: challenge.expiresAtMs, nowMs: nowMs)
-        {
-        case .alreadyResponded: throw .alreadyResponded
-        case .alreadyExpired, .unchanged: throw .alreadyExpired
-        case .become: return
-        }
     }
 
     /// The one compare-and-set from `pending`. Only the transaction that wins it writes the `Resolution` and the event.
@@ -100,5 +89,16 @@ extension Decision {
         }
         try publishResolution(of: challenge, reason: reason, traceparent: stored.traceparent)
         return challenge
+    }
+}
+
+extension Challenge {
+    /// - Throws: `alreadyResponded`, `alreadyExpired` for a challenge that cannot be approved any more.
+    package func requireOpen(nowMs: Int64) throws(StoreError) {
+        switch ChallengeLifecycle.decide(.approve, status: status, expiresAtMs: expiresAtMs, nowMs: nowMs) {
+        case .alreadyResponded: throw .alreadyResponded
+        case .alreadyExpired, .unchanged: throw .alreadyExpired
+        case .become: return
+        }
     }
 }

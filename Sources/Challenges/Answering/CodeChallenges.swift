@@ -7,7 +7,7 @@ extension ChallengeStore {
     /// - Throws: `notFound(.factor)`, `factorUnverified`, `limit(.challengeCreations)`, `idempotencyConflict`;
     ///   `repeated` when its idempotency key has already created a challenge.
     public func createCodeChallenge(_ new: NewChallenge, code: String?, nowMs: Int64) async throws -> Challenge {
-        let sid = ChallengeSID.generate(variant: 0x03, nowMs: nowMs)
+        let sid = ChallengeSID.generate(variant: ChallengeSID.variant, nowMs: nowMs)
         return try await write(nowMs) { try $0.createCodeChallenge(new, as: sid, code: code) }
     }
 
@@ -58,7 +58,7 @@ extension Decision {
         _ = try rows.lockedPerson(ofChallenge: sid)
         guard let stored = try rows.challenge(sid) else { throw StoreError.notFound(.challenge) }
         guard stored.challenge.allowsCode else { throw StoreError.codeRefused }
-        try requireOpen(stored.challenge)
+        try stored.challenge.requireOpen(nowMs: nowMs)
         let factors = try rows.codeFactors(of: stored.challenge.entity).filter(\.isVerified)
         guard let factor = factors.max(by: { $0.sid < $1.sid }), let secret = try rows.codeSecret(of: factor.sid) else {
             throw StoreError.noCodeFactor
@@ -123,7 +123,7 @@ extension Decision {
         guard let stored = try rows.challenge(sid), let named = stored.challenge.factor else {
             throw StoreError.notFound(.challenge)
         }
-        try requireOpen(stored.challenge)
+        try stored.challenge.requireOpen(nowMs: nowMs)
         guard let factor = try rows.codeFactor(named) else { throw StoreError.notFound(.factor) }
         guard try rows.codeAttempts(of: sid) < StorePolicy.codeAttempts else {
             return .failure(.limit(.challengeAttempts))

@@ -13,9 +13,9 @@ extension Decision {
             challenge.quietUntilMs = untilMs
             return challenge
         }
-        let latencyMs = challenge.redelivery.expectedLatencyMs
+        let latencyMs = StorePolicy.completed(challenge.redelivery).expectedLatencyMs
         guard challenge.notifications < StorePolicy.notificationsPerChallenge,
-            nowMs - challenge.updatedAtMs >= Int64(latencyMs == 0 ? 8000 : latencyMs)
+            nowMs - challenge.updatedAtMs >= Int64(latencyMs)
         else { return challenge }
         try resend(stored, as: newSID(), pushExpiresAtMs: nil, service: service)
         challenge.notifications += 1

@@ -142,11 +142,21 @@ package enum ChallengeRules {
         new.requiresNumber = true
     }
 
+    /// Dispatches of a challenge that a provider accepts.
+    package static let maxAttempts = 1...10
+    /// Time from the provider's acceptance to the next attempt.
+    package static let latencyMs = 500...60_000
+    package static let latencyExpectation =
+        "milliseconds from \(latencyMs.lowerBound) to \(latencyMs.upperBound), or adaptive"
+
     /// Zeros mean the defaults.
     package static func redelivery(_ value: Redelivery) throws(RuleViolation) -> Redelivery {
-        guard value.maxAttempts <= 10 else { throw violation(.maxAttempts, "a whole number from 1 to 10") }
-        guard value.expectedLatencyMs == 0 || (500...60_000).contains(value.expectedLatencyMs) else {
-            throw violation(.expectedLatency, "milliseconds from 500 to 60000, or adaptive")
+        guard value.maxAttempts == 0 || maxAttempts.contains(Int(value.maxAttempts)) else {
+            throw violation(
+                .maxAttempts, "a whole number from \(maxAttempts.lowerBound) to \(maxAttempts.upperBound)")
+        }
+        guard value.expectedLatencyMs == 0 || latencyMs.contains(Int(value.expectedLatencyMs)) else {
+            throw violation(.expectedLatency, latencyExpectation)
         }
         switch value.confirm {
         case .unspecified, .each, .any: return value

@@ -10,7 +10,7 @@ extension ChallengeStore {
     ///   id is new and the expiry has passed; `requestClosed` when the request id was rejected, or its challenge was
     ///   deleted.
     public func create(_ new: NewChallenge, nowMs: Int64) async throws -> ChallengeCreation {
-        let sid = ChallengeSID.generate(variant: 0x03, nowMs: nowMs)
+        let sid = ChallengeSID.generate(variant: ChallengeSID.variant, nowMs: nowMs)
         // The refusal by a limit is counted and its event is written, so the transaction must be committed.
         let result: Result<ChallengeCreation, StoreError> =
             try await StoreWork.$current.withValue(StoreWork.currentCreation) {

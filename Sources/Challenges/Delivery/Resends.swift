@@ -2,7 +2,7 @@ public import ChallengeModel
 
 extension ChallengeStore {
     /// Writes dispatch `n:<NT>`. - Throws: `limit(.notifications)` at 3, `alreadyResponded`, `alreadyExpired`,
-    /// `limited`.
+    /// `limited`, `noPush`.
     /// - Parameter ttlSeconds: how long a provider may store the push, at most until the challenge expires; 0: deliver
     ///   now or never; nil: until the challenge expires.
     public func createNotification(
@@ -22,8 +22,9 @@ extension Decision {
         let locked = try rows.lockedPerson(ofChallenge: sid)
         guard let stored = try rows.challenge(sid) else { throw StoreError.notFound(.challenge) }
         let challenge = stored.challenge
+        try requirePush(to: challenge)
         // The same rule as for answers applies: a challenge that can still be approved can be pushed again.
-        try requireOpen(challenge)
+        try challenge.requireOpen(nowMs: nowMs)
         guard challenge.notifications < StorePolicy.notificationsPerChallenge else {
             throw StoreError.limit(.notifications)
         }
@@ -37,6 +38,13 @@ extension Decision {
             stored, as: notification,
             pushExpiresAtMs: ttlSeconds.map { min(nowMs + Int64($0) * 1000, challenge.expiresAtMs) }, service: service)
         return nil
+    }
+
+    /// - Throws: `noPush` when the challenge names a factor that gets no pushes.
+    private func requirePush(to challenge: Challenge) throws {
+        guard let factor = challenge.factor else { return }
+        guard !factor.isCodeFactor else { throw StoreError.noPush(.codeFactor) }
+        if try rows.factor(factor)?.platform == .noPush { throw StoreError.noPush(.noPlatform) }
     }
 
     /// Writes dispatch `n:<NT>`. The caller has checked that the challenge may be pushed.

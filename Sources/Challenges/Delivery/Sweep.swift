@@ -2,20 +2,10 @@ import ChallengeModel
 
 extension ChallengeStore {
     /// Expires up to `limit` challenges that are due, and returns their number.
-    /// It also deletes everything else that is due, a bounded number at a time: request ids, access tokens, unverified
-    /// factors, old challenges, and the rest of deleted services and entities.
     public func expireDue(limit: Int, nowMs: Int64) async throws -> Int {
         let limit = min(max(limit, 1), 10_000)
         // A read comes first, so that an idle sweep needs no commit.
-        let (isDue, hasMore, days) = try await read(nowMs) { decision in
-            (
-                try decision.rows.hasDue(.expiredChallenges, untilMs: nowMs), try decision.hasHousekeeping(),
-                try decision.rows.areDaysDue(decision.days) ? decision.days : nil
-            )
-        }
-        if let days { try await engine.write { try $0.turn(days) } }
-        if hasMore { try await write(nowMs) { try $0.keepHouse(limit: limit) } }
-        guard isDue else { return 0 }
+        guard try await engine.read({ try $0.hasDue(.expiredChallenges, untilMs: nowMs) }) else { return 0 }
         return try await write(nowMs) { decision in
             let due = try decision.rows.expiredChallenges(nowMs: nowMs, limit: limit)
             try decision.rows.prefetch { for sid in due { _ = try? decision.rows.challenge(sid) } }
@@ -25,6 +15,26 @@ extension ChallengeStore {
             }
             return due.count
         }
+    }
+
+    /// Deletes what is due besides expired challenges, at most about `limit` rows of each kind: request ids, access
+    /// tokens, unverified factors, old challenges, and the rest of deleted services and entities.
+    public func keepHouse(limit: Int, nowMs: Int64) async throws {
+        let limit = min(max(limit, 1), 10_000)
+        guard try await read(nowMs, { try $0.hasHousekeeping() }) else { return }
+        try await write(nowMs) { try $0.keepHouse(limit: limit) }
+    }
+
+    /// Makes the days that are missing in a store that keeps challenges by days, and then takes ended days away.
+    /// - Throws: also when only the second failed.
+    public func turnDays(nowMs: Int64) async throws {
+        let (days, areMissing, haveEnded) = try await read(nowMs) { decision in
+            let days = decision.days
+            return (days, try decision.rows.areDaysMissing(days), try decision.rows.haveDaysEnded(days))
+        }
+        // Apart, so that a day that cannot be dropped keeps none from being made.
+        if areMissing { try await engine.write { try $0.makeDays(days) } }
+        if haveEnded { try await engine.write { try $0.dropDays(days) } }
     }
 }
 
@@ -48,7 +58,8 @@ extension AgedRows {
         case .requestIDs: StorePolicy.requestIDLifeMs
         case .accessTokens: StorePolicy.accessTokenKeptMs
         case .codeCreations, .factorCreations: StorePolicy.dayMs
-        case .deviceRequests, .sessionTokens: 0
+        case .deviceRequests: StorePolicy.tokenUseKeptMs
+        case .sessionTokens: 0
         case .idempotencyKeys: StorePolicy.idempotencyKeyLifeMs
         case .auditOfTraffic: StorePolicy.auditTrafficKeptMs
         case .audit: StorePolicy.auditKeptMs

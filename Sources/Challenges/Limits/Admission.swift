@@ -54,7 +54,12 @@ extension Decision {
     /// The expiries of pending challenges, at most one more than the limit.
     func pendingExpiries(of entity: EntitySID) throws -> [Int64] {
         guard limits.pending > 0 else { return [] }
-        return try rows.pendingExpiries(of: entity, nowMs: nowMs, limit: limits.pending + 1)
+        // A challenge that is still pending was created within the longest life, by a clock that may differ by a day.
+        let withinMs = ChallengeRules.maxLifeMs + StorePolicy.dayMs
+        func lowest(_ timeMs: Int64) -> ChallengeSID { .lowest(variant: ChallengeSID.variant, nowMs: timeMs) }
+        return try rows.pendingExpiries(
+            of: entity, madeIn: lowest(nowMs - withinMs)..<lowest(nowMs + withinMs), nowMs: nowMs,
+            limit: limits.pending + 1)
     }
 
     private func refuse(

@@ -52,8 +52,8 @@ extension OutboxStore {
 }
 
 /// The rows that one fault of Kafka affects together: the rows for one partition of a topic. A key belongs to exactly
-/// one lane.
-public struct OutboxLane: Sendable, Hashable {
+/// one partition.
+public struct OutboxPartition: Sendable, Hashable {
     public let topic: Topic
     public let partition: Int32
 
@@ -63,37 +63,37 @@ public struct OutboxLane: Sendable, Hashable {
     }
 }
 
-/// The scan of one claim through the outbox: the rows that it examines, and how many it selects from each lane. It
+/// The scan of one claim through the outbox: the rows that it examines, and how many it selects from each partition. It
 /// reports the rows that it leaves, for the next claim.
 public struct OutboxScan: Sendable {
     /// The ids to examine, and ids below them whose lease has ended.
     public let ids: ClosedRange<Int64>
     /// Maximum number of rows to select, 1 to 10,000.
     public let limit: Int
-    private let lane: @Sendable (Topic, String) -> OutboxLane
-    private var room: [OutboxLane: Int]
+    private let partition: @Sendable (Topic, String) -> OutboxPartition
+    private var room: [OutboxPartition: Int]
     private let roomElse: Int
     private var taken = 0
-    /// The lowest row of each lane that was left.
-    public private(set) var left: [OutboxLane: Int64] = [:]
+    /// The lowest row of each partition that was left.
+    public private(set) var left: [OutboxPartition: Int64] = [:]
     /// The last row that was examined; nil: none.
     public private(set) var last: Int64?
     /// When the rows are somebody else's to take; nil: when the lease that was asked for ends. Epoch milliseconds.
     package(set) public var leaseEndsMs: Int64?
 
     /// - Parameters:
-    ///   - lane: returns the lane of a topic and key.
-    ///   - room: the number of rows to select from each named lane.
-    ///   - roomElse: the number of rows to select from every other lane.
+    ///   - partition: returns the partition of a topic and key.
+    ///   - room: the number of rows to select from each named partition.
+    ///   - roomElse: the number of rows to select from every other partition.
     public init(
-        ids: ClosedRange<Int64> = 1...Int64.max, limit: Int, room: [OutboxLane: Int] = [:], roomElse: Int = .max,
-        lane: @escaping @Sendable (Topic, String) -> OutboxLane = { topic, _ in OutboxLane(topic, 0) }
+        ids: ClosedRange<Int64> = 1...Int64.max, limit: Int, room: [OutboxPartition: Int] = [:], roomElse: Int = .max,
+        partition: @escaping @Sendable (Topic, String) -> OutboxPartition = { topic, _ in OutboxPartition(topic, 0) }
     ) {
         self.ids = ids
         self.limit = min(max(limit, 1), 10_000)
         self.room = room
         self.roomElse = roomElse
-        self.lane = lane
+        self.partition = partition
     }
 
     /// Whether the scan stopped because it reached its limit.
@@ -104,12 +104,12 @@ public struct OutboxScan: Sendable {
     ///   overtake.
     package mutating func takes(_ id: Int64, _ topic: Topic, key: String, isFree: Bool) -> Bool {
         last = id
-        let lane = lane(topic, key)
-        guard isFree, room[lane, default: roomElse] > 0 else {
-            if left[lane] == nil { left[lane] = id }
+        let partition = partition(topic, key)
+        guard isFree, room[partition, default: roomElse] > 0 else {
+            if left[partition] == nil { left[partition] = id }
             return false
         }
-        room[lane, default: roomElse] -= 1
+        room[partition, default: roomElse] -= 1
         taken += 1
         return true
     }

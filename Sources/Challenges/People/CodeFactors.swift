@@ -79,8 +79,11 @@ extension FactorSID {
     /// The variant digits of a factor of type `totp`; push factors have `03`.
     static let codeVariant: UInt8 = 0x02
 
-    /// Whether a factor with this SID has type `totp`. The first two digits of every factor SID give its type.
-    public var isCodeFactor: Bool { rawValue.hasPrefix("YF02") }
+    /// The beginning of the SID of every factor of type `totp`: the first two digits of a factor SID give its type.
+    package static let codePrefix = "YF02"
+
+    /// Whether a factor with this SID has type `totp`.
+    public var isCodeFactor: Bool { rawValue.hasPrefix(Self.codePrefix) }
 }
 
 extension Challenge {

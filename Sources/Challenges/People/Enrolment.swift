@@ -40,9 +40,7 @@ extension Decision {
     /// - Parameter identity: the identity in the spelling of the entity.
     private func useAccessToken(_ secret: String, for new: NewFactor, identity: String) throws -> AccessTokenSID {
         guard let token = try rows.accessToken(secretHash: Self.hash(secret)), token.account == new.account,
-            token.service == new.service,
-            // Identities are compared byte by byte.
-            StorePolicy.identityKey(token.identity).utf8.elementsEqual(StorePolicy.identityKey(identity).utf8),
+            token.service == new.service, StorePolicy.isSameIdentity(token.identity, identity),
             token.expiresAtMs > nowMs, !token.isSpent, token.factors < StorePolicy.factorsPerAccessToken
         else { throw StoreError.accessTokenRefused }
         try rows.countFactor(of: token.sid)

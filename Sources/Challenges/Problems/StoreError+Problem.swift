@@ -11,11 +11,15 @@ extension Problem {
         case .factorLimit(let bound):
             self.init(.factorLimit, "The identity has \(bound) push factors, which is the maximum: delete one first")
         case .limit(.notifications):
-            self.init(.notificationLimit, "The challenge was resent 3 times, which is the maximum")
+            let count = StorePolicy.notificationsPerChallenge
+            self.init(.notificationLimit, "The challenge was resent \(count) times, which is the maximum")
         case .limit(.codeFactors):
-            self.init(.factorLimit, "The identity has 100 totp factors, which is the maximum: delete one first")
+            let count = StorePolicy.codeFactorsPerEntity
+            self.init(.factorLimit, "The identity has \(count) totp factors, which is the maximum: delete one first")
         case .limit(.factorCreations):
-            self.init(.factorCreations, "100 factors were made for the identity within a day, the most there may be")
+            let count = StorePolicy.factorCreationsPerDay
+            self.init(
+                .factorCreations, "\(count) factors were made for the identity within a day, the most there may be")
         case .limit(.factorAttempts):
             self.init(.factorAttempts, "Five wrong codes were sent for the factor: create a new factor")
         case .limit(.challengeAttempts):
@@ -28,10 +32,13 @@ extension Problem {
                 .entityCreations, "Too many entities were created for the account within a second",
                 retryAfterSeconds: 1)
         case .limit(.webhooks):
-            self.init(.invalidParameter, "The service has 100 webhooks, which is the maximum: delete one first")
+            let count = StorePolicy.webhooksPerService
+            self.init(.invalidParameter, "The service has \(count) webhooks, which is the maximum: delete one first")
         case .codeRefused:
             self.init(.answerRefused, "Challenge verification failed: the code is wrong, or was already used")
-        case .limit(.keys): self.init(.invalidParameter, "The account has 200 API keys, which is the maximum")
+        case .limit(.keys):
+            let count = StorePolicy.keysPerAccount
+            self.init(.invalidParameter, "The account has \(count) API keys, which is the maximum")
         case .tokenReplayed:
             self.init(.invalidToken, "Invalid token: it was already used for another request; sign a new one")
         case .accessTokenRefused:
@@ -50,6 +57,10 @@ extension Problem {
         case .loosened(let rule): self.init(rule.violation)
         case .approvalRefused(let refusal): self.init(refusal)
         case .limited(let refusal): self.init(refusal)
+        case .noPush(.codeFactor):
+            self.init(.noPushPlatform, "The factor is of type totp: nothing is pushed to it")
+        case .noPush(.noPlatform):
+            self.init(.noPushPlatform, "The factor's notification platform is none: the app polls")
         case .idempotencyConflict:
             self.init(
                 .idempotencyKeyUsed,

@@ -13,7 +13,10 @@ package protocol ChallengeRows {
     func pendingChallenges(of entity: EntitySID) throws -> [StoredChallenge]
     /// The expiries of an entity's pushed challenges that are pending at `nowMs`; at most `limit`, in no particular
     /// order.
-    func pendingExpiries(of entity: EntitySID, nowMs: Int64, limit: Int) throws -> [Int64]
+    /// - Parameter madeIn: the SIDs to look at. A store that keeps challenges by days reads only these days.
+    func pendingExpiries(
+        of entity: EntitySID, madeIn: Range<ChallengeSID>, nowMs: Int64, limit: Int
+    ) throws -> [Int64]
     func insert(_ challenge: Challenge, traceparent: String?) throws
     /// The compare-and-set: writes status, times and answer of a challenge that is stored as pending.
     /// - Parameter isExpired: true: the challenge must have expired at `nowMs`. False: it must not have expired.

@@ -112,6 +112,11 @@ package struct Days: Sendable, Hashable {
     package let challengesUntilMs: Int64
     package let trafficUntilMs: Int64
 
+    /// A time of the first day for which there is to be room.
+    package var firstMs: Int64 { nowMs - StorePolicy.dayMs }
+    /// A time of the last day for which there is to be room.
+    package var lastMs: Int64 { nowMs + Int64(ahead) * StorePolicy.dayMs }
+
     package init(nowMs: Int64, challengesUntilMs: Int64, trafficUntilMs: Int64) {
         self.nowMs = nowMs
         self.challengesUntilMs = challengesUntilMs
@@ -126,13 +131,15 @@ package protocol SweptRows {
     func hasAged(_ rows: AgedRows, untilMs: Int64) throws -> Bool
     /// The oldest first.
     func deleteAged(_ rows: AgedRows, untilMs: Int64, limit: Int) throws
-    /// Whether a day is to be made or may go; false in a store without days, which has nothing to do with the next
-    /// either.
-    func areDaysDue(_ days: Days) throws -> Bool
+    /// Whether a day is missing; false in a store without days, which has nothing to do with the next verbs either.
+    func areDaysMissing(_ days: Days) throws -> Bool
+    /// Whether a day has ended and may go, unless it holds a pending challenge.
+    func haveDaysEnded(_ days: Days) throws -> Bool
     /// Days that were made, from that time on, of challenges and of the trail of traffic: the first `limit` of each in
     /// order. Empty in a store without days.
     func madeDays(fromMs: Int64, limit: Int) throws -> [[Int64]]
-    /// Makes days that are missing, and takes ended ones away that hold no pending challenge. In a transaction of its
-    /// own: others may wait for its end.
-    func turn(_ days: Days) throws
+    /// Makes days that are missing. In a transaction of its own: others may wait for its end.
+    func makeDays(_ days: Days) throws
+    /// Takes ended days away that hold no pending challenge. In a transaction of its own.
+    func dropDays(_ days: Days) throws
 }

@@ -35,6 +35,9 @@ public final class ChallengeStore: Sendable {
     public var commits: Int { engine.commits }
     /// The reason why writes fail at the moment; nil when the last write succeeded.
     public var fault: StoreFault? { engine.fault }
+    /// How far the clock of this process is ahead of the clock of the database's server, at least, in milliseconds: as
+    /// it was seen last, a few seconds ago. 0: it is not, or the database has no clock of its own.
+    public var clockAheadMs: Int64 { engine.clockAheadMs }
     /// Its connections; nil: it has none.
     public var connections: StoreConnections? { engine.connections }
     /// Tries a write that changes nothing, to find out whether a ``fault`` is over.

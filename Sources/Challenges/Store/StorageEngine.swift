@@ -24,6 +24,9 @@ package protocol StorageEngine: Sendable {
     var fault: StoreFault? { get }
     /// Its connections; nil: it has none.
     var connections: StoreConnections? { get }
+    /// How far the clock of this process is ahead of the clock of the database's server, at least, in milliseconds: as
+    /// it was seen last, a few seconds ago. 0: it is not, or the database has no clock of its own.
+    var clockAheadMs: Int64 { get }
     /// Tries a write that changes nothing, to find out whether a ``fault`` is over.
     func probe() async
     /// Waits for the writes in progress and closes. Later calls throw `closed`. Idempotent.
@@ -49,4 +52,5 @@ package protocol StoreTransaction: AccountRows, AuditRows, ChallengeRows, CodeFa
 
 extension StorageEngine {
     package var connections: StoreConnections? { nil }
+    package var clockAheadMs: Int64 { 0 }
 }

@@ -7,6 +7,13 @@ public enum StoreError: Error, Sendable, Equatable {
         case notifications, codeFactors, factorCreations, factorAttempts, challengeAttempts, challengeCreations
         case entityCreations, webhooks, keys
     }
+    /// Why nothing can be pushed to the factor of a challenge.
+    public enum NoPush: Sendable {
+        /// The factor is of type `totp`.
+        case codeFactor
+        /// The factor's notification platform is `none`.
+        case noPlatform
+    }
 
     case notFound(Kind)
     case conflict(Kind)
@@ -32,6 +39,7 @@ public enum StoreError: Error, Sendable, Equatable {
     /// A signed approval lacks the number or the session token that the challenge requires.
     case approvalRefused(ApprovalRefusal)
     case limited(LimitRefusal)
+    case noPush(NoPush)
     /// An idempotency key was used for another request.
     case idempotencyConflict
     /// The idempotency key has already created the challenge: another request was faster after the caller had checked

@@ -6,6 +6,9 @@ package enum StorePolicy {
     static let requestIDLifeMs: Int64 = 25 * 3_600_000
     /// A factor that is not verified within this time counts as deleted.
     static let unverifiedLifeMs: Int64 = 24 * 3_600_000
+    /// How long the use of a device's token is remembered after the token's expiry: a Producer whose clock is behind
+    /// accepts the token longer.
+    static let tokenUseKeptMs: Int64 = 15 * 60_000
     /// An access token's row can be fetched for this long after its expiry.
     static let accessTokenKeptMs: Int64 = 24 * 3_600_000
     package static let dayMs: Int64 = 24 * 3_600_000
@@ -72,15 +75,25 @@ package enum StorePolicy {
         min(backgroundPushesPerChallenge, max(0, backgroundPushesPerWindow - used))
     }
 
+    /// Dispatches of a challenge that a provider accepts, when neither the challenge nor its service says.
+    package static let maxAttempts = 4
+    /// Time from the provider's acceptance to the next attempt, when neither the challenge nor its service says.
+    package static let expectedLatencyMs = 8000
+
     /// Replaces zeros by the defaults.
     package static func completed(_ redelivery: Redelivery) -> Redelivery {
         var completed = redelivery
-        if completed.maxAttempts == 0 { completed.maxAttempts = 4 }
-        if completed.expectedLatencyMs == 0 { completed.expectedLatencyMs = 8000 }
+        if completed.maxAttempts == 0 { completed.maxAttempts = UInt32(maxAttempts) }
+        if completed.expectedLatencyMs == 0 { completed.expectedLatencyMs = UInt32(expectedLatencyMs) }
         if completed.confirm == .unspecified { completed.confirm = .each }
         return completed
     }
 
     /// Identities that differ only in case are equal.
     package static func identityKey(_ identity: String) -> String { identity.lowercased() }
+
+    /// Whether two identities are equal. Their keys are compared byte by byte, as in the store.
+    package static func isSameIdentity(_ one: String, _ other: String) -> Bool {
+        identityKey(one).utf8.elementsEqual(identityKey(other).utf8)
+    }
 }

@@ -105,11 +105,11 @@ final class ExchangeHandler: ChannelInboundHandler {
         return answer
     }
 
-    /// Whole seconds, or an HTTP date.
+    /// At most a year.
     private static func retryAfter(_ text: String) -> Duration? {
-        let text = String(text.drop { $0 == " " })
-        if let seconds = Int64(text), (0...31_536_000).contains(seconds) { return .seconds(seconds) }
-        return Timestamp.epochSeconds(httpDate: text).map { .seconds(max(0, $0 - Timestamp.nowMs() / 1000)) }
+        RetryAfter.milliseconds(text.utf8, nowMs: Timestamp.nowMs(), most: .seconds(31_536_000)).map {
+            .milliseconds($0)
+        }
     }
 
     private func finish() {

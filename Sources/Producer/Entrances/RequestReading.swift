@@ -64,8 +64,7 @@ enum RequestReading: Sendable, Equatable {
         case .create(let new):
             let request = Self.order(service: new.service.rawValue, requestID: new.requestID ?? "")
             guard let actionKey = new.actionKey else { return [request] }
-            // Identities that differ only in case are equal, as in the store.
-            return [request, "action \(new.service) \(new.identity.lowercased()) \(actionKey)"]
+            return [request, "action \(new.service) \(StorePolicy.identityKey(new.identity)) \(actionKey)"]
         case .reject(let rejection):
             return [Self.order(service: rejection.service, requestID: rejection.requestID)]
         case .deadLetter: return []

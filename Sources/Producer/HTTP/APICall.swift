@@ -83,12 +83,7 @@ struct APICall: Sendable {
 
     /// SHA-256 over everything that a request asks for.
     var fingerprint: [UInt8] {
-        var hash = SHA256()
-        for part in [Array(method.utf8), Array(path.utf8), Array(query.utf8), body] {
-            hash.update(data: withUnsafeBytes(of: UInt64(part.count).littleEndian) { Array($0) })
-            hash.update(data: part)
-        }
-        return Array(hash.finalize())
+        SHA256.hash(parts: [Array(method.utf8), Array(path.utf8), Array(query.utf8), body])
     }
 
     /// Reads a SID in the path. Another text is not found.

@@ -103,6 +103,6 @@ extension API {
 
     private func replayed() -> APIError {
         metrics.authenticationFailed(.device)
-        return APIError(.invalidToken, "Invalid token: it was already used for another request; sign a new one")
+        return APIError(StoreError.tokenReplayed)
     }
 }

@@ -133,7 +133,7 @@ struct Authenticator: Sendable {
             try token.check(factor: factor, isSignatureKnown: known?.publicKey == factor.publicKey, nowMs: nowMs)
             let isOwn =
                 factor.service == service && (path == nil || path == factor.sid)
-                && (factor.identity.lowercased() == identity.lowercased() || factor.entity.rawValue == identity)
+                && (StorePolicy.isSameIdentity(factor.identity, identity) || factor.entity.rawValue == identity)
             guard isOwn else {
                 throw APIError(.deviceUnknown, "Authentication failed: the path does not belong to the factor")
             }

@@ -13,9 +13,10 @@ extension ChallengeRules {
     static func latency(_ parameters: inout ParameterReader, _ name: String) throws(RuleViolation) -> Latency? {
         guard let text = try parameters.text(name) else { return nil }
         if text == "adaptive" { return .adaptive }
-        guard let latencyMs = UInt32(text), (500...60_000).contains(latencyMs) else {
-            throw RuleViolation(name, "milliseconds from 500 to 60000, or adaptive")
+        // Digits only: `Int` also reads a sign.
+        guard let milliseconds = UInt32(text).map({ Int($0) }), latencyMs.contains(milliseconds) else {
+            throw RuleViolation(name, latencyExpectation)
         }
-        return .fixed(Int(latencyMs))
+        return .fixed(milliseconds)
     }
 }

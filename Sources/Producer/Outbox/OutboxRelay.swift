@@ -36,6 +36,8 @@ public struct OutboxRelay: Sendable {
         /// While true nothing is claimed: the topics are not as they were at the start. Asked before each claim;
         /// default: never.
         public var isHeld: @Sendable () -> Bool = { false }
+        /// How far the clock of this process is ahead of the store's, in milliseconds; default: it is not.
+        public var clockAheadMs: @Sendable () -> Int64 = { 0 }
         /// How often it looks without being called. Default 1 s.
         public var look: Duration = .seconds(1)
         /// How long a stop waits for acknowledgements. Default 5 s.
@@ -56,8 +58,8 @@ public struct OutboxRelay: Sendable {
     private let run: RelayRun
 
     /// - Parameters:
-    ///   - producer: has been asked for the topics' partitions, and is not asked again: a key keeps its lane. A topic
-    ///     of which it does not know them is one lane.
+    ///   - producer: has been asked for the topics' partitions, and is not asked again: a key keeps its partition. A
+    ///     topic of which it does not know them counts as one partition.
     ///   - nowMs: epoch milliseconds, of the clock that stamps the rows.
     public init(
         store: any OutboxStore, producer: KafkaProducer, signer: RecordSigner, readiness: Readiness, logger: Logger,

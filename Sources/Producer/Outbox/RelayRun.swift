@@ -62,10 +62,10 @@ final class RelayRun: Sendable {
         self.nowMs = nowMs
         // A margin of 5 s, or of a fifth where less than that is left of the lease.
         let reserve = options.messageTimeout + min(.seconds(5), (options.lease - options.messageTimeout) / 5)
-        let lanes = RelayLanes { topic, key in
-            OutboxLane(topic, producer.partition(of: Array(key.utf8), in: signer.names[topic]))
+        let partitions = RelayPartitions { topic, key in
+            OutboxPartition(topic, producer.partition(of: Array(key.utf8), in: signer.names[topic]))
         }
-        state = Mutex(State(window: RelayWindow(sendReserveMs: reserve.wholeMilliseconds, lanes: lanes)))
+        state = Mutex(State(window: RelayWindow(sendReserveMs: reserve.wholeMilliseconds, partitions: partitions)))
         // One signal is enough: whoever wakes takes everything there is.
         (wakes, wake) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
         (settles, settle) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
@@ -94,7 +94,7 @@ final class RelayRun: Sendable {
             var isMore = true
             while isMore, !Task.isCancelled {
                 isMore = false
-                for part in RelayLanes.Part.allCases {
+                for part in RelayPartitions.Part.allCases {
                     guard let plan = plan(part) else { continue }
                     next = .now + options.claimPace
                     switch await claim(plan) {
@@ -109,7 +109,7 @@ final class RelayRun: Sendable {
 
     /// What to claim now; nil: nothing. Not while rows are being given back: a later one of the same key would overtake
     /// them.
-    private func plan(_ part: RelayLanes.Part) -> RelayLanes.Plan? {
+    private func plan(_ part: RelayPartitions.Part) -> RelayPartitions.Plan? {
         guard !options.isHeld() else { return nil }
         return state.withLock { state in
             guard state.releases.isEmpty else { return nil }
@@ -118,12 +118,12 @@ final class RelayRun: Sendable {
             let least = max(1, min(options.claim, options.window) / 4)
             guard room >= least else { return nil }
             if state.startsOverAt <= .now {
-                state.window.lanes.startOver()
+                state.window.partitions.startOver()
                 state.startsOverAt = .now + options.lease
             }
-            let share = RelayLanes.share(ofRoom: room - least)
+            let share = RelayPartitions.share(ofRoom: room - least)
             guard
-                let plan = state.window.lanes.plan(
+                let plan = state.window.partitions.plan(
                     part, limit: min(options.claim, room), share: share, nowMs: nowMs())
             else { return nil }
             state.window.claimBegins()
@@ -132,7 +132,7 @@ final class RelayRun: Sendable {
     }
 
     /// - Returns: whether there may be more to claim; nil: the store failed.
-    private func claim(_ plan: RelayLanes.Plan) async -> Bool? {
+    private func claim(_ plan: RelayPartitions.Plan) async -> Bool? {
         let claimedAtMs = nowMs()
         let (rows, scan): ([OutboxRow], OutboxScan)
         do {
@@ -148,8 +148,9 @@ final class RelayRun: Sendable {
         let now = nowMs()
         let step = state.withLock { state in
             // A clock that jumps, or a store that stood still, ends leases under us: what comes back is not sent again.
-            state.window.lanes.carriedOut(plan, scan)
+            state.window.partitions.carriedOut(plan, scan)
             defer { state.window.claimEnds() }
+            state.window.clockAheadMs = options.clockAheadMs()
             return state.window.admit(
                 rows, leaseEndsMs: scan.leaseEndsMs ?? claimedAtMs + options.lease.wholeMilliseconds, nowMs: now)
         }
@@ -162,6 +163,7 @@ final class RelayRun: Sendable {
         let (steps, failures, error) = state.withLock { state in
             let reports = state.reports
             state.reports = []
+            state.window.clockAheadMs = options.clockAheadMs()
             return (
                 reports.map { state.window.finish($0.id, $0.fate, nowMs: now) },
                 reports.count { $0.fate == .failed }, state.lastError
@@ -314,7 +316,7 @@ final class RelayRun: Sendable {
                 metrics.oldestDispatchSeconds.record(Double(age ?? 0) / 1000)
                 let (held, failing, quietMs) = state.withLock { state in
                     (
-                        state.window.held, state.window.lanes.failing,
+                        state.window.held, state.window.partitions.failing,
                         (ContinuousClock.now - state.acknowledgedAt).wholeMilliseconds
                     )
                 }

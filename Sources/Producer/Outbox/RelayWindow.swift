@@ -24,7 +24,7 @@ struct RelayWindow {
     }
 
     private struct Chain {
-        let lane: OutboxLane
+        let partition: OutboxPartition
         var rows: [Held] = []
     }
 
@@ -46,13 +46,15 @@ struct RelayWindow {
     private let sendReserveMs: Int64
     /// In flight and waiting.
     private(set) var held = 0
-    var lanes: RelayLanes
+    var partitions: RelayPartitions
+    /// How far the clock of `nowMs` is ahead of the store's: nothing expires before its time because of that.
+    var clockAheadMs: Int64 = 0
     private var isStopping = false
 
     /// - Parameter sendReserveMs: the producer's message timeout and a margin.
-    init(sendReserveMs: Int64, lanes: RelayLanes) {
+    init(sendReserveMs: Int64, partitions: RelayPartitions) {
         self.sendReserveMs = sendReserveMs
-        self.lanes = lanes
+        self.partitions = partitions
     }
 
     var inFlight: Int { flying.count }
@@ -78,9 +80,9 @@ struct RelayWindow {
             let key = ChainKey(topic: row.topic, key: row.key)
             if chains[key]?.rows.contains(where: { $0.row.id == row.id }) == true { continue }
             let isFree = chains[key] == nil
-            let lane = chains[key]?.lane ?? lanes.lane(row.topic, row.key)
-            chains[key, default: Chain(lane: lane)].rows.append(Held(row: row, leaseEndsMs: leaseEndsMs))
-            count(1, of: lane)
+            let partition = chains[key]?.partition ?? partitions.partition(row.topic, row.key)
+            chains[key, default: Chain(partition: partition)].rows.append(Held(row: row, leaseEndsMs: leaseEndsMs))
+            count(1, of: partition)
             if isFree { advance(key, nowMs: nowMs, &step) }
         }
         return step
@@ -94,7 +96,7 @@ struct RelayWindow {
         }
         switch fate {
         case .acknowledged, .abandoned:
-            if fate == .acknowledged { lanes.isAcknowledged(chain.lane) }
+            if fate == .acknowledged { partitions.isAcknowledged(chain.partition) }
             delete(id, &step)
             removeFirst(of: key)
             advance(key, nowMs: nowMs, &step)
@@ -102,7 +104,7 @@ struct RelayWindow {
             flying[id] = key
             step.deadLetter.append(row)
         case .failed:
-            lanes.hasFailed(chain.lane, nowMs: nowMs)
+            partitions.hasFailed(chain.partition, nowMs: nowMs)
             giveBack(key, after: 0, &step)
         }
         return step
@@ -118,7 +120,7 @@ struct RelayWindow {
 
     private mutating func advance(_ key: ChainKey, nowMs: Int64, _ step: inout Step) {
         while let next = chains[key]?.rows.first {
-            if let expiresAtMs = next.row.expiresAtMs, expiresAtMs <= nowMs {
+            if let expiresAtMs = next.row.expiresAtMs, expiresAtMs <= nowMs - clockAheadMs {
                 delete(next.row.id, &step)
                 step.expired += 1
                 removeFirst(of: key)
@@ -139,7 +141,7 @@ struct RelayWindow {
 
     private mutating func removeFirst(of key: ChainKey) {
         guard let chain = chains[key] else { return }
-        count(-1, of: chain.lane)
+        count(-1, of: chain.partition)
         if chain.rows.count == 1 { chains[key] = nil } else { chains[key]?.rows.removeFirst() }
     }
 
@@ -148,13 +150,13 @@ struct RelayWindow {
         guard let chain = chains[key] else { return }
         let ids = chain.rows.dropFirst(kept).map(\.row.id)
         if kept == 0 { chains[key] = nil } else { chains[key]?.rows.removeLast(ids.count) }
-        count(-ids.count, of: chain.lane)
-        if let first = ids.first { lanes.isFree(first, of: chain.lane) }
+        count(-ids.count, of: chain.partition)
+        if let first = ids.first { partitions.isFree(first, of: chain.partition) }
         step.release += ids
     }
 
-    private mutating func count(_ rows: Int, of lane: OutboxLane) {
+    private mutating func count(_ rows: Int, of partition: OutboxPartition) {
         held += rows
-        lanes.holds(rows, moreOf: lane)
+        partitions.holds(rows, moreOf: partition)
     }
 }

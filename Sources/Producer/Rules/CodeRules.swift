@@ -4,10 +4,17 @@ import Wire
 
 /// The rules of factors of type `totp`.
 enum CodeRules {
+    /// Seconds for which one code is right.
+    static let timeStep = 20...60
+    /// Digits.
+    static let codeLength = 3...8
+    /// Codes before and after the present one that are right too.
+    static let skew = 0...2
+
     /// Reads `AuthPayload`, the code that the person typed.
     static func payload(_ text: String) throws(RuleViolation) -> String {
-        guard (3...8).contains(text.utf8.count), text.utf8.allSatisfy({ TextRules.isDigit($0) }) else {
-            throw RuleViolation("AuthPayload", "the code, 3 to 8 digits")
+        guard codeLength.contains(text.utf8.count), text.utf8.allSatisfy({ TextRules.isDigit($0) }) else {
+            throw RuleViolation("AuthPayload", "the code, \(codeLength.lowerBound) to \(codeLength.upperBound) digits")
         }
         return text
     }
@@ -31,9 +38,9 @@ enum CodeRules {
         code.algorithm =
             try parameters.choice("Config.Alg", ["sha1": .sha1, "sha256": .sha256, "sha512": .sha512])
             ?? code.algorithm
-        code.timeStep = try parameters.integer("Config.TimeStep", in: 20...60) ?? code.timeStep
-        code.codeLength = try parameters.integer("Config.CodeLength", in: 3...8) ?? code.codeLength
-        code.skew = try parameters.integer("Config.Skew", in: 0...2) ?? code.skew
+        code.timeStep = try parameters.integer("Config.TimeStep", in: timeStep) ?? code.timeStep
+        code.codeLength = try parameters.integer("Config.CodeLength", in: codeLength) ?? code.codeLength
+        code.skew = try parameters.integer("Config.Skew", in: skew) ?? code.skew
         return code
     }
 

@@ -21,17 +21,8 @@ enum IdempotencyRules {
             ($0.element.name, $0.offset) < ($1.element.name, $1.offset)
         }
         return IdempotencyKey(
-            key: digest([account.rawValue, method, path, text]),
-            request: digest(pairs.flatMap { [$0.element.name, $0.element.value] }))
-    }
-
-    /// SHA-256 over the parts, each with its length.
-    private static func digest(_ parts: [String]) -> [UInt8] {
-        var hash = SHA256()
-        for part in parts {
-            withUnsafeBytes(of: UInt64(part.utf8.count).littleEndian) { hash.update(bufferPointer: $0) }
-            hash.update(data: Array(part.utf8))
-        }
-        return Array(hash.finalize())
+            key: SHA256.hash(parts: [account.rawValue, method, path, text].map { Array($0.utf8) }),
+            request: SHA256.hash(
+                parts: pairs.flatMap { [Array($0.element.name.utf8), Array($0.element.value.utf8)] }))
     }
 }

@@ -28,7 +28,7 @@ enum PolicySettings {
         add(
             try parameters.resettable("Push.Redelivery.MaxAttempts", unset: Int?.none) {
                 parameters, name throws(RuleViolation) in
-                try parameters.integer(name, in: 1...10)
+                try parameters.integer(name, in: ChallengeRules.maxAttempts)
             }.map { .maxAttempts($0) })
         add(
             try parameters.resettable("Push.Redelivery.ExpectedLatency", unset: .unset) {

@@ -1,5 +1,5 @@
 import Foundation
-import PushProviders
+import Wire
 
 /// Judges the answer of a token endpoint. A pure value. Source: RFC 6749, sections 5.1 and 5.2; Google and Huawei
 /// answer in this form.

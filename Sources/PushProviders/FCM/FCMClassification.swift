@@ -1,5 +1,6 @@
 import ChallengeModel
 import Foundation
+import Wire
 
 /// Classifies the answers of FCM. Source: Firebase, "ErrorCode" of the HTTP v1 API and "Scale with FCM".
 enum FCMClassification {

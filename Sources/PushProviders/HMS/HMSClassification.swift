@@ -1,5 +1,6 @@
 import ChallengeModel
 import Foundation
+import Wire
 
 /// Classifies the answers of HMS. The HTTP status says little: most answers are 200 with a `code`. Source: Huawei,
 /// "Sending Messages", result codes.

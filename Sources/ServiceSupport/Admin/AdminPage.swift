@@ -1,3 +1,6 @@
+import ChallengeModel
+import Wire
+
 /// A page of a role on its admin port: `GET /<path>/<name>`.
 public struct AdminPage: Sendable {
     /// The path without slashes at its ends.
@@ -22,15 +25,7 @@ public struct AdminReply: Sendable, Hashable {
 
     /// `{"error":"…"}`; `message` is escaped.
     public static func error(_ status: Int, _ message: String) -> AdminReply {
-        var text = ""
-        for scalar in message.unicodeScalars {
-            switch scalar {
-            case "\"": text += "\\\""
-            case "\\": text += "\\\\"
-            default: text.unicodeScalars.append(scalar.value < 0x20 ? " " : scalar)
-            }
-        }
-        return AdminReply(status: status, json: "{\"error\":\"\(text)\"}")
+        AdminReply(status: status, json: "{\"error\":\(JSONText.quoted(message))}")
     }
 }
 
@@ -52,12 +47,8 @@ struct AdminAccess: Sendable {
         guard let authorization, authorization.lowercased().hasPrefix("bearer ") else {
             return .error(401, "expected Authorization: Bearer <admin.token>")
         }
-        let given = Array(authorization.dropFirst(7).utf8)
-        let expected = Array(token.utf8)
-        // The comparison takes constant time for a given length.
-        var difference: UInt8 = given.count == expected.count ? 0 : 1
-        for (index, byte) in given.enumerated() { difference |= byte ^ expected[index % expected.count] }
-        return difference == 0 ? nil : .error(401, "the bearer token is not admin.token")
+        return HMACComparison.equal(authorization.dropFirst(7).utf8, token.utf8)
+            ? nil : .error(401, "the bearer token is not admin.token")
     }
 
     static func isLoopback(_ host: String) -> Bool {

@@ -1,6 +1,6 @@
 import DequeModule
-import Foundation
 import Synchronization
+import Wire
 
 /// From the look-alikes to the phones, and the record of everything that arrived.
 ///
@@ -302,5 +302,5 @@ public final class PushNetwork: PushReception {
 /// The system's clock as the simulators' default.
 public enum SimulatorClock {
     /// Epoch milliseconds.
-    @Sendable public static func systemMs() -> Int64 { Int64(Date().timeIntervalSince1970 * 1000) }
+    @Sendable public static func systemMs() -> Int64 { Timestamp.nowMs() }
 }

@@ -48,7 +48,7 @@ public struct RemotePushReception: PushReception {
         guard status < 300 else { throw SimulatorError("the simulator answered \(status) to \(method) \(url)") }
     }
 
-    /// Reads the simulator's stream, and opens it again (after 0.2 to 2 s) when it breaks, until the iteration is
+    /// Reads the simulator's stream, and opens it again (after 0.1 to 2 s) when it breaks, until the iteration is
     /// cancelled.
     public func receive(
         _ provider: SimulatedProvider, token: String, appID: String
@@ -59,13 +59,13 @@ public struct RemotePushReception: PushReception {
         let request = HTTPClientRequest(url: url(provider, token) + "/pushes?app=\(Percent.encode(appID))")
         // Lives as long as the stream: its end is the stream's termination.
         let reader = Task { [client] in
-            var pause = 200
-            while !Task.isCancelled {
+            var backoff = Backoff(first: .milliseconds(200), most: .seconds(2))
+            repeat {
                 do {
                     let response = try await client.execute(request, timeout: .seconds(10))
                     if response.status == .gone { break }
                     guard response.status == .ok else { throw SimulatorError("\(response.status.code)") }
-                    pause = 200
+                    backoff.succeeded()
                     var lines = LineSplitter()
                     for try await buffer in response.body {
                         for line in try lines.add(buffer.readableBytesView) {
@@ -75,10 +75,9 @@ public struct RemotePushReception: PushReception {
                 } catch is CancellationError {
                     break
                 } catch {
-                    pause = min(pause * 2, 2000)
+                    // The stream broke, or could not be opened: it is opened again after the wait.
                 }
-                try? await Task.sleep(for: .milliseconds(pause))
-            }
+            } while await backoff.wait()
             continuation.finish()
         }
         continuation.onTermination = { _ in reader.cancel() }

@@ -96,12 +96,4 @@ public enum PhoneBehaviour: Sendable, Hashable, Codable, CustomStringConvertible
         var container = encoder.singleValueContainer()
         try container.encode(description)
     }
-
-    /// True when the phone is online at its provider.
-    var receives: Bool {
-        switch self {
-        case .polls, .deleted, .offline: false
-        default: true
-        }
-    }
 }

@@ -107,8 +107,8 @@ final class CopySource: Sendable {
                     let day = ms - ms % StorePolicy.dayMs
                     days[family, default: []].insert(day)
                     let end = day + StorePolicy.dayMs
-                    let sid = "YC03" + Hexadecimal.encode(UInt64(end), digits: 12)
-                    next = family == "audit" ? .integer(end) : .text(sid)
+                    let sid = ChallengeSID.lowest(variant: ChallengeSID.variant, nowMs: end)
+                    next = family == "audit" ? .integer(end) : .text(sid.rawValue)
                 }
             }
             return days

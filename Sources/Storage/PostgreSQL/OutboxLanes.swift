@@ -1,3 +1,5 @@
+import Wire
+
 /// The lanes of the outbox: every key is in one, and each is read by one relay at a time, so that a key's records leave
 /// in order.
 enum OutboxLanes {
@@ -16,9 +18,11 @@ enum OutboxLanes {
 /// What one relay owns and holds: without I/O.
 ///
 /// Ids are drawn before their transactions end, so that a lower id can become visible after a higher one. ``lowest`` is
-/// the lowest that still can: an id that is drawn after a snapshot was taken is higher than all that the snapshot
-/// shows, and one that was drawn before belongs to a transaction below the snapshot's upper bound, because every writer
-/// has its transaction's number before it draws one.
+/// the lowest that still can. A row that is not visible yet, with a lower id than one that a read showed, belongs to a
+/// transaction that was there at that read: every writer has its transaction's number before it draws an id. Numbers
+/// ascend, so this one is below every number that is given out after the read, such as that of our own next write. Once
+/// all transactions below that number have ended, nothing can appear below what the read showed. The upper bound of the
+/// read's own snapshot is no such number: transactions above it may have been under way.
 struct OutboxOwner {
     /// Lanes and the epoch in which they became ours.
     private(set) var lanes: [Int: Int64] = [:]
@@ -32,7 +36,13 @@ struct OutboxOwner {
     private(set) var leaseMs: Int64 = 0
     /// Relays that are there, this one too.
     private(set) var relays = 1
-    private var seen: [(upperBound: Int64, highest: Int64)] = []
+    /// What reads have shown, in their order. `upperBound`: a transaction number that was given out after them; nil:
+    /// none is known yet.
+    private var seen: [(read: Int, upperBound: Int64?, highest: Int64)] = []
+    /// The number of the last read.
+    private var reads = 0
+    /// Reads up to here have a write of ours under way behind them.
+    private var followed = 0
     private var highest: Int64 = 0
     /// Every lower id is visible or will never be.
     private(set) var lowest: Int64 = 1
@@ -85,8 +95,7 @@ struct OutboxOwner {
     /// When what is handed out now is somebody else's to take. Epoch milliseconds, of the clock of `nowMs`.
     func leaseEndsMs(nowMs: Int64, now: ContinuousClock.Instant) -> Int64 {
         guard let renewedAt else { return nowMs }
-        let age = now - renewedAt
-        return nowMs + leaseMs - (age.components.seconds * 1000 + age.components.attoseconds / 1_000_000_000_000_000)
+        return nowMs + leaseMs - (now - renewedAt).wholeMilliseconds
     }
 
     /// Whether a row may be handed out.
@@ -101,18 +110,33 @@ struct OutboxOwner {
     /// there.
     /// - Parameters:
     ///   - lowerBound: transactions below had ended.
-    ///   - upperBound: transactions from here on had not begun.
     ///   - highest: the highest id in it; nil: it showed none.
-    mutating func read(lowerBound: Int64, upperBound: Int64, highest id: Int64?) {
+    mutating func read(lowerBound: Int64, highest id: Int64?) {
         highest = max(highest, id ?? 0)
-        while let first = seen.first, first.upperBound <= lowerBound {
+        while let first = seen.first, let upperBound = first.upperBound, upperBound <= lowerBound {
             lowest = max(lowest, first.highest + 1)
             seen.removeFirst()
         }
-        if let last = seen.last, last.upperBound == upperBound {
-            seen[seen.count - 1].highest = highest
+        reads += 1
+        if let last = seen.last, last.read > followed {
+            seen[seen.count - 1] = (reads, nil, highest)
         } else if seen.count < 1000 {
-            seen.append((upperBound, highest))
+            seen.append((reads, nil, highest))
+        }
+    }
+
+    /// A write of ours begins.
+    /// - Returns: the number of the last read, for ``wrote(_:after:)``.
+    mutating func willWrite() -> Int {
+        followed = reads
+        return reads
+    }
+
+    /// A write of ours had this transaction number.
+    /// - Parameter read: as ``willWrite()`` returned it.
+    mutating func wrote(_ number: Int64, after read: Int) {
+        for index in seen.indices where seen[index].read <= read && seen[index].upperBound == nil {
+            seen[index].upperBound = number
         }
     }
 }

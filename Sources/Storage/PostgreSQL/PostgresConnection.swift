@@ -100,6 +100,9 @@ final class PostgresConnection: SQLConnection {
 
     var isOpen: Bool { link.isOpen }
 
+    /// The server's number of the transaction that writes; nil: nothing has been sent yet.
+    var transactionNumber: Int64? { transaction.flatMap { Int64($0.id) } }
+
     // MARK: - A transaction's life
 
     func begin(_ mode: Mode, deadline: ContinuousClock.Instant) {
@@ -158,6 +161,14 @@ final class PostgresConnection: SQLConnection {
             link.close()
         }
         if link.isInTransaction { link.close() }
+    }
+
+    /// Ends a transaction that reads and begins another, so that its first statement is one by itself again.
+    func readAnew() {
+        precondition(mode == .read, "a transaction that writes ends with its COMMIT")
+        let deadline = requestDeadline
+        rollBack()
+        begin(.read, deadline: deadline)
     }
 
     func forgetStatements() { statements.forgetAll() }

@@ -26,6 +26,7 @@ package final class PostgresEngine: StorageEngine {
     }
 
     package var outbox: any OutboxStore { lanes }
+    package var clockAheadMs: Int64 { lanes.clockAheadMs }
     package var commits: Int { observer.commits }
     package var fault: StoreFault? { pool.fault ?? observer.fault }
     package var connections: StoreConnections? {
@@ -56,8 +57,17 @@ package final class PostgresEngine: StorageEngine {
     package func probe() async {
         guard pool.fault == nil else { return }
         do {
+            // Each write that meets a standby that is away leaves a session behind, which nothing but the standby ends.
+            if observer.fault == .standbyAway {
+                let waiting = try await calls.run(.read, .relay) { connection in
+                    try connection.integer(
+                        "SELECT count(*) FROM pg_stat_activity WHERE usename = session_user AND wait_event = 'SyncRep'",
+                        [])
+                }
+                guard waiting == 0 else { return }
+            }
             // As much as a creation writes, and more.
-            try await calls.run(.write, .relay) { connection in
+            try await calls.run(.write, .relay, isProbe: true) { connection in
                 let filler = PostgresValue.blob([UInt8](repeating: 0, count: 65_536))
                 try connection.run("INSERT INTO write_probes (filler) VALUES (?)", [filler])
                 try connection.run("DELETE FROM write_probes")
@@ -79,11 +89,16 @@ struct PostgresCalls: Sendable {
     let observer: PostgresObservations
     let deadline: Duration
 
+    /// - Parameter isProbe: tries whether a fault is over.
     func run<Value: Sendable>(
-        _ mode: PostgresConnection.Mode, _ work: StoreWork,
+        _ mode: PostgresConnection.Mode, _ work: StoreWork, isProbe: Bool = false,
         _ body: @escaping @Sendable (PostgresConnection) throws -> Value
     ) async throws -> Value {
         do {
+            // It would wait for its whole deadline, and leave a session behind.
+            if mode == .write, !isProbe, observer.fault == .standbyAway {
+                throw StoreError.unavailable(.standbyAway)
+            }
             return try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Value, any Error>) in
                 pool.submit(
                     PostgresTransactionJob(
@@ -94,6 +109,13 @@ struct PostgresCalls: Sendable {
             throw error
         }
     }
+}
+
+extension StoreFault {
+    /// Commits wait for a synchronous standby.
+    static let standbyAway = StoreFault(
+        .failing,
+        detail: "no synchronous standby confirms commits: start one, or take it out of synchronous_standby_names")
 }
 
 /// What the engine knows of its transactions.

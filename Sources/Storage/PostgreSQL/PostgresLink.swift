@@ -169,8 +169,6 @@ final class PostgresLink {
         return notices.hasWarned
     }
 
-    /// In a transaction that the server has given up.
-    var isInFailedTransaction: Bool { isOpen && PQtransactionStatus(connection) == PQTRANS_INERROR }
     var isInTransaction: Bool { isOpen && PQtransactionStatus(connection) != PQTRANS_IDLE }
 
     /// Sends commands as one segment, and waits for all answers: one round trip.

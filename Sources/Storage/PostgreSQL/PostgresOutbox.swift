@@ -3,6 +3,7 @@ import Challenges
 import Dispatch
 import Foundation
 import Synchronization
+import Wire
 
 /// The outbox of many Producers. Rows are in lanes by their key, and lanes are leased by the server's clock: a relay
 /// reads those that are its own. What it holds it knows in memory, so that no row is written but to insert it, nor
@@ -19,10 +20,15 @@ final class PostgresOutbox: OutboxStore {
         var counted: Counted?
         var isLooking = false
         var isClosed = false
+        /// How far our clock is ahead of the server's, at least.
+        var clockAheadMs: Int64 = 0
     }
 
     /// Rows that one claim looks at, at most.
     private static let lookBound = 50_000
+    /// A lease that ends later than a whole lease and this was given by a clock that is not the server's any more: of a
+    /// primary whose clock was ahead of its standby's.
+    private static let clockStepMs: Int64 = 60_000
     /// How often the rows of other Producers are looked for.
     private static let lookInterval = DispatchTimeInterval.milliseconds(25)
     private static let now = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
@@ -54,7 +60,7 @@ final class PostgresOutbox: OutboxStore {
                 return (lowest, mine.surplus, mine.held.keys.filter { $0 >= lowest })
             }
             let upper = scan.ids.upperBound
-            let found = try await calls.run(.read, .relay) { [limit] connection in
+            let found = try await calls.run(.read, .relay) { [limit, observer = calls.observer] connection in
                 let found = try Found(
                     connection.rows(
                         Self.select,
@@ -64,17 +70,16 @@ final class PostgresOutbox: OutboxStore {
                         ]))
                 // A server that dies shows rows for a moment whose COMMIT no standby has. A promoted standby does not
                 // know them, and the caller makes its challenge again: their dispatch may not be on the log.
-                if found.needsStandby { try connection.awaitStandby() }
+                if found.needsStandby {
+                    guard observer.fault != .standbyAway else { throw StoreError.unavailable(.standbyAway) }
+                    try connection.awaitStandby()
+                }
                 return found
             }
             var taking = scan
             let rows = state.withLock { state -> [OutboxRow] in
                 guard var mine = state.owners[owner] else { return [] }
                 defer { state.owners[owner] = mine }
-                // What waits behind a fault is read by ranges that end before what is new.
-                if let bounds = found.bounds, upper == .max {
-                    mine.read(lowerBound: bounds.lower, upperBound: bounds.upper, highest: found.rows.last?.row.id)
-                }
                 var taken: [OutboxRow] = []
                 for (row, lane, epoch) in found.rows where !taking.isFull {
                     guard mine.mayHandOut(row.id, lane: lane, epoch: epoch),
@@ -85,6 +90,10 @@ final class PostgresOutbox: OutboxStore {
                 // Those that it looked at, and whose room was used up by others, are read again among more.
                 let isDone = taking.isFull || found.rows.count < limit || limit >= Self.lookBound
                 guard isDone else { return [] }
+                // What waits behind a fault is read by ranges that end before what is new.
+                if let lowerBound = found.lowerBound, upper == .max {
+                    mine.read(lowerBound: lowerBound, highest: found.rows.last?.row.id)
+                }
                 for row in taken { mine.handOut(row.id, lane: OutboxLanes.lane(of: row.key)) }
                 taking.leaseEndsMs = mine.leaseEndsMs(nowMs: nowMs, now: .now)
                 return taken
@@ -96,7 +105,7 @@ final class PostgresOutbox: OutboxStore {
 
     private static let select = """
         SELECT o.id, o.topic, o.key, o.value, o.content_type, o.expires_ms, o.traceparent, l.lane, l.epoch, \
-        pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint, \
+        pg_snapshot_xmin(pg_current_snapshot())::text::bigint, \
         (current_setting('synchronous_standby_names') <> '')::int \
         FROM outbox_lanes l CROSS JOIN LATERAL ( \
         SELECT id, topic, key, value, content_type, expires_ms, traceparent FROM outbox \
@@ -106,7 +115,8 @@ final class PostgresOutbox: OutboxStore {
 
     private struct Found {
         var rows: [(row: OutboxRow, lane: Int, epoch: Int64)] = []
-        var bounds: (lower: Int64, upper: Int64)?
+        /// Transactions below had ended.
+        var lowerBound: Int64?
         var needsStandby = false
 
         init(_ rows: [PostgresRow]) throws {
@@ -124,7 +134,7 @@ final class PostgresOutbox: OutboxStore {
                     id: id, topic: topic, key: key, value: value, contentType: contentType,
                     expiresAtMs: columns.optionalInt64(), traceparent: columns.optionalText())
                 self.rows.append((found, columns.integer(), columns.int64()))
-                bounds = (columns.int64(), columns.int64())
+                lowerBound = columns.int64()
                 needsStandby = columns.integer() != 0
             }
         }
@@ -132,8 +142,15 @@ final class PostgresOutbox: OutboxStore {
 
     func deleteOutbox(_ ids: [Int64], owner: String) async throws {
         guard !ids.isEmpty else { return }
-        try await calls.run(.write, .relay) { try $0.run("DELETE FROM outbox WHERE id = ANY (?)", [.integers(ids)]) }
-        state.withLock { $0.owners[owner]?.settled(ids) }
+        let read = state.withLock { $0.owners[owner]?.willWrite() }
+        let number = try await calls.run(.write, .relay) { connection in
+            _ = try connection.changes("DELETE FROM outbox WHERE id = ANY (?)", [.integers(ids)])
+            return connection.transactionNumber
+        }
+        state.withLock { state in
+            state.owners[owner]?.settled(ids)
+            if let read, let number { state.owners[owner]?.wrote(number, after: read) }
+        }
     }
 
     func releaseOutbox(_ ids: [Int64], owner: String) async throws {
@@ -143,28 +160,42 @@ final class PostgresOutbox: OutboxStore {
     // MARK: - Lanes
 
     func keepOutbox(owner: String, leaseMs: Int64) async throws {
-        let (isDue, free) = state.withLock { state in
-            let mine = state.owners[owner, default: OutboxOwner()]
-            state.owners[owner] = mine
-            return (mine.isDue(leaseMs: leaseMs, now: .now), mine.free)
+        let begun = state.withLock { state -> (free: [Int], read: Int)? in
+            var mine = state.owners[owner, default: OutboxOwner()]
+            defer { state.owners[owner] = mine }
+            return mine.isDue(leaseMs: leaseMs, now: .now) ? (mine.free, mine.willWrite()) : nil
         }
-        guard isDue else { return }
+        guard let begun else { return }
         let sentAt = ContinuousClock.now
-        let (lanes, relays) = try await calls.run(.write, .relay) { connection in
-            try Self.renew(connection, owner: owner, leaseMs: leaseMs, free: free)
+        let (lease, number, sentMs) = try await calls.run(.write, .relay) { connection in
+            let sentMs = Timestamp.nowMs()
+            let lease = try Self.renew(connection, owner: owner, leaseMs: leaseMs, free: begun.free)
+            return (lease, connection.transactionNumber, sentMs)
         }
         let looks = state.withLock { state -> Bool in
-            state.owners[owner]?.renewed(lanes, relays: relays, leaseMs: leaseMs, sentAt: sentAt)
-            guard relays > 1, !state.isLooking, !state.isClosed else { return false }
+            // Before it was asked our clock was already later than the server's.
+            state.clockAheadMs = max(0, sentMs - lease.serverMs)
+            if let number { state.owners[owner]?.wrote(number, after: begun.read) }
+            state.owners[owner]?.renewed(
+                lease.lanes, relays: lease.relays, leaseMs: leaseMs, sentAt: sentAt)
+            guard lease.relays > 1, !state.isLooking, !state.isClosed else { return false }
             state.isLooking = true
             return true
         }
         if looks { look() }
     }
 
+    private struct Lease {
+        /// With their epochs.
+        let lanes: [Int: Int64]
+        let relays: Int
+        /// The server's clock, epoch milliseconds.
+        let serverMs: Int64
+    }
+
     private static func renew(
         _ connection: PostgresConnection, owner: String, leaseMs: Int64, free: [Int]
-    ) throws -> (lanes: [Int: Int64], relays: Int) {
+    ) throws -> Lease {
         let (me, lease) = (PostgresValue.text(owner), PostgresValue.integer(leaseMs))
         try connection.run(
             """
@@ -179,20 +210,23 @@ final class PostgresOutbox: OutboxStore {
         // Also those whose lease has ended and which nobody has taken: nobody has read them.
         var mine = try connection.returning(
             "UPDATE outbox_lanes SET until_ms = \(now) + ? WHERE owner = ? RETURNING lane, epoch", [lease, me])
-        let relays = Int(
-            try connection.rows("SELECT count(*) FROM outbox_owners WHERE until_ms > \(now)", [PostgresValue]())[0]
-                .int64(0))
+        let counted = try connection.rows(
+            "SELECT count(*), \(now) FROM outbox_owners WHERE until_ms > \(now) AND until_ms <= \(now) + ?",
+            [.integer(leaseMs + clockStepMs)])[0]
+        let relays = Int(counted.int64(0))
         let share = (OutboxLanes.count + max(relays, 1) - 1) / max(relays, 1)
         if mine.count < share {
             mine += try connection.returning(
                 """
                 UPDATE outbox_lanes SET owner = ?, until_ms = \(now) + ?, epoch = epoch + 1 WHERE lane IN ( \
-                SELECT lane FROM outbox_lanes WHERE until_ms <= \(now) ORDER BY lane LIMIT ? FOR UPDATE SKIP LOCKED) \
-                RETURNING lane, epoch
-                """, [me, lease, .integer(Int64(share - mine.count))])
+                SELECT lane FROM outbox_lanes WHERE until_ms <= \(now) OR until_ms > \(now) + ? \
+                ORDER BY lane LIMIT ? FOR UPDATE SKIP LOCKED) RETURNING lane, epoch
+                """, [me, lease, .integer(leaseMs + clockStepMs), .integer(Int64(share - mine.count))])
         }
         try connection.run("DELETE FROM outbox_owners WHERE until_ms < \(now) - 600000", [PostgresValue]())
-        return (Dictionary(mine.map { (Int($0.int64(0)), $0.int64(1)) }) { $1 }, relays)
+        return Lease(
+            lanes: Dictionary(mine.map { (Int($0.int64(0)), $0.int64(1)) }) { $1 }, relays: relays,
+            serverMs: counted.int64(1))
     }
 
     func leaveOutbox(owner: String) async throws {
@@ -227,6 +261,8 @@ final class PostgresOutbox: OutboxStore {
     }
 
     // MARK: - State
+
+    var clockAheadMs: Int64 { state.withLock { $0.clockAheadMs } }
 
     func outboxState() async throws -> (rows: Int, oldestDispatchMs: Int64?) {
         let (known, owner) = state.withLock { state in

@@ -3,6 +3,7 @@ import Dispatch
 import Foundation
 import Logging
 import Synchronization
+import Wire
 
 /// What a caller wants done on a connection.
 protocol PostgresJob: AnyObject, Sendable {
@@ -239,6 +240,6 @@ extension ContinuousClock.Instant {
     var pollMilliseconds: Int32 {
         let left = self - .now
         guard left > .zero else { return 0 }
-        return Int32(clamping: left.components.seconds * 1000 + left.components.attoseconds / 1_000_000_000_000_000 + 1)
+        return Int32(clamping: left.wholeMilliseconds + 1)
     }
 }

@@ -1,6 +1,7 @@
 import Challenges
 import Foundation
 import Synchronization
+import Wire
 
 /// What a transaction tells the engine while it is carried out.
 protocol PostgresObserver: AnyObject, Sendable {
@@ -113,12 +114,12 @@ final class PostgresTransactionJob<Value: Sendable>: PostgresJob {
             connection.rollBack()
             if error.remedy == .prepareAgain { connection.forgetStatements() }
             guard mayRepeat() else { return end(.failure(error.remedy == .again ? .busy : .failed(error.description))) }
-            pause(milliseconds: 5...40)
+            pause(.milliseconds(Int.random(in: 5...40)), until: deadline)
             return connection.isOpen ? nil : .elsewhere(until: deadline)
         case .againWhileTimeLasts:
             connection.rollBack()
             observer.repeated()
-            pause(milliseconds: 20...100)
+            pause(.milliseconds(Int.random(in: 20...100)), until: deadline)
             guard ContinuousClock.now < deadline else {
                 return end(.failure(.unavailable(StoreFault(.locked, detail: error.description))))
             }
@@ -142,7 +143,7 @@ final class PostgresTransactionJob<Value: Sendable>: PostgresJob {
     private func settle(_ unsettled: Unsettled, on connection: PostgresConnection) -> PostgresJobEnd? {
         let end = max(deadline, unsettled.lostAt + .seconds(2))
         let askedAt = ContinuousClock.now
-        var pauseMs = 1
+        var backoff = Backoff(first: .milliseconds(1), most: .milliseconds(50))
         var isEnded = false
         while true {
             let fate: CommitFate
@@ -167,7 +168,8 @@ final class PostgresTransactionJob<Value: Sendable>: PostgresJob {
                 }
                 return nil
             case .unknown(let reason): return isUnknown(reason)
-            case .open:
+            case .open(let waitsForStandby):
+                if waitsForStandby { observer.cannotWrite(.standbyAway) }
                 guard ContinuousClock.now < end else { return isUnknown("the server is still at the COMMIT") }
                 if !isEnded, ContinuousClock.now - askedAt > Self.patience {
                     isEnded = true
@@ -176,8 +178,7 @@ final class PostgresTransactionJob<Value: Sendable>: PostgresJob {
                         guard connection.isOpen else { return .settle(until: end, openedBefore: startedAt) }
                     }
                 }
-                pause(milliseconds: pauseMs...pauseMs)
-                pauseMs = min(pauseMs * 2, 50)
+                pause(backoff.failed(), until: end)
             }
         }
     }
@@ -203,9 +204,9 @@ final class PostgresTransactionJob<Value: Sendable>: PostgresJob {
         return may
     }
 
-    private func pause(milliseconds: ClosedRange<Int>) {
-        let left = max(.zero, deadline - .now)
-        Thread.sleep(forTimeInterval: min(Double(Int.random(in: milliseconds)) / 1000, left / .seconds(1)))
+    private func pause(_ wait: Duration, until end: ContinuousClock.Instant) {
+        let left = max(.zero, end - .now)
+        Thread.sleep(forTimeInterval: min(wait, left).inSeconds)
     }
 
     private func end(_ result: Result<Value, StoreError>) -> PostgresJobEnd {

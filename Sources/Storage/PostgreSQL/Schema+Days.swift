@@ -79,4 +79,70 @@ extension PostgresSchema {
         END $$
         """,
     ]
+
+    /// Step 14. A function that runs with the owner's rights names its tables by their schema, finds no temporary
+    /// object of its caller before them, and may be called only by roles that write challenges. A day that cannot be
+    /// dropped, because somebody reads it or has built a view on it, keeps no other day.
+    static let daysGuarded = [
+        """
+        CREATE OR REPLACE FUNCTION drop_days(ended_family text, until_ms bigint) RETURNS void
+        LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET lock_timeout = '300ms' AS $$
+        DECLARE
+            day bigint;
+            suffix text;
+            is_live boolean;
+        BEGIN
+            IF NOT pg_try_advisory_xact_lock(\(advisoryLock), 1) THEN RETURN; END IF;
+            FOR day IN SELECT d.day_ms FROM partition_days d
+                WHERE d.family = ended_family AND d.day_ms + 86400000 <= until_ms ORDER BY d.day_ms LIMIT 31
+            LOOP
+                suffix := '_' || to_char(to_timestamp(day / 1000) AT TIME ZONE 'UTC', 'YYYYMMDD');
+                BEGIN
+                    IF ended_family = 'challenges' THEN
+                        is_live := false;
+                        IF to_regclass(format('%I.%I', current_schema(), 'challenges' || suffix)) IS NOT NULL THEN
+                            EXECUTE format(
+                                'SELECT EXISTS (SELECT 1 FROM %I.%I WHERE status = ''pending'')', current_schema(),
+                                'challenges' || suffix) INTO is_live;
+                        END IF;
+                        CONTINUE WHEN is_live;
+                        EXECUTE format(
+                            'DROP TABLE IF EXISTS %1$I.%2$I, %1$I.%3$I, %1$I.%4$I, %1$I.%5$I', current_schema(),
+                            'challenges' || suffix, 'challenge_targets' || suffix, 'delivery_facts' || suffix,
+                            'code_attempts' || suffix);
+                    ELSE
+                        EXECUTE format('DROP TABLE IF EXISTS %I.%I', current_schema(), 'audit_traffic' || suffix);
+                    END IF;
+                    DELETE FROM partition_days d WHERE d.family = ended_family AND d.day_ms = day;
+                EXCEPTION
+                    WHEN lock_not_available THEN RETURN;
+                    WHEN dependent_objects_still_exist THEN
+                        RAISE LOG 'beckon: day % of % cannot be dropped: %', suffix, ended_family, SQLERRM;
+                END;
+            END LOOP;
+        END $$
+        """,
+        """
+        DO $$
+        DECLARE
+            called text;
+            writer text;
+        BEGIN
+            FOREACH called IN ARRAY ARRAY[
+                'make_partition(text, bigint, text, text)', 'make_days(bigint, bigint)', 'drop_days(text, bigint)']
+            LOOP
+                -- Not named, pg_temp would be looked into first.
+                EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', called, current_schema());
+                EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', called);
+            END LOOP;
+            FOR writer IN
+                SELECT r.rolname FROM pg_class c, aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee
+                WHERE c.oid = 'challenges'::regclass AND a.privilege_type = 'INSERT'
+            LOOP
+                EXECUTE format(
+                    'GRANT EXECUTE ON FUNCTION make_days(bigint, bigint), drop_days(text, bigint) TO %I', writer);
+            END LOOP;
+        END $$
+        """,
+    ]
 }

@@ -21,9 +21,10 @@ enum PostgresSchema {
             number: 12, name: "devices that never confirm",
             statements: ["ALTER TABLE factors ADD COLUMN silent bigint NOT NULL DEFAULT 0"]),
         Step(number: 13, name: "views for reports", statements: reports),
+        Step(number: 14, name: "who may turn days", statements: daysGuarded),
     ]
 
     /// The last steps of schemas that this version can serve. The one before the last is among them, so that producers
     /// of two versions serve side by side while `beckon migrate up` runs; the conformance cases run on each.
-    static let served = 12...13
+    static let served = 13...14
 }

@@ -78,7 +78,7 @@ extension PostgresEngine {
 
     private func makeDays() async throws {
         let days = Days(nowMs: Timestamp.nowMs(), challengesUntilMs: 0, trafficUntilMs: 0)
-        if try await read({ try $0.areDaysDue(days) }) { try await write { try $0.turn(days) } }
+        if try await read({ try $0.areDaysMissing(days) }) { try await write { try $0.makeDays(days) } }
     }
 }
 

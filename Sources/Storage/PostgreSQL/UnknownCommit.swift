@@ -40,7 +40,8 @@ enum CommitFate: Sendable, Equatable {
     case committed
     case aborted
     /// The old session is still at it.
-    case open
+    /// - Parameter waitsForStandby: it is committed here, and no synchronous standby has confirmed it.
+    case open(waitsForStandby: Bool)
     /// - Parameter reason: why it cannot be told.
     case unknown(String)
 }
@@ -59,9 +60,11 @@ extension PostgresConnection {
             rows = try alone(
                 """
                 SELECT \(PostgresIdentity.columns), coalesce(pg_xact_status(?::xid8), ''), \
-                (extract(epoch FROM backend_start) * 1000000)::bigint, current_setting('synchronous_standby_names') \
+                (extract(epoch FROM backend_start) * 1000000)::bigint, current_setting('synchronous_standby_names'), \
+                (SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' \
+                AND backend_xid::text::bigint = ?::bigint % 4294967296) \
                 FROM pg_stat_activity WHERE pid = pg_backend_pid()
-                """, [.text(commit.id)], deadline: deadline)
+                """, [.text(commit.id), .text(commit.id)], deadline: deadline)
         } catch let error as PostgresError where error.state == "22023" {
             // "is in the future": a crash took it, and its id was not given out again. Of this server only.
             // Asked again: behind a pooler it may be another server than at first.
@@ -72,7 +75,7 @@ extension PostgresConnection {
         guard PostgresIdentity(row) == server else { return .unknown("another server answers, or a promoted standby") }
         switch row.text(2) {
         case "aborted": return .aborted
-        case "in progress": return .open
+        case "in progress": return .open(waitsForStandby: row.int64(5) > 0)
         case "committed":
             guard row.int64(3) < commit.startedUs else { return .unknown("the server has restarted meanwhile") }
             if !row.text(4).isEmpty {
@@ -95,9 +98,11 @@ extension PostgresConnection {
             """, [.text(commit.id)], deadline: deadline)
     }
 
-    /// Returns when a synchronous standby has everything that this session could see before. Outside of a transaction.
+    /// Returns when a synchronous standby has everything that this session could see before. Ends a transaction that
+    /// reads: the standby is waited for at the end of a transaction that commits, which this one begins.
     /// - Throws: ``PostgresError``, also when the server stops waiting for its standby.
     func awaitStandby() throws {
+        readAnew()
         _ = link.takeWarning()
         _ = try rows("SELECT pg_logical_emit_message(true, 'beckon', '')::text", [])
         if link.takeWarning() { throw PostgresError(.connection, "the server does not wait for its standby") }

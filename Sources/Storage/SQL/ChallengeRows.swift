@@ -23,11 +23,8 @@ extension SQLTransaction {
             sql += " AND c.status = 'pending' AND c.expires_ms > ?"
             arguments += [nowMs]
         case .expired:
-            // As it reads: canceled and superseded ones say `expired` on the wire too.
-            sql += """
-                 AND (c.status IN ('expired', 'canceled', 'superseded') \
-                OR c.status = 'pending' AND c.expires_ms <= ?)
-                """
+            let closed = ChallengeStatus.readAsExpired.map { "'\($0.rawValue)'" }.joined(separator: ", ")
+            sql += " AND (c.status IN (\(closed)) OR c.status = 'pending' AND c.expires_ms <= ?)"
             arguments += [nowMs]
         case .some(let status):
             sql += " AND c.status = ?"
@@ -69,18 +66,15 @@ extension SQLTransaction {
         ).map(Challenge.read)
     }
 
-    func pendingExpiries(of entity: EntitySID, nowMs: Int64, limit: Int) throws -> [Int64] {
-        // One-time codes ring nothing. What lives still was made within the last hour, by a clock that may differ: of
-        // the days that a database keeps, a few are read.
+    func pendingExpiries(
+        of entity: EntitySID, madeIn: Range<ChallengeSID>, nowMs: Int64, limit: Int
+    ) throws -> [Int64] {
         try connection.rows(
             """
             SELECT expires_ms FROM challenges\(dialect.by("challenges_live")) WHERE entity_sid = ? AND status = 'pending' \
-            AND sid > ? AND sid < ? AND expires_ms > ? AND \(Challenge.isPushed) LIMIT ?
+            AND sid >= ? AND sid < ? AND expires_ms > ? AND \(Challenge.isPushed) LIMIT ?
             """,
-            [
-                entity.rawValue, Challenge.prefix(nowMs - Challenge.madeWithinMs),
-                Challenge.prefix(nowMs + Challenge.madeWithinMs), nowMs, limit,
-            ]
+            [entity.rawValue, madeIn.lowerBound.rawValue, madeIn.upperBound.rawValue, nowMs, limit]
         ).map { $0.int64(0) }
     }
 
@@ -194,14 +188,6 @@ extension SQLTransaction {
 }
 
 extension Challenge {
-    /// What lives was made within this time, also by a clock that differs by a day.
-    fileprivate static let madeWithinMs: Int64 = 25 * 3_600_000
-
-    /// What the SIDs of a time begin with.
-    fileprivate static func prefix(_ ms: Int64) -> String {
-        "YC03" + Hexadecimal.encode(UInt64(max(0, ms)), digits: 12)
-    }
-
     /// Of `challenges c`.
     fileprivate static let columns = """
         c.sid, c.account_sid, c.service_sid, c.entity_sid, c.identity, c.factor_sid, c.message, c.fields, \
@@ -248,6 +234,9 @@ extension Challenge {
         get throws { fallbacks.isEmpty ? "[]" : String(decoding: try JSONEncoder().encode(fallbacks), as: UTF8.self) }
     }
 
-    /// One-time codes are not. Of `challenges`.
-    static let isPushed = "(challenges.factor_sid IS NULL OR substr(challenges.factor_sid, 1, 4) <> 'YF02')"
+    /// Whether it is pushed: not answered by a code. Of `challenges`.
+    static let isPushed = """
+        (challenges.factor_sid IS NULL \
+        OR substr(challenges.factor_sid, 1, \(FactorSID.codePrefix.count)) <> '\(FactorSID.codePrefix)')
+        """
 }

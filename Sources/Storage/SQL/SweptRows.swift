@@ -41,10 +41,18 @@ extension SQLTransaction {
 
     // MARK: - Days
 
-    func areDaysDue(_ days: Days) throws -> Bool {
+    func areDaysMissing(_ days: Days) throws -> Bool {
         guard dialect.keepsDays else { return false }
-        let isMissing = "SELECT 1 FROM partition_days WHERE family = 'challenges' AND day_ms > ? LIMIT 1"
-        if try !connection.exists(isMissing, [days.nowMs + Int64(days.ahead - 1) * StorePolicy.dayMs]) { return true }
+        // Counted: a single day far ahead, made by a clock that was wrong, is none of them.
+        let made = try connection.integer(
+            """
+            SELECT count(*) FROM partition_days WHERE family IN ('challenges', 'audit') AND day_ms > ? AND day_ms <= ?
+            """, [days.firstMs - StorePolicy.dayMs, days.lastMs])
+        return made < 2 * Int64(days.ahead + 2)
+    }
+
+    func haveDaysEnded(_ days: Days) throws -> Bool {
+        guard dialect.keepsDays else { return false }
         return try connection.exists(
             """
             SELECT 1 FROM partition_days WHERE family = 'challenges' AND day_ms <= ? \
@@ -62,11 +70,13 @@ extension SQLTransaction {
         }
     }
 
-    func turn(_ days: Days) throws {
+    func makeDays(_ days: Days) throws {
         guard dialect.keepsDays else { return }
-        try connection.run(
-            "SELECT make_days(?, ?)",
-            [days.nowMs - StorePolicy.dayMs, days.nowMs + Int64(days.ahead) * StorePolicy.dayMs])
+        try connection.run("SELECT make_days(?, ?)", [days.firstMs, days.lastMs])
+    }
+
+    func dropDays(_ days: Days) throws {
+        guard dialect.keepsDays else { return }
         try connection.run("SELECT drop_days('challenges', ?)", [days.challengesUntilMs])
         try connection.run("SELECT drop_days('audit', ?)", [days.trafficUntilMs])
     }

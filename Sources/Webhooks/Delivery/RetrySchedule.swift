@@ -1,3 +1,5 @@
+import Wire
+
 /// When a delivery that has failed is tried again: dense within the first hour, then sparse, for 24 hours from the
 /// first failure.
 enum RetrySchedule {
@@ -22,7 +24,7 @@ enum RetrySchedule {
         let at: Int64
         if let retryAfter {
             // Never sooner than asked, so that the spread only adds.
-            let asked = min(retryAfter, .seconds(86_400)).components.seconds * 1000
+            let asked = min(retryAfter, .seconds(86_400)).wholeMilliseconds
             at = nowMs + max(asked, base) + Int64(Double(base) * 0.2 * random)
         } else {
             at = nowMs + max(100, Int64(Double(base) * (0.8 + 0.4 * random)))

@@ -255,8 +255,6 @@ struct APIBench {
         }
         return sum
     }
-
-    private func rounded(_ value: Double) -> Double { (value * 1000).rounded() / 1000 }
 }
 
 extension [APIBench.Target] {

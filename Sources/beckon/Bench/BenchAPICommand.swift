@@ -1,6 +1,4 @@
 import ArgumentParser
-import Foundation
-import Wire
 
 /// `beckon bench api`: a Producer under HTTP load.
 struct BenchAPICommand: AsyncParsableCommand {
@@ -88,9 +86,7 @@ struct BenchAPICommand: AsyncParsableCommand {
 
     func run() async throws {
         let report = try await APIBench(options: self).run()
-        let encoder = JSONEncoder.line
-        encoder.keyEncodingStrategy = .convertToSnakeCase
-        print(try encoder.text(report))
+        print(try BenchLine.text(report))
         if report.errors > 0 { throw ExitCode.failure }
     }
 }

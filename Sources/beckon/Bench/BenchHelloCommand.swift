@@ -4,6 +4,7 @@ import Hummingbird
 import Logging
 import ServiceLifecycle
 import ServiceSupport
+import Wire
 
 /// `beckon bench hello`: what a Producer's HTTP server can do when it does nothing. For `bench api`.
 struct BenchHelloCommand: AsyncParsableCommand {
@@ -20,7 +21,7 @@ struct BenchHelloCommand: AsyncParsableCommand {
             router: router, configuration: .init(address: .hostname("127.0.0.1", port: 0)),
             onServerRunning: { channel in
                 let port = channel.localAddress?.port ?? 0
-                try? RoleProcess.writeReadyFile(path, Data("{\"api\":\"http://127.0.0.1:\(port)\"}".utf8))
+                try? RoleProcess.writeReadyFile(path, JSONEncoder.line.encode(["api": "http://127.0.0.1:\(port)"]))
             },
             logger: Logger(label: "hello", factory: { _ in SwiftLogNoOpLogHandler() }))
         try await application.runService()

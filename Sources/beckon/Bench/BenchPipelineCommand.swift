@@ -36,14 +36,28 @@ struct BenchPipelineCommand: AsyncParsableCommand {
 
     func run() async throws {
         let report = try await PipelineRun(options: self).run()
-        func rounded(_ value: Double) -> Double { (value * 1000).rounded() / 1000 }
         print(
-            "{\"pushes\":\(count),\"seconds\":\(rounded(report.seconds)),"
-                + "\"per_second\":\(rounded(Double(count) / report.seconds)),"
-                + "\"cpu_us_per_push\":\(rounded(report.cpuSeconds * 1e6 / Double(count))),"
-                + "\"rss_mb\":\(rounded(report.highestMB)),\"rss_end_mb\":\(rounded(report.endMB)),"
-                + "\"lost\":\(report.lost),\"duplicates\":\(report.duplicates),\"refused\":\(report.refused),"
-                + "\"p50_ms\":\(report.p50Ms),\"p99_ms\":\(report.p99Ms)}")
+            try BenchLine.text(
+                Line(
+                    pushes: count, seconds: rounded(report.seconds),
+                    perSecond: rounded(Double(count) / report.seconds),
+                    cpuUsPerPush: rounded(report.cpuSeconds * 1e6 / Double(count)), rssMb: rounded(report.highestMB),
+                    rssEndMb: rounded(report.endMB), lost: report.lost, duplicates: report.duplicates,
+                    refused: report.refused, p50Ms: report.p50Ms, p99Ms: report.p99Ms)))
         if report.lost > 0 { throw ExitCode.failure }
+    }
+
+    private struct Line: Encodable {
+        let pushes: Int
+        let seconds: Double
+        let perSecond: Double
+        let cpuUsPerPush: Double
+        let rssMb: Double
+        let rssEndMb: Double
+        let lost: Int
+        let duplicates: Int
+        let refused: Int
+        let p50Ms: Int64
+        let p99Ms: Int64
     }
 }

@@ -40,13 +40,34 @@ struct BenchWebhooksCommand: AsyncParsableCommand {
 
     func run() async throws {
         let report = try await WebhookBench(options: self).run()
-        func rounded(_ value: Double) -> Double { (value * 1000).rounded() / 1000 }
         print(
-            "{\"deliveries\":\(count),\"seconds\":\(rounded(report.seconds)),"
-                + "\"per_second\":\(rounded(Double(count) / report.seconds)),"
-                + "\"cpu_us_per_delivery\":\(rounded(report.cpuSeconds * 1e6 / Double(count))),"
-                + "\"rss_mb\":\(rounded(report.highestMB)),\"repeated\":\(report.repeated),"
-                + "\"plain_per_second\":\(report.plainPerSecond.map { "\(rounded($0))" } ?? "null")}")
+            try BenchLine.text(
+                Line(
+                    deliveries: count, seconds: rounded(report.seconds),
+                    perSecond: rounded(Double(count) / report.seconds),
+                    cpuUsPerDelivery: rounded(report.cpuSeconds * 1e6 / Double(count)),
+                    rssMb: rounded(report.highestMB), repeated: report.repeated,
+                    plainPerSecond: Line.OrNull(value: report.plainPerSecond.map { rounded($0) }))))
+    }
+
+    private struct Line: Encodable {
+        /// Written as null when there is none; a member that is an optional would be left out.
+        struct OrNull: Encodable {
+            let value: Double?
+
+            func encode(to encoder: any Encoder) throws {
+                var container = encoder.singleValueContainer()
+                try container.encode(value)
+            }
+        }
+
+        let deliveries: Int
+        let seconds: Double
+        let perSecond: Double
+        let cpuUsPerDelivery: Double
+        let rssMb: Double
+        let repeated: Int
+        let plainPerSecond: OrNull
     }
 }
 

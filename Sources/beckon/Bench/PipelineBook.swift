@@ -1,7 +1,7 @@
 import ChallengeModel
-import Foundation
 import KafkaClient
 import Synchronization
+import Wire
 
 /// What was fed and what came of it.
 final class PipelineBook: Sendable {
@@ -43,7 +43,7 @@ final class PipelineBook: Sendable {
         let partition = Int(Murmur2.partition(key: record.key, partitions: partitions))
         // What the stand-in stores besides: record framing and header names.
         let size = record.key.count + record.value.count + record.headers.reduce(40) { $0 + $1.value.count + 20 }
-        let nowMs = Int64(Date().timeIntervalSince1970 * 1000)
+        let nowMs = Timestamp.nowMs()
         while true {
             let hasRoom = state.withLock { state in
                 guard state.leads[partition] + size <= PipelineRun.longestLeadBytes else { return false }

@@ -157,7 +157,7 @@ struct PipelineLoad: Sendable {
     private let service = ServiceSID.generate(nowMs: 0).rawValue
     private let entity = EntitySID.generate(nowMs: 0).rawValue
     private let credentialSID = CredentialSID.generate(nowMs: 0).rawValue
-    private let nowMs = Int64(Date().timeIntervalSince1970 * 1000)
+    private let nowMs = Timestamp.nowMs()
 
     init(count: Int, names: TopicNames, recordKeys: KeyRing, kafka: KafkaConfiguration) {
         self.count = count

@@ -15,7 +15,7 @@ struct RelayWindowTests {
 
     @Test("rows of different keys or topics go together, rows of one key one by one")
     func order() {
-        var window = RelayWindow(sendReserveMs: 10, lanes: .byTopic)
+        var window = RelayWindow(sendReserveMs: 10, partitions: .byTopic)
         let rows = [row(1, "a"), row(2, "b"), row(3, "a"), row(4, "a", topic: .events), row(5, "a")]
         let step = window.admit(rows, leaseEndsMs: 100, nowMs: 0)
         #expect(step.send.map(\.id) == [1, 2, 4])
@@ -31,7 +31,7 @@ struct RelayWindowTests {
 
     @Test("a failure gives back the row and all behind it, so that nothing overtakes")
     func failure() {
-        var window = RelayWindow(sendReserveMs: 10, lanes: .byTopic)
+        var window = RelayWindow(sendReserveMs: 10, partitions: .byTopic)
         _ = window.admit([row(1, "a"), row(2, "a"), row(3, "b")], leaseEndsMs: 100, nowMs: 0)
         #expect(window.finish(1, .failed, nowMs: 1) == RelayWindow.Step(release: [1, 2]))
         #expect(window.held == 1)
@@ -41,16 +41,25 @@ struct RelayWindowTests {
 
     @Test("an expired row is deleted unsent, at the very millisecond, and the next of its key goes")
     func expired() {
-        var window = RelayWindow(sendReserveMs: 10, lanes: .byTopic)
+        var window = RelayWindow(sendReserveMs: 10, partitions: .byTopic)
         let step = window.admit(
             [row(1, "a", expiresAtMs: 50), row(2, "a", expiresAtMs: 51), row(3, "a")], leaseEndsMs: 1000, nowMs: 50)
         #expect(step == RelayWindow.Step(send: [row(2, "a", expiresAtMs: 51)], delete: [1], expired: 1))
         #expect(window.finish(2, .acknowledged, nowMs: 99).send.map(\.id) == [3])
     }
 
+    @Test("a row does not expire early because this clock is ahead of the store's")
+    func clockAhead() {
+        var window = RelayWindow(sendReserveMs: 10, partitions: .byTopic)
+        window.clockAheadMs = 600
+        let rows = [row(1, "a", expiresAtMs: 50), row(2, "a", expiresAtMs: 51)]
+        let step = window.admit(rows, leaseEndsMs: 1000, nowMs: 650)
+        #expect(step == RelayWindow.Step(send: [rows[1]], delete: [1], expired: 1))
+    }
+
     @Test("a row whose lease would end before its report is given back, with those behind it")
     func lease() {
-        var window = RelayWindow(sendReserveMs: 10, lanes: .byTopic)
+        var window = RelayWindow(sendReserveMs: 10, partitions: .byTopic)
         _ = window.admit([row(1, "a"), row(2, "a"), row(3, "a")], leaseEndsMs: 100, nowMs: 90)
         #expect(window.finish(1, .acknowledged, nowMs: 91) == RelayWindow.Step(delete: [1], release: [2, 3]))
         #expect(window.held == 0)
@@ -58,7 +67,7 @@ struct RelayWindowTests {
 
     @Test("a refused row goes to dead letters once, and is deleted whatever they say")
     func refused() {
-        var window = RelayWindow(sendReserveMs: 10, lanes: .byTopic)
+        var window = RelayWindow(sendReserveMs: 10, partitions: .byTopic)
         _ = window.admit([row(1, "a"), row(2, "a"), row(3, "b")], leaseEndsMs: 100, nowMs: 0)
         #expect(window.finish(1, .refused, nowMs: 1) == RelayWindow.Step(deadLetter: [row(1, "a")]))
         #expect(window.finish(1, .acknowledged, nowMs: 1) == RelayWindow.Step(send: [row(2, "a")], delete: [1]))
@@ -68,7 +77,7 @@ struct RelayWindowTests {
 
     @Test("a stop gives back what waits and sends nothing more")
     func stop() {
-        var window = RelayWindow(sendReserveMs: 10, lanes: .byTopic)
+        var window = RelayWindow(sendReserveMs: 10, partitions: .byTopic)
         _ = window.admit([row(1, "a"), row(2, "a"), row(3, "b")], leaseEndsMs: 100, nowMs: 0)
         #expect(window.stop() == RelayWindow.Step(release: [2]))
         #expect(window.held == 2)
@@ -78,7 +87,7 @@ struct RelayWindowTests {
 
     @Test("a row whose lease ended is known again: in flight, done, and deleted while a claim was under way")
     func knownAgain() {
-        var window = RelayWindow(sendReserveMs: 10, lanes: .byTopic)
+        var window = RelayWindow(sendReserveMs: 10, partitions: .byTopic)
         _ = window.admit([row(1, "a"), row(2, "b")], leaseEndsMs: 100, nowMs: 0)
         _ = window.finish(1, .acknowledged, nowMs: 1)
         #expect(window.admit([row(1, "a"), row(2, "b")], leaseEndsMs: 200, nowMs: 100) == RelayWindow.Step())
@@ -118,6 +127,6 @@ struct RelayWindowTests {
     }
 }
 
-extension RelayLanes {
-    static var byTopic: RelayLanes { RelayLanes { topic, _ in OutboxLane(topic, 0) } }
+extension RelayPartitions {
+    static var byTopic: RelayPartitions { RelayPartitions { topic, _ in OutboxPartition(topic, 0) } }
 }

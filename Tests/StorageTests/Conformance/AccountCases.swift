@@ -52,7 +52,7 @@ extension ConformanceCase {
             #expect(await storeError { _ = try await world.challenge() } == .notFound(.service))
             // The sweep takes the rest away and tells whoever still holds the challenge.
             _ = try await world.drain()
-            _ = try await store.expireDue(limit: 100, nowMs: World.t0)
+            _ = try await store.sweep(limit: 100, nowMs: World.t0)
             let left = try await world.drain()
             #expect(try left.resolutions.map(\.status) == [.canceled])
             #expect(try left.event(.factorDeleted).data["reason"] == "entity-deleted")

@@ -158,10 +158,10 @@ extension ConformanceCase {
             _ = try await world.store.createSessionToken(
                 NewSessionToken(account: world.account, service: world.service, identity: world.identity),
                 nowMs: World.t0)
-            _ = try await world.store.expireDue(limit: 100, nowMs: World.t0 + 86_399_999)
+            _ = try await world.store.sweep(limit: 100, nowMs: World.t0 + 86_399_999)
             let key = IdempotencyKey(key: [1], request: [1])
             #expect(try await world.store.challenge(madeWith: key, nowMs: World.t0)?.sid == made.sid)
-            _ = try await world.store.expireDue(limit: 100, nowMs: World.t0 + 86_400_000)
+            _ = try await world.store.sweep(limit: 100, nowMs: World.t0 + 86_400_000)
             #expect(try await world.store.challenge(madeWith: key, nowMs: World.t0) == nil)
         },
     ]

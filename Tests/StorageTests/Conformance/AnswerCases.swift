@@ -76,7 +76,7 @@ extension ConformanceCase {
             // Expiry is computed on read and written by the sweep only.
             #expect(try await world.stored(late.sid)?.status == .pending)
             #expect(try await world.drain().resolutions.count == 1)
-            #expect(try await world.store.expireDue(limit: 10, nowMs: World.t0 + 1000) == 1)
+            #expect(try await world.store.sweep(limit: 10, nowMs: World.t0 + 1000) == 1)
             #expect(
                 await storeError {
                     _ = try await world.store.answer(world.answer(late.sid, factor.sid), nowMs: World.t0 + 1001)
@@ -173,6 +173,19 @@ extension ConformanceCase {
             #expect(await refusal(other.sid, at: World.t0) == .alreadyResponded)
             #expect(await refusal(.generate(nowMs: 0), at: World.t0) == .notFound(.challenge))
         },
+        ConformanceCase("nothing is pushed again to a factor without a platform, or of type totp") { world in
+            let polling = try await world.challenge(factor: world.factor(.noPush).sid)
+            let typed = try await world.codeChallenge(world.codeFactor().sid)
+            _ = try await world.drain()
+            for (challenge, reason) in [(polling, StoreError.NoPush.noPlatform), (typed, .codeFactor)] {
+                let error = await storeError {
+                    _ = try await world.store.createNotification(challenge: challenge.sid, nowMs: World.t0)
+                }
+                #expect(error == .noPush(reason))
+                #expect(try await world.stored(challenge.sid)?.notifications == 0)
+            }
+            #expect(try await world.drain().dispatches.isEmpty)
+        },
     ]
 
     static let sweeps: [ConformanceCase] = [
@@ -181,9 +194,9 @@ extension ConformanceCase {
             for index in 0..<5 { _ = try await world.challenge(expiresAtMs: World.t0 + Int64(index) * 10) }
             _ = try await world.drain()
             let nowMs = World.t0 + 30
-            #expect(try await world.store.expireDue(limit: 3, nowMs: nowMs) == 3)
-            #expect(try await world.store.expireDue(limit: 3, nowMs: nowMs) == 1)
-            #expect(try await world.store.expireDue(limit: 3, nowMs: nowMs) == 0)
+            #expect(try await world.store.sweep(limit: 3, nowMs: nowMs) == 3)
+            #expect(try await world.store.sweep(limit: 3, nowMs: nowMs) == 1)
+            #expect(try await world.store.sweep(limit: 3, nowMs: nowMs) == 0)
             let left = try await world.drain()
             #expect(try left.resolutions.map(\.status) == [.expired, .expired, .expired, .expired])
             #expect(try left.eventTypes == Array(repeating: "challenge.expired", count: 4))
@@ -193,7 +206,7 @@ extension ConformanceCase {
             let factor = try await world.factor()
             let challenge = try await world.challenge(expiresAtMs: World.t0 + 10)
             _ = try await world.drain()
-            async let expired = world.store.expireDue(limit: 10, nowMs: World.t0 + 10)
+            async let expired = world.store.sweep(limit: 10, nowMs: World.t0 + 10)
             async let answered: Challenge? = try? world.store.answer(
                 world.answer(challenge.sid, factor.sid), nowMs: World.t0 + 9)
             let (count, winner) = (try await expired, await answered)
@@ -206,14 +219,14 @@ extension ConformanceCase {
             let verified = try await world.factor()
             let challenge = try await world.challenge()
             let day: Int64 = 24 * 3_600_000
-            _ = try await world.store.expireDue(limit: 10, nowMs: World.t0 + day - 1)
+            _ = try await world.store.sweep(limit: 10, nowMs: World.t0 + day - 1)
             #expect(try await world.store.factor(keyID: factor.keyID.rawValue) != nil)
-            _ = try await world.store.expireDue(limit: 10, nowMs: World.t0 + day)
+            _ = try await world.store.sweep(limit: 10, nowMs: World.t0 + day)
             #expect(try await world.store.factor(keyID: factor.keyID.rawValue) == nil)
             #expect(try await world.store.factor(keyID: verified.keyID.rawValue) != nil)
-            _ = try await world.store.expireDue(limit: 10, nowMs: World.t0 + 30 * day - 1)
+            _ = try await world.store.sweep(limit: 10, nowMs: World.t0 + 30 * day - 1)
             #expect(try await world.stored(challenge.sid)?.status == .expired)
-            _ = try await world.store.expireDue(limit: 10, nowMs: World.t0 + 31 * day)
+            _ = try await world.store.sweep(limit: 10, nowMs: World.t0 + 31 * day)
             #expect(try await world.stored(challenge.sid) == nil)
         },
     ]

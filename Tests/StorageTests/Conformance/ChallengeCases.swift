@@ -198,7 +198,7 @@ extension ConformanceCase {
             #expect(try await create("yes", at: World.t0) == .repeated)
             #expect(try await world.drain().rows.isEmpty)
             // Free again, and kept no longer.
-            _ = try await world.store.expireDue(limit: 100, nowMs: World.t0 + life)
+            _ = try await world.store.sweep(limit: 100, nowMs: World.t0 + life)
             #expect(try await create("no", at: World.t0 + life) == .created)
             #expect(try await reject("yes", at: World.t0 + life))
         },
@@ -207,7 +207,7 @@ extension ConformanceCase {
             _ = try await world.store.create(world.newChallenge(requestID: "r"), nowMs: World.t0)
             _ = try await world.store.deleteEntity(
                 account: world.account, service: world.service, identity: world.identity, nowMs: World.t0)
-            _ = try await world.store.expireDue(limit: 100, nowMs: World.t0)
+            _ = try await world.store.sweep(limit: 100, nowMs: World.t0)
             _ = try await world.factor()
             await #expect(throws: StoreError.requestClosed) {
                 try await world.store.create(world.newChallenge(requestID: "r"), nowMs: World.t0)

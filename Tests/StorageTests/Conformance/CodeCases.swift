@@ -197,7 +197,7 @@ extension ConformanceCase {
             _ = try await world.store.answerCodeChallenge(
                 challenge.sid, code: world.code(atMs: World.t0 + 30_000), metadata: nil, nowMs: World.t0 + 30_000)
             _ = try await world.codeChallenge(factor.sid)
-            _ = try await world.store.expireDue(limit: 10, nowMs: World.t0 + 400_000)
+            _ = try await world.store.sweep(limit: 10, nowMs: World.t0 + 400_000)
             #expect(try await world.store.deleteCodeFactor(factor.sid, nowMs: World.t0 + 400_000))
             let left = try await world.drain()
             #expect(left.rows.allSatisfy { $0.topic == .events })
@@ -300,7 +300,7 @@ extension ConformanceCase {
             #expect(try await store.deleteService(world.service, account: world.account, nowMs: World.t0))
             #expect(
                 try await store.webhook(page.items[1].sid, account: world.account, service: world.service) == nil)
-            _ = try await store.expireDue(limit: 100, nowMs: World.t0)
+            _ = try await store.sweep(limit: 100, nowMs: World.t0)
         },
     ]
 }

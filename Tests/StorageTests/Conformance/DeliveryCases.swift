@@ -131,8 +131,8 @@ extension ConformanceCase {
                 _ = try await world.store.recordDelivery(fact, nowMs: World.t0)
             }
             #expect(try await world.store.deliveryFacts(of: challenge).count == 400)
-            _ = try await world.store.expireDue(limit: 100, nowMs: World.t0 + 1000)
-            _ = try await world.store.expireDue(limit: 100, nowMs: World.t0 + 31 * 24 * 3_600_000)
+            _ = try await world.store.sweep(limit: 100, nowMs: World.t0 + 1000)
+            _ = try await world.store.sweep(limit: 100, nowMs: World.t0 + 31 * 24 * 3_600_000)
             #expect(try await world.store.deliveryFacts(of: challenge).isEmpty)
         },
         ConformanceCase("the version of a challenge changes with an answer, a resend and a fact, and nothing else") {
@@ -219,10 +219,10 @@ extension ConformanceCase {
             let polling = try #require(try await world.now(dead))
             try await world.store.noteSigned(by: polling, nowMs: World.t0 + 5 * day)
             _ = try await world.drain()
-            _ = try await world.store.expireDue(limit: 100, nowMs: World.t0 + 30 * day)
-            _ = try await world.store.expireDue(limit: 100, nowMs: World.t0 + 35 * day - 1)
+            _ = try await world.store.sweep(limit: 100, nowMs: World.t0 + 30 * day)
+            _ = try await world.store.sweep(limit: 100, nowMs: World.t0 + 35 * day - 1)
             #expect(try await world.now(dead) != nil)
-            _ = try await world.store.expireDue(limit: 100, nowMs: World.t0 + 35 * day)
+            _ = try await world.store.sweep(limit: 100, nowMs: World.t0 + 35 * day)
             #expect(try await world.now(dead) == nil)
             #expect(try await world.drain().event(.factorDeleted).data["reason"] == "unreachable")
         },
@@ -245,7 +245,7 @@ extension ConformanceCase {
                 world.outcome(other[0].challenge, other[0].factor, .tokenDead, credential: world.fcm),
                 nowMs: World.t0 + 30_000)
             #expect(try await world.now(other[0].factor)?.unreachableAtMs != nil)
-            _ = try await world.store.expireDue(limit: 1000, nowMs: World.t0 + 30 * 24 * 3_600_000 + 60_000)
+            _ = try await world.store.sweep(limit: 1000, nowMs: World.t0 + 30 * 24 * 3_600_000 + 60_000)
             for person in people { #expect(try await world.now(person.factor) != nil, "nothing is deleted") }
             #expect(try await world.now(other[0].factor) == nil, "but the other credential's")
             // Half an hour of quiet ends it.
@@ -270,7 +270,7 @@ extension ConformanceCase {
                     nowMs: World.t0)
             }
             for minutes in [31, 62, 31 * 24 * 60] as [Int64] {
-                _ = try await world.store.expireDue(limit: 1000, nowMs: World.t0 + minutes * 60_000)
+                _ = try await world.store.sweep(limit: 1000, nowMs: World.t0 + minutes * 60_000)
                 for person in people { #expect(try await world.now(person.factor) != nil, "\(minutes)") }
                 #expect(try await world.now(other[0].factor) == nil, "what is due goes")
             }

@@ -98,10 +98,10 @@ extension ConformanceCase {
             }
             _ = try await store.createAccessToken(
                 NewAccessToken(account: account, service: world.service, identity: "Person-0009"), nowMs: World.t0)
-            _ = try await store.expireDue(limit: 100, nowMs: World.t0 + 31 * 86_400_000)
+            _ = try await store.sweep(limit: 100, nowMs: World.t0 + 31 * 86_400_000)
             #expect(try await trail(of: world).contains { $0.action == "entity.created" })
             #expect(try await !trail(of: world).contains { $0.action == "access_token.created" }, "traffic: 30 days")
-            _ = try await store.expireDue(limit: 100, nowMs: World.t0 + 401 * 86_400_000)
+            _ = try await store.sweep(limit: 100, nowMs: World.t0 + 401 * 86_400_000)
             #expect(try await trail(of: world).isEmpty)
             let other = try await store.createAccount(nowMs: World.t0).sid
             #expect(
@@ -141,7 +141,7 @@ extension ConformanceCase {
             #expect(await update(2) == .tokenReplayed)
             #expect(try await store.useOfDeviceToken(fingerprint, nowMs: World.t0 + 999) == request(1).request)
             #expect(try await store.useOfDeviceToken(fingerprint, nowMs: World.t0 + 1000) == nil)
-            _ = try await store.expireDue(limit: 100, nowMs: World.t0 + 1000)
+            _ = try await store.sweep(limit: 100, nowMs: World.t0 + 1000)
             #expect(await update(2) == nil, "the row went with the token")
         },
     ]

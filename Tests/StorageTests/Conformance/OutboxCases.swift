@@ -60,20 +60,22 @@ extension ConformanceCase {
             let left = try await world.store.outbox.claimOutbox(owner: "two", limit: 3, leaseMs: 1000, nowMs: t0 + 2000)
             #expect(left == [rows[0]])
         },
-        ConformanceCase("a scan takes of each lane what it has room for, and names what it left") { world in
+        ConformanceCase("a scan takes of each partition what it has room for, and names what it left") { world in
             try await fill(world, ["a1", "b1", "a1", "a2", "b2", "a3"])
-            let lanes = ["a": OutboxLane(.events, 1), "b": OutboxLane(.events, 2)]
+            let partitions = ["a": OutboxPartition(.events, 1), "b": OutboxPartition(.events, 2)]
             func claim(_ scan: OutboxScan) async throws -> ([String], OutboxScan) {
                 let (rows, scan) = try await world.store.outbox.claimOutbox(
                     scan, owner: "one", leaseMs: 1000, nowMs: World.t0)
                 return (rows.map(\.key), scan)
             }
-            func scan(_ limit: Int, from: Int64 = 1, _ room: [OutboxLane: Int], else roomElse: Int = 0) -> OutboxScan {
+            func scan(
+                _ limit: Int, from: Int64 = 1, _ room: [OutboxPartition: Int], else roomElse: Int = 0
+            ) -> OutboxScan {
                 OutboxScan(ids: from...Int64.max, limit: limit, room: room, roomElse: roomElse) {
-                    lanes[String($1.prefix(1))] ?? OutboxLane($0, 0)
+                    partitions[String($1.prefix(1))] ?? OutboxPartition($0, 0)
                 }
             }
-            let (a, b) = (OutboxLane(.events, 1), OutboxLane(.events, 2))
+            let (a, b) = (OutboxPartition(.events, 1), OutboxPartition(.events, 2))
             let (first, ended) = try await claim(scan(10, [a: 1], else: 1))
             #expect(first == ["a1", "b1"] && !ended.isFull)
             let last = try #require(ended.last)

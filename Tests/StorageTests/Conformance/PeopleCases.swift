@@ -73,7 +73,7 @@ extension ConformanceCase {
             #expect(try left.resolutions.map(\.challengeSid) == [live.sid.rawValue])
             #expect(try left.eventTypes == ["challenge.canceled", "factor.deleted"])
             #expect(try await world.store.factor(keyID: factor.keyID.rawValue) == nil)
-            _ = try await world.store.expireDue(limit: 10, nowMs: World.t0 + 3)
+            _ = try await world.store.sweep(limit: 10, nowMs: World.t0 + 3)
             // The same person anew has nothing of the old one.
             let again = try await world.factor()
             #expect(try await world.stored(closed.sid) == nil)

@@ -61,14 +61,14 @@ extension ConformanceCase {
                     }
                     if index % 20 == 0 {
                         tasks.addTask {
-                            _ = try await world.store.expireDue(limit: 50, nowMs: nowMs)
+                            _ = try await world.store.sweep(limit: 50, nowMs: nowMs)
                             return nil
                         }
                     }
                 }
                 return try await tasks.reduce(into: Set<ChallengeSID>()) { if let sid = $1 { $0.insert(sid) } }
             }
-            while try await world.store.expireDue(limit: 500, nowMs: expiry + 50) > 0 {}
+            while try await world.store.sweep(limit: 500, nowMs: expiry + 50) > 0 {}
             let left = try await world.drain()
             let ends = try left.resolutions
             #expect(ends.count == 1000 && Set(ends.map(\.challengeSid)).count == 1000)

@@ -110,12 +110,12 @@ extension ConformanceCase {
                 if index == 15 {
                     _ = try await world.store.deleteService(world.service, account: world.account, nowMs: World.t0)
                 } else if index > 20 {
-                    _ = try await world.store.expireDue(limit: 100, nowMs: World.t0)
+                    _ = try await world.store.sweep(limit: 100, nowMs: World.t0)
                 } else {
                     _ = try await world.factor(identity: "Person-\(index)")
                 }
             }
-            for _ in 0..<5 { _ = try await world.store.expireDue(limit: 100, nowMs: World.t0) }
+            for _ in 0..<5 { _ = try await world.store.sweep(limit: 100, nowMs: World.t0) }
             #expect(try await world.store.service(world.service, account: world.account) == nil)
             let left = try await world.drain()
             let (created, deleted) = (

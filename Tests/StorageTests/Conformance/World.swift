@@ -184,6 +184,16 @@ struct Drained {
     }
 }
 
+extension ChallengeStore {
+    /// A round of everything that a Producer's sweep does.
+    func sweep(limit: Int, nowMs: Int64) async throws -> Int {
+        let count = try await expireDue(limit: limit, nowMs: nowMs)
+        try await turnDays(nowMs: nowMs)
+        try await keepHouse(limit: limit, nowMs: nowMs)
+        return count
+    }
+}
+
 /// The error that `body` throws; nil when it throws none.
 func storeError(_ body: () async throws -> Void) async -> StoreError? {
     do {

@@ -103,16 +103,16 @@ struct PostgresLeaseTests {
         }
     }
 
-    @Test("a scan takes of each lane of Kafka what it has room for, and names what it left")
+    @Test("a scan takes of each partition of Kafka what it has room for, and names what it left")
     func scans() async throws {
         try await with { _, stores in
             try await stores.fill(["a1", "b1", "a1", "a2", "b2", "a3"])
-            let (a, b) = (OutboxLane(.events, 1), OutboxLane(.events, 2))
+            let (a, b) = (OutboxPartition(.events, 1), OutboxPartition(.events, 2))
             func claim(
-                _ limit: Int, from: Int64 = 1, _ room: [OutboxLane: Int], else roomElse: Int = 0
+                _ limit: Int, from: Int64 = 1, _ room: [OutboxPartition: Int], else roomElse: Int = 0
             ) async throws -> ([String], OutboxScan) {
                 let scan = OutboxScan(ids: from...Int64.max, limit: limit, room: room, roomElse: roomElse) {
-                    ["a": a, "b": b][String($1.prefix(1))] ?? OutboxLane($0, 0)
+                    ["a": a, "b": b][String($1.prefix(1))] ?? OutboxPartition($0, 0)
                 }
                 let (rows, ended) = try await stores.one.outbox.claimOutbox(
                     scan, owner: "one", leaseMs: Self.leaseMs, nowMs: 0)

@@ -68,6 +68,13 @@ struct PostgresOutboxTests {
                 } catch { isRefused = true }
             }
             #expect(isRefused)
+            // Whatever else waits for the standby there: what was only read waits for it too.
+            await #expect(throws: StoreError.self) {
+                try await world.engine.run(.read) { connection in
+                    _ = try connection.integer("SELECT 1", [])
+                    try connection.awaitStandby()
+                }
+            }
             try await server.sql("ALTER SYSTEM RESET synchronous_standby_names")
             try await server.sql("SELECT pg_reload_conf()")
             var rows: [OutboxRow] = []
@@ -125,6 +132,95 @@ struct PostgresOutboxTests {
             let (rows, _) = try await world.engine.outbox.claimOutbox(
                 scan, owner: "one", leaseMs: Self.leaseMs, nowMs: 0)
             #expect(rows.map(\.key) == ["late"])
+        }
+    }
+
+    @Test("a row of a later transaction that draws the lower id is found, whatever has ended before it")
+    func lateRowsOfLaterTransactions() async throws {
+        try await PostgresWorld.with(connections: 6) { world in
+            let isBegun = AsyncStream.makeStream(of: Void.self)
+            let mayDraw = DispatchSemaphore(value: 0)
+            async let early: Void = world.engine.run(.write) { connection in
+                // The server gives the transaction its number.
+                _ = try connection.integer("SELECT 1", [])
+                isBegun.continuation.yield()
+                mayDraw.wait()
+                try PostgresTransaction(connection: connection).enqueue(
+                    OutboxRecord(.events, key: "early", value: [1], contentType: .json), nowMs: 0)
+            }
+            for await _ in isBegun.stream { break }
+            let isDrawn = AsyncStream.makeStream(of: Void.self)
+            let mayCommit = DispatchSemaphore(value: 0)
+            async let late: Void = world.engine.run(.write) { connection in
+                try PostgresTransaction(connection: connection).enqueue(
+                    OutboxRecord(.events, key: "late", value: [1], contentType: .json), nowMs: 0)
+                _ = try connection.integer("SELECT 1", [])
+                isDrawn.continuation.yield()
+                mayCommit.wait()
+            }
+            for await _ in isDrawn.stream { break }
+            mayDraw.signal()
+            try await early
+            var scan = OutboxScan(limit: 100)
+            for round in 0..<5 {
+                if round > 0 { try await fill(world, [("early", "\(round)")]) }
+                let (rows, ended) = try await world.engine.outbox.claimOutbox(
+                    scan, owner: "one", leaseMs: Self.leaseMs, nowMs: 0)
+                #expect(rows.map(\.key) == ["early"])
+                try await world.engine.outbox.deleteOutbox(rows.map(\.id), owner: "one")
+                scan = OutboxScan(ids: (try #require(ended.last) + 1)...Int64.max, limit: 100)
+            }
+            mayCommit.signal()
+            try await late
+            let (rows, _) = try await world.engine.outbox.claimOutbox(
+                scan, owner: "one", leaseMs: Self.leaseMs, nowMs: 0)
+            #expect(rows.map(\.key) == ["late"])
+        }
+    }
+
+    @Test("a late row that a claim has seen before it looked at more rows is handed out")
+    func lateRowsOfFirstLooks() async throws {
+        try await PostgresWorld.with { world in
+            let isDrawn = AsyncStream.makeStream(of: Void.self)
+            let mayCommit = DispatchSemaphore(value: 0)
+            async let late: Void = world.engine.run(.write) { connection in
+                try PostgresTransaction(connection: connection).enqueue(
+                    OutboxRecord(.events, key: "late", value: [1], contentType: .json), nowMs: 0)
+                _ = try connection.integer("SELECT 1", [])
+                isDrawn.continuation.yield()
+                mayCommit.wait()
+            }
+            for await _ in isDrawn.stream { break }
+            try await fill(world, [("early", "")])
+            let (rows, ended) = try await world.engine.outbox.claimOutbox(
+                OutboxScan(limit: 100), owner: "one", leaseMs: Self.leaseMs, nowMs: 0)
+            try await world.engine.outbox.deleteOutbox(rows.map(\.id), owner: "one")
+            try await fill(world, (0..<20).map { ("busy", "\($0)") })
+            mayCommit.signal()
+            try await late
+            // Of the ten rows that it looks at first, it may take two.
+            let busy = OutboxPartition(.events, 1)
+            let scan = OutboxScan(
+                ids: (try #require(ended.last) + 1)...Int64.max, limit: 10, room: [busy: 1], roomElse: 10
+            ) { topic, key in key == "busy" ? busy : OutboxPartition(topic, 0) }
+            let (taken, _) = try await world.engine.outbox.claimOutbox(
+                scan, owner: "one", leaseMs: Self.leaseMs, nowMs: 0)
+            #expect(taken.map(\.key) == ["late", "busy"])
+        }
+    }
+
+    @Test("a lease that a clock far ahead has given binds nobody")
+    func leasesOfAnotherClock() async throws {
+        try await PostgresWorld.with { world in
+            try await fill(world, [("k", "")])
+            let later = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint + 3600000"
+            try await world.server.sql(
+                "INSERT INTO outbox_owners (owner, until_ms) VALUES ('dead', \(later)); "
+                    + "UPDATE outbox_lanes SET owner = 'dead', until_ms = \(later)", in: world.database)
+            #expect(try await claim(world, "one").map(\.key) == ["k"])
+            #expect(
+                try await world.server.sql(
+                    "SELECT count(*) FROM outbox_lanes WHERE owner = 'one'", in: world.database) == "48")
         }
     }
 

@@ -26,7 +26,7 @@ struct PostgresSchemaTests {
             try await tasks.waitForAll()
         }
         let steps = try await server.sql("SELECT number, state FROM schema_steps ORDER BY number", in: name)
-        #expect(steps == "10|done\n11|done\n12|done\n13|done")
+        #expect(steps == "10|done\n11|done\n12|done\n13|done\n14|done")
         #expect(try await engines[0].migrate().isEmpty)
         for engine in engines { await engine.close() }
     }
@@ -43,13 +43,13 @@ struct PostgresSchemaTests {
         #expect(empty.contains("beckon migrate up"))
         let engine = try await engine(server.url(name))
         try await engine.migrate()
-        try await server.sql("INSERT INTO schema_steps VALUES (14, 'of later', 'done', now(), now())", in: name)
+        try await server.sql("INSERT INTO schema_steps VALUES (15, 'of later', 'done', now(), now())", in: name)
         guard case .failed(let later) = await refusal() else { return #expect(Bool(false)) }
-        #expect(later.contains("schema 14") && later.contains("serves 12 to 13"))
+        #expect(later.contains("schema 15") && later.contains("serves 13 to 14"))
         await #expect(throws: StoreError.self) { try await engine.migrate() }
-        try await server.sql("DELETE FROM schema_steps WHERE number > 11", in: name)
+        try await server.sql("DELETE FROM schema_steps WHERE number > 12", in: name)
         guard case .failed(let earlier) = await refusal() else { return #expect(Bool(false)) }
-        #expect(earlier.contains("schema 11") && earlier.contains("serves 12 to 13"))
+        #expect(earlier.contains("schema 12") && earlier.contains("serves 13 to 14"))
         await engine.close()
     }
 
@@ -66,11 +66,11 @@ struct PostgresSchemaTests {
         let name = try await server.database()
         let migrations = try await PostgresMigrations(PostgresSettings(url: server.url(name)), logger: quiet)
         #expect(try await migrations.run(through: 11).map(\.number) == [10, 11])
-        #expect(try await migrations.steps().map(\.isDone) == [true, true, false, false])
+        #expect(try await migrations.steps().map(\.isDone) == [true, true, false, false, false])
         let unknown = await storeError { _ = try await migrations.run(through: 9) }
         guard case .failed(let reason) = unknown else { return #expect(Bool(false)) }
-        #expect(reason.contains("expected one of 10, 11, 12, 13"))
-        #expect(try await migrations.run().map(\.number) == [12, 13])
+        #expect(reason.contains("expected one of 10, 11, 12, 13, 14"))
+        #expect(try await migrations.run().map(\.number) == [12, 13, 14])
         await migrations.close()
     }
 
@@ -87,6 +87,69 @@ struct PostgresSchemaTests {
         try await server.sql("DELETE FROM partition_days WHERE family = 'audit' AND day_ms = \(gap)", in: name)
         #expect(try await store.daysAhead(nowMs: World.t0) == 2)
         await store.close()
+    }
+
+    @Test("a day that is far ahead, made by a clock that was wrong, keeps no day before it from being made")
+    func farDays() async throws {
+        let (server, name) = try await MigratedDatabase.shared.next()
+        let store = try await ChallengeStore.postgres(
+            PostgresSettings(url: server.url(name)), keys: TestKeys.both, limits: .none, logger: quiet)
+        let day = StorePolicy.dayMs
+        try await store.turnDays(nowMs: World.t0 + 40 * day)
+        #expect(try await store.daysAhead(nowMs: World.t0 + 8 * day) == -1)
+        try await store.turnDays(nowMs: World.t0 + 8 * day)
+        #expect(try await store.daysAhead(nowMs: World.t0 + 8 * day) == 7)
+        await store.close()
+    }
+
+    @Test("a day that somebody dropped by hand, or built a view on, keeps no other from being dropped or made")
+    func stuckDays() async throws {
+        let (server, name) = try await MigratedDatabase.shared.next()
+        let store = try await ChallengeStore.postgres(
+            PostgresSettings(url: server.url(name)), keys: TestKeys.both, limits: .none, logger: quiet)
+        let day = StorePolicy.dayMs
+        func suffix(_ ms: Int64) async throws -> String {
+            try await server.sql("SELECT to_char(to_timestamp(\(ms / 1000)) AT TIME ZONE 'UTC', 'YYYYMMDD')", in: name)
+        }
+        let (gone, seen) = (try await suffix(World.t0), try await suffix(World.t0 + day))
+        try await server.sql("DROP TABLE challenges_\(gone), delivery_facts_\(gone)", in: name)
+        try await server.sql("CREATE VIEW report AS SELECT sid FROM challenges_\(seen)", in: name)
+        try await store.turnDays(nowMs: World.t0 + 40 * day)
+        #expect(try await store.daysAhead(nowMs: World.t0 + 40 * day) == 7)
+        let left = try await server.sql(
+            "SELECT day_ms FROM partition_days WHERE family = 'challenges' AND day_ms < \(World.t0 + 9 * day) "
+                + "AND day_ms > \(World.t0 - 2 * day)", in: name)
+        #expect(left == "\((World.t0 + day) / day * day)", "only the one with a view")
+        await store.close()
+    }
+
+    @Test("a caller's temporary table is not taken for a day of challenges")
+    func temporaryTables() async throws {
+        let server = try await PostgresServer.shared()
+        let name = try await server.database()
+        try await server.sql(documentedRoles(name).before, in: name)
+        let owner = try await engine(server.url(name, user: "migrate_\(name)"))
+        try await owner.migrate()
+        await owner.close()
+        let app = try await engine(server.url(name, user: "app_\(name)"))
+        let day = StorePolicy.dayMs
+        let suffix = try await server.sql(
+            "SELECT to_char(to_timestamp(\(World.t0 / 1000)) AT TIME ZONE 'UTC', 'YYYYMMDD')", in: name)
+        try await app.run(.write) { connection in
+            try PostgresTransaction(connection: connection).makeDays(
+                Days(nowMs: World.t0, challengesUntilMs: 0, trafficUntilMs: 0))
+            try connection.run(
+                "CREATE TEMP VIEW challenges_\(suffix) AS SELECT 'pending'::text AS status", [PostgresValue]())
+            try connection.run("GRANT SELECT ON challenges_\(suffix) TO PUBLIC", [PostgresValue]())
+            try connection.run(
+                "SELECT drop_days('challenges', ?)", [.integer(World.t0 / day * day + day)])
+        }
+        await app.close()
+        #expect(
+            try await server.sql(
+                "SELECT count(*) FROM beckon.partition_days WHERE family = 'challenges' AND day_ms = "
+                    + "\(World.t0 / day * day)", in: name) == "0",
+            "the view said that one is pending")
     }
 
     /// The statements of docs/operations.md that make the roles, and those for after the first migration; names of this
@@ -133,6 +196,12 @@ struct PostgresSchemaTests {
             OR c.relkind = 'S' AND has_sequence_privilege('read_\(name)', c.oid, 'USAGE, SELECT, UPDATE'))
             """, in: name)
         #expect(more == "", "more than reading views")
+        let functions = try await server.sql(
+            """
+            SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'beckon'::regnamespace \
+            AND has_function_privilege('read_\(name)', p.oid, 'EXECUTE')
+            """, in: name)
+        #expect(functions == "", "a function with the owner's rights is not for readers")
         let columns = try await server.sql(
             "SELECT table_name || '.' || column_name FROM information_schema.columns WHERE table_name LIKE 'report_%'",
             in: name)
@@ -156,7 +225,9 @@ struct PostgresSchemaTests {
             logger: quiet)
         func turn(_ nowMs: Int64, untilMs: Int64 = 0) async throws {
             try await store.engine.write { rows in
-                try rows.turn(Days(nowMs: nowMs, challengesUntilMs: untilMs, trafficUntilMs: 0))
+                let days = Days(nowMs: nowMs, challengesUntilMs: untilMs, trafficUntilMs: 0)
+                try rows.makeDays(days)
+                try rows.dropDays(days)
             }
         }
         try await turn(World.t0)

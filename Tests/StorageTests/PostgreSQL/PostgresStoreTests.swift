@@ -27,8 +27,9 @@ actor MigratedDatabase {
         try await engine.migrate(through: step)
         // Room for the tests' own clock.
         try await engine.write { rows in
-            try rows.turn(Days(nowMs: World.t0 - StorePolicy.dayMs, challengesUntilMs: 0, trafficUntilMs: 0))
-            try rows.turn(Days(nowMs: World.t0, challengesUntilMs: 0, trafficUntilMs: 0))
+            for nowMs in [World.t0 - StorePolicy.dayMs, World.t0] {
+                try rows.makeDays(Days(nowMs: nowMs, challengesUntilMs: 0, trafficUntilMs: 0))
+            }
         }
         await engine.close()
         templates[step] = (server, name)

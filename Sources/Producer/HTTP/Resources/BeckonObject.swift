@@ -21,7 +21,8 @@ enum BeckonObject {
             (
                 "redelivery",
                 redelivery(
-                    attempts: policy.maxAttempts, latencyMs: policy.expectedLatencyMs,
+                    attempts: policy.maxAttempts ?? StorePolicy.maxAttempts,
+                    latencyMs: policy.expectedLatencyMs ?? StorePolicy.expectedLatencyMs,
                     isAdaptive: policy.isLatencyAdaptive, isAny: policy.confirmsByAny)
             ),
             ("fallbacks", .array(policy.fallbacks.map { .string($0) })),
@@ -30,9 +31,9 @@ enum BeckonObject {
         ])
     }
 
-    private static func redelivery(attempts: Int?, latencyMs: Int?, isAdaptive: Bool, isAny: Bool) -> JSONValue {
+    private static func redelivery(attempts: Int, latencyMs: Int, isAdaptive: Bool, isAny: Bool) -> JSONValue {
         .object([
-            ("max_attempts", .integer(Int64(attempts ?? 4))), ("expected_latency", .integer(Int64(latencyMs ?? 8000))),
+            ("max_attempts", .integer(Int64(attempts))), ("expected_latency", .integer(Int64(latencyMs))),
             ("adaptive", .boolean(isAdaptive)), ("confirm", .string(isAny ? "any" : "each")),
         ])
     }
@@ -46,15 +47,15 @@ enum BeckonObject {
     static func challenge(_ challenge: Challenge, secrets: ChallengeSecrets) -> JSONValue? {
         let evidence = evidence(challenge, secrets.evidence)
         guard isInEffect(challenge) || (evidence != nil && secrets.evidence == .always) else { return nil }
-        let redelivery = challenge.redelivery
+        let redelivery = StorePolicy.completed(challenge.redelivery)
         var members: [(name: String, value: JSONValue)] = [
             ("fan_out", .boolean(challenge.factor == nil)),
             ("fallbacks", .array(challenge.fallbacks.map { .string($0) })),
             (
                 "redelivery",
                 self.redelivery(
-                    attempts: attempts(redelivery), latencyMs: latencyMs(redelivery), isAdaptive: redelivery.adaptive,
-                    isAny: redelivery.confirm == .any)
+                    attempts: Int(redelivery.maxAttempts), latencyMs: Int(redelivery.expectedLatencyMs),
+                    isAdaptive: redelivery.adaptive, isAny: redelivery.confirm == .any)
             ), ("request_id", .optional(challenge.requestID)),
         ]
         if let actionKey = challenge.actionKey { members.append(("action_key", .string(actionKey))) }
@@ -86,21 +87,14 @@ enum BeckonObject {
     }
 
     private static func isInEffect(_ challenge: Challenge) -> Bool {
-        let redelivery = challenge.redelivery
+        let redelivery = StorePolicy.completed(challenge.redelivery)
         let isRedeliverySet =
-            attempts(redelivery) != 4 || latencyMs(redelivery) != 8000 || redelivery.adaptive
+            Int(redelivery.maxAttempts) != StorePolicy.maxAttempts
+            || Int(redelivery.expectedLatencyMs) != StorePolicy.expectedLatencyMs || redelivery.adaptive
             || redelivery.confirm == .any
         return challenge.factor == nil || isRedeliverySet || !challenge.fallbacks.isEmpty
             || challenge.requestID != nil || challenge.actionKey != nil || challenge.numberDigits > 0
             || challenge.requiresSession || challenge.quietUntilMs != nil
-    }
-
-    private static func attempts(_ redelivery: Redelivery) -> Int {
-        redelivery.maxAttempts == 0 ? 4 : Int(redelivery.maxAttempts)
-    }
-
-    private static func latencyMs(_ redelivery: Redelivery) -> Int {
-        redelivery.expectedLatencyMs == 0 ? 8000 : Int(redelivery.expectedLatencyMs)
     }
 
     /// The signed answer and the key that verifies it.

@@ -65,7 +65,7 @@ extension API {
 
     private func redelivery(_ parameters: inout ParameterReader) throws(RuleViolation) -> Redelivery {
         var redelivery = Redelivery()
-        if let attempts = try parameters.integer(ChallengeField.maxAttempts.rawValue, in: 1...10) {
+        if let attempts = try parameters.integer(ChallengeField.maxAttempts.rawValue, in: ChallengeRules.maxAttempts) {
             redelivery.maxAttempts = UInt32(attempts)
         }
         switch try ChallengeRules.latency(&parameters, ChallengeField.expectedLatency.rawValue) {
@@ -173,7 +173,7 @@ extension API {
         case .denied: isApproval = false
         case .refused(let reason):
             // A challenge that has ended gets its error even with a wrong signature, because no signature would count.
-            try refuseClosed(challenge, call)
+            try challenge.requireOpen(nowMs: call.nowMs)
             metrics.answer(.refused)
             throw APIError(.answerRefused, "Challenge verification failed: \(reason)")
         }
@@ -208,14 +208,6 @@ extension API {
         guard let challenge = found else { throw APIError.notFound }
         var parameters = try call.parameters()
         let ttl = try parameters.integer("Ttl", in: 0...300) ?? 300
-        guard !challenge.isCodeChallenge else {
-            throw APIError(.noPushPlatform, "The factor is of type totp: nothing is pushed to it")
-        }
-        if let factor = challenge.factor,
-            try await store.factor(factor, account: account, service: service, identity: identity)?.platform == .noPush
-        {
-            throw APIError(.noPushPlatform, "The factor's notification platform is none: the app polls")
-        }
         let notification = try await store.createNotification(
             challenge: challenge.sid, ttlSeconds: ttl, nowMs: call.nowMs)
         return .created(
@@ -244,14 +236,6 @@ extension API {
     private func status(of challenge: Challenge, _ call: APICall) -> ChallengeStatus {
         ChallengeLifecycle.status(
             stored: challenge.status, expiresAtMs: challenge.expiresAtMs, nowMs: call.nowMs)
-    }
-
-    private func refuseClosed(_ challenge: Challenge, _ call: APICall) throws(StoreError) {
-        switch status(of: challenge, call) {
-        case .pending: return
-        case .approved, .denied: throw .alreadyResponded
-        case .expired, .canceled, .superseded: throw .alreadyExpired
-        }
     }
 
     /// Records a read as a receipt. The reply does not depend on its success: the device shows the challenge anyway,

@@ -6,11 +6,11 @@ import Testing
 @testable import Producer
 @testable import Storage
 
-@Suite("Relay lanes", .timeLimit(.minutes(5)))
-struct RelayLanesTests {
-    /// The free rows of an outbox: the key's first letter is its lane.
+@Suite("Relay partitions", .timeLimit(.minutes(5)))
+struct RelayPartitionsTests {
+    /// The free rows of an outbox: the key's first letter is its partition.
     private struct Outbox {
-        var lanes = RelayLanes { topic, key in OutboxLane(topic, Int32(key.utf8.first ?? 0)) }
+        var partitions = RelayPartitions { topic, key in OutboxPartition(topic, Int32(key.utf8.first ?? 0)) }
         var free: [Int64: String] = [:]
 
         init(_ keys: [String] = []) {
@@ -19,9 +19,9 @@ struct RelayLanesTests {
 
         /// Claims as a store does, and holds what it got.
         mutating func claim(
-            _ part: RelayLanes.Part, limit: Int = 100, share: Int, nowMs: Int64 = 0
+            _ part: RelayPartitions.Part, limit: Int = 100, share: Int, nowMs: Int64 = 0
         ) -> [(id: Int64, key: String)] {
-            guard let plan = lanes.plan(part, limit: limit, share: share, nowMs: nowMs) else { return [] }
+            guard let plan = partitions.plan(part, limit: limit, share: share, nowMs: nowMs) else { return [] }
             var scan = plan.scan
             var taken: [(id: Int64, key: String)] = []
             for (id, key) in free.sorted(by: { $0.key < $1.key }) where scan.ids.contains(id) && !scan.isFull {
@@ -29,25 +29,25 @@ struct RelayLanesTests {
                 taken.append((id, key))
                 free[id] = nil
             }
-            lanes.carriedOut(plan, scan)
+            partitions.carriedOut(plan, scan)
             return taken
         }
 
-        func lane(_ key: String) -> OutboxLane { lanes.lane(.events, key) }
+        func partition(_ key: String) -> OutboxPartition { partitions.partition(.events, key) }
     }
 
-    @Test("a lane gets its share; what is left comes in its order when there is room, new rows of it behind")
+    @Test("a partition gets its share; what is left comes in its order when there is room, new rows of it behind")
     func share() {
         var outbox = Outbox(["a1", "a2", "a3", "b1", "a4"])
         #expect(outbox.claim(.front, share: 2).map(\.key) == ["a1", "a2", "b1"])
-        outbox.lanes.holds(2, moreOf: outbox.lane("a"))
+        outbox.partitions.holds(2, moreOf: outbox.partition("a"))
         outbox.free[6] = "a5"
         outbox.free[7] = "b2"
         #expect(outbox.claim(.backlog, share: 2).isEmpty, "no room")
         #expect(outbox.claim(.front, share: 2).map(\.key) == ["b2"])
-        outbox.lanes.holds(-1, moreOf: outbox.lane("a"))
+        outbox.partitions.holds(-1, moreOf: outbox.partition("a"))
         #expect(outbox.claim(.backlog, share: 2).map(\.key) == ["a3"])
-        outbox.lanes.holds(-1, moreOf: outbox.lane("a"))
+        outbox.partitions.holds(-1, moreOf: outbox.partition("a"))
         #expect(outbox.claim(.backlog, share: 2).map(\.key) == ["a4", "a5"])
         #expect(outbox.claim(.backlog, share: 9).isEmpty, "nothing is left behind")
         outbox.free[8] = "a6"
@@ -57,47 +57,47 @@ struct RelayLanesTests {
     @Test("what is left behind waits for room for a quarter of a share, what is new for none of it")
     func quarter() {
         var outbox = Outbox(["a1", "a2"])
-        outbox.lanes.holds(7, moreOf: outbox.lane("a"))
+        outbox.partitions.holds(7, moreOf: outbox.partition("a"))
         #expect(outbox.claim(.front, share: 8).map(\.key) == ["a1"])
         #expect(outbox.claim(.backlog, share: 8).isEmpty)
-        outbox.lanes.holds(-1, moreOf: outbox.lane("a"))
+        outbox.partitions.holds(-1, moreOf: outbox.partition("a"))
         #expect(outbox.claim(.backlog, share: 8).map(\.key) == ["a2"])
     }
 
-    @Test("a lane that fails rests, longer each time up to 5 s; an acknowledgement makes it short again; others go on")
+    @Test("a partition that fails rests, longer each time up to 5 s; an acknowledgement ends it; others go on")
     func rest() {
         var outbox = Outbox()
-        let a = outbox.lane("a")
-        outbox.lanes.holds(0, moreOf: a)
+        let a = outbox.partition("a")
+        outbox.partitions.holds(0, moreOf: a)
         var nowMs: Int64 = 1000
         func rest(_ outbox: inout Outbox) -> Int64 {
-            outbox.lanes.hasFailed(a, nowMs: nowMs)
+            outbox.partitions.hasFailed(a, nowMs: nowMs)
             // One beside it, a moment later: the same failure.
-            outbox.lanes.hasFailed(a, nowMs: nowMs + 1)
+            outbox.partitions.hasFailed(a, nowMs: nowMs + 1)
             let start = nowMs
             outbox.free = [1: "a1", 2: "b1"]
-            outbox.lanes.startOver()
+            outbox.partitions.startOver()
             #expect(outbox.claim(.front, share: 5, nowMs: nowMs).map(\.key) == ["b1"])
             while outbox.claim(.backlog, share: 5, nowMs: nowMs).isEmpty, nowMs < start + 100_000 { nowMs += 10 }
             return nowMs - start
         }
         let rests = (0..<8).map { _ in rest(&outbox) }
         #expect(rests == [100, 200, 400, 800, 1600, 3200, 5000, 5000])
-        #expect(outbox.lanes.failing == 1)
-        outbox.lanes.isAcknowledged(a)
-        #expect(outbox.lanes.failing == 0)
+        #expect(outbox.partitions.failing == 1)
+        outbox.partitions.isAcknowledged(a)
+        #expect(outbox.partitions.failing == 0)
         #expect(rest(&outbox) == 100)
-        outbox.lanes.hasFailed(a, nowMs: nowMs)
+        outbox.partitions.hasFailed(a, nowMs: nowMs)
         outbox.free = [1: "a1"]
-        outbox.lanes.startOver()
+        outbox.partitions.startOver()
         #expect(outbox.claim(.front, share: 5, nowMs: nowMs - 3_600_000).map(\.key) == ["a1"], "a clock set back")
     }
 
-    @Test("a hundred lanes that stand still leave room for the next one")
+    @Test("a hundred partitions that stand still leave room for the next one")
     func standStill() {
         var room = 4000 - 125
-        for _ in 0..<100 { room -= RelayLanes.share(ofRoom: room) }
-        #expect(room >= RelayLanes.share(ofRoom: room) && room > 0, "\(room)")
+        for _ in 0..<100 { room -= RelayPartitions.share(ofRoom: room) }
+        #expect(room >= RelayPartitions.share(ofRoom: room) && room > 0, "\(room)")
     }
 
     @Test(
@@ -105,7 +105,7 @@ struct RelayLanesTests {
     func random(seed: UInt64) {
         var random = SeededGenerator(seed: seed)
         var outbox = Outbox()
-        var window = RelayWindow(sendReserveMs: 10, lanes: outbox.lanes)
+        var window = RelayWindow(sendReserveMs: 10, partitions: outbox.partitions)
         var keys: [Int64: String] = [:]
         var flying: [Int64] = []
         var done: [String: [Int64]] = [:]
@@ -116,10 +116,10 @@ struct RelayLanesTests {
             window.areDeleted(step.delete)
         }
         func turn(failing: Int) {
-            for part in RelayLanes.Part.allCases {
-                outbox.lanes = window.lanes
+            for part in RelayPartitions.Part.allCases {
+                outbox.partitions = window.partitions
                 let rows = outbox.claim(part, limit: 5, share: 3, nowMs: nowMs)
-                window.lanes = outbox.lanes
+                window.partitions = outbox.partitions
                 carryOut(
                     window.admit(
                         rows.map {
