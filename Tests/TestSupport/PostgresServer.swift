@@ -39,13 +39,13 @@ public final class PostgresServer: Sendable {
     private static let one = Shared()
 
     private actor Shared {
-        private var server: PostgresServer?
+        /// A task, so that all who come while it starts get the same one.
+        private var server: Task<PostgresServer, any Error>?
 
         func get() async throws -> PostgresServer {
-            if let server { return server }
-            let server = try await PostgresServer()
+            let server = server ?? Task { try await PostgresServer() }
             self.server = server
-            return server
+            return try await server.value
         }
     }
 
