@@ -221,7 +221,10 @@ struct ConnectionRuleTests {
             var busy: [RawConnection] = []
             for index in 0..<16 {
                 let connection = try await RawConnection(port: port, from: "127.0.0.\(2 + index / 8)")
-                try await connection.send(Self.post(producer, length: 100) + "Friend")
+                try await connection.send(Self.post(producer, length: 100, more: "Expect: 100-continue\r\n"))
+                // Until its request was read a connection is idle, and may be closed for another one.
+                try await connection.reads("100 Continue")
+                try await connection.send("Friend")
                 busy.append(connection)
             }
             try await becomesTrue("a connection is refused") {
