@@ -29,10 +29,11 @@ struct RulesTests {
     func files() throws {
         let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
             .deletingLastPathComponent()
-        let files = try ["Sources", "Tests"].flatMap { folder in
-            try #require(FileManager.default.enumerator(atPath: root.appending(path: folder).path()))
-                .compactMap { $0 as? String }.map { "/\(folder)/\($0)" }
-        } + ["/Package.swift"]
+        let files =
+            try ["Sources", "Tests"].flatMap { folder in
+                try #require(FileManager.default.enumerator(atPath: root.appending(path: folder).path()))
+                    .compactMap { $0 as? String }.map { "/\(folder)/\($0)" }
+            } + ["/Package.swift"]
         let page = try String(contentsOf: root.appending(path: "docs/architecture.md"), encoding: .utf8)
         let names = Set(page.matches(of: /`([\w+\/-]+\.swift)`/).map { String($0.1) })
         #expect(names.count > 30)

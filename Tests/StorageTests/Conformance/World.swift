@@ -131,7 +131,8 @@ struct World: Sendable {
         // One relay: a row that another one holds is not drained.
         let store = turns.stores[0]
         while true {
-            let claimed = try await store.outbox.claimOutbox(owner: "drain", limit: 500, leaseMs: 60_000, nowMs: Self.t0)
+            let claimed = try await store.outbox.claimOutbox(
+                owner: "drain", limit: 500, leaseMs: 60_000, nowMs: Self.t0)
             if claimed.isEmpty {
                 // Others get its lanes at once.
                 try await store.outbox.leaveOutbox(owner: "drain")
