@@ -81,8 +81,9 @@ extension PostgresSchema {
     ]
 
     /// Step 14. A function that runs with the owner's rights names its tables by their schema, finds no temporary
-    /// object of its caller before them, and may be called only by roles that write challenges. A day that cannot be
-    /// dropped, because somebody reads it or has built a view on it, keeps no other day.
+    /// object of its caller before them, and may be called only by roles that write challenges. A day on which somebody
+    /// has built a view keeps no other day from being dropped. One that is being read ends the round: it is the first of
+    /// the next one.
     static let daysGuarded = [
         """
         CREATE OR REPLACE FUNCTION drop_days(ended_family text, until_ms bigint) RETURNS void

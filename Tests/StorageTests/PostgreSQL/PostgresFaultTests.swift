@@ -52,45 +52,6 @@ struct PostgresFaultTests {
         }
     }
 
-    @Test("a standby that is away takes few connections; changes are refused at once, and reads go on")
-    func standbyAway() async throws {
-        let server = try await PostgresServer(.full, settings: ["max_connections=30"])
-        try await PostgresWorld.with(
-            server,
-            settings: {
-                $0.statementDeadline = .seconds(1)
-                $0.requestDeadline = .seconds(2)
-            }
-        ) { world in
-            try await world.untilWarm()
-            try await server.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-            try await server.sql("SELECT pg_reload_conf()")
-            var id: Int64 = 0
-            try await world.until {
-                id += 1
-                let next = id
-                _ = await refusal { try await world.insert(next) }
-                return world.engine.fault == .standbyAway
-            }
-            for _ in 0..<200 {
-                #expect(await refusal { try await world.insert(0) } == .unavailable(.standbyAway))
-            }
-            await world.engine.probe()
-            #expect(world.engine.fault == .standbyAway, "its sessions wait still")
-            let waiting = try await server.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
-            #expect((1...8).contains(Int(waiting) ?? 0), "\(waiting)")
-            #expect(try await world.engine.run(.read) { try $0.integer("SELECT 7", []) } == 7)
-            try await server.sql("ALTER SYSTEM RESET synchronous_standby_names")
-            try await server.sql("SELECT pg_reload_conf()")
-            try await world.until {
-                await world.engine.probe()
-                return world.engine.fault == nil
-            }
-            try await world.until { await refusal { try await world.insert(-1) } == nil }
-        }
-        try await server.stop()
-    }
-
     @Test("a statement that is cancelled is given up, and the store says busy")
     func cancelled() async throws {
         try await PostgresWorld.with { world in

@@ -30,6 +30,26 @@ struct PostgresOutboxTests {
         try await world.engine.outbox.claimOutbox(owner: owner, limit: limit, leaseMs: leaseMs, nowMs: 0)
     }
 
+    /// Runs `body` while another transaction has drawn the id of a row with the key `late` and has not ended. The row is
+    /// visible when this returns.
+    private func whileRowIsLate(_ world: PostgresWorld, _ body: () async throws -> Void) async throws {
+        let isDrawn = AsyncStream.makeStream(of: Void.self)
+        let mayCommit = DispatchSemaphore(value: 0)
+        async let late: Void = world.engine.run(.write) { connection in
+            try PostgresTransaction(connection: connection).enqueue(
+                OutboxRecord(.events, key: "late", value: [1], contentType: .json), nowMs: 0)
+            _ = try connection.integer("SELECT 1", [])
+            isDrawn.continuation.yield()
+            mayCommit.wait()
+        }
+        for await _ in isDrawn.stream { break }
+        do {
+            defer { mayCommit.signal() }
+            try await body()
+        }
+        try await late
+    }
+
     /// A second engine on the same database, as another Producer has.
     private func other(_ world: PostgresWorld) throws -> PostgresEngine {
         try PostgresEngine(world.engine.pool.settings, logger: PostgresWorld.quiet)
@@ -42,50 +62,6 @@ struct PostgresOutboxTests {
         #expect(["", "a", "YC0300000000000000000000000000000000"].map(OutboxLanes.lane(of:)) == Self.known)
     }
     private static let known = [33, 16, 46]
-
-    @Test("rows that no synchronous standby has are not handed out: a promoted one would not know them")
-    func unreplicated() async throws {
-        let server = try await PostgresServer(.full)
-        try await PostgresWorld.with(
-            server,
-            settings: {
-                $0.statementDeadline = .seconds(3)
-                $0.requestDeadline = .seconds(6)
-            }
-        ) { world in
-            try await fill(world, [("k", "1"), ("k", "2")])
-            // The lanes are leased from now on, so that nothing else has to be written.
-            #expect(try await claim(world, "one", limit: 1).count == 1)
-            try await server.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-            try await server.sql("SELECT pg_reload_conf()")
-            // The server's commits wait from when its checkpointer has read the setting. The lease has a minute.
-            var isRefused = false
-            for _ in 0..<200 where !isRefused {
-                do {
-                    let rows = try await claim(world, "one")
-                    try await world.engine.outbox.releaseOutbox(rows.map(\.id), owner: "one")
-                    try await Task.sleep(for: .milliseconds(50))
-                } catch { isRefused = true }
-            }
-            #expect(isRefused)
-            // Whatever else waits for the standby there: what was only read waits for it too.
-            await #expect(throws: StoreError.self) {
-                try await world.engine.run(.read) { connection in
-                    _ = try connection.integer("SELECT 1", [])
-                    try connection.awaitStandby()
-                }
-            }
-            try await server.sql("ALTER SYSTEM RESET synchronous_standby_names")
-            try await server.sql("SELECT pg_reload_conf()")
-            var rows: [OutboxRow] = []
-            while rows.isEmpty {
-                try await Task.sleep(for: .milliseconds(50))
-                rows = (try? await claim(world, "one")) ?? []
-            }
-            #expect(rows.count == 1)
-        }
-        try await server.stop()
-    }
 
     @Test("rows are handed out in their order, once, and again when they were given back")
     func once() async throws {
@@ -108,27 +84,17 @@ struct PostgresOutboxTests {
     )
     func lateRows() async throws {
         try await PostgresWorld.with { world in
-            let isDrawn = AsyncStream.makeStream(of: Void.self)
-            let mayCommit = DispatchSemaphore(value: 0)
-            async let late: Void = world.engine.run(.write) { connection in
-                try PostgresTransaction(connection: connection).enqueue(
-                    OutboxRecord(.events, key: "late", value: [1], contentType: .json), nowMs: 0)
-                _ = try connection.integer("SELECT 1", [])
-                isDrawn.continuation.yield()
-                mayCommit.wait()
-            }
-            for await _ in isDrawn.stream { break }
             var scan = OutboxScan(limit: 100)
-            for round in 0..<5 {
-                try await fill(world, [("early", "\(round)")])
-                let (rows, ended) = try await world.engine.outbox.claimOutbox(
-                    scan, owner: "one", leaseMs: Self.leaseMs, nowMs: 0)
-                #expect(rows.map(\.key) == ["early"])
-                // As the relay does: it believes that nothing comes below.
-                scan = OutboxScan(ids: (try #require(ended.last) + 1)...Int64.max, limit: 100)
+            try await whileRowIsLate(world) {
+                for round in 0..<5 {
+                    try await fill(world, [("early", "\(round)")])
+                    let (rows, ended) = try await world.engine.outbox.claimOutbox(
+                        scan, owner: "one", leaseMs: Self.leaseMs, nowMs: 0)
+                    #expect(rows.map(\.key) == ["early"])
+                    // As the relay does: it believes that nothing comes below.
+                    scan = OutboxScan(ids: (try #require(ended.last) + 1)...Int64.max, limit: 100)
+                }
             }
-            mayCommit.signal()
-            try await late
             let (rows, _) = try await world.engine.outbox.claimOutbox(
                 scan, owner: "one", leaseMs: Self.leaseMs, nowMs: 0)
             #expect(rows.map(\.key) == ["late"])
@@ -140,38 +106,30 @@ struct PostgresOutboxTests {
         try await PostgresWorld.with(connections: 6) { world in
             let isBegun = AsyncStream.makeStream(of: Void.self)
             let mayDraw = DispatchSemaphore(value: 0)
-            async let early: Void = world.engine.run(.write) { connection in
-                // The server gives the transaction its number.
-                _ = try connection.integer("SELECT 1", [])
-                isBegun.continuation.yield()
-                mayDraw.wait()
-                try PostgresTransaction(connection: connection).enqueue(
-                    OutboxRecord(.events, key: "early", value: [1], contentType: .json), nowMs: 0)
+            let early = Task {
+                try await world.engine.run(.write) { connection in
+                    // The server gives the transaction its number.
+                    _ = try connection.integer("SELECT 1", [])
+                    isBegun.continuation.yield()
+                    mayDraw.wait()
+                    try PostgresTransaction(connection: connection).enqueue(
+                        OutboxRecord(.events, key: "early", value: [1], contentType: .json), nowMs: 0)
+                }
             }
             for await _ in isBegun.stream { break }
-            let isDrawn = AsyncStream.makeStream(of: Void.self)
-            let mayCommit = DispatchSemaphore(value: 0)
-            async let late: Void = world.engine.run(.write) { connection in
-                try PostgresTransaction(connection: connection).enqueue(
-                    OutboxRecord(.events, key: "late", value: [1], contentType: .json), nowMs: 0)
-                _ = try connection.integer("SELECT 1", [])
-                isDrawn.continuation.yield()
-                mayCommit.wait()
-            }
-            for await _ in isDrawn.stream { break }
-            mayDraw.signal()
-            try await early
             var scan = OutboxScan(limit: 100)
-            for round in 0..<5 {
-                if round > 0 { try await fill(world, [("early", "\(round)")]) }
-                let (rows, ended) = try await world.engine.outbox.claimOutbox(
-                    scan, owner: "one", leaseMs: Self.leaseMs, nowMs: 0)
-                #expect(rows.map(\.key) == ["early"])
-                try await world.engine.outbox.deleteOutbox(rows.map(\.id), owner: "one")
-                scan = OutboxScan(ids: (try #require(ended.last) + 1)...Int64.max, limit: 100)
+            try await whileRowIsLate(world) {
+                mayDraw.signal()
+                try await early.value
+                for round in 0..<5 {
+                    if round > 0 { try await fill(world, [("early", "\(round)")]) }
+                    let (rows, ended) = try await world.engine.outbox.claimOutbox(
+                        scan, owner: "one", leaseMs: Self.leaseMs, nowMs: 0)
+                    #expect(rows.map(\.key) == ["early"])
+                    try await world.engine.outbox.deleteOutbox(rows.map(\.id), owner: "one")
+                    scan = OutboxScan(ids: (try #require(ended.last) + 1)...Int64.max, limit: 100)
+                }
             }
-            mayCommit.signal()
-            try await late
             let (rows, _) = try await world.engine.outbox.claimOutbox(
                 scan, owner: "one", leaseMs: Self.leaseMs, nowMs: 0)
             #expect(rows.map(\.key) == ["late"])
@@ -181,23 +139,15 @@ struct PostgresOutboxTests {
     @Test("a late row that a claim has seen before it looked at more rows is handed out")
     func lateRowsOfFirstLooks() async throws {
         try await PostgresWorld.with { world in
-            let isDrawn = AsyncStream.makeStream(of: Void.self)
-            let mayCommit = DispatchSemaphore(value: 0)
-            async let late: Void = world.engine.run(.write) { connection in
-                try PostgresTransaction(connection: connection).enqueue(
-                    OutboxRecord(.events, key: "late", value: [1], contentType: .json), nowMs: 0)
-                _ = try connection.integer("SELECT 1", [])
-                isDrawn.continuation.yield()
-                mayCommit.wait()
+            var ended = OutboxScan(limit: 100)
+            try await whileRowIsLate(world) {
+                try await fill(world, [("early", "")])
+                let (rows, scan) = try await world.engine.outbox.claimOutbox(
+                    OutboxScan(limit: 100), owner: "one", leaseMs: Self.leaseMs, nowMs: 0)
+                try await world.engine.outbox.deleteOutbox(rows.map(\.id), owner: "one")
+                ended = scan
+                try await fill(world, (0..<20).map { ("busy", "\($0)") })
             }
-            for await _ in isDrawn.stream { break }
-            try await fill(world, [("early", "")])
-            let (rows, ended) = try await world.engine.outbox.claimOutbox(
-                OutboxScan(limit: 100), owner: "one", leaseMs: Self.leaseMs, nowMs: 0)
-            try await world.engine.outbox.deleteOutbox(rows.map(\.id), owner: "one")
-            try await fill(world, (0..<20).map { ("busy", "\($0)") })
-            mayCommit.signal()
-            try await late
             // Of the ten rows that it looks at first, it may take two.
             let busy = OutboxPartition(.events, 1)
             let scan = OutboxScan(
