@@ -23,3 +23,8 @@ public struct StoreFault: Sendable, Hashable {
         self.mayBeDone = mayBeDone
     }
 }
+
+extension StoreFault: CustomStringConvertible {
+    /// For `/readyz` and logs.
+    public var description: String { "\(cause.rawValue), \(detail)" }
+}
