@@ -47,6 +47,50 @@ struct DocumentationTests {
             }
         }
     }
+
+    @Test("docs/security.md answers thirty questions, each with an answer in one word and something to look at")
+    func security() throws {
+        let page = pages.root.appending(path: "docs/security.md")
+        let sections = try String(contentsOf: page, encoding: .utf8).components(separatedBy: "\n### ").dropFirst()
+        #expect(sections.map { $0.prefix { $0 != "." } } == (1...30).map { "\($0)" })
+        for section in sections {
+            let question = section.prefix { $0 != "\n" }
+            #expect(
+                ["Yes", "Partly", "No", "Yours"].contains { section.contains("\n\n**\($0)") }, "\(question): no answer")
+            // A question without a mechanism (no key exchange of our own, …) says No and why.
+            let isShown = section.contains("](") || section.contains("```sh") || section.contains("\n\n**No.**")
+            #expect(isShown, "\(question): no test, command or page")
+        }
+    }
+
+    @Test("a case of the conformance suite that a page quotes stands in the file that the page links")
+    func cases() throws {
+        var quoted = 0
+        for page in try pages.all() {
+            let text = try String(contentsOf: page, encoding: .utf8).replacing("\n", with: " ")
+            for match in text.matches(of: /the case "(?<name>[^"]+)" in \[[^\]]+\]\((?<path>[^)]+)\)/) {
+                quoted += 1
+                let file = pages.resolve(String(match.path), from: page)
+                let source = try String(contentsOf: file, encoding: .utf8)
+                #expect(source.contains("\"\(match.name)\""), "\(pages.name(page)): no case \"\(match.name)\"")
+            }
+        }
+        #expect(quoted > 0)
+    }
+
+    @Test("pages whose commands are run mark every command with sh")
+    func fences() throws {
+        let known = ["sh", "text", "json", "swift"]
+        for page in try pages.all() where pages.isFollowed(page) {
+            let text = try String(contentsOf: page, encoding: .utf8)
+            let fences = text.matches(of: /(?m)^ *```(?<language>.*)$/).map { String($0.language) }
+            #expect(fences.count % 2 == 0, "\(pages.name(page))")
+            for (index, language) in fences.enumerated() {
+                #expect(
+                    index % 2 == 0 ? known.contains(language) : language.isEmpty, "\(pages.name(page)): \(language)")
+            }
+        }
+    }
 }
 
 /// The Markdown files of the checkout that this file is compiled from.
@@ -71,6 +115,13 @@ private struct DocumentationPages {
         }
         return ["README.md", "CHANGELOG.md"].map { root.appending(path: $0) }
             + folders.filter { $0.pathExtension == "md" }
+    }
+
+    /// Whether `scripts/follow` runs the commands of the page, in `FollowedPagesTests`.
+    func isFollowed(_ page: URL) -> Bool {
+        let name = name(page)
+        return name.hasPrefix("docs/howto/")
+            || ["docs/tutorial.md", "docs/security.md", "docs/production-checklist.md"].contains(name)
     }
 
     /// Relative to the root.

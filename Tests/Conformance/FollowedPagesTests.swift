@@ -15,6 +15,19 @@ struct FollowedPagesTests {
         #expect(run.status == 0, "\(run.output)")
     }
 
+    @Test("the how-to pages, the security page and the production checklist print what they show")
+    func pages() async throws {
+        let howTo = try FileManager.default.contentsOfDirectory(atPath: ToolRun.root.appending(path: "docs/howto").path)
+            .filter { $0.hasSuffix(".md") }.sorted().map { "docs/howto/\($0)" }
+        #expect(howTo.count >= 8)
+        let run = try await follow(
+            "scripts/follow",
+            ["--dev", "--deadline", "240", "docs/security.md", "docs/production-checklist.md"] + howTo)
+        #expect(run.status == 0, "\(run.output)")
+        // Which blocks were not run, and why.
+        for line in run.output.split(separator: "\n") where line.hasPrefix("not run: ") { print(line) }
+    }
+
     /// A page that is not right, and what the follower says about it.
     private static let wrongPages = [
         ("```sh\necho one\n```\n\n```text\ntwo\n```\n", "but the page shows"),
