@@ -150,7 +150,7 @@ public final class PostgresServer: Sendable {
     public func start() async throws {
         let fast = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
         let always = [
-            "listen_addresses=", "unix_socket_directories=\(folder.path)", "shared_buffers=32MB", "max_connections=200",
+            "listen_addresses=", "unix_socket_directories=\(folder.path)", "shared_buffers=32MB", "max_connections=400",
             "autovacuum=off", "jit=off", "logging_collector=off",
         ]
         let options = (always + (durability == .none ? fast : []) + settings).map { "-c '\($0)'" }.joined(

@@ -8,7 +8,7 @@ import Testing
 /// Behind PgBouncer in transaction mode, of the version that this machine has: Debian 12's keeps no prepared
 /// statements.
 @Suite(
-    "PostgreSQL behind PgBouncer", .postgres, .serialized, .timeLimit(.minutes(10)),
+    "PostgreSQL behind PgBouncer", .postgres, .timeLimit(.minutes(20)),
     .enabled(if: PgBouncer.executable != nil, "needs PgBouncer: scripts/install --tests"))
 struct PgBouncerTests {
     @Test(

@@ -46,6 +46,13 @@ func withPostgresStores(
     _ count: Int, limits: ChallengeLimits = .none, step: Int? = nil, isLogged: Bool = false, pooler: PgBouncer? = nil,
     _ body: ([ChallengeStore]) async throws -> Void
 ) async throws {
+    try await Turns.postgres.withOne { try await withStores(count, limits, step, isLogged, pooler, body) }
+}
+
+private func withStores(
+    _ count: Int, _ limits: ChallengeLimits, _ step: Int?, _ isLogged: Bool, _ pooler: PgBouncer?,
+    _ body: ([ChallengeStore]) async throws -> Void
+) async throws {
     let (server, name) = try await MigratedDatabase.shared.next(step: step)
     if isLogged { try await server.sql("ALTER DATABASE \(name) SET log_statement = 'all'") }
     var settings = try PostgresSettings(url: pooler?.url(name) ?? server.url(name))
@@ -68,8 +75,7 @@ func withPostgresStores(
     if let failure { throw failure }
 }
 
-/// One case at a time: a server has so many connections.
-@Suite("PostgreSQL store", .postgres, .serialized, .timeLimit(.minutes(10)))
+@Suite("PostgreSQL store", .postgres, .timeLimit(.minutes(20)))
 struct PostgresStoreTests {
     @Test("conforms:", arguments: ConformanceCase.all)
     func conforms(to promise: ConformanceCase) async throws {
