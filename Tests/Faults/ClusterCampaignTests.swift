@@ -49,6 +49,7 @@ struct ClusterCampaignTests {
                     let ledger = try await ClusterLedger(load, tail, stage)
                     print("faults for \(Self.seconds) s, seed \(Self.seed): \(ledger)")
                     print("  served again after a fault: \(schedule.recovery)")
+                    for duplicate in ledger.audit.duplicates { print("  \(schedule.story(of: duplicate))") }
                     for line in schedule.log { print("  \(line)") }
                     print("  tries of the longest creation: \(load.longest.tries.suffix(20).joined(separator: "; "))")
                     ledger.check()

@@ -5,7 +5,7 @@ import Testing
 
 /// What clients were told beside what stands on the topics, counted as the promises are worded.
 struct ClusterLedger: CustomStringConvertible {
-    private let audit: DeliveryAudit
+    let audit: DeliveryAudit
     private let told: [String: ClusterLoad.Told]
     private let tries: Int
     private let givenUp: Int
@@ -50,6 +50,8 @@ struct ClusterLedger: CustomStringConvertible {
         #expect(audit.afterExpiry.isEmpty)
         #expect(audit.afterReceipt.isEmpty)
         #expect(audit.withoutOutcome.isEmpty)
+        // The next owner of a partition repeats what it cannot know; nobody repeats what it has pushed itself.
+        #expect(audit.duplicates.filter(\.isOfOneLane).isEmpty)
         #expect(audit.resolved.filter { $0.value.count > 1 }.isEmpty)
         #expect(
             audit.created.subtracting(audit.pushed).subtracting(audit.escalated).subtracting(audit.confirmed).isEmpty)

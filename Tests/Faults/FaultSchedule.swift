@@ -4,6 +4,7 @@ import KafkaClient
 import NIOCore
 import NIOHTTP1
 import TestSupport
+import Wire
 
 /// Draws one fault after the other, the same for the same seed; mends it, and waits until creations are acknowledged
 /// again.
@@ -21,6 +22,8 @@ struct FaultSchedule {
     /// One line for each fault: what, when, and how long until a creation was acknowledged after it was mended.
     private(set) var log: [String] = []
     private(set) var recoveries: [Duration] = []
+    /// What can move a partition to another dispatcher, with epoch milliseconds.
+    private(set) var moves: [(what: String, fromMs: Int64, toMs: Int64)] = []
 
     init(seed: UInt64, stage: ClusterStage, load: ClusterLoad) {
         random = SeededGenerator(seed: seed)
@@ -45,7 +48,11 @@ struct FaultSchedule {
             if turn.isEmpty { turn = Fault.allCases.shuffled(using: &random) }
             let fault = turn.removeLast()
             let at = ContinuousClock.now - start
+            let fromMs = Timestamp.nowMs()
             let what = try await strike(fault)
+            if what.contains("dispatcher") || what.hasPrefix("Kafka") {
+                moves.append((what, fromMs, Timestamp.nowMs()))
+            }
             guard let recovery = try await load.isServed(within: .seconds(60)) else {
                 log.append("\(Self.text(at)) \(what): no creation within 60 s")
                 continue
@@ -55,6 +62,20 @@ struct FaultSchedule {
             try await stage.replaceStandby()
             try await Task.sleep(for: .milliseconds(Int.random(in: 500...2500, using: &random)))
         }
+    }
+
+    /// A unit that was pushed twice, and the last fault before that could have moved its partition.
+    func story(of duplicate: DeliveryAudit.Duplicate) -> String {
+        guard let first = duplicate.pushes.first, let last = duplicate.pushes.last else { return duplicate.unit }
+        let move = moves.last { $0.fromMs <= last.sentAtMs }
+        let fault =
+            move.map {
+                "\($0.what), from \($0.fromMs - first.sentAtMs) to \($0.toMs - first.sentAtMs) ms after the first"
+            }
+        return """
+            \(duplicate.unit): pushed twice, the second time \(last.sentAtMs - first.sentAtMs) ms after the first, by \
+            \(duplicate.isOfOneLane ? "the same lane" : "another lane"); \(fault ?? "no fault before")
+            """
     }
 
     private static func text(_ duration: Duration) -> String {

@@ -17,8 +17,18 @@ public struct DeliveryAudit: Sendable, CustomStringConvertible {
     /// same in every byte.
     public private(set) var resolved: [String: Set<Resolution>] = [:]
     public private(set) var escalated: Set<String> = []
-    /// Units (challenge, device, dispatch, kind) that a provider accepted more than once.
-    public private(set) var duplicatedUnits: [String] = []
+    /// A unit (challenge, device, dispatch, kind) that a provider accepted more than once.
+    public struct Duplicate: Sendable {
+        public var unit: String
+        /// One for each time, ascending: when the push was sent, epoch milliseconds, and the lane that recorded it.
+        public var pushes: [(sentAtMs: Int64, writer: String)]
+
+        /// One lane pushed it twice. A lane knows what it has pushed, so no fault accounts for that.
+        public var isOfOneLane: Bool { Set(pushes.map(\.writer)).count < pushes.count }
+    }
+
+    public private(set) var duplicates: [Duplicate] = []
+    public var duplicatedUnits: [String] { duplicates.map(\.unit) }
     /// Pushes whose headers left at or after the challenge's expiry.
     public private(set) var afterExpiry: [String] = []
     /// Tracker's pushes that left more than a second after that device's receipt was on the log.
@@ -65,7 +75,7 @@ public struct DeliveryAudit: Sendable, CustomStringConvertible {
             let resolution = try Resolution(value: record.value, contentType: ContentType.protobuf.rawValue)
             resolved[resolution.challengeSid, default: []].insert(resolution)
         }
-        var accepted: [String: Int] = [:]
+        var accepted: [String: [(sentAtMs: Int64, writer: String)]] = [:]
         var attempts: [String: Set<String>] = [:]
         for record in outcomes {
             let value = try OutcomeRecord(value: record.value, contentType: ContentType.protobuf.rawValue)
@@ -87,14 +97,17 @@ public struct DeliveryAudit: Sendable, CustomStringConvertible {
                 }
                 if outcome.disposition == .accepted {
                     pushed.insert(outcome.challengeSid)
-                    accepted["\(device) \(outcome.dispatchID) \(outcome.kind)", default: 0] += 1
+                    accepted["\(device) \(outcome.dispatchID) \(outcome.kind)", default: []].append(
+                        (outcome.sentAtMs, record.headers.text(of: "beckon-writer") ?? ""))
                     attempts[device, default: []].insert(outcome.dispatchID)
                 }
             case nil: break
             }
         }
         leftToTracker.subtract(pushed)
-        duplicatedUnits = accepted.filter { $0.value > 1 }.keys.sorted()
+        duplicates = accepted.filter { $0.value.count > 1 }.sorted { $0.key < $1.key }.map { unit, pushes in
+            Duplicate(unit: unit, pushes: pushes.sorted { $0.sentAtMs < $1.sentAtMs })
+        }
         mostAttempts = attempts.values.map(\.count).max() ?? 0
         withoutOutcome = dispatched.subtracting(withOutcome).sorted()
         var most: [String: Int] = [:]
