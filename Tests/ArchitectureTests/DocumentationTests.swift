@@ -78,6 +78,27 @@ struct DocumentationTests {
         #expect(quoted > 0)
     }
 
+    @Test("every shell block of the documentation is run by a test, or says why not")
+    func commands() throws {
+        let runByOthers = [
+            // Tests/Conformance/readme.py
+            "README.md", "docs/api.md", "docs/devices.md", "docs/moving.md",
+            // DrillTests; Tests/Conformance/wire/test_docs.py
+            "docs/scaling.md", "docs/sign-in.md",
+            // Commands for operators. Tests of these pages compare them with the executable.
+            "docs/cli.md", "docs/console.md", "docs/doctor.md",
+            // Needs a cluster. The how-to pages show its commands on one machine.
+            "docs/operations.md",
+        ]
+        for page in try pages.all() where !pages.isFollowed(page) && !runByOthers.contains(pages.name(page)) {
+            let lines = try String(contentsOf: page, encoding: .utf8).split(
+                separator: "\n", omittingEmptySubsequences: false)
+            for (before, line) in zip(lines, lines.dropFirst()) where line.contains("```sh") {
+                #expect(before.contains("<!-- not run: "), "\(pages.name(page)), the block below: \(before)")
+            }
+        }
+    }
+
     @Test("pages whose commands are run mark every command with sh")
     func fences() throws {
         let known = ["sh", "text", "json", "swift"]

@@ -22,7 +22,8 @@ struct FollowedPagesTests {
         #expect(howTo.count >= 8)
         let run = try await follow(
             "scripts/follow",
-            ["--dev", "--deadline", "240", "docs/security.md", "docs/production-checklist.md"] + howTo)
+            ["--dev", "--deadline", "240", "docs/security.md", "docs/production-checklist.md"]
+                + howTo)
         #expect(run.status == 0, "\(run.output)")
         // Which blocks were not run, and why.
         for line in run.output.split(separator: "\n") where line.hasPrefix("not run: ") { print(line) }
