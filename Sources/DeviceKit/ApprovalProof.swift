@@ -7,6 +7,9 @@ public struct ApprovalProof: Sendable, Hashable {
     /// signed in to the app.
     public var sessionToken: String?
 
+    /// - Parameters:
+    ///   - number: see ``number``; nil when the challenge needs none.
+    ///   - sessionToken: see ``sessionToken``; nil when the challenge needs none.
     public init(number: String? = nil, sessionToken: String? = nil) {
         self.number = number
         self.sessionToken = sessionToken

@@ -8,8 +8,8 @@ extension Device {
     /// call counts as a receipt (channel `poll`) for each challenge.
     /// - Parameters:
     ///   - pageSize: challenges per page, 1 to 1000. Up to 20 pages are read.
-    /// - Returns: challenges without ``DeviceChallenge/signatureFields``; ``answer(_:approved:)`` fetches what it
-    ///   needs.
+    /// - Returns: challenges without ``DeviceChallenge/signatureFields``; ``answer(_:approved:proof:)`` fetches
+    ///   what it needs.
     public func pendingChallenges(pageSize: Int = 50) async throws -> [DeviceChallenge] {
         var found: [DeviceChallenge] = []
         var pageToken: String?
@@ -48,6 +48,7 @@ extension Device {
     /// fetched first.
     /// - Parameters:
     ///   - challenge: from ``challenge(_:)`` or ``pendingChallenges(pageSize:)``.
+    ///   - approved: the person's decision.
     ///   - proof: the values that the challenge requires for an approval in addition to the signature. They are not
     ///     sent with a denial.
     /// - Returns: the challenge after the answer.
@@ -107,7 +108,9 @@ extension Device {
     /// Confirms that a challenge arrived, with this device's own token instead of a push's receipt token. The call may
     /// be repeated. It is sent up to three times when no reply comes.
     /// - Parameters:
-    ///   - challenge: `YC…`.
+    ///   - sid: `YC…`.
+    ///   - channel: the way in which the challenge arrived.
+    ///   - shown: whether the person can see the notification.
     ///   - notificationsEnabled: the value for ``Device/reportNotifications(enabled:)``, in the same request; nil: not
     ///     sent.
     public func confirm(

@@ -3,6 +3,7 @@ import Wire
 extension Device {
     /// The current state of a challenge, and a tag for this state.
     public struct Reading: Sendable, Hashable {
+        /// The challenge as it was read.
         public let challenge: DeviceChallenge
         /// To be handed to the next ``Device/challenge(_:after:waitSeconds:)``.
         public let tag: String

@@ -2,16 +2,28 @@ import Wire
 
 /// The status of a challenge.
 public enum ChallengeStatus: String, Sendable, Codable, Hashable {
-    case pending, approved, denied, expired
+    /// Nobody has answered, and the challenge has not expired.
+    case pending
+    /// A device, or a one-time code, approved it.
+    case approved
+    /// A device denied it, or the third wrong number did.
+    case denied
+    /// It expired, was canceled, or was superseded by a newer challenge.
+    case expired
 }
 
 /// A challenge as the server sent it.
 public struct DeviceChallenge: Sendable, Hashable {
     /// A line below the message.
     public struct Field: Sendable, Hashable {
+        /// The name of the value, 1 to 36 characters.
         public var label: String
+        /// At most 128 characters.
         public var value: String
 
+        /// - Parameters:
+        ///   - label: see ``label``.
+        ///   - value: see ``value``.
         public init(label: String, value: String) {
             self.label = label
             self.value = value
@@ -22,7 +34,9 @@ public struct DeviceChallenge: Sendable, Hashable {
     public let sid: String
     /// `YF…`: the factor that the challenge is addressed to.
     public let factorSID: String
+    /// The backend's name for the person.
     public let identity: String
+    /// The status at the time of the reply.
     public let status: ChallengeStatus
     /// The text for the person, at most 256 characters.
     public let message: String

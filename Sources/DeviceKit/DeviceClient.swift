@@ -1,6 +1,7 @@
 import Wire
 
-/// The Beckon server for devices.
+/// The Beckon server for devices. It creates ``Device``s, and confirms pushes with their receipt tokens. Confirming needs
+/// no key, so a notification extension can do it.
 ///
 /// ```swift
 /// let server = DeviceClient(apiURL: "https://verify.example.com", transport: HTTPClientTransport(.shared))
@@ -19,8 +20,6 @@ import Wire
 /// // Show challenge.message and challenge.fields; then, as the person says:
 /// try await device.answer(challenge, approved: true)
 /// ```
-/// Creates ``Device``s, and confirms pushes with their receipt tokens. Confirming needs no key, so a notification
-/// extension can do it.
 public struct DeviceClient: Sendable {
     /// The server's root without `/v2`, such as `https://verify.example.com`.
     public let apiURL: String
@@ -34,7 +33,9 @@ public struct DeviceClient: Sendable {
 
     /// - Parameters:
     ///   - apiURL: the server's root without `/v2`, with or without a slash at its end.
+    ///   - transport: sends the requests, for example ``HTTPClientTransport``.
     ///   - deadline: deadline of each request. A call may send up to four requests.
+    ///   - sdkVersion: sent as `Config.SdkVersion`; use the version of your app.
     ///   - userAgent: the user agent in the form of the SDKs: app, system, model, versions.
     ///   - nowMs: the device's clock in epoch milliseconds. It may be wrong, because a `401` with a `Date` corrects it.
     public init(
@@ -56,6 +57,7 @@ public struct DeviceClient: Sendable {
     /// Creates this device's factor. It is unverified until ``Device/verify()``.
     /// - Parameters:
     ///   - accessToken: from the app's backend; valid for 60 to 300 seconds, for one identity.
+    ///   - enrolment: the values to register.
     ///   - signer: the device's key; its public half becomes the factor's.
     /// - Throws: ``DeviceError``: `refused` with 60313 for an invalid or expired access token, 60306 or 60314 for
     ///   invalid values of ``Enrolment``, 60315 when the identity has too many factors. The request is not sent again
@@ -86,6 +88,7 @@ public struct DeviceClient: Sendable {
     /// times when no reply comes, because a challenge that no device has confirmed is pushed again.
     /// - Parameters:
     ///   - receiptToken: ``PushMessage/receiptToken``.
+    ///   - channel: the way in which the push arrived.
     ///   - shown: whether the person can see the notification.
     /// - Throws: ``DeviceError``: `refused` with 401 for a token that is invalid or too old.
     public func confirm(receiptToken: String, channel: ReceiptChannel, shown: ReceiptShown) async throws {

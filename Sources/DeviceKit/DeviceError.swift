@@ -7,6 +7,10 @@ public struct ServerRefusal: Sendable, Hashable, CustomStringConvertible {
     /// The API's message, for developers of apps.
     public var message: String
 
+    /// - Parameters:
+    ///   - status: HTTP status.
+    ///   - code: see ``code``.
+    ///   - message: see ``message``.
     public init(status: Int, code: Int, message: String) {
         self.status = status
         self.code = code

@@ -9,6 +9,9 @@ public struct DeviceSignature: Sendable, Hashable {
     /// ASN.1 DER, usually 70 to 72 bytes: the form for the verification of a factor.
     public var der: [UInt8]
 
+    /// - Parameters:
+    ///   - raw: see ``raw``.
+    ///   - der: see ``der``. Both are forms of the same signature.
     public init(raw: [UInt8], der: [UInt8]) {
         self.raw = raw
         self.der = der

@@ -8,10 +8,16 @@ public struct DeviceRequest: Sendable {
     public var method: String
     /// Absolute.
     public var url: String
+    /// Names and values, in the order in which they are sent.
     public var headers: [(name: String, value: String)]
     /// A form; nil for requests without a body.
     public var body: String?
 
+    /// - Parameters:
+    ///   - method: `GET`, `POST` or `DELETE`.
+    ///   - url: absolute.
+    ///   - headers: names and values.
+    ///   - body: a form; nil for requests without a body.
     public init(method: String, url: String, headers: [(name: String, value: String)], body: String?) {
         self.method = method
         self.url = url
@@ -24,9 +30,15 @@ public struct DeviceRequest: Sendable {
 public struct DeviceResponse: Sendable {
     /// HTTP status.
     public var status: Int
+    /// Names and values, in the order in which they arrived.
     public var headers: [(name: String, value: String)]
+    /// The whole body; empty when the reply has none.
     public var body: [UInt8]
 
+    /// - Parameters:
+    ///   - status: HTTP status.
+    ///   - headers: names and values.
+    ///   - body: the whole body.
     public init(status: Int, headers: [(name: String, value: String)], body: [UInt8]) {
         self.status = status
         self.headers = headers
@@ -42,7 +54,9 @@ public struct DeviceResponse: Sendable {
 /// Sends a device's requests. Apps may have their own transport; ``HTTPClientTransport`` is part of DeviceKit.
 public protocol DeviceTransport: Sendable {
     /// Sends one request and reads the whole reply.
-    /// - Parameter deadline: longest time from the call to the last byte of the reply.
+    /// - Parameters:
+    ///   - request: the request, to be sent unchanged.
+    ///   - deadline: longest time from the call to the last byte of the reply.
     /// - Throws: ``DeviceError/unreachable(_:)``, ``DeviceError/deadlineExceeded``; `CancellationError` when cancelled.
     func send(_ request: DeviceRequest, deadline: Duration) async throws -> DeviceResponse
 }
@@ -53,6 +67,7 @@ public struct HTTPClientTransport: DeviceTransport {
     /// Maximum size of a reply. A larger reply fails. A page of 50 challenges of maximum size is smaller.
     private static let longestAnswer = 2 * 1024 * 1024
 
+    /// - Parameter client: any client, for example `HTTPClient.shared`. It must stay open while devices use it.
     public init(_ client: HTTPClient) { self.client = client }
 
     public func send(_ request: DeviceRequest, deadline: Duration) async throws -> DeviceResponse {

@@ -22,6 +22,7 @@ public struct Enrolment: Sendable {
     public var friendlyName: String
     /// Bundle id or package name; on APNs also the topic. At most 100 characters.
     public var appID: String
+    /// The provider that delivers this device's pushes.
     public var platform: PushPlatform
     /// APNs: the device token in hexadecimal; FCM: the registration token; HMS: the push token. Nil with platform
     /// `none`.
@@ -32,6 +33,7 @@ public struct Enrolment: Sendable {
     /// this value).
     public var notificationsEnabled: Bool?
 
+    /// The parameters are the properties of the same names.
     public init(
         serviceSID: String, identity: String, friendlyName: String, appID: String, platform: PushPlatform,
         pushToken: String?, metadata: [String: String] = [:], notificationsEnabled: Bool? = nil
@@ -74,18 +76,26 @@ public struct Enrolment: Sendable {
 public struct DeviceRegistration: Sendable, Codable, Hashable {
     /// `YF…`: this device's factor.
     public var factorSID: String
+    /// `AC…`: the account, named in this device's tokens.
     public var accountSID: String
+    /// `VA…`: the service that the device is registered with.
     public var serviceSID: String
+    /// The backend's name for the person.
     public var identity: String
     /// `config.credential_sid`, the `kid` of this device's tokens.
     public var keyID: String
+    /// The name that the person sees in lists of devices.
     public var friendlyName: String
+    /// Bundle id or package name.
     public var appID: String
+    /// The provider that delivers this device's pushes; `none`: the app polls.
     public var platform: PushPlatform
+    /// The token that was sent last; nil with platform `none`.
     public var pushToken: String?
     /// True after ``Device/verify()`` has succeeded.
     public var isVerified: Bool
 
+    /// For apps that store the values in a form of their own. The parameters are the properties of the same names.
     public init(
         factorSID: String, accountSID: String, serviceSID: String, identity: String, keyID: String,
         friendlyName: String, appID: String, platform: PushPlatform, pushToken: String?, isVerified: Bool

@@ -40,6 +40,7 @@ public struct PushMessage: Sendable, Hashable, Codable {
     public var expiresAtMs: Int64?
     /// For ``DeviceClient/confirm(receiptToken:channel:shown:)``; nil from servers other than Beckon.
     public var receiptToken: String?
+    /// Visible when the push does not say it.
     public var kind: Kind
 
     /// Reads the strings of a payload. Unknown names are ignored.

@@ -19,8 +19,10 @@ public struct ShownChallenges: Sendable, Codable, Hashable {
     private static let most = 100
     private var entries: [Entry] = []
 
+    /// Nothing is shown.
     public init() {}
 
+    /// The challenges that are shown: `YC…`, oldest first.
     public var sids: [String] { entries.map(\.sid) }
 
     /// Whether another challenge is shown. If so, fetch the challenge of a push before you show it.
