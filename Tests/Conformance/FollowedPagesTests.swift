@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// `scripts/follow` runs the shell blocks of pages and compares their output with the pages.
-@Suite("Followed pages", .timeLimit(.minutes(5)))
+@Suite("Followed pages", .timeLimit(.minutes(10)))
 struct FollowedPagesTests {
     private func follow(_ program: String, _ arguments: [String] = []) async throws -> ToolRun {
         try await ToolRun.of(program, arguments, environment: ["BECKON_BINARY": BeckonProcess.executable.path])
@@ -22,7 +22,7 @@ struct FollowedPagesTests {
         #expect(howTo.count >= 8)
         let run = try await follow(
             "scripts/follow",
-            ["--dev", "--deadline", "240", "docs/security.md", "docs/production-checklist.md"]
+            ["--dev", "--deadline", "480", "docs/security.md", "docs/production-checklist.md"]
                 + howTo)
         #expect(run.status == 0, "\(run.output)")
         // Which blocks were not run, and why.
