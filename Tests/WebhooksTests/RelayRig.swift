@@ -85,10 +85,14 @@ final class RelayRig: Sendable {
     }
 
     /// Runs a relay while `body` runs.
-    func relaying(_ body: () async throws -> Void) async throws {
+    func relaying(
+        adjust: (inout WebhookConfiguration) -> Void = { _ in }, _ body: () async throws -> Void
+    ) async throws {
         let readiness = Readiness()
+        var configuration = configuration()
+        adjust(&configuration)
         let relay = try WebhookRelayService(
-            configuration: configuration(), store: store, readiness: readiness, logger: logger,
+            configuration: configuration, store: store, readiness: readiness, logger: logger,
             metrics: NOOPMetricsHandler.instance)
         let running = Task { try await relay.run() }
         let result: Swift.Result<Void, any Error>

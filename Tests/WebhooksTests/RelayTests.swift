@@ -239,6 +239,29 @@ struct RelayTests {
         }
     }
 
+    @Test("a test of a webhook that was created a moment ago arrives")
+    func youngWebhook() async throws {
+        try await RelayRig.with(partitions: 1) { rig in
+            let known = try await Inbox(rig)
+            let young = try await Inbox(rig)
+            _ = try await rig.webhook(known.port)
+            try await rig.relaying(adjust: { $0.subscriptionsKept = .seconds(3600) }) {
+                let first = try await rig.emit(.challengeApproved, RelayRig.challenge())
+                try await eventually("the relay has read the webhooks") { known.events.contains(first) }
+                let webhook = try await rig.webhook(young.port)
+                _ = try await rig.store.testWebhook(
+                    webhook.sid, account: rig.account, service: rig.service, nowMs: Timestamp.nowMs())
+                let rows = try await rig.store.outbox.claimOutbox(
+                    owner: "test", limit: 10, leaseMs: 60_000, nowMs: Timestamp.nowMs())
+                try await rig.send(
+                    #require(rows.first { String(decoding: $0.value, as: UTF8.self).contains("webhook.test") }))
+                try await eventually("the test arrives") { young.messages.contains { $0.type == "webhook.test" } }
+            }
+            await known.stop()
+            await young.stop()
+        }
+    }
+
     @Test("a forged record reaches no webhook")
     func forged() async throws {
         try await RelayRig.with(partitions: 1) { rig in

@@ -35,12 +35,13 @@ struct FreshDeliveries: Sendable {
     /// An event for each webhook that wants it; nil: the task was cancelled.
     private func freshEvents(of record: ConsumedRecord) async throws(RecordFault) -> [FreshEvent]? {
         guard let relayed = try RelayedEvent(record, intake: relay.intake) else { return [] }
-        guard
-            let routes = await relay.insist({ [relay] in
-                try await relay.subscriptions.routes(account: relayed.account, service: relayed.service)
-            })
-        else { return nil }
-        let wanted = routes.filter(relayed.isWanted)
+        guard var wanted = await wantedBy(relayed) else { return nil }
+        if wanted.isEmpty, relayed.type == EventType.webhookTest.rawValue {
+            // A customer creates a webhook and tests it at once: the webhook may be younger than what is known.
+            relay.subscriptions.forget(relayed.service)
+            guard let again = await wantedBy(relayed) else { return nil }
+            wanted = again
+        }
         guard !wanted.isEmpty else { return [] }
         let nowMs = relay.nowMs()
         let traceparent = record.headers.text(of: RecordHeaderName.traceparent)
@@ -53,6 +54,13 @@ struct FreshDeliveries: Sendable {
                     nowMs: nowMs),
                 account: relayed.account, service: relayed.service)
         }
+    }
+
+    /// The webhooks that want an event; nil: the task was cancelled.
+    private func wantedBy(_ relayed: RelayedEvent) async -> [WebhookRoute]? {
+        await relay.insist { [relay] in
+            try await relay.subscriptions.routes(account: relayed.account, service: relayed.service)
+        }?.filter(relayed.isWanted)
     }
 
     /// Delivers an event, or stores it.
