@@ -12,11 +12,11 @@
 #endif
 
 /* The union of rd_kafka_vu_t has no initialiser that Swift can call. Key and value are copied. On success librdkafka owns
-   the headers; on failure they are still the caller's. */
+   the headers; on failure they are still the caller's. timestamp_ms 0: now. */
 static inline rd_kafka_resp_err_t beckon_produce(rd_kafka_t *rk, const char *topic, int32_t partition, const void *key,
                                                  size_t key_size, const void *value, size_t value_size,
-                                                 rd_kafka_headers_t *headers, void *opaque) {
-    rd_kafka_vu_t vus[7];
+                                                 rd_kafka_headers_t *headers, int64_t timestamp_ms, void *opaque) {
+    rd_kafka_vu_t vus[8];
     size_t count = 0;
     vus[count].vtype = RD_KAFKA_VTYPE_TOPIC;
     vus[count++].u.cstr = topic;
@@ -30,6 +30,8 @@ static inline rd_kafka_resp_err_t beckon_produce(rd_kafka_t *rk, const char *top
     vus[count].vtype = RD_KAFKA_VTYPE_VALUE;
     vus[count].u.mem.ptr = (void *)value;
     vus[count++].u.mem.size = value_size;
+    vus[count].vtype = RD_KAFKA_VTYPE_TIMESTAMP;
+    vus[count++].u.i64 = timestamp_ms;
     vus[count].vtype = RD_KAFKA_VTYPE_OPAQUE;
     vus[count++].u.ptr = opaque;
     if (headers) {

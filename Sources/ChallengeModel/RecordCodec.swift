@@ -1,5 +1,6 @@
 import Foundation
 public import SwiftProtobuf
+import Wire
 
 /// The header `content-type` of a record.
 public enum ContentType: String, Sendable, CaseIterable {
@@ -89,6 +90,26 @@ extension SwiftProtobuf.Message {
         } catch {
             // Only required fields of proto2, or an Any, can make this throw. The messages here have neither.
             preconditionFailure("\(Self.protoMessageName) cannot be serialised: \(error)")
+        }
+    }
+}
+
+extension Topic {
+    /// The value of a record of this topic as JSON, for operators. It can contain push tokens and messages to people.
+    /// - Returns: nil when the value cannot be decoded.
+    public func json(ofRecord value: [UInt8], contentType: String?) -> String? {
+        func text<Value: RecordValue>(_: Value.Type) -> String? {
+            try? Value(value: value, contentType: contentType).jsonString()
+        }
+        switch self {
+        case .requests: return text(ChallengeRequest.self)
+        case .receiptRequests, .receipts: return text(Receipt.self)
+        case .challenges: return text(ChallengeRecord.self)
+        case .outcomes: return text(OutcomeRecord.self)
+        case .resolutions: return text(Resolution.self)
+        case .configuration: return text(SealedConfiguration.self)
+        case .events: return (try? JSONParser.parse(value, .reply))?.text
+        case .deadLetters: return nil
         }
     }
 }

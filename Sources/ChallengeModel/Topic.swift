@@ -47,4 +47,18 @@ public enum RecordHeaderName {
     public static let deadLetterOffset = "beckon-dead-letter-offset"
     public static let deadLetterReason = "beckon-dead-letter-reason"
     public static let deadLetterDetail = "beckon-dead-letter-detail"
+    /// The timestamp of the original record in epoch milliseconds, at most the time of the dead letter. When the record
+    /// had none: the time of the dead letter.
+    public static let deadLetterTimestamp = "beckon-dead-letter-timestamp"
+    /// The headers `beckon-mac` and `content-type` of the original record, when it had them.
+    public static let deadLetterMAC = "beckon-dead-letter-mac"
+    public static let deadLetterContentType = "beckon-dead-letter-content-type"
+    /// The parts of the original record that are not complete: `key`, `value`, `headers`, joined by commas.
+    public static let deadLetterCut = "beckon-dead-letter-cut"
+    /// A MAC over the key and all other headers of the dead letter, which `beckon-mac` does not cover.
+    public static let deadLetterSeal = "beckon-dead-letter-seal"
+    /// The common beginning of the names above.
+    public static let deadLetterPrefix = "beckon-dead-letter-"
+    /// The id of the replay that wrote the record back to its topic. It is not signed.
+    public static let replay = "beckon-replay"
 }

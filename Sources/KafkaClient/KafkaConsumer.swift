@@ -163,6 +163,15 @@ public final class KafkaConsumer: Sendable {
             .mapValues { max(0, $0) }
     }
 
+    /// The offset of the oldest record that each partition still has, or would have, in one query.
+    public func beginningOffsets(
+        _ partitions: [TopicPartition], deadline: Duration
+    ) async throws(KafkaError) -> [TopicPartition: Int64] {
+        // -2 instead of a time means "beginning".
+        try await offsets(Dictionary(uniqueKeysWithValues: partitions.map { ($0, -2) }), deadline: deadline)
+            .mapValues { max(0, $0) }
+    }
+
     /// The first offset of each partition whose record has at least that timestamp, in one query; below 0 when there is
     /// none.
     private func offsets(

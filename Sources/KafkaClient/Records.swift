@@ -48,6 +48,8 @@ public struct ProducerRecord: Sendable {
     public var value: [UInt8]
     public var headers: [RecordHeader]
     public var partition: Int32?
+    /// Epoch milliseconds; nil: the time of the write. A topic with `message.timestamp.type=LogAppendTime` ignores it.
+    public var timestampMs: Int64?
 
     public init(topic: String, key: [UInt8], value: [UInt8], headers: [RecordHeader] = [], partition: Int32? = nil) {
         self.topic = topic

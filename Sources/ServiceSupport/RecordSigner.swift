@@ -57,39 +57,6 @@ public struct RecordSigner: Sendable {
         return ("key", "signed with record key \(keyID), which BECKON_RECORD_KEYS has not contained for an hour")
     }
 
-    /// The same record for `dead-letters`, shortened so that every broker accepts it: the key is cut at 1 KB, the value
-    /// at 512 KB, and only headers that fit into 64 KB are kept. Added headers name the source and the reason.
-    /// - Parameters:
-    ///   - reason: a stable word: `mac`, `protobuf`, `json`, `field`, `account`, `token`, ….
-    public func deadLetter(_ record: ConsumedRecord, reason: String, detail: String) -> ProducerRecord {
-        let key = Array(record.key.prefix(1024))
-        let value = Array(record.value.prefix(512 * 1024))
-        let contentType =
-            record.headers.text(of: ContentType.headerName).flatMap { ContentType(header: $0) } ?? .protobuf
-        var room = 64 * 1024
-        var headers = record.headers.filter { header in
-            let bytes = header.byteCount
-            guard header.name != RecordAuthenticator.headerName, header.name != ContentType.headerName, bytes <= room
-            else { return false }
-            room -= bytes
-            return true
-        }
-        headers.append(RecordHeader(ContentType.headerName, contentType.rawValue))
-        headers.append(
-            RecordHeader(
-                RecordAuthenticator.headerName,
-                authenticator.mac(topic: names[.deadLetters], key: key, contentType: contentType, value: value)))
-        headers.append(RecordHeader(RecordHeaderName.deadLetterTopic, record.topicPartition.topic))
-        headers.append(RecordHeader(RecordHeaderName.deadLetterPartition, String(record.topicPartition.partition)))
-        headers.append(RecordHeader(RecordHeaderName.deadLetterOffset, String(record.offset)))
-        headers.append(RecordHeader(RecordHeaderName.deadLetterReason, reason))
-        // Not characters: one of them may have any number of accents.
-        headers.append(
-            RecordHeader(
-                RecordHeaderName.deadLetterDetail, String(String.UnicodeScalarView(detail.unicodeScalars.prefix(500)))))
-        return ProducerRecord(topic: names[.deadLetters], key: key, value: value, headers: headers)
-    }
-
     /// Maximum number of moves of a record. One move is enough when roles and brokers agree about the number of
     /// partitions.
     public static let mostMoves = 3
@@ -112,12 +79,4 @@ public struct RecordSigner: Sendable {
         reason: "misplaced",
         detail: "moved \(mostMoves) times, and again in a partition that does not belong to its key"
     )
-
-    /// The dead letter of a record that a broker permanently refuses.
-    public func deadLetter(refused record: ProducerRecord) -> ProducerRecord {
-        let consumed = ConsumedRecord(
-            topicPartition: TopicPartition(topic: record.topic, partition: -1), offset: -1, timestampMs: -1,
-            key: record.key, value: record.value, headers: record.headers)
-        return deadLetter(consumed, reason: "refused", detail: "the broker permanently refuses this record")
-    }
 }

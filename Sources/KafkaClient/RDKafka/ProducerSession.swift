@@ -89,7 +89,8 @@ final class ProducerSession: Sendable {
                 // compaction would keep it.
                 beckon_produce(
                     handle.pointer, record.topic, record.partition ?? -1, key.baseAddress, key.count,
-                    value.isEmpty ? nil : value.baseAddress, value.count, headers, delivery.toOpaque())
+                    value.isEmpty ? nil : value.baseAddress, value.count, headers, record.timestampMs ?? 0,
+                    delivery.toOpaque())
             }
         }
         guard code != RD_KAFKA_RESP_ERR_NO_ERROR else { return nil }
