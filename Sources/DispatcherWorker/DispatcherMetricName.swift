@@ -132,20 +132,23 @@ public enum DispatcherMetricName: String, MetricNames {
                 rawValue,
                 "Seconds by which this machine's clock is ahead (above 0) or behind (below 0), estimated from "
                     + "providers' answers and new records. Beyond 60 s the dispatcher holds its pushes.")
-        case .connections: .gauge(rawValue, "Open connections to providers.")
-        case .connectionsOpened: .counter(rawValue, "Connections to providers that were opened.")
+        case .connections: .gauge(rawValue, "Open connections to providers.", [Self.provider])
+        case .connectionsOpened:
+            .counter(rawValue, "Connections to providers that were opened.", [Self.provider])
         case .connectionsLost:
             .counter(
                 rawValue,
                 "Connections to providers that failed. Connections that ended by GOAWAY, or that this side closed, do "
-                    + "not count.")
-        case .connectFailures: .counter(rawValue, "Attempts to connect to a provider that failed.")
-        case .goaways: .counter(rawValue, "GOAWAY frames received.")
+                    + "not count.", [Self.provider])
+        case .connectFailures:
+            .counter(rawValue, "Attempts to connect to a provider that failed.", [Self.provider])
+        case .goaways: .counter(rawValue, "GOAWAY frames received.", [Self.provider])
         case .resends:
             .counter(
                 rawValue,
-                "Requests handed to another connection because the provider had not processed them.")
-        case .timeouts: .counter(rawValue, "Requests that got no answer before their deadline.")
+                "Requests handed to another connection because the provider had not processed them.", [Self.provider])
+        case .timeouts:
+            .counter(rawValue, "Requests that got no answer before their deadline.", [Self.provider])
         case .openCircuits:
             .gauge(rawValue, "Pairs of credential and host whose circuit breaker is open.", [Self.provider])
         case .inFlightLimit:

@@ -56,20 +56,25 @@ final class DispatcherMetrics: Sendable {
 
     /// Adds the changes in the push gateway's counters since `before`, the last values that were reported.
     func transport(_ now: PushGatewayStatistics, since before: PushGatewayStatistics) {
-        set(.connections, Double(now.connections))
         for (platform, circuits) in now.openCircuitsByProvider {
             set(.openCircuits, Double(circuits), [("provider", platform.word ?? "other")])
         }
         for (platform, limit) in now.inFlightLimits {
             set(.inFlightLimit, Double(limit), [("provider", platform.word ?? "other")])
         }
-        let counters: [(DispatcherMetricName, KeyPath<PushGatewayStatistics, Int>)] = [
+        let counters: [(DispatcherMetricName, KeyPath<TransportStatistics, Int>)] = [
             (.connectionsOpened, \.connectionsOpened), (.connectionsLost, \.connectionsLost),
             (.connectFailures, \.connectFailures), (.goaways, \.goaways), (.resends, \.resends),
             (.timeouts, \.timeouts),
         ]
-        // Also when nothing happened: a counter that is not there cannot be told from a worker that is not.
-        for (name, field) in counters { count(name, by: max(0, now[keyPath: field] - before[keyPath: field])) }
+        for (platform, transport) in now.transport {
+            let labels = [("provider", platform.word ?? "other")]
+            set(.connections, Double(transport.connections), labels)
+            let last = before.transport[platform] ?? TransportStatistics()
+            for (name, field) in counters {
+                count(name, labels, by: max(0, transport[keyPath: field] - last[keyPath: field]))
+            }
+        }
     }
 
     /// This runs on the hot path, so it creates no text.

@@ -38,7 +38,8 @@ public final class PushGateway: Sendable {
     private let loops: [any EventLoop]
     private let connector: Connector
     private let client: HTTPClient
-    private let counters = TransportCounters()
+    private let counters = Dictionary(
+        uniqueKeysWithValues: PushProviders.all.map { ($0.platform, TransportCounters()) })
     private let endpoints: [ProviderEndpoint: Endpoint]
     private let hosts: [Endpoint: HostLimit]
     private let hostLimits: [HostLimit]
@@ -173,7 +174,7 @@ public final class PushGateway: Sendable {
                 guard let endpoint = endpoints[way] else {
                     throw PushGatewayError(code: .configuration, message: "no provider lists \(way.setting)")
                 }
-                return sender(endpoint, firstStreamAlone: open.startsWithOneStream, identified)
+                return sender(endpoint, of: open, identified)
             }
             return CredentialRoute(
                 secret: credential, way: .init(credential: open, authorization: authorization, senders: senders))
@@ -192,10 +193,11 @@ public final class PushGateway: Sendable {
     }
 
     private func sender(
-        _ endpoint: Endpoint, firstStreamAlone: Bool, _ identified: Connector? = nil
+        _ endpoint: Endpoint, of credential: any OpenCredential, _ identified: Connector? = nil
     ) -> ProviderSender {
+        let counters = counters[credential.platform] ?? TransportCounters()
         var settings = tuning.pool
-        settings.firstStreamAlone = firstStreamAlone
+        settings.firstStreamAlone = credential.startsWithOneStream
         settings.maxConnections = max(1, configuration.maxConnectionsPerHost / loops.count)
         let pools = loops.map { loop in
             ConnectionPool(
@@ -236,13 +238,7 @@ public final class PushGateway: Sendable {
     public var statistics: PushGatewayStatistics {
         var statistics = PushGatewayStatistics()
         statistics.inFlight = inFlight
-        statistics.connections = counters.connections.load(ordering: .relaxed)
-        statistics.connectionsOpened = counters.connectionsOpened.load(ordering: .relaxed)
-        statistics.connectionsLost = counters.connectionsLost.load(ordering: .relaxed)
-        statistics.connectFailures = counters.connectFailures.load(ordering: .relaxed)
-        statistics.goaways = counters.goaways.load(ordering: .relaxed)
-        statistics.resends = counters.resends.load(ordering: .relaxed)
-        statistics.timeouts = counters.timeouts.load(ordering: .relaxed)
+        statistics.transport = counters.mapValues(\.statistics)
         let routes = routes.withLock { Array($0.bySID.values) }
         let most = hostLimits.map(\.share).max() ?? 0
         for provider in PushProviders.all {

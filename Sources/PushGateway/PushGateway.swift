@@ -65,10 +65,8 @@ public struct PushGatewayConfiguration: Sendable {
     public init() {}
 }
 
-/// The state of a gateway and its counters since it was created, over all hosts.
-public struct PushGatewayStatistics: Sendable, Hashable {
-    /// Pushes that were handed over and have no answer yet.
-    public var inFlight = 0
+/// The connections to one provider, and their counters since the gateway was created.
+public struct TransportStatistics: Sendable, Hashable {
     /// Number of open connections.
     public var connections = 0
     public var connectionsOpened = 0
@@ -80,6 +78,17 @@ public struct PushGatewayStatistics: Sendable, Hashable {
     public var resends = 0
     /// Requests that got no answer before their deadline.
     public var timeouts = 0
+
+    /// Empty statistics.
+    public init() {}
+}
+
+/// The state of a gateway.
+public struct PushGatewayStatistics: Sendable, Hashable {
+    /// Pushes that were handed over and have no answer yet.
+    public var inFlight = 0
+    /// The connections, for every provider.
+    public var transport: [Platform: TransportStatistics] = [:]
     /// Pairs of credential and host whose circuit breaker is open, for every provider.
     public var openCircuitsByProvider: [Platform: Int] = [:]
     /// The same, over all providers.
@@ -89,4 +98,9 @@ public struct PushGatewayStatistics: Sendable, Hashable {
 
     /// Empty statistics.
     public init() {}
+
+    /// A figure of the connections, over all providers.
+    public func sum(_ figure: KeyPath<TransportStatistics, Int>) -> Int {
+        transport.values.reduce(0) { $0 + $1[keyPath: figure] }
+    }
 }
