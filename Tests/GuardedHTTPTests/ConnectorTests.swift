@@ -23,7 +23,7 @@ struct ConnectorTests {
     /// `allowed`.
     static func scene(
         hosts: [String] = ["localhost", "127.0.0.1", "hook.example.com"], allowed: String = "127.0.0.0/8",
-        names: TestNameServer? = nil, host: String = "127.0.0.1", port: Int = 0,
+        names: SimulatedNameServer? = nil, host: String = "127.0.0.1", port: Int = 0,
         script: @escaping @Sendable (ReceivedRequest) -> ReceiverAnswer = { _ in .status(204) },
         _ body: (GuardedClient, _ port: Int, SimulatedReceiver) async throws -> Void
     ) async throws {
@@ -74,7 +74,7 @@ struct ConnectorTests {
             "127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:127.0.0.1", "fd00:ec2::254", "168.63.129.16",
         ])
     func privateAnswer(address: String) async throws {
-        let names = try await TestNameServer { _, _, _ in .addresses([address]) }
+        let names = try await SimulatedNameServer { _, _, _ in .addresses([address]) }
         try await Self.scene(allowed: "198.51.100.7", names: names) { client, port, receiver in
             await #expect(throws: GuardedHTTPError.self) {
                 do { _ = try await Self.post(client, "https://hook.example.com/") } catch let error as GuardedHTTPError
@@ -92,7 +92,7 @@ struct ConnectorTests {
     func rebinding() async throws {
         // Allowed at first, then our own network. The time to live is zero, as an attacker sets it.
         let asked = Atomic64()
-        let names = try await TestNameServer { _, isIPv6, _ in
+        let names = try await SimulatedNameServer { _, isIPv6, _ in
             guard !isIPv6 else { return .addresses([]) }
             return .addresses([asked.next() == 0 ? "127.0.0.1" : "10.0.0.1"])
         }
@@ -114,7 +114,7 @@ struct ConnectorTests {
 
     @Test("row 63: what is connected is what was judged: one look-up for each new connection")
     func oneLookup() async throws {
-        let names = try await TestNameServer { _, isIPv6, number in
+        let names = try await SimulatedNameServer { _, isIPv6, number in
             // A second look-up within the same request would be told another address.
             isIPv6 ? .addresses([]) : .addresses([number < 2 ? "127.0.0.1" : "10.0.0.1"])
         }
@@ -129,7 +129,7 @@ struct ConnectorTests {
     @Test("row 66: the second address, and a new connection in place of a closed one, are judged like the first")
     func secondTry() async throws {
         let isMoved = Atomic(false)
-        let names = try await TestNameServer { _, isIPv6, _ in
+        let names = try await SimulatedNameServer { _, isIPv6, _ in
             if isIPv6 { return .addresses([]) }
             // Nothing listens at the first one.
             return .addresses(isMoved.load(ordering: .relaxed) ? ["10.0.0.1"] : ["127.66.0.2", Self.ownHost])
@@ -154,7 +154,7 @@ struct ConnectorTests {
 
     @Test("row 67: an idle connection serves no other name, and no URL that the present rules refuse")
     func stalePermission() async throws {
-        let names = try await TestNameServer { _, isIPv6, _ in .addresses(isIPv6 ? [] : ["10.0.0.1"]) }
+        let names = try await SimulatedNameServer { _, isIPv6, _ in .addresses(isIPv6 ? [] : ["10.0.0.1"]) }
         try await Self.scene(names: names) { client, port, receiver in
             #expect(try await Self.post(client, "https://127.0.0.1:\(port)/").status == 204)
             await #expect(throws: GuardedHTTPError.refused(detail: "10.0.0.1: private")) {
@@ -175,7 +175,7 @@ struct ConnectorTests {
 
     @Test("row 64: one private answer beside a public one refuses all")
     func mixedAnswer() async throws {
-        let names = try await TestNameServer { _, isIPv6, _ in
+        let names = try await SimulatedNameServer { _, isIPv6, _ in
             isIPv6 ? .addresses(["2606:4700::1111"]) : .addresses(["8.8.8.8", "10.0.0.1"])
         }
         let judged = JudgedAddresses(rules: OutboundRules(), servers: NameServers(servers: [names.address]))
@@ -188,7 +188,7 @@ struct ConnectorTests {
 
     @Test("row 65: addresses behind an alias are judged as well")
     func alias() async throws {
-        let names = try await TestNameServer { _, isIPv6, _ in isIPv6 ? .addresses([]) : .alias(["192.168.0.7"]) }
+        let names = try await SimulatedNameServer { _, isIPv6, _ in isIPv6 ? .addresses([]) : .alias(["192.168.0.7"]) }
         let judged = JudgedAddresses(rules: OutboundRules(), servers: NameServers(servers: [names.address]))
         let url = try CustomerURL("https://hook.example.com/", rules: OutboundRules())
         await #expect(throws: GuardedHTTPError.refused(detail: "192.168.0.7: private")) {
@@ -199,7 +199,7 @@ struct ConnectorTests {
 
     @Test("answers of name servers are read: over TCP when cut, none, failing, IPv4 before IPv6")
     func nameServerAnswers() async throws {
-        let names = try await TestNameServer { name, isIPv6, _ in
+        let names = try await SimulatedNameServer { name, isIPv6, _ in
             switch name {
             case "tcp.example.com": .onlyOverTCP(["8.8.8.8"])
             case "none.example.com": .noSuchName
@@ -223,7 +223,7 @@ struct ConnectorTests {
 
     @Test("a zone whose servers are silent delays no other zone")
     func silentZone() async throws {
-        let names = try await TestNameServer { name, isIPv6, _ in
+        let names = try await SimulatedNameServer { name, isIPv6, _ in
             name.hasSuffix("slow.example") ? .silent : isIPv6 ? .addresses([]) : .addresses(["8.8.8.8"])
         }
         let judged = JudgedAddresses(
@@ -243,7 +243,7 @@ struct ConnectorTests {
 
     @Test("rows 37, 38: an address of our own is refused behind a public name")
     func ownAddress() async throws {
-        let names = try await TestNameServer { _, isIPv6, _ in isIPv6 ? .addresses([]) : .addresses(["8.8.8.8"]) }
+        let names = try await SimulatedNameServer { _, isIPv6, _ in isIPv6 ? .addresses([]) : .addresses(["8.8.8.8"]) }
         var rules = OutboundRules()
         rules.ownAddresses = [try #require(IPAddress("8.8.8.8"))]
         let judged = JudgedAddresses(rules: rules, servers: NameServers(servers: [names.address]))
@@ -339,3 +339,9 @@ struct ConnectorTests {
 
 /// A loop for look-ups without a client.
 private let receiverLoop: any EventLoop = MultiThreadedEventLoopGroup.singleton.next()
+
+final class Atomic64: Sendable {
+    private let value = Atomic(0)
+    func next() -> Int { value.add(1, ordering: .relaxed).oldValue }
+    var count: Int { value.load(ordering: .relaxed) }
+}

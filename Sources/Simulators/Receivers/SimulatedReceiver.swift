@@ -6,6 +6,7 @@ import Synchronization
 
 /// A request as a simulated receiver sees it.
 public struct ReceivedRequest: Sendable {
+    public let method: String
     /// Path and query.
     public let target: String
     public let headers: [(name: String, value: String)]
@@ -123,7 +124,8 @@ private final class ReceiverHandler: ChannelInboundHandler {
         case .end:
             guard let head else { return }
             let request = ReceivedRequest(
-                target: head.uri, headers: head.headers.map { (name: $0.name, value: $0.value) }, body: body,
+                method: head.method.rawValue, target: head.uri,
+                headers: head.headers.map { (name: $0.name, value: $0.value) }, body: body,
                 connection: connection)
             answer(script(request), context, isKeepAlive: head.isKeepAlive)
         }

@@ -1,12 +1,11 @@
-import NIOCore
+import Foundation
+public import NIOCore
 import NIOPosix
 import Synchronization
 
-@testable import GuardedHTTP
-
-/// A name server over UDP and TCP on loopback that answers what the test says.
-final class TestNameServer: Sendable {
-    enum Reply: Sendable {
+/// A name server over UDP and TCP on loopback that answers what a test says.
+public final class SimulatedNameServer: Sendable {
+    public enum Reply: Sendable {
         case addresses([String])
         case noSuchName
         case fails
@@ -17,16 +16,20 @@ final class TestNameServer: Sendable {
         case alias([String])
     }
 
-    let address: SocketAddress
+    public let address: SocketAddress
     private let channels: [any Channel]
     private let group: MultiThreadedEventLoopGroup
 
     /// - Parameter reply: gets the name, whether IPv6 addresses are asked for, and how many questions came before.
-    init(timeToLive: UInt32 = 0, reply: @escaping @Sendable (String, _ isIPv6: Bool, Int) -> Reply) async throws {
+    public init(
+        timeToLive: UInt32 = 0, reply: @escaping @Sendable (String, _ isIPv6: Bool, Int) -> Reply
+    ) async throws {
         group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let count = Atomic64()
+        let count = Atomic(0)
         let answer: @Sendable ([UInt8], _ isTCP: Bool) -> [UInt8]? = { question, isTCP in
-            Self.answer(question, isTCP: isTCP, timeToLive: timeToLive) { reply($0, $1, count.next()) }
+            Self.answer(question, isTCP: isTCP, timeToLive: timeToLive) {
+                reply($0, $1, count.add(1, ordering: .relaxed).oldValue)
+            }
         }
         // TCP first: its port is free for UDP as well, nearly always.
         let tcp = try await ServerBootstrap(group: group)
@@ -48,7 +51,7 @@ final class TestNameServer: Sendable {
         channels = [tcp, udp]
     }
 
-    func stop() async {
+    public func stop() async {
         for channel in channels { try? await channel.close().get() }
         try? await group.shutdownGracefully()
     }
@@ -75,23 +78,23 @@ final class TestNameServer: Sendable {
         case .alias(let some): (texts, alias) = (some, true)
         case .onlyOverTCP(let some): if isTCP { texts = some } else { cut = 2 }
         }
-        let addresses = texts.compactMap { IPAddress($0) }.filter { $0.isIPv4 != isIPv6 }
+        let addresses = texts.compactMap(bytes(of:)).filter { $0.count == (isIPv6 ? 16 : 4) }
         let count = addresses.count + (alias ? 1 : 0)
         var bytes = Array(question[..<2]) + [0x81 | cut, 0x80 | code, 0, 1, 0, UInt8(count), 0, 0, 0, 0]
         bytes += question[12..<end]
         let life = withUnsafeBytes(of: timeToLive.bigEndian) { Array($0) }
         if alias { bytes += [0xC0, 12, 0, 5, 0, 1] + life + [0, 4, 1, UInt8(ascii: "x"), 0xC0, 12] }
         for address in addresses {
-            bytes += [0xC0, 12, 0, isIPv6 ? 28 : 1, 0, 1] + life + [0, UInt8(address.bytes.count)] + address.bytes
+            bytes += [0xC0, 12, 0, isIPv6 ? 28 : 1, 0, 1] + life + [0, UInt8(address.count)] + address
         }
         return bytes
     }
-}
 
-final class Atomic64: Sendable {
-    private let value = Atomic(0)
-    func next() -> Int { value.add(1, ordering: .relaxed).oldValue }
-    var count: Int { value.load(ordering: .relaxed) }
+    private static func bytes(of text: String) -> [UInt8]? {
+        let isIPv6 = text.contains(":")
+        var bytes = [UInt8](repeating: 0, count: isIPv6 ? 16 : 4)
+        return inet_pton(isIPv6 ? AF_INET6 : AF_INET, text, &bytes) == 1 ? bytes : nil
+    }
 }
 
 private final class DatagramHandler: ChannelInboundHandler {
