@@ -184,6 +184,7 @@ public enum WebhookKind: SIDKind { public static let prefix = "YW" }
 public enum NotificationKind: SIDKind { public static let prefix = "NT" }
 public enum CredentialKind: SIDKind { public static let prefix = "CR" }
 public enum APIKeyKind: SIDKind { public static let prefix = "SK" }
+public enum AlertKind: SIDKind { public static let prefix = "NO" }
 
 public typealias AccountSID = SID<AccountKind>
 public typealias ServiceSID = SID<ServiceKind>
@@ -195,6 +196,7 @@ public typealias WebhookSID = SID<WebhookKind>
 public typealias NotificationSID = SID<NotificationKind>
 public typealias CredentialSID = SID<CredentialKind>
 public typealias APIKeySID = SID<APIKeyKind>
+public typealias AlertSID = SID<AlertKind>
 
 extension ChallengeSID {
     /// The variant of every challenge's SID.

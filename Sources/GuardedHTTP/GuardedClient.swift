@@ -76,14 +76,29 @@ public final class GuardedClient: Sendable {
         _ url: CustomerURL, target: String, headers: [(name: String, value: String)], body: [UInt8],
         connectTimeout: Duration, readTimeout: Duration
     ) async throws(GuardedHTTPError) -> HTTPAnswer {
+        try await request(.POST, url, target, headers, body: body, connectTimeout, readTimeout)
+    }
+
+    /// Asks with the method OPTIONS, which has no body. Otherwise as
+    /// ``post(_:target:headers:body:connectTimeout:readTimeout:)``.
+    public func options(
+        _ url: CustomerURL, headers: [(name: String, value: String)], connectTimeout: Duration, readTimeout: Duration
+    ) async throws(GuardedHTTPError) -> HTTPAnswer {
+        try await request(.OPTIONS, url, url.target, headers, body: nil, connectTimeout, readTimeout)
+    }
+
+    private func request(
+        _ method: HTTPMethod, _ url: CustomerURL, _ target: String, _ headers: [(name: String, value: String)],
+        body: [UInt8]?, _ connectTimeout: Duration, _ readTimeout: Duration
+    ) async throws(GuardedHTTPError) -> HTTPAnswer {
         // It may have been taken under other rules.
         guard rules.permits(url.host, port: url.port, isTLS: url.isTLS) else { throw .refused(detail: "the URL") }
         var fields = HTTPHeaders()
         fields.reserveCapacity(headers.count + 2)
         fields.add(name: "Host", value: url.authority)
         for (name, value) in headers { fields.add(name: name, value: value) }
-        fields.add(name: "Content-Length", value: String(body.count))
-        let head = HTTPRequestHead(version: .http1_1, method: .POST, uri: target, headers: fields)
+        if let body { fields.add(name: "Content-Length", value: String(body.count)) }
+        let head = HTTPRequestHead(version: .http1_1, method: method, uri: target, headers: fields)
         let origin = (url.isTLS ? "s " : "c ") + url.authority
         while true {
             let connection: PooledConnection
@@ -94,7 +109,7 @@ public final class GuardedClient: Sendable {
             }
             let isUsed = connection.countUse()
             do throws(GuardedHTTPError) {
-                let answer = try await exchange(head, body, on: connection, readTimeout)
+                let answer = try await exchange(head, body ?? [], on: connection, readTimeout)
                 if answer.staysOpen { pool.give(connection, to: origin) }
                 return answer.answer
             } catch {

@@ -27,6 +27,7 @@ enum ProducerMetricName: String, MetricNames {
     case storeTransactions = "beckon_store_transactions_total"
     case storeDaysAhead = "beckon_store_days_ahead"
     case storeFault = "beckon_store_fault"
+    case alerts = "beckon_alerts_total"
 
     var family: MetricFamily {
         switch self {
@@ -120,6 +121,12 @@ enum ProducerMetricName: String, MetricNames {
             .gauge(
                 rawValue, "1 while the store cannot write.",
                 [.init("cause", StoreFault.Cause.allCases.map(\.rawValue))])
+        case .alerts:
+            .counter(
+                rawValue,
+                "Events that are alerts. made: a new alert; counted: in the alert of its cause; skipped: within a second "
+                    + "of the last counted one; merged: the account has its alerts of the hour.",
+                [.init("result", AlertCounts.Result.allCases.map(\.rawValue))])
         }
     }
 

@@ -20,6 +20,7 @@ struct StoreWatch: Sendable {
     /// Nil: the store is a file.
     private let connections: StoreConnectionMetrics?
     private let daysAhead: Gauge?
+    private let alerts: [(result: AlertCounts.Result, counter: Counter)]
     private let nowMs: @Sendable () -> Int64
 
     /// - Parameter nowMs: epoch milliseconds.
@@ -35,6 +36,10 @@ struct StoreWatch: Sendable {
         connections = store.connections.map { _ in StoreConnectionMetrics(factory: metrics) }
         daysAhead = store.connections.map { _ in
             Gauge(label: ProducerMetricName.storeDaysAhead.rawValue, factory: metrics)
+        }
+        alerts = AlertCounts.Result.allCases.map { result in
+            let label = ProducerMetricName.alerts.rawValue
+            return (result, Counter(label: label, dimensions: [("result", result.rawValue)], factory: metrics))
         }
         gauges = StoreFault.Cause.allCases.map { cause in
             let label = ProducerMetricName.storeFault.rawValue
@@ -67,6 +72,8 @@ struct StoreWatch: Sendable {
         // Perhaps no other caller writes at the moment, so a probe is needed.
         if store.fault != nil { await store.probe() }
         let fault = store.fault
+        let alertCounts = store.takeAlertCounts()
+        for (result, counter) in alerts { counter.increment(by: alertCounts[result]) }
         if let counted = store.connections { connections?.record(counted) }
         if store.clockAheadMs > Self.clockToleranceMs {
             log.warning(

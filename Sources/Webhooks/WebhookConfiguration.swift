@@ -18,6 +18,8 @@ public struct WebhookConfiguration: Sendable {
     public var caFile: String?
     /// Shown to endpoints that ask for a client certificate; nil: none.
     public var clientIdentity: ClientIdentity?
+    /// The name of this sender, as receivers that must consent read it.
+    public var origin = "beckon"
     /// Event loops of the HTTP client.
     public var threads = 1
     /// Records in progress at once, over all partitions.

@@ -1,4 +1,5 @@
 import ChallengeModel
+import Challenges
 public import ServiceSupport
 
 /// The webhook relay's metrics.
@@ -15,6 +16,7 @@ enum WebhookMetricName: String, MetricNames {
     case attemptsUnrecorded = "beckon_webhook_attempts_unrecorded_total"
     case heldPartitions = "beckon_webhook_held_partitions"
     case deadLetters = "beckon_webhook_dead_letters_total"
+    case alerts = "beckon_webhook_alerts_total"
 
     var family: MetricFamily {
         switch self {
@@ -53,13 +55,18 @@ enum WebhookMetricName: String, MetricNames {
                     .init("topic", [Topic.events.rawValue]),
                     .init("reason", RecordFormatError.usualReasons + ["refused"]),
                 ])
+        case .alerts:
+            .counter(
+                rawValue,
+                "Events of this relay that are alerts. The results are those of beckon_alerts_total.",
+                [.init("result", AlertCounts.Result.allCases.map(\.rawValue))])
         }
     }
 
     private static let results = [
         "delivered", "status", "gone", "redirect", "connect", "connect-timeout", "read-timeout", "closed", "tls",
         "certificate", "certificate-name", "not-http", "refused", "no-such-host", "name-server", "busy", "cancelled",
-        "aborted-by-receiver", "disabled-by-receiver",
+        "aborted-by-receiver", "disabled-by-receiver", "no-consent", "rate",
     ]
 }
 

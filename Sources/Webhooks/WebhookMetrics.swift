@@ -1,3 +1,4 @@
+import Challenges
 import CoreMetrics
 import KafkaGroup
 import Metrics
@@ -27,6 +28,12 @@ final class WebhookMetrics: Sendable {
     func record(_ result: String) { count(.records, [("result", result)]) }
     func storeRetried() { count(.storeRetries, []) }
     func unrecorded(_ attempts: Int) { count(.attemptsUnrecorded, [], by: attempts) }
+    func alerts(_ counts: AlertCounts) {
+        for result in AlertCounts.Result.allCases where counts[result] > 0 {
+            count(.alerts, [("result", result.rawValue)], by: counts[result])
+        }
+    }
+
     func set(_ name: WebhookMetricName, _ value: Double) { gauges[name]?.record(value) }
 
     func deadLetter(_ fate: DeadLetters.Fate, topic: String, reason: String) {

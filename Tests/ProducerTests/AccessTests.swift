@@ -151,6 +151,15 @@ struct AccessTests {
                 expiresAtMs: challenge.expiresAtMs
             ).sealed(with: producer.keys)
 
+            let digest = Array("\(number)".utf8)
+            try await store.reportRefusedURL(
+                "WebhookUrl", digest: digest, account: account, service: service, nowMs: now)
+            let alert = try #require(
+                try await store.alerts(AlertFilter(account: account), page: PageRequest(size: 1)).items.first)
+            for one in [account, other.sid] {
+                _ = try await store.setDebugger(url: "https://shop.example.com/debug", account: one, nowMs: now)
+            }
+
             // A device that calls a factor's path calls its own; "another factor" calls somebody else's.
             let factor = visitor == .unverifiedFactor ? unverified.factor : own.factor
             let path = line.template
@@ -161,6 +170,7 @@ struct AccessTests {
                 .replacingOccurrences(of: "/Factors/{sid}", with: "/Factors/\(factor)")
                 .replacingOccurrences(of: "/Challenges/{sid}", with: "/Challenges/\(challenge.sid)")
                 .replacingOccurrences(of: "/Credentials/{sid}", with: "/Credentials/\(credential.sid)")
+                .replacingOccurrences(of: "/Alerts/{sid}", with: "/Alerts/\(alert.sid)")
             let authorization: Authorization? =
                 switch visitor {
                 case .full, .send, .enrol, .read, .revoked, .otherAccount: keys[visitor]
@@ -190,6 +200,7 @@ struct AccessTests {
                 let read = try await producer.get(path, as: own.token(nowMs: now))
                 form = [("AuthPayload", try own.answer(read, "approved"))]
             case "v2/Receipts": form = visitor == .receiptToken ? [("ReceiptToken", receiptToken)] : []
+            case "v1/Debugger": form = [("WebhookUrl", "https://shop.example.com/debug")]
             case "v1/Credentials":
                 form = [
                     ("Type", "apn"), ("TeamId", "TEAM123456"), ("KeyId", "KEY1234567"),

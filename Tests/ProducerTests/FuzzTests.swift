@@ -129,7 +129,8 @@ struct FuzzInput {
         var path = pick([
             "/v2/Services", service, "\(service)/AccessTokens", "\(service)/Entities", entity, "\(entity)/Factors",
             phone.factorPath, "\(entity)/Challenges", challenge, "\(challenge)/Notifications", "\(challenge)/Receipts",
-            "/v2/Receipts", "/v2/HmsReceipts", "/v1/Credentials", "/v1/AuditEvents", "\(service)/Webhooks",
+            "/v2/Receipts", "/v2/HmsReceipts", "/v1/Credentials", "/v1/AuditEvents", "/v1/Alerts", "/v1/Debugger",
+            "\(service)/Webhooks",
         ])
         var method = pick(["GET", "POST", "POST", "POST", "DELETE", "PUT", "HEAD", "OPTIONS", "PATCH"])
         // What everything else stands on stays.

@@ -92,6 +92,7 @@ struct LeftOutTests {
             let sender = Authorization.basic(key.sid.rawValue, secret)
             for path in [
                 "/v2/Services", "\(service)/Entities", "\(service)/Webhooks", "/v1/Credentials", "/v1/AuditEvents",
+                "/v1/Alerts",
             ] {
                 let answer = try await producer.get(path, as: sender)
                 #expect(answer.status == 403, "\(path)")

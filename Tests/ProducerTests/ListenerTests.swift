@@ -40,7 +40,10 @@ struct ListenerTests {
                 #expect(refused.status == 401)
                 #expect(try refused.text("message").contains("devices only"))
             }
-            for hidden in ["/v2/Services", "/v1/Credentials", "/v1/AuditEvents", "\(service)/Entities", service] {
+            for hidden in [
+                "/v2/Services", "/v1/Credentials", "/v1/AuditEvents", "/v1/Alerts", "/v1/Debugger",
+                "\(service)/Entities", service,
+            ] {
                 #expect(try await producer.get(base + hidden, as: producer.backend).status == 404, "\(hidden)")
             }
             let list = "\(base)\(service)/Entities/user-0001/Factors"

@@ -29,7 +29,7 @@ struct StatementTests {
             // A row per store key that something is sealed under; read when a store is opened.
             "SCAN sealing_keys",
             // The rows of a subquery that LIMIT has cut short.
-            "SCAN waiting_rows",
+            "SCAN waiting_rows", "SCAN recent_alerts",
             // One row for each lane of a failing webhook; the relay looks at most half of its time.
             "SCAN webhook_deliveries USING COVERING INDEX webhook_deliveries_due",
         ]

@@ -57,7 +57,7 @@ final class RelayRig: Sendable {
         service = try await store.createService(
             NewService(account: made.sid, friendlyName: "shop"), nowMs: Timestamp.nowMs()
         ).sid
-        certificates = try SimulatedCertificates()
+        certificates = try SimulatedCertificates(hosts: ["localhost", "127.0.0.1", "::1", "row66.example.com"])
         caFile = folder.appending(path: "ca.pem").path
         try certificates.writePEM(to: caFile)
         producer = try KafkaProducer(configuration: broker.kafka, logger: logger)
@@ -108,7 +108,10 @@ final class RelayRig: Sendable {
     /// Writes an event of a challenge.
     /// - Returns: its id.
     @discardableResult
-    func emit(_ type: EventType, _ subject: String, number: Int? = nil) async throws -> String {
+    func emit(
+        _ type: EventType, _ subject: String, number: Int? = nil, service other: ServiceSID? = nil
+    ) async throws -> String {
+        let service = other ?? service
         let next = sequence.withLock { sequence in
             sequence += 1
             return sequence

@@ -16,6 +16,7 @@ extension ChallengeStore {
             }
             try decision.rows.insert(webhook)
             try decision.applyToEndpoint(webhook, format: new.format, isEnabling: false)
+            if new.needsConsent { try decision.setConsent(of: webhook, isNeeded: true) }
             try decision.audit("webhook.created", account: webhook.account, subject: webhook.sid.rawValue)
         }
         return webhook
@@ -50,6 +51,7 @@ extension ChallengeStore {
             webhook.updatedAtMs = nowMs
             try decision.rows.update(webhook)
             try decision.applyToEndpoint(webhook, format: change.format, isEnabling: change.isEnabled == true)
+            if let isNeeded = change.needsConsent { try decision.setConsent(of: webhook, isNeeded: isNeeded) }
             try decision.audit(
                 "webhook.updated", account: account, subject: sid.rawValue,
                 detail: SettingChanges(from: former, to: webhook).text)
@@ -65,6 +67,7 @@ extension ChallengeStore {
             try decision.rows.deleteWebhook(sid)
             // With its secrets. The relay takes its stored events away.
             try decision.rows.deleteEndpoint(sid)
+            if try decision.rows.keepsAlerts() { try decision.rows.deleteConsent(sid) }
             try decision.audit("webhook.deleted", account: account, subject: sid.rawValue)
             return true
         }
@@ -72,6 +75,15 @@ extension ChallengeStore {
 }
 
 extension Decision {
+    fileprivate func setConsent(of webhook: Webhook, isNeeded: Bool) throws {
+        if isNeeded {
+            try requireAlerts()
+            try rows.insertConsent(webhook.sid, account: webhook.account, service: webhook.service)
+        } else if try rows.keepsAlerts() {
+            try rows.deleteConsent(webhook.sid)
+        }
+    }
+
     fileprivate func webhook(_ sid: WebhookSID, account: AccountSID, service: ServiceSID) throws -> Webhook? {
         // The rows of a deleted service exist for a moment longer.
         guard try rows.service(service, account: account) != nil else { return nil }

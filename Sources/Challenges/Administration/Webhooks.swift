@@ -11,6 +11,8 @@ public struct NewWebhook: Sendable, Hashable {
     /// `v1` or `v2`: which members an event has.
     public var version = "v2"
     public var format = WebhookFormat.form
+    /// The receiver must consent before events are sent to it.
+    public var needsConsent = false
 
     public init(account: AccountSID, service: ServiceSID, friendlyName: String, eventTypes: [String], url: String) {
         self.account = account
@@ -29,6 +31,7 @@ public struct WebhookChange: Sendable, Hashable {
     public var isEnabled: Bool?
     public var version: String?
     public var format: WebhookFormat?
+    public var needsConsent: Bool?
     public init() {}
 }
 

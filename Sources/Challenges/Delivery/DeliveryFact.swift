@@ -57,9 +57,11 @@ extension ChallengeStore {
                 try decision.rows.insertFact(bytes, id: id, of: challenge)
             else { return false }
             switch fact {
-            case .outcome(let outcome): try decision.learn(outcome)
+            case .outcome(let outcome):
+                try decision.learn(outcome)
+                try decision.alert(about: outcome)
             case .receipt(let receipt): try decision.learn(receipt)
-            case .escalation: break
+            case .escalation(let escalation): try decision.alert(about: escalation)
             }
             return true
         }

@@ -63,6 +63,7 @@ extension AgedRows {
         case .idempotencyKeys: StorePolicy.idempotencyKeyLifeMs
         case .auditOfTraffic: StorePolicy.auditTrafficKeptMs
         case .audit: StorePolicy.auditKeptMs
+        case .alerts: StorePolicy.alertsKeptMs
         }
     }
 }

@@ -36,7 +36,10 @@ extension Decision {
         if try isDying(credential) {
             // While the provider accepts pushes again, single dead tokens are normal and do not prolong the incident.
             let accepted = try pushes(of: credential, withinMs: StorePolicy.failureWindowMs).accepted
-            if accepted < brake.minimum { try extend(.dying, credential) }
+            if accepted < brake.minimum {
+                try extend(.dying, credential)
+                try alert(about: credential, .dying, outcome)
+            }
             return
         }
         guard let sid, let factor = try rows.factor(sid) else { return }
@@ -52,12 +55,13 @@ extension Decision {
         guard dead < brake.minimum || dead * 100 < brake.sharePercent * (dead + accepted) else {
             // This report is not believed, and neither are the reports of the same window before it.
             try rows.markReachable(under: credential, sinceMs: nowMs - brake.windowMs)
-            return try open(
+            try open(
                 .dying, credential, outcome,
                 [
                     "dead_tokens": .integer(dead), "accepted_pushes": .integer(accepted),
                     "window_seconds": .integer(brake.windowMs / 1000),
                 ])
+            return try alert(about: credential, .dying, outcome)
         }
         try emit(
             .factorUnreachable, .push(factor),
@@ -110,10 +114,12 @@ extension Decision {
             // The incident is over when a push was accepted after it and some time has passed, because workers learn
             // about a corrected credential one by one.
             guard known.acceptedMs > known.lastMs, known.lastMs <= nowMs - StorePolicy.failureWindowMs else {
-                return try extend(.failed, credential)
+                try extend(.failed, credential)
+                return try alert(about: credential, .failed, outcome)
             }
         }
         try open(.failed, credential, outcome, ["reason": .string(String(outcome.reason.prefix(64)))])
+        try alert(about: credential, .failed, outcome)
     }
 
     private func isDying(_ credential: CredentialSID) throws -> Bool {

@@ -94,7 +94,7 @@ package struct OutboxRecord: Sendable, Hashable {
 /// The rows that are deleted only because of their age.
 package enum AgedRows: Sendable, CaseIterable {
     case requestIDs, accessTokens, codeCreations, factorCreations, deviceRequests, sessionTokens, idempotencyKeys
-    case auditOfTraffic, audit
+    case auditOfTraffic, audit, alerts
 }
 
 /// What is due by its time, and is judged one by one. The time is that of its creation for factors never verified, of

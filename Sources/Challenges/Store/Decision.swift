@@ -11,6 +11,7 @@ struct StoreRules: Sendable {
     let brake: TokenBrake
     /// Entities that an account may create within a second.
     let entityCreationsPerSecond: Int
+    let alerts = AlertTally()
     let keys: StoreKeys
     /// The proof of the first store key, which seals all new values.
     let keyProof: [UInt8]

@@ -38,7 +38,8 @@ package protocol StorageEngine: Sendable {
 /// A verb makes no decision. It uses the times and bounds that it gets, and returns the rows that it found or whether
 /// it changed a row. A verb that returns nothing may be carried out later: before any read of the transaction that
 /// could see it, and at the latest with the commit. The transaction then fails with its error.
-package protocol StoreTransaction: AccountRows, AuditRows, ChallengeRows, CodeFactorRows, CredentialHealthRows,
+package protocol StoreTransaction: AccountRows, AlertRows, AuditRows, ChallengeRows, CodeFactorRows,
+    CredentialHealthRows,
     CredentialRows,
     DeliveryRows, EntityRows, FactorRows, OnceRows, OutboxRows, SealingRows, ServiceRows, SweptRows, TargetRows,
     WebhookDeliveryRows, WebhookRows

@@ -58,6 +58,8 @@ package enum StorePolicy {
     /// tokens.
     static let auditKeptMs: Int64 = 400 * 24 * 3_600_000
     static let auditTrafficKeptMs: Int64 = 30 * 24 * 3_600_000
+    /// How long alerts are kept after the first event.
+    static let alertsKeptMs: Int64 = 30 * 24 * 3_600_000
 
     /// Delivery facts that are kept per challenge. 20 devices with all their pushes and receipts have fewer.
     static let factsPerChallenge = 400

@@ -10,13 +10,21 @@ public struct WebhookFailure: Sendable, Hashable {
     public var isDisabling: Bool
     /// A fault of our own network or bounds: it counts neither against the webhook nor as one of the event's tries.
     public var isOurs: Bool
+    /// The first characters of the answer's body.
+    public var body = ""
 
-    public init(status: Int, code: Int, reason: String, isDisabling: Bool = false, isOurs: Bool = false) {
+    /// The reason of an attempt that was not made because the address may not be connected to.
+    public static let refused = "refused"
+
+    public init(
+        status: Int, code: Int, reason: String, isDisabling: Bool = false, isOurs: Bool = false, body: String = ""
+    ) {
         self.status = status
         self.code = code
         self.reason = reason
         self.isDisabling = isDisabling
         self.isOurs = isOurs
+        self.body = body
     }
 }
 
@@ -33,23 +41,39 @@ extension ChallengeStore {
     /// Events of one webhook in state `waiting`; further ones are given up at once.
     public static let waitingPerWebhook = 100_000
 
-    /// The webhooks of a service with what signs their requests; none when the service is gone.
+    /// The webhooks of a service with what signs their requests; none when the service is gone. The account's debugger
+    /// webhook is the last one, and wants no events.
     public func webhookRoutes(account: AccountSID, service: ServiceSID, nowMs: Int64) async throws -> [WebhookRoute] {
         try await read(nowMs) { decision in
             let rows = decision.rows
-            guard try rows.service(service, account: account) != nil, let tokens = try rows.authTokens(of: account)
-            else { return [] }
-            let page = try rows.webhooks(service: service, page: PageRequest(size: 1000))
-            guard !page.items.isEmpty else { return [] }
+            guard let tokens = try rows.authTokens(of: account) else { return [] }
+            let isThere = try rows.service(service, account: account) != nil
+            let webhooks = isThere ? try rows.webhooks(service: service, page: PageRequest(size: 1000)).items : []
+            let keepsAlerts = try rows.keepsAlerts()
+            let debugger = keepsAlerts ? try rows.debugger(account) : nil
+            guard !webhooks.isEmpty || debugger != nil else { return [] }
             let endpoints = Dictionary(uniqueKeysWithValues: try rows.endpoints(service: service).map { ($0.sid, $0) })
+            let consents = keepsAlerts && !webhooks.isEmpty ? try rows.consents(service: service) : []
             let authToken = String(
                 decoding: try decision.rules.open(tokens.present, StoreRules.authTokenContext(account)), as: UTF8.self)
-            return try page.items.map { webhook in
+            var routes = try webhooks.map { webhook in
                 let endpoint = endpoints[webhook.sid]
                 return WebhookRoute(
                     webhook: webhook, format: endpoint?.format ?? .form, health: endpoint?.health ?? WebhookHealth(),
-                    authToken: authToken, secrets: try endpoint.map(decision.openedSecrets) ?? [])
+                    authToken: authToken, secrets: try endpoint.map(decision.openedSecrets) ?? [],
+                    needsConsent: consents.contains(webhook.sid))
             }
+            if let debugger {
+                routes.append(
+                    WebhookRoute(
+                        webhook: Webhook(
+                            sid: debugger.sid, account: account, service: service, friendlyName: "debugger",
+                            // No event goes to it.
+                            eventTypes: [], url: debugger.url, isEnabled: true, version: "v2",
+                            createdAtMs: debugger.createdAtMs, updatedAtMs: debugger.updatedAtMs),
+                        format: .form, health: WebhookHealth(), authToken: authToken, secrets: []))
+            }
+            return routes
         }
     }
 
@@ -197,8 +221,9 @@ extension Decision {
     }
 
     fileprivate func noteFailure(_ failure: WebhookFailure, of delivery: WebhookDelivery) throws {
-        guard !failure.isOurs, !delivery.isAboutWebhooks else { return }
-        try change(delivery) { $0.fail(failure, nowMs: nowMs) }
+        guard !failure.isOurs else { return }
+        if !delivery.isAboutWebhooks { try change(delivery) { $0.fail(failure, nowMs: nowMs) } }
+        try alert(about: failure, of: delivery)
     }
 
     private func noteExhausted(_ delivery: WebhookDelivery) throws {
@@ -272,6 +297,12 @@ extension Decision {
         try emit(
             type, account: webhook.account, service: webhook.service.rawValue, subject: webhook.sid.rawValue,
             id: "\(webhook.sid)/\(type.rawValue)/\(nowMs)", data: data)
+        switch news {
+        case .exhausted: try alert(about: webhook, isDisabled: false, health)
+        case .disabled: try alert(about: webhook, isDisabled: true, health)
+        // The failed attempts have alerts.
+        case .failing, .recovered: break
+        }
     }
 
     func openedSecrets(_ endpoint: WebhookEndpoint) throws -> [[UInt8]] {

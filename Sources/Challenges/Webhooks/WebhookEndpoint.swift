@@ -29,6 +29,8 @@ public struct WebhookRoute: Sendable {
     public let authToken: String
     /// The webhook's present secret and, while it is valid, the former one; 32 bytes each.
     public let secrets: [[UInt8]]
+    /// The receiver must consent before events are sent to it.
+    public var needsConsent = false
 
     /// Whether events are sent: its customer wants them, and Beckon has not disabled it.
     public var isServed: Bool { webhook.isEnabled && health.disabledMs == nil }

@@ -101,6 +101,8 @@ final class ExchangeHandler: ChannelInboundHandler {
     private static func answer(_ head: HTTPResponseHead) -> HTTPAnswer {
         var answer = HTTPAnswer(status: Int(head.status.code))
         answer.retryAfter = head.headers.first(name: "retry-after").flatMap(retryAfter)
+        answer.allowedOrigin = head.headers.first(name: "webhook-allowed-origin").map { String($0.prefix(253)) }
+        answer.allowedRate = head.headers.first(name: "webhook-allowed-rate").map { String($0.prefix(253)) }
         answer.delivery = head.headers.first(name: "webhook-delivery").map { String($0.lowercased().prefix(32)) }
         return answer
     }

@@ -8,6 +8,9 @@ public struct HTTPAnswer: Sendable, Hashable {
     public var retryAfter: Duration?
     /// `webhook-delivery`, lower case: `disable` or `abort-message`.
     public var delivery: String?
+    /// `WebHook-Allowed-Origin` and `WebHook-Allowed-Rate`, as they were sent; at most 253 characters.
+    public var allowedOrigin: String?
+    public var allowedRate: String?
     /// The first ``keptBytes`` of the body.
     public var body: [UInt8] = []
 

@@ -111,5 +111,12 @@ extension Route {
             .delete { try await $0.deleteCredential($1, $1.item) }),
         Route("/.well-known/beckon-event-keys", .get([], .open) { $0.eventKeys($1) }),
         Route("/v1/AuditEvents", .get(.full, .none, .list) { try await $0.listAuditEvents($1) }),
+        Route("/v1/Alerts", .get([.full, .read], .none, .list) { try await $0.listAlerts($1) }),
+        Route("/v1/Alerts/{sid}", .get { try await $0.fetchAlert($1, $1.item) }),
+        Route(
+            "/v1/Debugger",
+            .get { try await $0.fetchDebugger($1) },
+            .post { try await $0.setDebugger($1) },
+            .delete { try await $0.deleteDebugger($1) }),
     ]
 }

@@ -266,6 +266,13 @@ extension Settings {
     public static let webhooksNameServers = Setting.text(
         "webhooks.nameServers", type: "address,address", roles: [.webhooks],
         "Name servers that resolve webhook hosts; without it, those of `/etc/resolv.conf`.")
+    public static let webhooksOrigin = Setting.text(
+        "webhooks.origin", type: "host", default: "beckon", roles: [.webhooks],
+        "The name with which Beckon asks the receivers of webhooks with `Handshake=true` for consent.",
+        check: { text in
+            (1...253).contains(text.utf8.count)
+                && text.utf8.allSatisfy { (0x21...0x7E).contains($0) && $0 != UInt8(ascii: "*") }
+        })
     public static let webhooksMaxInFlight = Setting.integer(
         "webhooks.maxInFlight", type: "requests", default: 2048, range: 1...100_000, roles: [.webhooks],
         "Requests to webhooks in progress at once; half of them for one account, and a quarter for one host.")
@@ -350,7 +357,8 @@ extension Settings {
         pushDeadline.description, pushMaxInFlight.description, pushMaxConnections.description, pushThreads.description,
         webhooksAllowedHosts.description, webhooksAllowClearText.description, webhooksCAFile.description,
         webhooksClientCertificateFile.description, webhooksClientKeyFile.description,
-        webhooksNameServers.description, webhooksMaxInFlight.description, webhooksThreads.description,
+        webhooksNameServers.description, webhooksOrigin.description, webhooksMaxInFlight.description,
+        webhooksThreads.description,
         brokerPartitions.description,
         simulatorHost.description,
         simulatorAPNsPort.description, simulatorFCMPort.description, simulatorHMSPort.description,

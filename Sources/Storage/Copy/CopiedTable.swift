@@ -35,6 +35,9 @@ struct CopiedTable: Sendable {
         CopiedTable("services"),
         CopiedTable("webhooks"),
         CopiedTable("webhook_endpoints"),
+        CopiedTable("webhook_consents"),
+        CopiedTable("debuggers", key: ["account_sid"]),
+        CopiedTable("alerts"),
         CopiedTable("credentials"),
         CopiedTable("deleted_credentials"),
         // A file has one writer, and no slots for several.

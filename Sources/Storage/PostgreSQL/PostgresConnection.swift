@@ -53,6 +53,8 @@ final class PostgresConnection: SQLConnection {
     let openedAt = ContinuousClock.now
     /// The transaction has written rows of the outbox.
     private(set) var addsOutboxRows = false
+    /// The tables of step 15 were seen.
+    var keepsAlerts = false
     /// The first error of the transaction.
     private(set) var failure: (any Error)?
 

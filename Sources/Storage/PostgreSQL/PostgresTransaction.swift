@@ -6,6 +6,14 @@ import Wire
 /// The rows of an open transaction on PostgreSQL.
 struct PostgresTransaction: SQLTransaction {
     let connection: PostgresConnection
+
+    /// Asked until the tables are there: beside a producer of the version before, a database has no step 15 yet.
+    func keepsAlerts() throws -> Bool {
+        if connection.keepsAlerts { return true }
+        let found = try connection.integer("SELECT count(*) FROM pg_class WHERE oid = to_regclass('alerts')")
+        connection.keepsAlerts = found == 1
+        return connection.keepsAlerts
+    }
 }
 
 extension PostgresTransaction: OutboxRows {

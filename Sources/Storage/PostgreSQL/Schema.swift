@@ -1,5 +1,5 @@
 /// The schema on PostgreSQL, as numbered steps that are never changed once released. A step has the number of the
-/// SQLite step that leads to the same state; SQLite has no step 13.
+/// SQLite step that leads to the same state; SQLite has no steps 13 and 14.
 enum PostgresSchema {
     struct Step: Sendable {
         let number: Int
@@ -22,9 +22,10 @@ enum PostgresSchema {
             statements: ["ALTER TABLE factors ADD COLUMN silent bigint NOT NULL DEFAULT 0"]),
         Step(number: 13, name: "views for reports", statements: reports),
         Step(number: 14, name: "who may turn days", statements: daysGuarded),
+        Step(number: 15, name: "alerts", statements: alerts),
     ]
 
     /// The last steps of schemas that this version can serve. The one before the last is among them, so that producers
     /// of two versions serve side by side while `beckon migrate up` runs; the conformance cases run on each.
-    static let served = 13...14
+    static let served = 14...15
 }

@@ -62,6 +62,9 @@ extension SQLTransaction {
     func delete(_ service: ServiceSID) throws {
         try connection.run("DELETE FROM webhooks WHERE service_sid = ?", [service.rawValue])
         try connection.run("DELETE FROM webhook_endpoints WHERE service_sid = ?", [service.rawValue])
+        if try keepsAlerts() {
+            try connection.run("DELETE FROM webhook_consents WHERE service_sid = ?", [service.rawValue])
+        }
         try connection.run("DELETE FROM services WHERE sid = ?", [service.rawValue])
     }
 }

@@ -15,7 +15,7 @@ extension SQLTransaction {
     }
 
     func hasAged(_ rows: AgedRows, untilMs: Int64) throws -> Bool {
-        guard !goesByDays(rows) else { return false }
+        guard !goesByDays(rows), try isThere(rows) else { return false }
         let place = rows.place
         return try hasRow(place.table, place.kind, place.time, untilMs)
     }
@@ -27,7 +27,7 @@ extension SQLTransaction {
     }
 
     func deleteAged(_ rows: AgedRows, untilMs: Int64, limit: Int) throws {
-        guard !goesByDays(rows) else { return }
+        guard !goesByDays(rows), try isThere(rows) else { return }
         let place = rows.place
         let key = place.key.contains(",") ? "(\(place.key))" : place.key
         try connection.run(
@@ -38,6 +38,8 @@ extension SQLTransaction {
     }
 
     private func goesByDays(_ rows: AgedRows) -> Bool { dialect.keepsDays && rows == .auditOfTraffic }
+
+    private func isThere(_ rows: AgedRows) throws -> Bool { try rows != .alerts || keepsAlerts() }
 
     // MARK: - Days
 
@@ -95,6 +97,7 @@ extension AgedRows {
         case .idempotencyKeys: ("idempotency_keys", "key_hash", "created_ms", "")
         case .auditOfTraffic: ("audit_events", "id", "at_ms", "traffic = 1 AND ")
         case .audit: ("audit_events", "id", "at_ms", "traffic = 0 AND ")
+        case .alerts: ("alerts", "sid", "created_ms", "")
         }
     }
 }

@@ -41,6 +41,7 @@ enum Migrations {
         registerHardening(in: &migrator)
         registerWebhooks(in: &migrator)
         registerSilence(in: &migrator)
+        registerAlerts(in: &migrator)
         return migrator
     }
 

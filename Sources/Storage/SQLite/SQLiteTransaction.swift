@@ -7,6 +7,9 @@ import GRDBSQLite
 /// The rows of an open transaction on SQLite.
 struct SQLiteTransaction: SQLTransaction {
     let connection: Database
+
+    /// A file is migrated when it is opened.
+    func keepsAlerts() -> Bool { true }
 }
 
 extension SQLiteTransaction: OutboxRows {

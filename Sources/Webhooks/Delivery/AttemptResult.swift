@@ -1,3 +1,4 @@
+import Challenges
 import GuardedHTTP
 
 /// What became of one request to a webhook.
@@ -50,7 +51,7 @@ struct AttemptResult: Sendable, Hashable {
     init(_ error: GuardedHTTPError) {
         disposition = .failed
         switch error {
-        case .refused: (code, reason) = (11_210, "refused")
+        case .refused: (code, reason) = (11_210, WebhookFailure.refused)
         case .nameNotFound: (code, reason, isEndpointFault) = (11_210, "no-such-host", true)
         case .nameServerSilent: (code, reason, isOurs) = (11_210, "name-server", true)
         case .connectTimeout: (code, reason, isTimeout, isEndpointFault) = (11_205, "connect-timeout", true, true)
@@ -68,12 +69,29 @@ struct AttemptResult: Sendable, Hashable {
 
     /// A URL that is not taken any more.
     init(refused: CustomerURLError) {
-        (disposition, code, reason) = (.failed, 11_210, "refused")
+        (disposition, code, reason) = (.failed, 11_210, WebhookFailure.refused)
+    }
+
+    /// The receiver did not consent to get events.
+    static func withoutConsent(_ answer: HTTPAnswer) -> AttemptResult {
+        var result = AttemptResult(refused: .refused)
+        (result.code, result.reason, result.status) = (11_200, "no-consent", answer.status)
+        result.retryAfter = answer.retryAfter
+        result.isEndpointFault = true
+        return result
+    }
+
+    /// The rate that the receiver allows is used up.
+    static func overRate(waitMs: Int64) -> AttemptResult {
+        var result = AttemptResult(GuardedHTTPError.busy)
+        result.reason = "rate"
+        result.retryAfter = .milliseconds(waitMs)
+        return result
     }
 
     /// Whether a quick try follows, as the URL's fragment says.
     func isRepeated(for policy: Set<ConnectionOverrides.Retry>) -> Bool {
-        guard disposition == .failed, !isOurs, reason != "refused", retryAfter == nil else { return false }
+        guard disposition == .failed, !isOurs, reason != WebhookFailure.refused, retryAfter == nil else { return false }
         if policy.contains(.all) { return true }
         switch reason {
         case "status" where status < 500: return policy.contains(.status4xx)

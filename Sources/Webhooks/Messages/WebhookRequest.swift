@@ -35,14 +35,13 @@ public struct WebhookRequest: Sendable {
         credentials: WebhookCredentials, timestamp: Int64, traceparent: String? = nil
     ) {
         let id = StandardWebhooks.messageID(event: event.id, webhook: webhook)
-        var headers: [(name: String, value: String)] = [("User-Agent", "Beckon-Webhooks/1")]
-        let contentType: String
-        let signature: String
+        let (contentType, signature): (String, String)
+        var attributes: [(name: String, value: String)] = []
         switch format {
         case .form:
             let fields = FormBody.fields(of: event, version: version)
             body = Array(Form.encode(fields).utf8)
-            contentType = "application/x-www-form-urlencoded"
+            contentType = Self.formType
             target = url.target
             signature = TwilioSignature.form(url: url.text, parameters: fields, authToken: credentials.authToken)
         case .json, .structured, .binary:
@@ -50,8 +49,36 @@ public struct WebhookRequest: Sendable {
             contentType = format == .structured ? "application/cloudevents+json" : "application/json"
             (target, signature) = TwilioSignature.body(
                 body, url: url.text, target: url.target, authToken: credentials.authToken)
-            if format == .binary { headers += Self.attributes(of: event) }
+            if format == .binary { attributes = Self.attributes(of: event) }
         }
+        headers = Self.headers(
+            contentType, signature, attributes, id: id, body: body, credentials, timestamp, traceparent)
+    }
+
+    /// A form of fields.
+    /// - Parameters:
+    ///   - fields: names distinct, values as ``FormBody`` makes them.
+    ///   - id: as ``StandardWebhooks/messageID(event:webhook:)`` makes it.
+    init(
+        form fields: [(name: String, value: String)], id: String, url: CustomerURL, credentials: WebhookCredentials,
+        timestamp: Int64, traceparent: String? = nil
+    ) {
+        body = Array(Form.encode(fields).utf8)
+        target = url.target
+        headers = Self.headers(
+            Self.formType,
+            TwilioSignature.form(url: url.text, parameters: fields, authToken: credentials.authToken), [], id: id,
+            body: body, credentials, timestamp, traceparent)
+    }
+
+    private static let formType = "application/x-www-form-urlencoded"
+
+    private static func headers(
+        _ contentType: String, _ signature: String, _ attributes: [(name: String, value: String)], id: String,
+        body: [UInt8], _ credentials: WebhookCredentials, _ timestamp: Int64, _ traceparent: String?
+    ) -> [(name: String, value: String)] {
+        var headers: [(name: String, value: String)] = [("User-Agent", "Beckon-Webhooks/1")]
+        headers += attributes
         headers.append(("Content-Type", contentType))
         headers.append((TwilioSignature.headerName, signature))
         headers.append(("I-Twilio-Idempotency-Token", id))
@@ -66,7 +93,7 @@ public struct WebhookRequest: Sendable {
                 ))
         }
         if let traceparent { headers.append(("traceparent", traceparent)) }
-        self.headers = headers
+        return headers
     }
 
     /// The attributes of binary mode: CloudEvents HTTP protocol binding 1.0, section 3.1.3.

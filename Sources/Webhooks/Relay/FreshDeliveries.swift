@@ -137,6 +137,7 @@ extension WebhookFailure {
     init(_ result: AttemptResult) {
         self.init(
             status: result.status, code: result.code, reason: result.reason,
-            isDisabling: result.disposition == .disable, isOurs: result.isOurs)
+            isDisabling: result.disposition == .disable, isOurs: result.isOurs,
+            body: String(decoding: result.body, as: UTF8.self))
     }
 }

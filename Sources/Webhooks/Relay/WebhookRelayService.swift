@@ -114,7 +114,10 @@ public final class WebhookRelayService: ServiceLifecycle.Service {
         while (try? await Task.sleep(for: .milliseconds(100))) != nil {
             sender.tick()
             count += 1
-            if count % 10 == 0 { client.prune() }
+            if count % 10 == 0 {
+                client.prune()
+                metrics.alerts(store.takeAlertCounts())
+            }
         }
     }
 

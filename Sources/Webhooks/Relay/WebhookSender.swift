@@ -16,6 +16,19 @@ final class WebhookSender: Sendable {
         var hosts: [String: Slots] = [:]
     }
 
+    /// What a delivery says, read.
+    private enum Message {
+        case event(CloudEvent)
+        /// For the account's debugger webhook.
+        case alert([(name: String, value: String)])
+
+        init(_ delivery: WebhookDelivery) throws {
+            self =
+                delivery.eventType == DebuggerMessage.deliveryType
+                ? .alert(try DebuggerMessage.fields(of: delivery.event)) : .event(try CloudEvent(json: delivery.event))
+        }
+    }
+
     /// Groups of bounds that are kept; beyond it those that nobody uses are forgotten.
     private static let mostKept = 20_000
 
@@ -25,6 +38,7 @@ final class WebhookSender: Sendable {
     private let attempts: AttemptLog
     private let metrics: WebhookMetrics
     private let log: LimitedLog
+    private let consents = Consents()
     private let start = ContinuousClock.now
     private let state = Mutex(State())
 
@@ -44,8 +58,7 @@ final class WebhookSender: Sendable {
         state.withLock { state in
             if let known = state.endpoints[webhook] { return known }
             if state.endpoints.count >= Self.mostKept { state.endpoints = state.endpoints.filter { !$0.value.isIdle } }
-            let start = start
-            let made = Endpoint { (ContinuousClock.now - start).wholeMilliseconds }
+            let made = Endpoint { [start] in (ContinuousClock.now - start).wholeMilliseconds }
             state.endpoints[webhook] = made
             return made
         }
@@ -63,10 +76,10 @@ final class WebhookSender: Sendable {
     /// endpoint, and gives it back with the result.
     func send(_ delivery: WebhookDelivery, to route: WebhookRoute, isQuickRepeated: Bool) async -> AttemptResult {
         let url: CustomerURL
-        let event: CloudEvent
+        let message: Message
         do {
             url = try client.url(route.webhook.url)
-            event = try CloudEvent(json: delivery.event)
+            message = try Message(delivery)
         } catch let error as CustomerURLError {
             let result = AttemptResult(refused: error)
             note(result, delivery, took: .zero)
@@ -84,9 +97,10 @@ final class WebhookSender: Sendable {
         defer { process.give() }
         let overrides = url.overrides
         let deadline = ContinuousClock.now + overrides.totalTimeout
+        if needsConsent(route), let refusal = await refusal(of: url, delivery, until: deadline) { return refusal }
         var tries = 0
         while true {
-            let result = await post(event, delivery, url, route, until: deadline)
+            let result = await post(message, delivery, url, route, until: deadline)
             tries += 1
             guard isQuickRepeated, tries <= overrides.repeats, result.isRepeated(for: overrides.repeatsFor),
                 ContinuousClock.now + .milliseconds(200) < deadline, !Task.isCancelled
@@ -96,22 +110,18 @@ final class WebhookSender: Sendable {
     }
 
     private func post(
-        _ event: CloudEvent, _ delivery: WebhookDelivery, _ url: CustomerURL, _ route: WebhookRoute,
+        _ message: Message, _ delivery: WebhookDelivery, _ url: CustomerURL, _ route: WebhookRoute,
         until deadline: ContinuousClock.Instant
     ) async -> AttemptResult {
-        let nowMs = Timestamp.nowMs()
-        let request = WebhookRequest(
-            event, bytes: delivery.event, webhook: delivery.webhook.rawValue, url: url, format: route.format,
-            version: route.webhook.version,
-            credentials: WebhookCredentials(
-                authToken: route.authToken, secrets: route.secrets.map { WebhookSecret(bytes: $0) }),
-            timestamp: nowMs / 1000, traceparent: delivery.traceparent)
+        let request = request(message, delivery, url, route, timestamp: Timestamp.nowMs() / 1000)
         let started = ContinuousClock.now
         let left = max(.milliseconds(1), deadline - started)
         let result: AttemptResult
         do throws(GuardedHTTPError) {
+            var headers = request.headers
+            if needsConsent(route) { headers.append((Consents.originHeader, configuration.origin)) }
             let answer = try await client.post(
-                url, target: request.target, headers: request.headers, body: request.body,
+                url, target: request.target, headers: headers, body: request.body,
                 connectTimeout: min(url.overrides.connectTimeout, left),
                 readTimeout: min(url.overrides.readTimeout, left))
             result = AttemptResult(answer)
@@ -125,6 +135,60 @@ final class WebhookSender: Sendable {
         }
         note(result, delivery, took: ContinuousClock.now - started)
         return result
+    }
+
+    private var monotonicMs: Int64 { (ContinuousClock.now - start).wholeMilliseconds }
+
+    /// A form goes to receivers of the original API, which know no consent.
+    private func needsConsent(_ route: WebhookRoute) -> Bool { route.needsConsent && route.format != .form }
+
+    /// Why nothing may be sent to a receiver whose consent is needed; nil: it has consented.
+    private func refusal(
+        of url: CustomerURL, _ delivery: WebhookDelivery, until deadline: ContinuousClock.Instant
+    ) async -> AttemptResult? {
+        let webhook = delivery.webhook
+        if let waitMs = consents.take(webhook, url: url.text, nowMs: monotonicMs) {
+            return waitMs > 0 ? .overRate(waitMs: waitMs) : nil
+        }
+        let started = ContinuousClock.now
+        let left = max(.milliseconds(1), deadline - started)
+        let result: AttemptResult
+        do throws(GuardedHTTPError) {
+            let answer = try await client.options(
+                url, headers: [("User-Agent", "Beckon-Webhooks/1"), (Consents.originHeader, configuration.origin)],
+                connectTimeout: min(url.overrides.connectTimeout, left),
+                readTimeout: min(url.overrides.readTimeout, left))
+            switch Consents.answer(answer, origin: configuration.origin) {
+            case .granted(let everyMs):
+                consents.grant(webhook, url: url.text, everyMs: everyMs, nowMs: monotonicMs)
+                let waitMs = consents.take(webhook, url: url.text, nowMs: monotonicMs) ?? 0
+                return waitMs > 0 ? .overRate(waitMs: waitMs) : nil
+            case .refused: result = .withoutConsent(answer)
+            }
+        } catch {
+            result = AttemptResult(error)
+        }
+        note(result, delivery, took: ContinuousClock.now - started)
+        return result
+    }
+
+    private func request(
+        _ message: Message, _ delivery: WebhookDelivery, _ url: CustomerURL, _ route: WebhookRoute, timestamp: Int64
+    ) -> WebhookRequest {
+        let credentials = WebhookCredentials(
+            authToken: route.authToken, secrets: route.secrets.map { WebhookSecret(bytes: $0) })
+        switch message {
+        case .event(let event):
+            return WebhookRequest(
+                event, bytes: delivery.event, webhook: delivery.webhook.rawValue, url: url, format: route.format,
+                version: route.webhook.version, credentials: credentials, timestamp: timestamp,
+                traceparent: delivery.traceparent)
+        case .alert(let fields):
+            return WebhookRequest(
+                form: fields,
+                id: StandardWebhooks.messageID(event: delivery.eventID, webhook: delivery.webhook.rawValue), url: url,
+                credentials: credentials, timestamp: timestamp)
+        }
     }
 
     private func note(_ result: AttemptResult, _ delivery: WebhookDelivery, took: Duration) {

@@ -162,6 +162,7 @@ extension WebhookConfiguration {
         default:
             throw SettingsError("webhooks.clientCertificateFile and webhooks.clientKeyFile: set both, or neither")
         }
+        origin = try settings(Settings.webhooksOrigin)
         threads = try settings(Settings.webhooksThreads)
         maxInFlight = try settings(Settings.webhooksMaxInFlight)
         maxInFlightPerAccount = max(1, maxInFlight / 2)

@@ -26,7 +26,7 @@ struct PostgresSchemaTests {
             try await tasks.waitForAll()
         }
         let steps = try await server.sql("SELECT number, state FROM schema_steps ORDER BY number", in: name)
-        #expect(steps == "10|done\n11|done\n12|done\n13|done\n14|done")
+        #expect(steps == "10|done\n11|done\n12|done\n13|done\n14|done\n15|done")
         #expect(try await engines[0].migrate().isEmpty)
         for engine in engines { await engine.close() }
     }
@@ -43,13 +43,13 @@ struct PostgresSchemaTests {
         #expect(empty.contains("beckon migrate up"))
         let engine = try await engine(server.url(name))
         try await engine.migrate()
-        try await server.sql("INSERT INTO schema_steps VALUES (15, 'of later', 'done', now(), now())", in: name)
+        try await server.sql("INSERT INTO schema_steps VALUES (16, 'of later', 'done', now(), now())", in: name)
         guard case .failed(let later) = await refusal() else { return #expect(Bool(false)) }
-        #expect(later.contains("schema 15") && later.contains("serves 13 to 14"))
+        #expect(later.contains("schema 16") && later.contains("serves 14 to 15"))
         await #expect(throws: StoreError.self) { try await engine.migrate() }
-        try await server.sql("DELETE FROM schema_steps WHERE number > 12", in: name)
+        try await server.sql("DELETE FROM schema_steps WHERE number > 13", in: name)
         guard case .failed(let earlier) = await refusal() else { return #expect(Bool(false)) }
-        #expect(earlier.contains("schema 12") && earlier.contains("serves 13 to 14"))
+        #expect(earlier.contains("schema 13") && earlier.contains("serves 14 to 15"))
         await engine.close()
     }
 
@@ -60,17 +60,44 @@ struct PostgresSchemaTests {
         #expect(PostgresSchema.served.contains(numbers[numbers.count - 2]))
     }
 
+    @Test("a store on the schema before alerts keeps none, refuses a debugger, and keeps both once the step is done")
+    func alertsArrive() async throws {
+        let (server, name) = try await MigratedDatabase.shared.next(step: 14)
+        let settings = try PostgresSettings(url: server.url(name))
+        let store = try await ChallengeStore.postgres(settings, keys: TestKeys.both, limits: .none, logger: quiet)
+        let world = try await World(store)
+        func refuse(_ parameter: String) async throws -> Int {
+            try await store.reportRefusedURL(
+                parameter, digest: [1], account: world.account, service: world.service, nowMs: World.t0)
+            return try await store.alerts(AlertFilter(account: world.account), page: PageRequest()).items.count
+        }
+        func setDebugger() async throws {
+            _ = try await store.setDebugger(url: "https://a.example/", account: world.account, nowMs: World.t0)
+        }
+        #expect(try await refuse("before") == 0)
+        guard case .failed(let advice) = await storeError({ try await setDebugger() }) else {
+            return #expect(Bool(false))
+        }
+        #expect(advice.contains("beckon migrate up"))
+        let engine = try await engine(server.url(name))
+        #expect(try await engine.migrate().map(\.number) == [15])
+        await engine.close()
+        #expect(try await refuse("after") == 1)
+        try await setDebugger()
+        await store.close()
+    }
+
     @Test("steps are done up to the one that is named, and the rest later")
     func parts() async throws {
         let server = try await PostgresServer.shared()
         let name = try await server.database()
         let migrations = try await PostgresMigrations(PostgresSettings(url: server.url(name)), logger: quiet)
         #expect(try await migrations.run(through: 11).map(\.number) == [10, 11])
-        #expect(try await migrations.steps().map(\.isDone) == [true, true, false, false, false])
+        #expect(try await migrations.steps().map(\.isDone) == [true, true, false, false, false, false])
         let unknown = await storeError { _ = try await migrations.run(through: 9) }
         guard case .failed(let reason) = unknown else { return #expect(Bool(false)) }
-        #expect(reason.contains("expected one of 10, 11, 12, 13, 14"))
-        #expect(try await migrations.run().map(\.number) == [12, 13, 14])
+        #expect(reason.contains("expected one of 10, 11, 12, 13, 14, 15"))
+        #expect(try await migrations.run().map(\.number) == [12, 13, 14, 15])
         await migrations.close()
     }
 

@@ -10,8 +10,10 @@ extension API {
             account: account, service: service.sid,
             friendlyName: try parameters.required("FriendlyName", length: 1...64),
             eventTypes: try WebhookRules.eventTypes(try parameters.list("EventTypes")),
-            url: try WebhookRules.url(try parameters.required("WebhookUrl"), rules: outbound))
+            url: try await requiredCustomerURL(&parameters, account: account, service: service.sid, call: call))
         new.format = try format(&parameters) ?? .form
+        new.needsConsent = try parameters.boolean("Handshake") ?? false
+        if new.needsConsent, new.format == .form { throw Self.handshakeOfForm }
         new.isEnabled = try status(&parameters) ?? true
         new.version = try version(&parameters) ?? "v2"
         let webhook = try await store.createWebhook(new, nowMs: call.nowMs)
@@ -36,19 +38,23 @@ extension API {
 
     func updateWebhook(_ call: APICall, _ service: String, _ sid: String) async throws -> APIReply {
         let account = try authenticator.backend(call)
+        let owner = try await self.service(service, account: account, call: call)
         var parameters = try call.parameters()
         var change = WebhookChange()
         change.friendlyName = try parameters.text("FriendlyName", length: 1...64)
         let eventTypes = try parameters.list("EventTypes")
         if !eventTypes.isEmpty { change.eventTypes = try WebhookRules.eventTypes(eventTypes) }
-        change.url = try parameters.text("WebhookUrl").map { text throws(RuleViolation) in
-            try WebhookRules.url(text, rules: outbound)
-        }
+        change.url = try await customerURL(&parameters, account: account, service: owner.sid, call: call)
         change.format = try format(&parameters)
+        change.needsConsent = try parameters.boolean("Handshake")
+        if change.needsConsent == true {
+            let known = try await store.webhookEndpoint(call.sid(sid), account: account, service: owner.sid)
+            guard change.format ?? known?.format ?? .form != .form else { throw Self.handshakeOfForm }
+        }
         change.isEnabled = try status(&parameters)
         change.version = try version(&parameters)
         let webhook = try await store.updateWebhook(
-            call.sid(sid), account: account, service: call.sid(service), change, nowMs: call.nowMs)
+            call.sid(sid), account: account, service: owner.sid, change, nowMs: call.nowMs)
         return .ok(show(call).webhook(webhook), ignoring: parameters.unread)
     }
 
@@ -62,6 +68,9 @@ extension API {
         }
         return .noContent
     }
+
+    private static let handshakeOfForm = RuleViolation(
+        "Handshake", "false, or a Format of json, cloudevents or cloudevents-binary")
 
     private func format(_ parameters: inout ParameterReader) throws(RuleViolation) -> WebhookFormat? {
         try parameters.choice(
