@@ -209,7 +209,7 @@ struct ConnectorTests {
         }
         let judged = JudgedAddresses(
             rules: OutboundRules(), servers: NameServers(servers: [names.address]),
-            bounds: JudgedAddresses.Bounds(deadline: .milliseconds(600)))
+            bounds: JudgedAddresses.Bounds(deadline: .seconds(20)))
         func ask(_ name: String) async throws -> [String] {
             let url = try CustomerURL("https://\(name)/", rules: OutboundRules())
             return try await judged.addresses(of: url, on: receiverLoop).map(\.description)
