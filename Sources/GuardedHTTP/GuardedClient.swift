@@ -72,24 +72,40 @@ public final class GuardedClient: Sendable {
     ///   - headers: beside `Host` and `Content-Length`.
     ///   - connectTimeout: of TCP, for each of up to three addresses.
     ///   - readTimeout: for TLS, for the answer, and between its parts.
+    ///   - deadline: for everything together. An answer that comes a byte at a time ends here too.
     public func post(
         _ url: CustomerURL, target: String, headers: [(name: String, value: String)], body: [UInt8],
-        connectTimeout: Duration, readTimeout: Duration
+        connectTimeout: Duration, readTimeout: Duration, until deadline: ContinuousClock.Instant
     ) async throws(GuardedHTTPError) -> HTTPAnswer {
-        try await request(.POST, url, target, headers, body: body, connectTimeout, readTimeout)
+        let bounds = Bounds(connectTimeout, readTimeout, deadline)
+        return try await request(.POST, url, target, headers, body: body, bounds)
     }
 
     /// Asks with the method OPTIONS, which has no body. Otherwise as
-    /// ``post(_:target:headers:body:connectTimeout:readTimeout:)``.
+    /// ``post(_:target:headers:body:connectTimeout:readTimeout:until:)``.
     public func options(
-        _ url: CustomerURL, headers: [(name: String, value: String)], connectTimeout: Duration, readTimeout: Duration
+        _ url: CustomerURL, headers: [(name: String, value: String)], connectTimeout: Duration, readTimeout: Duration,
+        until deadline: ContinuousClock.Instant
     ) async throws(GuardedHTTPError) -> HTTPAnswer {
-        try await request(.OPTIONS, url, url.target, headers, body: nil, connectTimeout, readTimeout)
+        let bounds = Bounds(connectTimeout, readTimeout, deadline)
+        return try await request(.OPTIONS, url, url.target, headers, body: nil, bounds)
+    }
+
+    private struct Bounds {
+        let connectTimeout: TimeAmount
+        let readTimeout: TimeAmount
+        let end: NIODeadline
+
+        init(_ connectTimeout: Duration, _ readTimeout: Duration, _ deadline: ContinuousClock.Instant) {
+            self.connectTimeout = TimeAmount(connectTimeout)
+            self.readTimeout = TimeAmount(readTimeout)
+            end = .now() + TimeAmount(deadline - .now)
+        }
     }
 
     private func request(
         _ method: HTTPMethod, _ url: CustomerURL, _ target: String, _ headers: [(name: String, value: String)],
-        body: [UInt8]?, _ connectTimeout: Duration, _ readTimeout: Duration
+        body: [UInt8]?, _ bounds: Bounds
     ) async throws(GuardedHTTPError) -> HTTPAnswer {
         // It may have been taken under other rules.
         guard rules.permits(url.host, port: url.port, isTLS: url.isTLS) else { throw .refused(detail: "the URL") }
@@ -105,11 +121,11 @@ public final class GuardedClient: Sendable {
             if let idle = pool.take(origin) {
                 connection = idle
             } else {
-                connection = try await connect(url, connectTimeout, readTimeout)
+                connection = try await connect(url, bounds)
             }
             let isUsed = connection.countUse()
             do throws(GuardedHTTPError) {
-                let answer = try await exchange(head, body ?? [], on: connection, readTimeout)
+                let answer = try await exchange(head, body ?? [], on: connection, bounds)
                 if answer.staysOpen { pool.give(connection, to: origin) }
                 return answer.answer
             } catch {
@@ -120,7 +136,7 @@ public final class GuardedClient: Sendable {
     }
 
     private func exchange(
-        _ head: HTTPRequestHead, _ body: [UInt8], on connection: PooledConnection, _ readTimeout: Duration
+        _ head: HTTPRequestHead, _ body: [UInt8], on connection: PooledConnection, _ bounds: Bounds
     ) async throws(GuardedHTTPError) -> (answer: HTTPAnswer, staysOpen: Bool) {
         let (channel, handler) = (connection.channel, connection.handler)
         do {
@@ -128,7 +144,7 @@ public final class GuardedClient: Sendable {
                 try await channel.eventLoop.flatSubmit {
                     let exchange = handler.value
                     return exchange.send(
-                        head, ByteBuffer(bytes: body), readTimeout: TimeAmount(readTimeout)
+                        head, ByteBuffer(bytes: body), readTimeout: bounds.readTimeout, until: bounds.end
                     ).map { (answer: $0, staysOpen: handler.value.isReusable) }
                 }.get()
             } onCancel: {
@@ -141,7 +157,7 @@ public final class GuardedClient: Sendable {
     }
 
     private func connect(
-        _ url: CustomerURL, _ connectTimeout: Duration, _ readTimeout: Duration
+        _ url: CustomerURL, _ bounds: Bounds
     ) async throws(GuardedHTTPError) -> PooledConnection {
         let loop = group.next()
         let addresses = try await names.addresses(of: url, on: loop)
@@ -149,7 +165,7 @@ public final class GuardedClient: Sendable {
         for address in addresses.prefix(3) {
             if Task.isCancelled { throw .cancelled }
             do throws(GuardedHTTPError) {
-                return try await connect(url, address, loop, connectTimeout, readTimeout)
+                return try await connect(url, address, loop, bounds)
             } catch {
                 failure = error
                 // Another address of the name may be well; a wrong certificate is wrong on all.
@@ -160,11 +176,12 @@ public final class GuardedClient: Sendable {
     }
 
     private func connect(
-        _ url: CustomerURL, _ address: IPAddress, _ loop: any EventLoop, _ connectTimeout: Duration,
-        _ readTimeout: Duration
+        _ url: CustomerURL, _ address: IPAddress, _ loop: any EventLoop, _ bounds: Bounds
     ) async throws(GuardedHTTPError) -> PooledConnection {
+        guard NIODeadline.now() < bounds.end else { throw .connectTimeout }
         let ready = loop.makePromise(of: Void.self)
-        let timer = loop.scheduleTask(in: TimeAmount(connectTimeout) + TimeAmount(readTimeout)) {
+        let connectTimeout = min(bounds.connectTimeout, bounds.end - .now())
+        let timer = loop.scheduleTask(deadline: min(.now() + connectTimeout + bounds.readTimeout, bounds.end)) {
             ready.fail(GuardedHTTPError.readTimeout)
         }
         defer { timer.cancel() }
@@ -175,7 +192,7 @@ public final class GuardedClient: Sendable {
             // An IP address is checked against the certificate's addresses.
             let serverName: String? = if case .name(let name) = url.host { name } else { nil }
             let channel = try await ClientBootstrap(group: loop)
-                .connectTimeout(TimeAmount(connectTimeout))
+                .connectTimeout(connectTimeout)
                 .channelOption(.tcpOption(.tcp_nodelay), value: 1)
                 .channelInitializer { channel in
                     channel.eventLoop.makeCompletedFuture {

@@ -42,6 +42,16 @@ extension ConnectorTests {
         }
     }
 
+    @Test("an answer that trickles for ever ends at the deadline of the request")
+    func trickle() async throws {
+        try await Self.scene(script: { _ in .trickle(every: .milliseconds(20)) }) { client, port, receiver in
+            await #expect(throws: GuardedHTTPError.readTimeout) {
+                try await Self.post(client, "https://127.0.0.1:\(port)/", within: .milliseconds(500))
+            }
+            #expect(receiver.connectionCount == 1)
+        }
+    }
+
     @Test("Retry-After and webhook-delivery are read")
     func headers() async throws {
         try await Self.scene(script: { request in

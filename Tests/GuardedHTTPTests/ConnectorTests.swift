@@ -11,12 +11,12 @@ import Testing
 @Suite("The guarded client", .timeLimit(.minutes(2)))
 struct ConnectorTests {
     static func post(
-        _ client: GuardedClient, _ text: String, readTimeout: Duration = .seconds(10)
+        _ client: GuardedClient, _ text: String, readTimeout: Duration = .seconds(10), within: Duration = .seconds(60)
     ) async throws -> HTTPAnswer {
         let url = try client.url(text)
         return try await client.post(
             url, target: url.target, headers: [("Content-Type", "text/plain")], body: Array("hello".utf8),
-            connectTimeout: .seconds(5), readTimeout: readTimeout)
+            connectTimeout: .seconds(5), readTimeout: readTimeout, until: .now + within)
     }
 
     /// Runs `body` with a receiver that answers 204, and a client that trusts it, asks `names`, and may reach
@@ -166,7 +166,7 @@ struct ConnectorTests {
             await #expect(throws: GuardedHTTPError.refused(detail: "the URL")) {
                 try await client.post(
                     url, target: url.target, headers: [], body: [], connectTimeout: .seconds(5),
-                    readTimeout: .seconds(5))
+                    readTimeout: .seconds(5), until: .now + .seconds(60))
             }
             #expect(receiver.connectionCount == 1)
         }

@@ -4,8 +4,8 @@ import NIOSSL
 import NIOTLS
 import Wire
 
-/// One HTTP/1.1 connection: an exchange at a time, each with a deadline that starts anew with every part of the answer.
-/// On the connection's event loop only.
+/// One HTTP/1.1 connection: an exchange at a time, each with a timeout that starts anew with every part of the answer,
+/// and a deadline for the whole. On the connection's event loop only.
 final class ExchangeHandler: ChannelInboundHandler {
     typealias InboundIn = HTTPClientResponsePart
     typealias OutboundOut = HTTPClientRequestPart
@@ -21,6 +21,7 @@ final class ExchangeHandler: ChannelInboundHandler {
     private var bodyCount = 0
     private var staysOpen = false
     private var readTimeout = TimeAmount.seconds(15)
+    private var deadline = NIODeadline.distantFuture
     private var timer: Scheduled<Void>?
     private var context: ChannelHandlerContext?
 
@@ -50,7 +51,12 @@ final class ExchangeHandler: ChannelInboundHandler {
     }
 
     /// Sends a request. One at a time.
-    func send(_ head: HTTPRequestHead, _ body: ByteBuffer, readTimeout: TimeAmount) -> EventLoopFuture<HTTPAnswer> {
+    /// - Parameters:
+    ///   - readTimeout: to the answer, and between its parts.
+    ///   - end: for the whole answer, however it trickles.
+    func send(
+        _ head: HTTPRequestHead, _ body: ByteBuffer, readTimeout: TimeAmount, until end: NIODeadline
+    ) -> EventLoopFuture<HTTPAnswer> {
         guard let context, context.channel.isActive, pending == nil else {
             return ready.futureResult.eventLoop.makeFailedFuture(GuardedHTTPError.closed)
         }
@@ -59,7 +65,7 @@ final class ExchangeHandler: ChannelInboundHandler {
         answer = nil
         bodyCount = 0
         staysOpen = false
-        self.readTimeout = readTimeout
+        (self.readTimeout, self.deadline) = (readTimeout, end)
         context.write(wrapOutboundOut(.head(head)), promise: nil)
         context.write(wrapOutboundOut(.body(.byteBuffer(body))), promise: nil)
         context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
@@ -69,7 +75,9 @@ final class ExchangeHandler: ChannelInboundHandler {
 
     private func restartTimer(_ context: ChannelHandlerContext) {
         timer?.cancel()
-        timer = context.eventLoop.assumeIsolated().scheduleTask(in: readTimeout) { self.end(.readTimeout) }
+        timer = context.eventLoop.assumeIsolated().scheduleTask(deadline: min(.now() + readTimeout, deadline)) {
+            self.end(.readTimeout)
+        }
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {

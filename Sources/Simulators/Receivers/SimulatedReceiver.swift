@@ -27,6 +27,8 @@ public enum ReceiverAnswer: Sendable {
     case hang
     /// Closes the connection without a word.
     case close
+    /// Status 200, and then a byte of the body each time, without an end.
+    case trickle(every: Duration)
     /// These bytes in place of an answer, then the end.
     case raw(String)
 }
@@ -135,6 +137,16 @@ private final class ReceiverHandler: ChannelInboundHandler {
         switch answer {
         case .hang: break
         case .close: context.close(promise: nil)
+        case .trickle(let pause):
+            context.writeAndFlush(
+                wrapOutboundOut(.head(HTTPResponseHead(version: .http1_1, status: .ok))), promise: nil)
+            let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+            context.eventLoop.scheduleRepeatedTask(initialDelay: .zero, delay: TimeAmount(pause)) { task in
+                let (handler, context) = bound.value
+                guard context.channel.isActive else { return task.cancel() }
+                context.writeAndFlush(
+                    handler.wrapOutboundOut(.body(.byteBuffer(ByteBuffer(string: "x")))), promise: nil)
+            }
         case .raw(let text):
             let channel = context.channel
             // Around the encoder, which would not let it pass.

@@ -123,7 +123,7 @@ final class WebhookSender: Sendable {
             let answer = try await client.post(
                 url, target: request.target, headers: headers, body: request.body,
                 connectTimeout: min(url.overrides.connectTimeout, left),
-                readTimeout: min(url.overrides.readTimeout, left))
+                readTimeout: min(url.overrides.readTimeout, left), until: deadline)
             result = AttemptResult(answer)
         } catch {
             if case .refused(let detail) = error {
@@ -157,7 +157,7 @@ final class WebhookSender: Sendable {
             let answer = try await client.options(
                 url, headers: [("User-Agent", "Beckon-Webhooks/1"), (Consents.originHeader, configuration.origin)],
                 connectTimeout: min(url.overrides.connectTimeout, left),
-                readTimeout: min(url.overrides.readTimeout, left))
+                readTimeout: min(url.overrides.readTimeout, left), until: deadline)
             switch Consents.answer(answer, origin: configuration.origin) {
             case .granted(let everyMs):
                 consents.grant(webhook, url: url.text, everyMs: everyMs, nowMs: monotonicMs)
