@@ -183,10 +183,18 @@ let package = Package(
                 .nioCore, .nioHPACK, .nioHTTP1, .nioHTTP2, .nioPosix, .nioSSL, .nioTLS, .serviceLifecycle, .x509,
             ],
             swiftSettings: swiftSettings),
+        .target(
+            name: "Doctor",
+            dependencies: [
+                "ChallengeModel", "GuardedHTTP", "HTTPEdge", "KafkaClient", "PushGateway", "PushProviders",
+                "ServiceSupport", "Storage", "Wire", .logging, .nioSSL,
+            ],
+            swiftSettings: swiftSettings),
         .executableTarget(
             name: "beckon",
             dependencies: [
                 "AckTracker", "CAllocator", "ChallengeModel", "Challenges", "Storage", "DeviceKit", "DispatcherWorker",
+                "Doctor",
                 "GuardedHTTP", "HTTPEdge", "KafkaClient",
                 "Producer", "PushGateway", "PushProviders", "ServiceSupport", "Simulators", "Webhooks", "Wire",
                 .argumentParser,
@@ -240,6 +248,12 @@ let package = Package(
             [
                 "ChallengeModel", "KafkaClient", "KafkaGroup", "PushGateway", "PushProviders", "ServiceSupport",
                 .crypto, .metrics, .nioCore, .serviceLifecycle,
+            ]),
+        tests(
+            of: "Doctor",
+            [
+                "ChallengeModel", "Challenges", "GuardedHTTP", "KafkaClient", "PushGateway", "PushProviders",
+                "ServiceSupport", "Simulators", "Storage", "Wire", .crypto, .nioCore, .nioPosix, .nioSSL,
             ]),
         tests(of: "GuardedHTTP", ["Simulators", .nioCore, .nioPosix]),
         .testTarget(

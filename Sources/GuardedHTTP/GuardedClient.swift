@@ -135,6 +135,16 @@ public final class GuardedClient: Sendable {
         }
     }
 
+    /// Resolves and judges the name, connects and shakes hands, sends nothing and closes.
+    /// - Parameters:
+    ///   - connectTimeout, readTimeout: as of ``post(_:target:headers:body:connectTimeout:readTimeout:)``.
+    public func look(
+        _ url: CustomerURL, connectTimeout: Duration, readTimeout: Duration
+    ) async throws(GuardedHTTPError) {
+        guard rules.permits(url.host, port: url.port, isTLS: url.isTLS) else { throw .refused(detail: "the URL") }
+        try await connect(url, connectTimeout, readTimeout).channel.close(promise: nil)
+    }
+
     private func exchange(
         _ head: HTTPRequestHead, _ body: [UInt8], on connection: PooledConnection, _ bounds: Bounds
     ) async throws(GuardedHTTPError) -> (answer: HTTPAnswer, staysOpen: Bool) {

@@ -13,6 +13,9 @@ extension KafkaConfiguration {
         ]
     }
 
+    /// The properties of a client that neither writes nor reads records.
+    var plainProperties: [(String, String)] { common + overrides }
+
     private var overrides: [(String, String)] { properties.sorted { $0.key < $1.key }.map { ($0.key, $0.value) } }
 
     /// The value of a consumer property as librdkafka reads it; nil: no such property.

@@ -74,6 +74,9 @@ public struct ProducerConfiguration: Sendable {
     /// Deadline for unsent records when the Kafka producer is closed; default 5 s.
     public var flushDeadline: Duration = .seconds(5)
 
+    /// The consumer group of the Producers that read outcomes and receipts.
+    public var groupID: String { "\(topics.prefix)producer-\(DeliveryRecords.name)" }
+
     public init(
         kafka: KafkaConfiguration, topics: TopicNames, recordKeys: KeyRing, entranceAccount: AccountSID? = nil
     ) {

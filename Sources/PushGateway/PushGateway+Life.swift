@@ -31,13 +31,13 @@ public final class PushGateway: Sendable {
 
     let clock: GatewayClock
     let deadline: TimeAmount
-    private let configuration: PushGatewayConfiguration
+    let configuration: PushGatewayConfiguration
     private let tuning: GatewayTuning
     private let logger: Logger
     private let group: MultiThreadedEventLoopGroup
-    private let loops: [any EventLoop]
-    private let connector: Connector
-    private let client: HTTPClient
+    let loops: [any EventLoop]
+    let connector: Connector
+    let client: HTTPClient
     private let counters = Dictionary(
         uniqueKeysWithValues: PushProviders.all.map { ($0.platform, TransportCounters()) })
     private let endpoints: [ProviderEndpoint: Endpoint]

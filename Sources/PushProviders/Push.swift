@@ -20,6 +20,9 @@ public struct Push: Sendable {
     /// Time until which the provider may store the push for a device that is offline. Nil: until the expiry. A time in
     /// the past: deliver now or never.
     public var heldUntilMs: Int64?
+    /// True: the provider checks the message and the credential, and delivers nothing. Only a provider that offers this
+    /// (FCM, HMS) knows it; for APNs a probe is a push to a token that no device has.
+    public var isOnlyChecked = false
     public var receiptToken: String
     /// Tag that the provider returns in its own delivery receipts (HMS's `biTag`, at most 64 bytes); nil: no tag.
     public var receiptTag: String?

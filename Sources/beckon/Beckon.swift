@@ -23,7 +23,8 @@ struct Beckon: AsyncParsableCommand {
             CommandGroup(
                 name: "Tools:",
                 subcommands: [
-                    AccountCommand.self, KeyCommand.self, KeysCommand.self, MigrateCommand.self, StoreCommand.self,
+                    DoctorCommand.self, AccountCommand.self, KeyCommand.self, KeysCommand.self, MigrateCommand.self,
+                    StoreCommand.self,
                     SecretsCommand.self, TrackerCommand.self, ReadyCommand.self, MetricsCommand.self, BenchCommand.self,
                 ]),
         ])

@@ -20,7 +20,10 @@ struct FCMRow: Sendable, CustomTestStringConvertible {
     var disposition: Disposition
     var retryMs: Int64 = 0
     var reauthorizes = false
-    var testDescription: String { "\(http) \(code ?? status)" }
+    /// `reason` of Google's ErrorInfo.
+    var info: String?
+    var testDescription: String { "\(http) \(word)" }
+    var word: String { code ?? info ?? status }
 }
 
 @Suite("what providers' answers mean")
@@ -213,9 +216,12 @@ struct ClassificationTests {
 
     static let quota = fcmBody("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED")
 
-    static func fcmBody(_ status: String, _ code: String?) -> String {
-        let details = code.map {
+    static func fcmBody(_ status: String, _ code: String?, info: String? = nil) -> String {
+        var details = code.map {
             #","details":[{"@type":"type.googleapis.com/google.firebase.fcm.v1.FcmError","errorCode":"\#($0)"}]"#
+        }
+        if let info {
+            details = #","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"\#(info)"}]"#
         }
         return #"{"error":{"code":400,"message":"no","status":"\#(status)"\#(details ?? "")}}"#
     }
@@ -227,6 +233,8 @@ struct ClassificationTests {
         FCMRow(http: 404, status: "NOT_FOUND", code: nil, disposition: .rejected),
         FCMRow(http: 403, status: "PERMISSION_DENIED", code: "SENDER_ID_MISMATCH", disposition: .rejected),
         FCMRow(http: 403, status: "PERMISSION_DENIED", code: nil, disposition: .credentialFault),
+        FCMRow(
+            http: 403, status: "PERMISSION_DENIED", code: nil, disposition: .credentialFault, info: "SERVICE_DISABLED"),
         FCMRow(http: 401, status: "UNAUTHENTICATED", code: "THIRD_PARTY_AUTH_ERROR", disposition: .credentialFault),
         FCMRow(http: 401, status: "UNAUTHENTICATED", code: nil, disposition: .credentialFault, reauthorizes: true),
         FCMRow(
@@ -241,16 +249,16 @@ struct ClassificationTests {
 
     @Test("every FCM error code", arguments: fcmRows)
     func everyFCMCode(row: FCMRow) {
-        let verdict = fcm(row.http, Self.fcmBody(row.status, row.code))
+        let verdict = fcm(row.http, Self.fcmBody(row.status, row.code, info: row.info))
         #expect(verdict.disposition == row.disposition)
-        #expect(verdict.reason == row.code ?? row.status)
+        #expect(verdict.reason == row.word)
         #expect(verdict.retryAfterMs == row.retryMs)
         #expect(verdict.shouldReauthorize == row.reauthorizes)
     }
 
     @Test("the table of FCM's words and this test know the same ones")
     func fcmTableIsWhole() {
-        let tested = Set(Self.fcmRows.map { $0.code ?? $0.status }).subtracting(["NEWS"])
+        let tested = Set(Self.fcmRows.map(\.word)).subtracting(["NEWS"])
         #expect(tested == Set(FCMClassification.meanings.keys))
     }
 

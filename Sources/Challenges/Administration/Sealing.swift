@@ -75,15 +75,38 @@ extension ChallengeStore {
         _ ring: KeyRing, of store: String, in rows: any StoreTransaction
     ) throws {
         let known = try rows.sealingKeys()
-        let findings: [(keyID: String, finding: SealingKeys.Finding)] = try known.map { keyID, proof in
-            (keyID, try SealingKeys.finding(keyID, in: ring, proof: proof) { try rows.sample(under: keyID) })
-        }
-        if let complaint = SealingKeys.complaint(findings, path: store) { throw StoreError.failed(complaint) }
+        if let complaint = try sealingComplaint(ring, of: store, in: rows) { throw StoreError.failed(complaint) }
         for key in ring.keys where known.contains(where: { $0.keyID == key.id && $0.proof == nil }) {
             try rows.setProof(SealingKeys.proof(of: KeyRing(keys: [key])), ofKey: key.id)
         }
         if !known.contains(where: { $0.keyID == ring.first.id }) {
             try rows.noteSealing(ring.first.id, proof: SealingKeys.proof(of: ring))
+        }
+    }
+
+    /// Compares the keys with the keys of the store. Only reads.
+    /// - Parameter store: the store's name in the message.
+    /// - Returns: which key is missing or wrong; nil: none.
+    package static func sealingComplaint(
+        _ ring: KeyRing, of store: String, in rows: any StoreTransaction
+    ) throws -> String? {
+        let findings: [(keyID: String, finding: SealingKeys.Finding)] = try rows.sealingKeys().map { keyID, proof in
+            (keyID, try SealingKeys.finding(keyID, in: ring, proof: proof) { try rows.sample(under: keyID) })
+        }
+        return SealingKeys.complaint(findings, path: store)
+    }
+
+    /// Opens a provider credential as the store keeps it.
+    /// - Throws: ``StoreError/failed(_:)`` when no key opens it.
+    package static func opened(
+        _ sealed: SealedValue, credential sid: String, of account: String, keys: KeyRing
+    ) throws -> ProviderCredential {
+        do {
+            let bytes = try keys.open(
+                sealed.bytes, keyID: sealed.keyID, context: SealedPlace.credentials.context(account: account, sid: sid))
+            return try ProviderCredential(value: [UInt8](bytes), contentType: nil)
+        } catch {
+            throw StoreError(sealing: error)
         }
     }
 

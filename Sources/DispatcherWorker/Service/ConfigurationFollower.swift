@@ -18,6 +18,7 @@ final class ConfigurationFollower: Sendable {
     private let logger: Logger
     /// The log for unusable records, because a client with write access can write any number.
     private let refusals: LimitedLog
+    private let onRefusal: @Sendable (String) -> Void
     private let onRead: @Sendable () -> Void
     private let known = Mutex<Set<String>>([])
     private let readiness: Readiness
@@ -31,10 +32,12 @@ final class ConfigurationFollower: Sendable {
 
     /// - Parameters:
     ///   - changed: fired when the topic has another number of partitions, or exists again.
+    ///   - onRefusal: gets why a record cannot be used.
     ///   - onRead: called when all records that existed at the start have been read.
     init(
         configuration: DispatcherConfiguration, changed: ArrivalSignal, signer: RecordSigner, sender: any PushSending,
-        readiness: Readiness, metrics: DispatcherMetrics, logger: Logger, onRead: @escaping @Sendable () -> Void
+        readiness: Readiness, metrics: DispatcherMetrics, logger: Logger,
+        onRefusal: @escaping @Sendable (String) -> Void = { _ in }, onRead: @escaping @Sendable () -> Void
     ) {
         self.changed = changed
         kafka = configuration.kafka
@@ -46,6 +49,7 @@ final class ConfigurationFollower: Sendable {
         self.metrics = metrics
         self.logger = logger
         refusals = LimitedLog(logger)
+        self.onRefusal = onRefusal
         self.onRead = onRead
     }
 
@@ -236,6 +240,7 @@ final class ConfigurationFollower: Sendable {
     /// the whole topic at each start.
     private func refuse(_ record: ConsumedRecord, reason: String, _ detail: String) {
         metrics.count(.deadLetters, [("topic", Topic.configuration.rawValue), ("reason", reason)])
+        onRefusal(detail)
         refusals.error(
             "a configuration record is not usable",
             metadata: [

@@ -17,50 +17,60 @@ extension KafkaDiagnosis.Cause {
     init?(line: String, client: Client) {
         let shown = Self.printable(line)
         func has(_ part: String) -> Bool { line.contains(part) }
-        func cause(_ subject: KafkaDiagnosis.Subject, _ advice: String) -> Self {
-            Self(subject: subject, text: "\(advice) (\(shown))")
+        func cause(_ subject: KafkaDiagnosis.Subject, _ obstacle: KafkaObstacle, _ advice: String) -> Self {
+            Self(subject: subject, text: "\(advice) (\(shown))", obstacle: obstacle)
         }
         if has("Unsupported SASL mechanism") {
             self = cause(
-                .refusal, "the brokers do not offer the SASL mechanism: set sasl.mechanisms to one that they list")
+                .refusal, .mechanism,
+                "the brokers do not offer the SASL mechanism: set sasl.mechanisms to one that they list")
         } else if has("SASL authentication error") || has("SASL authentication failure")
             || has("SASL SCRAM authentication failed") || has("SASL handshake failed")
         {
             if client.mechanism?.hasPrefix("SCRAM") == true, !client.supportsSCRAM {
                 self = cause(
-                    .refusal,
+                    .refusal, .scram,
                     "SASL/SCRAM fails: librdkafka \(client.libraryVersion) cannot use it with Kafka 4 and some earlier versions, "
                         + "2.6.1 can; otherwise the user or the password is wrong")
             } else {
-                self = cause(.refusal, "SASL authentication fails: correct sasl.username or sasl.password")
+                self = cause(.refusal, .password, "SASL authentication fails: correct sasl.username or sasl.password")
             }
         } else if has("broker might require SASL authentication") {
-            self = cause(.reach, "the brokers close the connection: they may require SASL; set security.protocol")
+            self = cause(
+                .reach, .mechanism, "the brokers close the connection: they may require SASL; set security.protocol")
         } else if has("certificate verify failed") {
             self = cause(
-                .refusal, "the broker's certificate is not trusted or is for another name: correct ssl.ca.location")
+                .refusal, .certificate,
+                "the broker's certificate is not trusted or is for another name: correct ssl.ca.location")
         } else if has("connecting to a PLAINTEXT broker listener") || has("wrong version number") {
             self = cause(
-                .refusal, "the broker's port does not speak TLS: use another port, or a security.protocol without SSL")
+                .refusal, has("wrong version number") ? .notKafka : .plainPort,
+                "the broker's port does not speak TLS: use another port, or a security.protocol without SSL")
         } else if has("SSL handshake failed"), has("unexpected eof while reading") {
             self = cause(
-                .refusal,
+                .refusal, .plainPort,
                 "the broker ends the TLS handshake: its port may not speak TLS (use another port, or a security.protocol without SSL), "
                     + "or it requires a client certificate")
         } else if has("SSL handshake failed") {
-            self = cause(.refusal, "the TLS handshake fails: the brokers may require a client certificate")
-        } else if has("connecting to a SSL listener") || has("Invalid response size") {
             self = cause(
-                .reach, "the port speaks TLS or is not a Kafka port: correct security.protocol, or use another port")
+                .refusal, .clientCertificate, "the TLS handshake fails: the brokers may require a client certificate")
+        } else if has("connecting to a SSL listener") || has("Invalid response size") {
+            // A TLS alert read as a length: 0x1503 and the version's minor number.
+            let isTLS = has("connecting to a SSL listener") || has("Invalid response size 35251")
+            self = cause(
+                .reach, isTLS ? .tlsPort : .notKafka,
+                "the port speaks TLS or is not a Kafka port: correct security.protocol, or use another port")
         } else if has("Failed to resolve") {
-            self = cause(.reach, "a broker's name is not known to DNS")
+            self = cause(.reach, .name, "a broker's name is not known to DNS")
         } else if has("Connection refused") || has("Connection setup timed out") || has("No route to host")
             || has("Network is unreachable")
         {
-            self = cause(.reach, "a broker cannot be reached: check host, port and firewall")
+            self = cause(
+                .reach, has("timed out") ? .silence : .port, "a broker cannot be reached: check host, port and firewall"
+            )
         } else if has("Timed out ApiVersionRequest") || has("Timed out in-queue") || has("timed out requests") {
             self = cause(
-                .reach,
+                .reach, .silence,
                 "a broker accepts the connection and does not answer: check for a firewall or a proxy in between")
         } else {
             return nil

@@ -24,6 +24,8 @@ public final class KafkaDiagnosis: Sendable {
     struct Cause: Hashable, Sendable {
         var subject: Subject
         var text: String
+        /// Nil: it is not about the way to the brokers.
+        var obstacle: KafkaObstacle?
     }
 
     private struct Entry {
@@ -62,6 +64,13 @@ public final class KafkaDiagnosis: Sendable {
         }
         guard !texts.isEmpty else { return nil }
         return Set(texts).sorted().prefix(3).joined(separator: "; ")
+    }
+
+    /// What keeps the clients from the brokers, as their log lines say it: the first of its kind first.
+    var obstacles: [(obstacle: KafkaObstacle, text: String)] {
+        state.withLock { state in
+            state.entries.compactMap { entry in entry.cause.obstacle.map { ($0, entry.cause.text) } }
+        }
     }
 
     /// A name for a client that reports here.

@@ -5,6 +5,11 @@ struct Endpoint: Hashable, Sendable, CustomStringConvertible {
     var host: String
     var port: Int
 
+    init(host: String, port: Int) {
+        self.host = host
+        self.port = port
+    }
+
     /// - Throws: ``PushGatewayError`` naming the setting.
     init(url: String, setting: String) throws {
         guard let parts = URLComponents(string: url), parts.scheme == "https", let host = parts.host, !host.isEmpty,

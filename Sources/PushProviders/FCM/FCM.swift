@@ -24,7 +24,7 @@ struct FCM: PushProvider {
         case "UNREGISTERED": 52103
         case "INVALID_ARGUMENT": 52102
         case "SENDER_ID_MISMATCH": 52104
-        case "THIRD_PARTY_AUTH_ERROR", "UNAUTHENTICATED", "PERMISSION_DENIED": 52109
+        case "THIRD_PARTY_AUTH_ERROR", "UNAUTHENTICATED", "PERMISSION_DENIED", "SERVICE_DISABLED": 52109
         case "QUOTA_EXCEEDED": 52108
         case "UNAVAILABLE", "INTERNAL": 52110
         default: failure.code(dead: 52103, credential: 52109, tooLarge: 52106, other: 52111)

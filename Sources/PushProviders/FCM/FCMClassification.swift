@@ -30,6 +30,8 @@ enum FCMClassification {
         "THIRD_PARTY_AUTH_ERROR": .credentialFault,
         "RESOURCE_EXHAUSTED": .quota,
         "PERMISSION_DENIED": .credentialFault,
+        // The API is not enabled in the project: `reason` of Google's ErrorInfo beside PERMISSION_DENIED.
+        "SERVICE_DISABLED": .credentialFault,
         "UNAUTHENTICATED": .reauthorize,
         "NOT_FOUND": .rejected,
         "FAILED_PRECONDITION": .rejected,
@@ -88,7 +90,10 @@ enum FCMClassification {
             let error = object["error"] as? [String: Any]
         else { return nil }
         let details = error["details"] as? [[String: Any]] ?? []
-        let word = details.lazy.compactMap { $0["errorCode"] as? String }.first ?? error["status"] as? String
+        let word =
+            details.lazy.compactMap { $0["errorCode"] as? String }.first
+            ?? details.lazy.compactMap { $0["reason"] as? String }.first { meanings[$0] != nil }
+            ?? error["status"] as? String
         return word.flatMap { $0.utf8.count <= 64 ? $0 : nil }
     }
 

@@ -20,7 +20,7 @@ enum FCMRequest {
         }
         request.beginBody()
         let json = PayloadWriter(request: request)
-        json.raw("{\"message\":{\"token\":")
+        json.raw(push.isOnlyChecked ? "{\"validate_only\":true,\"message\":{\"token\":" : "{\"message\":{\"token\":")
         json.string(push.pushToken)
         json.raw(",\"data\":{")
         let start = request.count

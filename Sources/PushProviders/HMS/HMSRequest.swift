@@ -46,7 +46,8 @@ enum HMSRequest {
         innerJSON.raw(",\"tag\":")
         innerJSON.string(push.challengeSID)
         innerJSON.raw("}")
-        json.raw("{\"validate_only\":false,\"message\":{\"data\":")
+        json.raw(push.isOnlyChecked ? "{\"validate_only\":true" : "{\"validate_only\":false")
+        json.raw(",\"message\":{\"data\":")
         json.string(String(decoding: inner.body, as: UTF8.self))
         json.raw(",\"android\":{\"collapse_key\":-1,\"urgency\":\"HIGH\",\"ttl\":\"")
         // HMS has no "now or never"; its minimum is one second.

@@ -2,6 +2,7 @@
 enum APNsReason: String, Error, Sendable, CaseIterable {
     case badCollapseID = "BadCollapseId"
     case badDeviceToken = "BadDeviceToken"
+    case badEnvironmentKeyID = "BadEnvironmentKeyIdInToken"
     case badExpirationDate = "BadExpirationDate"
     case badMessageID = "BadMessageId"
     case badPath = "BadPath"
@@ -31,7 +32,7 @@ enum APNsReason: String, Error, Sendable, CaseIterable {
 
     var status: Int {
         switch self {
-        case .expiredProviderToken, .forbidden, .invalidProviderToken, .missingProviderToken: 403
+        case .badEnvironmentKeyID, .expiredProviderToken, .forbidden, .invalidProviderToken, .missingProviderToken: 403
         case .badPath: 404
         case .methodNotAllowed: 405
         case .expiredToken, .unregistered: 410

@@ -9,6 +9,8 @@ struct FCMError: Error, Sendable, Hashable {
     /// `FcmError.errorCode`; nil: the refusal comes from before FCM (authentication).
     var code: String?
     var message: String
+    /// `reason` of Google's ErrorInfo; nil: there is none.
+    var info: String?
 
     static func invalidArgument(_ message: String) -> FCMError {
         FCMError(status: 400, canonical: "INVALID_ARGUMENT", code: "INVALID_ARGUMENT", message: message)
@@ -32,6 +34,11 @@ struct FCMError: Error, Sendable, Hashable {
     static let otherProject = FCMError(
         status: 403, canonical: "PERMISSION_DENIED", code: nil,
         message: "Permission 'cloudmessaging.messages.create' denied on resource.")
+    /// The project has not enabled the API.
+    static let apiDisabled = FCMError(
+        status: 403, canonical: "PERMISSION_DENIED", code: nil,
+        message: "Firebase Cloud Messaging API has not been used in this project before or it is disabled.",
+        info: "SERVICE_DISABLED")
     static let notFound = FCMError(
         status: 404, canonical: "NOT_FOUND", code: nil, message: "The requested URL was not found on this server.")
 
@@ -44,6 +51,8 @@ struct FCMError: Error, Sendable, Hashable {
         case "UNAVAILABLE": .unavailable
         case "THIRD_PARTY_AUTH_ERROR": .thirdPartyAuth
         case "UNAUTHENTICATED": .unauthenticated
+        case "PERMISSION_DENIED": .otherProject
+        case "SERVICE_DISABLED": .apiDisabled
         case "INVALID_ARGUMENT": .invalidArgument("Request contains an invalid argument.")
         default: .internal
         }
@@ -60,6 +69,10 @@ struct FCMError: Error, Sendable, Hashable {
             let type = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
             error = error.adding(
                 "details", .array([.object([("@type", .string(type)), ("errorCode", .string(code))])]))
+        }
+        if let info {
+            let type = "type.googleapis.com/google.rpc.ErrorInfo"
+            error = error.adding("details", .array([.object([("@type", .string(type)), ("reason", .string(info))])]))
         }
         return JSONValue.object([("error", error)]).bytes
     }

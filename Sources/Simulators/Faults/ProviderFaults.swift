@@ -39,6 +39,8 @@ public struct ProviderFaults: Sendable, Codable, Hashable {
     public var windowDelayMs = 0
     /// Every push from now on is answered with 503 for this time, in milliseconds.
     public var unavailableForMs: Int64 = 0
+    /// How far the clock of the token endpoint's host is ahead, as `Date` of its HTTP/1.1 answers shows it, in seconds.
+    public var clockAheadSeconds = 0
     /// The token endpoint of FCM or HMS answers 503 instead of granting.
     public var tokenEndpointFails = false
 
@@ -49,7 +51,7 @@ public struct ProviderFaults: Sendable, Codable, Hashable {
         case neverAnswerDelivers, dropShare, resetShare, goAwayEveryStreams, cutEveryStreams, unavailableForMs
         case tokenEndpointFails, latencyTailShare, latencyTailMs, refusesConnections, slowTLSMs, maxStreams,
             streamWindow
-        case windowDelayMs
+        case windowDelayMs, clockAheadSeconds
     }
 
     private struct AnyKey: CodingKey {
@@ -105,5 +107,6 @@ public struct ProviderFaults: Sendable, Codable, Hashable {
         maxStreams = try count(.maxStreams)
         streamWindow = try count(.streamWindow)
         windowDelayMs = try count(.windowDelayMs)
+        clockAheadSeconds = try count(.clockAheadSeconds)
     }
 }
