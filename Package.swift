@@ -35,6 +35,7 @@ extension Target.Dependency {
     static let nioSSL = product(name: "NIOSSL", package: "swift-nio-ssl")
     static let protobuf = product(name: "SwiftProtobuf", package: "swift-protobuf")
     static let serviceLifecycle = product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+    static let tracing = product(name: "Tracing", package: "swift-distributed-tracing")
     static let unixSignals = product(name: "UnixSignals", package: "swift-service-lifecycle")
     static let yams = product(name: "Yams", package: "Yams")
     static let x509 = product(name: "X509", package: "swift-certificates")
@@ -65,6 +66,7 @@ let package = Package(
             url: "https://github.com/apple/swift-configuration", from: "1.4.0",
             traits: ["YAML"]),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.7.3"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
@@ -129,8 +131,9 @@ let package = Package(
         .target(
             name: "ServiceSupport",
             dependencies: [
-                "ChallengeModel", "HTTPEdge", "KafkaClient", "PushProviders", "Wire", .configuration, .coreMetrics,
-                .hummingbird, .hummingbirdCore, .logging, .nioCore, .nioPosix, .serviceLifecycle, .unixSignals, .yams,
+                "ChallengeModel", "HTTPEdge", "KafkaClient", "PushProviders", "Wire", .asyncHTTPClient, .configuration,
+                .coreMetrics, .hummingbird, .hummingbirdCore, .logging, .nioCore, .nioHTTP1, .nioPosix, .nioSSL,
+                .serviceLifecycle, .tracing, .unixSignals, .yams,
             ],
             swiftSettings: swiftSettings),
         .target(
@@ -142,22 +145,21 @@ let package = Package(
             dependencies: [
                 "ChallengeModel", "Challenges", "GuardedHTTP", "HTTPEdge", "KafkaClient", "KafkaGroup", "PushProviders",
                 "ServiceSupport", "Wire", .coreMetrics, .crypto, .httpTypes, .hummingbirdCore, .logging, .metrics,
-                .nioCore, .nioHTTP1, .serviceLifecycle,
+                .nioCore, .nioHTTP1, .serviceLifecycle, .tracing,
             ],
             swiftSettings: swiftSettings),
         .target(
             name: "DispatcherWorker",
             dependencies: [
                 "ChallengeModel", "KafkaClient", "KafkaGroup", "PushGateway", "PushProviders", "ServiceSupport", "Wire",
-                .crypto, .deque, .logging, .metrics, .serviceLifecycle,
+                .crypto, .deque, .logging, .metrics, .serviceLifecycle, .tracing,
             ],
             swiftSettings: swiftSettings),
         .target(
             name: "AckTracker",
             dependencies: [
                 "ChallengeModel", "KafkaClient", "KafkaGroup", "PushProviders", "ServiceSupport", "Wire", .coreMetrics,
-                .deque, .logging,
-                .serviceLifecycle,
+                .deque, .logging, .serviceLifecycle, .tracing,
             ],
             swiftSettings: swiftSettings),
         .target(
@@ -168,7 +170,7 @@ let package = Package(
             name: "Webhooks",
             dependencies: [
                 "ChallengeModel", "Challenges", "GuardedHTTP", "KafkaClient", "KafkaGroup", "ServiceSupport", "Wire",
-                .coreMetrics, .crypto, .logging, .metrics, .serviceLifecycle,
+                .coreMetrics, .crypto, .logging, .metrics, .serviceLifecycle, .tracing,
             ],
             swiftSettings: swiftSettings),
         .target(
@@ -231,8 +233,9 @@ let package = Package(
         tests(
             of: "ServiceSupport",
             [
-                "ChallengeModel", "HTTPEdge", "KafkaClient", .asyncHTTPClient, .configuration, .httpTypes,
+                "ChallengeModel", "HTTPEdge", "KafkaClient", "Wire", .asyncHTTPClient, .configuration, .httpTypes,
                 .hummingbirdCore, .metrics, .coreMetrics, .nioCore, .nioHTTP1, .nioPosix, .nioSSL, .serviceLifecycle,
+                .tracing,
             ]),
         tests(of: "KafkaGroup", ["ChallengeModel", "KafkaClient", "ServiceSupport", "Wire"]),
         tests(

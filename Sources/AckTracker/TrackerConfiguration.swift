@@ -1,5 +1,6 @@
 public import ChallengeModel
 public import KafkaClient
+public import ServiceSupport
 
 /// The configuration of the ack tracker: its connection to Kafka and its rules.
 public struct TrackerConfiguration: Sendable {
@@ -25,6 +26,8 @@ public struct TrackerConfiguration: Sendable {
     public var maxOutstandingWrites: Int
     /// Deadline of an end-offset query, a commit and a metadata query. 5 s each by default.
     public var requestDeadline: Duration
+    /// Nil: no spans are made.
+    public var tracer: ServiceTracer?
 
     public init(kafka: KafkaConfiguration, topics: TopicNames = TopicNames(), recordKeys: KeyRing) {
         self.kafka = kafka

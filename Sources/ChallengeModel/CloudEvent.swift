@@ -141,7 +141,7 @@ public struct CloudEvent: Sendable, Hashable, Codable {
         self.sequence = String(repeating: "0", count: 20 - digits.utf8.count) + digits
         partitionkey = subject
         expirytime = expiresAtMs.map(Timestamp.rfc3339Milliseconds)
-        self.traceparent = traceparent
+        self.traceparent = traceparent.map { TraceContext.split($0).traceparent }
         self.data = data
     }
 

@@ -36,7 +36,9 @@ public struct TopicNames: Sendable, Hashable {
 
 /// Record headers in addition to `content-type` and `beckon-mac`.
 public enum RecordHeaderName {
+    /// W3C Trace Context: the place in its trace of the work that wrote the record, and the lists of tracing systems.
     public static let traceparent = "traceparent"
+    public static let tracestate = "tracestate"
     /// How often a record was moved because its key belongs to another partition, as a decimal number. It is not
     /// signed, because it only limits the number of moves.
     public static let moves = "beckon-moves"

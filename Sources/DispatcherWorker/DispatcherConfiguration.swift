@@ -1,5 +1,6 @@
 public import ChallengeModel
 public import KafkaClient
+public import ServiceSupport
 
 /// The configuration of a dispatcher, with its limits.
 public struct DispatcherConfiguration: Sendable {
@@ -36,6 +37,9 @@ public struct DispatcherConfiguration: Sendable {
     public var quickRetryWithin: Duration = .milliseconds(1500)
     /// … and the challenge then has at least this much life left.
     public var quickRetryLeft: Duration = .seconds(2)
+
+    /// Nil: no spans are made.
+    public var tracer: ServiceTracer?
 
     /// Fingerprints of pushes that are done, over all lanes: two minutes of about 5,000 a second,
     /// half a minute of 25,000.

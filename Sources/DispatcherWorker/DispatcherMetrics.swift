@@ -104,7 +104,7 @@ final class DispatcherMetrics: Sendable {
 }
 
 extension Disposition {
-    fileprivate var metricLabel: String {
+    var metricLabel: String {
         switch self {
         case .accepted: "accepted"
         case .rejected: "rejected"

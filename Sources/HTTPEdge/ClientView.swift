@@ -4,7 +4,8 @@ public import NIOCore
 /// audit trail and the logs.
 public struct ClientView: Sendable {
     private let publicURL: String?
-    private let scheme: String
+    /// `http` or `https`, of the listener.
+    public let scheme: String
     private let fallbackURL: String
     private let proxies: TrustedProxies
 

@@ -2,7 +2,7 @@ public import ChallengeModel
 public import GuardedHTTP
 public import HTTPEdge
 public import KafkaClient
-import ServiceSupport
+public import ServiceSupport
 
 /// The Producer's configuration. Everything except Kafka, topics and keys has a default.
 public struct ProducerConfiguration: Sendable {
@@ -54,6 +54,9 @@ public struct ProducerConfiguration: Sendable {
     public var entranceInFlight = 256
     /// Default 1 s.
     public var entranceCommitInterval: Duration = .seconds(1)
+
+    /// Nil: no spans are made.
+    public var tracer: ServiceTracer?
 
     /// Maximum number of requests that wait for a change of their challenge, 0 to 100,000. One more is answered at
     /// once. Default 2,000.

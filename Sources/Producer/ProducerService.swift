@@ -99,12 +99,13 @@ public final class ProducerService: ServiceLifecycle.Service {
         // Shut down in reverse.
         var services: [any ServiceLifecycle.Service] = [
             closing(producer),
-            StoppableWork { [store, readiness, logger, factory, clock] in
+            StoppableWork { [store, readiness, logger, factory, clock, tracer = configuration.tracer] in
                 await kafkaReady.wait()
                 guard !Task.isCancelled else { return }
                 var options = OutboxRelay.Options(sharing: store.outbox.sharing)
                 options.isHeld = { !topics.isSafe }
                 options.clockAheadMs = { store.clockAheadMs }
+                options.tracer = tracer
                 await OutboxRelay(
                     store: store.outbox, producer: producer, signer: signer, readiness: readiness, logger: logger,
                     metrics: factory, options: options, nowMs: clock
@@ -216,7 +217,8 @@ public final class ProducerService: ServiceLifecycle.Service {
         guard let account = configuration.entranceAccount else { return [delivery] }
         let requests = RequestEntrance(
             store: store, deadLetters: deadLetters, account: account, pressure: pressure, clock: clock,
-            metrics: metrics, log: log)
+            metrics: metrics, log: log, group: "\(configuration.topics.prefix)producer-requests",
+            tracer: configuration.tracer)
         let receipts = ReceiptEntrance(
             store: store, deadLetters: deadLetters, account: account, keys: configuration.recordKeys, clock: clock,
             metrics: metrics, log: log)

@@ -1,5 +1,6 @@
 public import ChallengeModel
 public import KafkaClient
+import Wire
 
 /// Creates records for Beckon's own topics, with content type and `beckon-mac` in the headers and the challenge's SID
 /// as key.
@@ -17,7 +18,7 @@ public struct RecordSigner: Sendable {
 
     /// - Parameters:
     ///   - key: UTF-8, usually a challenge SID.
-    ///   - partition: only for a record that is moved to its right partition. Otherwise the key decides.
+    ///   - traceparent: the trace context in the form of ``TraceContext/text``.
     public func record(
         _ topic: Topic, key: String, value: [UInt8], contentType: ContentType = .protobuf, traceparent: String? = nil
     ) -> ProducerRecord {
@@ -32,7 +33,7 @@ public struct RecordSigner: Sendable {
         if topic == .events, let eventSigner {
             headers.append(RecordHeader(EventSigner.headerName, eventSigner.signature(of: value)))
         }
-        if let traceparent { headers.append(RecordHeader(RecordHeaderName.traceparent, traceparent)) }
+        if let traceparent { headers.append(traceContext: traceparent) }
         return ProducerRecord(topic: names[topic], key: keyBytes, value: value, headers: headers)
     }
 
@@ -79,4 +80,21 @@ public struct RecordSigner: Sendable {
         reason: "misplaced",
         detail: "moved \(mostMoves) times, and again in a partition that does not belong to its key"
     )
+}
+
+extension [RecordHeader] {
+    /// The trace context of a record, in the form of ``TraceContext/text``; nil when it has none. It is not checked,
+    /// because the headers are not signed.
+    package var traceContext: String? {
+        guard let parent = text(of: RecordHeaderName.traceparent) else { return nil }
+        guard let state = text(of: RecordHeaderName.tracestate), !state.isEmpty else { return parent }
+        return parent + " " + state
+    }
+
+    /// Adds a context in the form of ``TraceContext/text``.
+    fileprivate mutating func append(traceContext text: String) {
+        let (parent, state) = TraceContext.split(text)
+        append(RecordHeader(RecordHeaderName.traceparent, parent))
+        if let state { append(RecordHeader(RecordHeaderName.tracestate, state)) }
+    }
 }

@@ -1,6 +1,7 @@
 public import ChallengeModel
 public import GuardedHTTP
 public import KafkaClient
+public import ServiceSupport
 
 /// How the webhook relay reaches Kafka and its customers' endpoints.
 public struct WebhookConfiguration: Sendable {
@@ -31,6 +32,8 @@ public struct WebhookConfiguration: Sendable {
     /// How long subscriptions and secrets are used before they are read again.
     public var subscriptionsKept: Duration = .seconds(2)
     public var commitEvery: Duration = .seconds(1)
+    /// Nil: no spans are made.
+    public var tracer: ServiceTracer?
 
     public init(kafka: KafkaConfiguration, topics: TopicNames = TopicNames(), recordKeys: KeyRing) {
         self.kafka = kafka

@@ -22,7 +22,7 @@ struct FoldReplayTests {
                     case .dispatch(let dispatch, _):
                         let targets = dispatch.targets.map { "\($0.factorSid) \($0.pushToken) \($0.backgroundBudget)" }
                         return "\(dispatch.dispatchID) \(targets.sorted())"
-                    case .escalate(let escalation):
+                    case .escalate(let escalation, _):
                         let devices = escalation.devices.map {
                             "\($0.factorSid) \($0.reason) \($0.detail) \($0.attempts) \($0.lastAttemptAtMs)"
                         }

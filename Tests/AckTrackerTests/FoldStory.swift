@@ -171,7 +171,7 @@ struct FoldStory {
     }
 
     func escalates(_ ms: Int64) -> Escalation? {
-        for case .escalate(let escalation) in decide(ms) { return escalation }
+        for case .escalate(let escalation, _) in decide(ms) { return escalation }
         return nil
     }
 }

@@ -132,7 +132,7 @@ public struct RedeliverySimulation: Sendable {
                         let fact = Fact(challenge: sid, kind: .dispatch(dispatch, id, factors: [people[index].factor]))
                         _ = fold.apply(fact, recordedMs: nowMs, at: time)
                         happenings[nowMs + acceptMs, default: []].append(.accepted(index, id))
-                    case .escalate(let escalation):
+                    case .escalate(let escalation, _):
                         _ = fold.apply(
                             Fact(challenge: sid, kind: .escalation(escalation)), recordedMs: nowMs, at: time)
                     case .carry: break

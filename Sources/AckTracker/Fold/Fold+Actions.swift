@@ -4,7 +4,7 @@ extension Fold {
     /// A record that the tracker must write about a challenge.
     enum Action: Sendable, Equatable {
         case dispatch(ChallengeDispatch, traceparent: String)
-        case escalate(Escalation)
+        case escalate(Escalation, traceparent: String)
         case carry(CarriedChallenge, traceparent: String)
     }
 
@@ -18,7 +18,8 @@ extension Fold {
         if plan.forgetAt <= time.localMs { return [] }
         if let pushAt = plan.pushAt, pushAt <= time.localMs { actions.append(dispatch(held, at: time)) }
         if let escalateAt = plan.escalateAt, escalateAt <= time.localMs {
-            actions.append(.escalate(escalation(held, at: time)))
+            let context = ColdRecord(packed: held.cold).traceparent
+            actions.append(.escalate(escalation(held, at: time), traceparent: context))
         }
         if let carryAt = plan.carryAt, carryAt <= time.localMs { actions.append(carry(held)) }
         return actions

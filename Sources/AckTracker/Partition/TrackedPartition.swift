@@ -1,6 +1,7 @@
 import ChallengeModel
 import DequeModule
 import KafkaClient
+import ServiceSupport
 import Synchronization
 import Wire
 
@@ -28,6 +29,8 @@ final class TrackedPartition: Sendable {
     /// The records that the caller must write, each with its number for ``completed(_:)``.
     struct Consequences: Sendable {
         var news: [(number: Int64?, Fold.News)] = []
+        /// The trace contexts of the records behind news that become events, by their numbers.
+        var contexts: [Int64: String] = [:]
         var records: [(number: Int64, ProducerRecord)] = []
         /// Records for the dead letters, because they name another service than their challenge's.
         var foreign: [(number: Int64, ConsumedRecord)] = []
@@ -146,6 +149,9 @@ final class TrackedPartition: Sendable {
                             if let number { consequences.foreign.append((number, record)) }
                         } else {
                             consequences.news.append((number, news))
+                            if let number, let context = TraceContext(text: record.headers.traceContext) {
+                                consequences.contexts[number] = context.text
+                            }
                         }
                     }
                 case .refused(let record, let offset):

@@ -5,24 +5,30 @@ import Wire
 /// The events that the tracker derives. Their ids follow only from the facts, so that a repeat has the same id.
 enum DerivedEvent {
     /// The event; nil when the news is only for the metrics.
-    static func event(_ news: Fold.News, nowMs: Int64, sequence: UInt64, partition: Int32) -> CloudEvent? {
+    /// - Parameter context: the trace context of the record behind the news.
+    static func event(
+        _ news: Fold.News, nowMs: Int64, sequence: UInt64, partition: Int32, context: String? = nil
+    ) -> CloudEvent? {
         let writer = EventWriter.ackTracker(partition: partition)
-        return event(news, nowMs: nowMs, sequence: sequence, writer: writer)
+        return event(news, nowMs: nowMs, sequence: sequence, writer: writer, context: context)
     }
 
-    private static func event(_ news: Fold.News, nowMs: Int64, sequence: UInt64, writer: EventWriter) -> CloudEvent? {
+    private static func event(
+        _ news: Fold.News, nowMs: Int64, sequence: UInt64, writer: EventWriter, context: String?
+    ) -> CloudEvent? {
         switch news {
         case .dispatched(let outcome):
             CloudEvent(
                 id: "\(outcome.challengeSid)/challenge.dispatched", type: .challengeDispatched,
                 account: outcome.accountSid, service: outcome.serviceSid, subject: outcome.challengeSid, timeMs: nowMs,
                 sequence: sequence, writer: writer, expiresAtMs: outcome.expiresAtMs > 0 ? outcome.expiresAtMs : nil,
+                traceparent: context,
                 data: push(outcome).merging(["sent_at": time(outcome.sentAtMs)]) { $1 })
         case .confirmed(let receipt):
             CloudEvent(
                 id: "\(receipt.challengeSid)/challenge.confirmed", type: .challengeConfirmed,
                 account: receipt.accountSid, service: receipt.serviceSid, subject: receipt.challengeSid, timeMs: nowMs,
-                sequence: sequence, writer: writer,
+                sequence: sequence, writer: writer, traceparent: context,
                 data: [
                     "account_sid": .string(receipt.accountSid), "service_sid": .string(receipt.serviceSid),
                     "challenge_sid": .string(receipt.challengeSid), "factor_sid": .string(receipt.factorSid),
@@ -31,12 +37,12 @@ enum DerivedEvent {
                     "received_at": time(receipt.receivedAtMs),
                 ])
         case .undelivered(let escalation):
-            undelivered(escalation, nowMs: nowMs, sequence: sequence, writer: writer)
+            undelivered(escalation, nowMs: nowMs, sequence: sequence, writer: writer, context: context)
         case .pushFailed(let outcome):
             CloudEvent(
                 id: "\(outcome.challengeSid)/push.failed/\(outcome.factorSid)/\(outcome.dispatchID)", type: .pushFailed,
                 account: outcome.accountSid, service: outcome.serviceSid, subject: outcome.challengeSid, timeMs: nowMs,
-                sequence: sequence, writer: writer,
+                sequence: sequence, writer: writer, traceparent: context,
                 data: push(outcome).merging([
                     "error_code": .string(String(explained(outcome).errorCode)),
                     "disposition": .string(word(outcome.disposition)), "reason": .string(outcome.reason),
@@ -49,12 +55,13 @@ enum DerivedEvent {
     }
 
     private static func undelivered(
-        _ escalation: Escalation, nowMs: Int64, sequence: UInt64, writer: EventWriter
+        _ escalation: Escalation, nowMs: Int64, sequence: UInt64, writer: EventWriter, context: String?
     ) -> CloudEvent {
         CloudEvent(
             id: "\(escalation.challengeSid)/challenge.undelivered", type: .challengeUndelivered,
             account: escalation.accountSid, service: escalation.serviceSid, subject: escalation.challengeSid,
             timeMs: nowMs, sequence: sequence, writer: writer, expiresAtMs: escalation.expiresAtMs,
+            traceparent: context,
             data: [
                 "account_sid": .string(escalation.accountSid), "service_sid": .string(escalation.serviceSid),
                 "challenge_sid": .string(escalation.challengeSid), "identity": .string(escalation.identity),

@@ -4,6 +4,7 @@ import KafkaClient
 import Logging
 import ServiceSupport
 import Synchronization
+import Tracing
 
 /// Writes the decisions of the partitions and the consequences of reading. Completions run on the producer's thread, so
 /// they only take a lock and signal.
@@ -28,12 +29,14 @@ final class ConsequenceWriter: Sendable {
     private let metrics: TrackerMetrics
     private let refusals: LimitedLog
     private let onRecovery: @Sendable () -> Void
+    /// Nil: no spans are made.
+    private let tracer: ServiceTracer?
     private let state: Mutex<State>
 
     /// - Parameter onRecovery: called when a write of a silent partition was accepted. It must only signal.
     init(
         signer: RecordSigner, producer: KafkaProducer, clock: TrackerClock, metrics: TrackerMetrics, logger: Logger,
-        onRecovery: @escaping @Sendable () -> Void
+        tracer: ServiceTracer? = nil, onRecovery: @escaping @Sendable () -> Void
     ) {
         self.signer = signer
         self.producer = producer
@@ -41,6 +44,7 @@ final class ConsequenceWriter: Sendable {
         self.metrics = metrics
         refusals = LimitedLog(logger)
         self.onRecovery = onRecovery
+        self.tracer = tracer
         // It also ascends over restarts, as long as the clock does.
         state = Mutex(State(sequence: UInt64(max(0, clock.now().wallMs)) << 20))
     }
@@ -54,27 +58,33 @@ final class ConsequenceWriter: Sendable {
             let record: ProducerRecord
             let topic: Topic
             let kind: String
+            var span: ServiceSpan?
             switch action {
-            case .dispatch(let dispatch, let traceparent):
+            case .dispatch(let dispatch, let context):
                 var value = ChallengeRecord()
                 value.dispatch = dispatch
                 (topic, kind) = (.challenges, "attempt")
-                record = signer.record(
-                    topic, key: key, value: value.protobufBytes(), traceparent: traceparent.isEmpty ? nil : traceparent)
-            case .escalate(let escalation):
+                span = tracer?.send(topic, signer.names, key: key, after: context)
+                span?.set(.dispatch, .string(dispatch.dispatchID))
+                record = self.record(topic, key, value.protobufBytes(), after: span?.text ?? context)
+            case .escalate(let escalation, let context):
                 var value = OutcomeRecord()
                 value.escalation = escalation
                 (topic, kind) = (.outcomes, "escalation")
-                record = signer.record(topic, key: key, value: value.protobufBytes())
-            case .carry(let carried, let traceparent):
+                span = tracer?.send(topic, signer.names, key: key, after: context)
+                record = self.record(topic, key, value.protobufBytes(), after: span?.text ?? context)
+            case .carry(let carried, let context):
                 var value = ChallengeRecord()
                 value.carried = carried
                 (topic, kind) = (.challenges, "carried")
-                record = signer.record(
-                    topic, key: key, value: value.protobufBytes(), traceparent: traceparent.isEmpty ? nil : traceparent)
+                // It is no step of the challenge, so it has no span of its own.
+                record = self.record(topic, key, value.protobufBytes(), after: context)
             }
+            span?.set(.decision, .string(kind))
+            let decided = span
             let index = topic == .challenges ? 0 : 1
             producer.enqueue(record) { [clock, metrics] result in
+                decided?.end(result)
                 let now = clock.now()
                 switch result {
                 case .success(let position):
@@ -91,6 +101,10 @@ final class ConsequenceWriter: Sendable {
             }
         }
         metrics.fireDelay.recordMilliseconds(max(0, clock.now().localMs - firing.dueMs))
+    }
+
+    private func record(_ topic: Topic, _ key: String, _ value: [UInt8], after context: String) -> ProducerRecord {
+        signer.record(topic, key: key, value: value, traceparent: context.isEmpty ? nil : context)
     }
 
     // MARK: Consequences of reading
@@ -115,15 +129,22 @@ final class ConsequenceWriter: Sendable {
             }
             guard
                 let event = DerivedEvent.event(
-                    news, nowMs: clock.now().wallMs, sequence: sequence, partition: partition.number)
+                    news, nowMs: clock.now().wallMs, sequence: sequence, partition: partition.number,
+                    context: consequences.contexts[number])
             else {
                 partition.completed(number)
                 continue
             }
             metrics.event(type: event.type)
+            let span = tracer?.send(
+                .events, signer.names, key: event.subject, after: consequences.contexts[number])
+            span?.set(.eventType, .string(event.type))
             let record = signer.record(
-                .events, key: event.subject, value: event.jsonBytes(), contentType: .cloudEvent)
+                .events, key: event.subject, value: event.jsonBytes(), contentType: .cloudEvent,
+                traceparent: span?.text ?? consequences.contexts[number])
             write(record, number, of: partition)
+            // The write is repeated until it succeeds. The span shows the decision.
+            span?.end()
         }
         for (number, record) in consequences.records { write(record, number, of: partition) }
         for (number, record) in consequences.foreign {

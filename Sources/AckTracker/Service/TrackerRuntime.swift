@@ -70,7 +70,8 @@ final class TrackerRuntime: Sendable {
         let (recoveries, recovery) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         self.recoveries = recoveries
         writer = ConsequenceWriter(
-            signer: signer, producer: producer, clock: clock, metrics: metrics, logger: logger
+            signer: signer, producer: producer, clock: clock, metrics: metrics, logger: logger,
+            tracer: configuration.tracer
         ) { recovery.yield() }
         state = Mutex(State(latencies: LatencyModel(policy: configuration.policy)))
         consumer = try KafkaConsumer(

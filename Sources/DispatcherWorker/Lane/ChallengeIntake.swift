@@ -1,6 +1,7 @@
 import ChallengeModel
 import KafkaClient
 import KafkaGroup
+import ServiceSupport
 
 /// A checked record of `challenges`.
 enum Intake: Sendable {
@@ -24,6 +25,7 @@ final class CheckedDispatch: Sendable {
     let challenge: ChallengeSID
     /// The factors of the targets, in order.
     let factors: [FactorSID]
+    /// The trace context that the pushes and outcomes follow.
     let traceparent: String?
 
     init(
@@ -37,6 +39,13 @@ final class CheckedDispatch: Sendable {
         self.challenge = challenge
         self.factors = factors
         self.traceparent = traceparent
+    }
+
+    /// The same dispatch, whose pushes and outcomes follow `context`.
+    func following(_ context: String) -> CheckedDispatch {
+        CheckedDispatch(
+            dispatch: dispatch, id: id, account: account, service: service, challenge: challenge, factors: factors,
+            traceparent: context)
     }
 }
 
@@ -108,7 +117,7 @@ struct ChallengeIntake: Sendable {
         }
         return CheckedDispatch(
             dispatch: dispatch, id: id, account: account, service: service, challenge: challenge, factors: factors,
-            traceparent: record.headers.text(of: RecordHeaderName.traceparent))
+            traceparent: record.headers.traceContext)
     }
 
     private func key(of record: ConsumedRecord, is challenge: String) throws(RecordFormatError) {

@@ -32,6 +32,10 @@ struct LaneEnvironment: Sendable {
     let logger: Logger
     let maxPushes: Int
     let maxBytes: Int
+    /// Nil: no spans are made.
+    let tracer: ServiceTracer?
+    /// The consumer group, for spans.
+    let group: String
 }
 
 /// The ends of the four topics' partitions from one query, for one lane.

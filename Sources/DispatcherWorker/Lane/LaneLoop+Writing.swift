@@ -5,6 +5,7 @@ import Logging
 import PushGateway
 import PushProviders
 import ServiceSupport
+import Tracing
 
 /// The lane's output: pushes to the gateway, records to Kafka, lines to the log.
 extension LaneLoop {
@@ -14,7 +15,9 @@ extension LaneLoop {
             case .send(let id, let push):
                 send(id, push)
             case .write(let id, let write):
-                environment.producer.enqueue(record(of: write)) { [lane] result in
+                let span = span(of: write)
+                environment.producer.enqueue(record(of: write, in: span)) { [lane] result in
+                    span?.end(result)
                     lane.post { $0.reports.append((id, result)) }
                 }
             case .answered(let push):
@@ -33,13 +36,19 @@ extension LaneLoop {
     private func send(_ id: UInt64, _ push: Push) {
         var push = push
         push.permit = environment.permit
-        environment.sender.send(push) { [lane] answer in lane.post { $0.answers.append((id, answer)) } }
+        let span = span(of: push, id)
+        environment.sender.send(push) { [lane] answer in
+            span?.end(answer)
+            lane.post { $0.answers.append((id, answer)) }
+        }
     }
 
     func take(_ result: Result<RecordPosition, KafkaError>, of id: UInt64, now: Moment) {
         switch result {
         case .success(let position):
+            let record = spans.isEmpty ? nil : state.writes[id]?.record
             state.acknowledged(id, at: position, nowMs: now.epochMs)
+            if let record, state.open[record] == nil { spans.removeValue(forKey: record)?.end() }
         case .failure(let error):
             environment.metrics.count(.writeRetries)
             warn("a write was not acknowledged and is tried again", ["error": "\(error)"], now: now)
@@ -47,13 +56,14 @@ extension LaneLoop {
         }
     }
 
-    private func record(of write: LaneWrite) -> ProducerRecord {
+    private func record(of write: LaneWrite, in span: ServiceSpan?) -> ProducerRecord {
         switch write {
         case .outcome(let outcome, let traceparent):
             var value = OutcomeRecord()
             value.push = outcome
             var record = environment.intake.records.signer.record(
-                .outcomes, key: outcome.challengeSid, value: value.protobufBytes(), traceparent: traceparent)
+                .outcomes, key: outcome.challengeSid, value: value.protobufBytes(),
+                traceparent: span?.text ?? traceparent)
             record.headers.append(RecordHeader(Lane.writerHeader, lane.writer))
             return record
         case .deadLetter(let record, let reason, let detail):

@@ -38,6 +38,8 @@ final class LaneLoop {
     /// Items that were read and are held, per topic: first the record that waits for its key, then the items after it.
     /// At most one batch per topic.
     var held: [Topic: [PartitionItem]] = [:]
+    /// The spans of open records, by offset. Only records of recorded traces have one.
+    var spans: [Int64: ServiceSpan] = [:]
 
     /// A small size, so that the first record of a batch waits only briefly.
     static let batchSize = 64
@@ -121,6 +123,7 @@ final class LaneLoop {
                 "partition": "\(lane.partition)", "writer": "\(lane.writer)", "pushes": "\(state.units.count)",
                 "writes": "\(state.writes.count)", "at-ms": "\(Moment.now().epochMs)",
             ])
+        endSpans()
         state.reset()
         tellWindow()
         return isWhole ? state : nil
@@ -154,7 +157,7 @@ final class LaneLoop {
             // be moved back and forth for ever.
             if case .misplaced = intake, !environment.topics.isConfirmed(since: batchReadAt) { return false }
             cursor += 1
-            perform(state.take(record, intake, now: now))
+            perform(state.take(record, traced(intake, of: record), now: now))
             if record.timestampMs > 0 {
                 environment.metrics.waited.recordMilliseconds(max(0, now.epochMs - record.timestampMs))
             }

@@ -83,7 +83,7 @@ extension DispatcherService {
             names: configuration.topics, metrics: metrics,
             window: window, fence: fence, permit: CommitPermit(fence: fence), beat: beat, logger: logger,
             maxPushes: configuration.maxPushesPerLane,
-            maxBytes: configuration.maxBytesPerLane)
+            maxBytes: configuration.maxBytesPerLane, tracer: configuration.tracer, group: configuration.groupID)
         for (state, writer) in states {
             guard let challenges = readers[partition(.challenges, state.partition)],
                 let outcomes = readers[partition(.outcomes, state.partition)],

@@ -4,6 +4,7 @@ import KafkaClient
 import KafkaGroup
 import Logging
 import ServiceSupport
+import Tracing
 import Wire
 
 /// Reads topic `requests`. A record becomes a challenge, an event `request.rejected`, or a dead letter. Only then is
@@ -18,16 +19,26 @@ struct RequestEntrance: Sendable {
     let clock: @Sendable () -> Int64
     let metrics: ProducerMetrics
     let log: StoreLog
+    /// The consumer group, for spans.
+    let group: String
+    /// Nil: no spans are made.
+    let tracer: ServiceTracer?
 
     /// The record is read once, so that its lifetime starts at the latest at its arrival, however often the store is
     /// tried.
     func work(_ record: ConsumedRecord) -> RecordWork {
+        let caller = TraceContext(text: record.headers.traceContext)?.text
+        let span = tracer?.receive(record, group: group, after: caller)
         let reading = RequestReading(
             value: record.value, contentType: record.headers.text(of: ContentType.headerName),
             timestampMs: record.timestampMs,
-            traceparent: TraceParent.valid(record.headers.text(of: RecordHeaderName.traceparent)), account: account,
-            nowMs: clock())
-        return RecordWork(order: reading.order) { await carryOut(reading, of: record) }
+            traceparent: span?.text ?? caller, account: account, nowMs: clock())
+        return RecordWork(order: reading.order) {
+            let isDone = await carryOut(reading, of: record)
+            if !isDone { span?.fail("handed-over") }
+            span?.end()
+            return isDone
+        }
     }
 
     private func carryOut(_ reading: RequestReading, of record: ConsumedRecord) async -> Bool {

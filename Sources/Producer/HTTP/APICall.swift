@@ -21,7 +21,10 @@ struct APICall: Sendable {
     let baseURL: String
     /// The address of the client; behind a trusted proxy, the address that the proxy names.
     let address: String
-    let traceparent: String?
+    /// The trace context that the consequences of the call follow, in the form of ``TraceContext/text``.
+    var traceparent: String?
+    /// Nil: the call is not recorded.
+    var trace: RequestTrace?
     /// The header `Idempotency-Key` as it was sent.
     let idempotencyKey: String?
     /// The signature of a call by Huawei.
@@ -121,21 +124,5 @@ extension StringProtocol {
         while text.first?.isWhitespace == true { text.removeFirst() }
         while text.last?.isWhitespace == true { text.removeLast() }
         return String(text)
-    }
-}
-
-/// W3C trace context, version 00.
-enum TraceParent {
-    /// The value of the header when it is valid and may be passed on; nil otherwise.
-    static func valid(_ text: String?) -> String? {
-        guard let text, text.utf8.count == 55 else { return nil }
-        let parts = text.split(separator: "-", omittingEmptySubsequences: false)
-        guard parts.count == 4, parts[0] == "00", parts[1].utf8.count == 32, parts[2].utf8.count == 16,
-            parts[3].utf8.count == 2, parts[1].contains(where: { $0 != "0" }), parts[2].contains(where: { $0 != "0" })
-        else { return nil }
-        let isLowerHex = parts.joined().utf8.allSatisfy {
-            (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains($0)
-        }
-        return isLowerHex ? text : nil
     }
 }

@@ -50,7 +50,7 @@ struct APIListener: ServiceLifecycle.Service {
                 publicURL: isForDevices ? device?.publicURL : configuration.publicURL, scheme: scheme,
                 fallbackURL: "\(scheme)://\(edge.host):\(edge.port)", proxies: edge.proxies),
             cors: CORS(origins: configuration.corsOrigins, rules: .api), isForDevices: isForDevices, clock: clock,
-            metrics: api.metrics, logger: logger)
+            metrics: api.metrics, logger: logger, tracer: configuration.tracer)
         var events = EdgeServer.Events()
         events.onBound = { port in
             readiness.pass(check)
@@ -80,7 +80,7 @@ struct APIListener: ServiceLifecycle.Service {
 extension CORS.Rules {
     static let api = CORS.Rules(
         methods: ["GET", "POST", "DELETE"],
-        requestHeaders: ["Authorization", "Content-Type", "If-None-Match", "traceparent"],
+        requestHeaders: ["Authorization", "Content-Type", "If-None-Match", "traceparent", "tracestate"],
         replyHeaders: [
             "Date", "Twilio-Request-Id", "Twilio-Verify-Signature-Fields", "Beckon-Ignored", "ETag", "Retry-After",
         ])

@@ -5,6 +5,7 @@ import HTTPTypes
 import HummingbirdCore
 import Logging
 import NIOCore
+import ServiceSupport
 import Synchronization
 import Wire
 
@@ -20,6 +21,8 @@ struct APIResponder: Sendable {
     let clock: @Sendable () -> Int64
     let metrics: ProducerMetrics
     let logger: Logger
+    /// Nil: no spans are made.
+    var tracer: ServiceTracer?
 
     /// The facts about a request until it is answered.
     private struct Exchange {
@@ -27,6 +30,7 @@ struct APIResponder: Sendable {
         let requestID = RequestIdentifier.make()
         let method: RequestMetrics.Method
         var match: RouteMatch?
+        var trace: RequestTrace?
     }
 
     func respond(to request: Request, on channel: any Channel) async -> (HTTPResponse, ResponseBody) {
@@ -34,7 +38,13 @@ struct APIResponder: Sendable {
         let mark = target.utf8.firstIndex(of: UInt8(ascii: "?")) ?? target.endIndex
         let path = target[..<mark]
         let match = RouteMatch(path: path)
-        let exchange = Exchange(method: RequestMetrics.Method(request.method), match: match)
+        let caller = TraceContext(
+            traceparent: request.headers[Self.traceparent], tracestate: request.headers[values: Self.tracestate])
+        var exchange = Exchange(method: RequestMetrics.Method(request.method), match: match)
+        if let tracer {
+            exchange.trace = RequestTrace(
+                tracer, caller: caller, method: exchange.method.spanName, route: match?.route.template)
+        }
         var reply: APIReply
         var mayWait = false
         do {
@@ -42,16 +52,21 @@ struct APIResponder: Sendable {
                 reply = try options(path, match)
             } else {
                 let (match, operation) = try operation(request, match)
-                let call = try await call(
+                var call = try await call(
                     request, match, operation, path: String(path),
                     query: mark == target.endIndex ? "" : String(target[target.utf8.index(after: mark)...]),
                     requestID: exchange.requestID, on: channel)
+                call.trace = exchange.trace
+                call.traceparent = caller?.text
+                let identified = call
                 // The wait ends when the client disconnects.
                 mayWait = call.mayWait
                 reply =
                     mayWait
-                    ? try await request.body.consumeWithCancellationOnInboundClose { _ in try await api.answer(call) }
-                    : try await api.answer(call)
+                    ? try await request.body.consumeWithCancellationOnInboundClose { _ in
+                        try await api.answer(identified)
+                    }
+                    : try await api.answer(identified)
             }
         } catch {
             reply = Self.reply(to: error, logger: logger, requestID: exchange.requestID)
@@ -65,6 +80,9 @@ struct APIResponder: Sendable {
         metrics.answered(
             route: exchange.match?.index, method: exchange.method, status: reply.status,
             nanoseconds: (ContinuousClock.now - exchange.start).wholeNanoseconds)
+        exchange.trace?.end(
+            method: exchange.method.spanName, route: exchange.match?.route.template, scheme: view.scheme,
+            status: reply.status, requestID: exchange.requestID)
         logger.debug(
             "answered",
             metadata: [
@@ -134,7 +152,6 @@ struct APIResponder: Sendable {
                 host: request.head.authority, forwardedHost: headers[Self.forwardedHost],
                 forwardedProto: headers[Self.forwardedProto], peer: peer),
             address: view.address(forwardedFor: headers[values: Self.forwardedFor], peer: peer),
-            traceparent: TraceParent.valid(headers[Self.traceparent]),
             idempotencyKey: headers[Self.idempotencyKey], callbackID: callbackID, requestID: requestID,
             nowMs: clock(), ifNoneMatch: headers[.ifNoneMatch])
     }
@@ -223,6 +240,7 @@ struct APIResponder: Sendable {
     private static let forwardedProto = HTTPField.Name("X-Forwarded-Proto") ?? .via
     private static let callbackID = HTTPField.Name("X-HUAWEI-CALLBACK-ID") ?? .via
     private static let traceparent = HTTPField.Name("traceparent") ?? .via
+    private static let tracestate = HTTPField.Name("tracestate") ?? .via
     private static let idempotencyKey = HTTPField.Name(IdempotencyRules.header) ?? .via
 }
 

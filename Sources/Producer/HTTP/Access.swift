@@ -33,6 +33,7 @@ extension API {
             }
             context.actor = principal.actor
             call.caller = .backend(principal)
+            if let context = call.trace?.begin(isTrusted: true) { call.traceparent = context }
         case .device(let presented) where operation.device.isToken:
             if operation.method != .get {
                 let request = try tokenUse(call, presented)
@@ -50,6 +51,7 @@ extension API {
             await noteSigned(by: factor, call)
         default: break
         }
+        if case .backend = call.caller {} else { call.traceparent = call.trace?.begin(isTrusted: false) }
         let identified = call
         do {
             var reply = try await ChangeContext.$current.withValue(context) {

@@ -31,6 +31,9 @@ final class RequestMetrics: Sendable {
             case .other: "other"
             }
         }
+
+        /// The method in the name of a span.
+        var spanName: String { self == .other ? "HTTP" : label }
     }
 
     private struct State {

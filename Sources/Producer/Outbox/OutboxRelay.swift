@@ -42,6 +42,8 @@ public struct OutboxRelay: Sendable {
         public var look: Duration = .seconds(1)
         /// How long a stop waits for acknowledgements. Default 5 s.
         public var stopBound: Duration = .seconds(5)
+        /// Nil: no spans are made.
+        public var tracer: ServiceTracer?
         /// When the role is not ready.
         public var limits = OutboxLimits()
 

@@ -179,8 +179,15 @@ final class RelayRun: Sendable {
     }
 
     private func carryOut(_ step: RelayWindow.Step) {
-        for row in step.send { publish(record(of: row), of: row, isDeadLetter: false) }
-        for row in step.deadLetter { publish(signer.deadLetter(refused: record(of: row)), of: row, isDeadLetter: true) }
+        for row in step.send {
+            let span = options.tracer?.send(row.topic, signer.names, key: row.key, after: row.traceparent)
+            publish(record(of: row, after: span?.text ?? row.traceparent), of: row, span: span, isDeadLetter: false)
+        }
+        for row in step.deadLetter {
+            publish(
+                signer.deadLetter(refused: record(of: row, after: row.traceparent)), of: row, span: nil,
+                isDeadLetter: true)
+        }
         if step.expired > 0 { metrics.expired.increment(by: step.expired) }
         guard !step.delete.isEmpty || !step.release.isEmpty else { return }
         state.withLock { state in
@@ -190,14 +197,14 @@ final class RelayRun: Sendable {
         settle.yield()
     }
 
-    private func record(of row: OutboxRow) -> ProducerRecord {
-        signer.record(
-            row.topic, key: row.key, value: row.value, contentType: row.contentType, traceparent: row.traceparent)
+    private func record(of row: OutboxRow, after context: String?) -> ProducerRecord {
+        signer.record(row.topic, key: row.key, value: row.value, contentType: row.contentType, traceparent: context)
     }
 
-    private func publish(_ record: ProducerRecord, of row: OutboxRow, isDeadLetter: Bool) {
+    private func publish(_ record: ProducerRecord, of row: OutboxRow, span: ServiceSpan?, isDeadLetter: Bool) {
         let (id, topic, key) = (row.id, row.topic, row.key)
         producer.enqueue(record) { [self] result in
+            span?.end(result)
             switch result {
             case .success:
                 if isDeadLetter { metrics.deadLetters.increment() } else { metrics.relayed(topic) }

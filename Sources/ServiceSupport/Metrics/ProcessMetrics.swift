@@ -60,7 +60,9 @@ extension EdgeMetricName: MetricNames {
 /// What the metrics of every role read.
 public enum ProcessMetrics {
     /// The families that every role has.
-    public static var families: [MetricFamily] { ProcessMetricName.families + EdgeMetricName.families }
+    public static var families: [MetricFamily] {
+        ProcessMetricName.families + EdgeMetricName.families + TracingMetricName.families
+    }
 
     /// - Parameter role: the value of the label `role`.
     public static func observe(

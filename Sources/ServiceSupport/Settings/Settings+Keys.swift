@@ -35,6 +35,29 @@ extension Settings {
         "Longest time to drain after SIGTERM; after that the process exits. Set it below the orchestrator's grace period (30 s)."
     )
 
+    // MARK: Tracing
+    public static let tracingEndpoint = Setting.text(
+        "tracing.endpoint", type: "URL", roles: Role.workers,
+        "Collector that gets spans by OTLP over HTTP, `http://collector:4318`; without it no spans are made.",
+        check: { $0.hasPrefix("http://") || $0.hasPrefix("https://") })
+    public static let tracingRatio = Setting(
+        SettingDescription(
+            key: "tracing.ratio", type: "number", defaultText: "0", range: "0–1", isSecret: false, isRequired: false,
+            roles: Role.workers,
+            summary:
+                "Share of new traces that are recorded. A trace that a backend has started is recorded when the backend records it."
+        ), default: 0.0
+    ) { text in Double(text).flatMap { (0...1).contains($0) ? $0 : nil } }
+    public static let tracingHeaders = Setting(
+        SettingDescription(
+            key: "tracing.headers", type: "name=value,name=value", defaultText: "", range: "", isSecret: true,
+            isRequired: false, roles: Role.workers,
+            summary: "Headers of each request to the collector, for its credentials."),
+        default: [String: String](), parse: pairs)
+    public static let tracingCAFile = Setting.text(
+        "tracing.caFile", type: "path", roles: Role.workers,
+        "PEM file of the only certificate authorities that the collector may use.")
+
     // MARK: Kafka
     public static let kafkaServers = Setting.text(
         "kafka.bootstrapServers", type: "host:port,host:port", isRequired: true, roles: Role.workers,
@@ -50,16 +73,7 @@ extension Settings {
             range: "librdkafka's CONFIGURATION.md",
             isSecret: true, isRequired: false, roles: Role.workers,
             summary: "Any librdkafka property, set last (security.protocol, sasl.password, …)."),
-        default: [String: String]()
-    ) { text in
-        var properties: [String: String] = [:]
-        for entry in text.split(separator: ",") {
-            let parts = entry.split(separator: "=", maxSplits: 1)
-            guard parts.count == 2 else { return nil }
-            properties[parts[0].trimming] = parts[1].trimming
-        }
-        return properties
-    }
+        default: [String: String](), parse: pairs)
     public static let topicPrefix = Setting.text(
         "topics.prefix", type: "text", default: "beckon.", range: "letters, digits, `.`, `_`, `-`, at most 200",
         roles: Role.workers.union([.broker]), "Prefix of every topic's name.",
@@ -334,7 +348,8 @@ extension Settings {
 
     private static let beforeProviders: [SettingDescription] = [
         config.description, logLevel.description, readyFile.description, adminHost.description, adminPort.description,
-        adminToken.description, shutdownTimeout.description, kafkaServers.description, kafkaEmbedded.description,
+        adminToken.description, shutdownTimeout.description, tracingEndpoint.description, tracingRatio.description,
+        tracingHeaders.description, tracingCAFile.description, kafkaServers.description, kafkaEmbedded.description,
         kafkaProperties.description,
         topicPrefix.description, recordKeys.description, storeKeys.description, configurationKeys.description,
         eventKeys.description,
@@ -368,6 +383,17 @@ extension Settings {
         phoneAuthToken.description, phoneService.description, phoneCount.description, phoneIdentity.description,
         phoneBehaviour.description, phonePlatform.description,
     ]
+
+    /// Reads `name=value,name=value`.
+    private static let pairs: @Sendable (String) -> [String: String]? = { text in
+        var pairs: [String: String] = [:]
+        for entry in text.split(separator: ",") {
+            let parts = entry.split(separator: "=", maxSplits: 1)
+            guard parts.count == 2 else { return nil }
+            pairs[parts[0].trimming] = parts[1].trimming
+        }
+        return pairs
+    }
 
     private static func isHTTPS(_ text: String) -> Bool { text.hasPrefix("https://") && text.utf8.count > 8 }
 

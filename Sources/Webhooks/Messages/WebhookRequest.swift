@@ -30,6 +30,7 @@ public struct WebhookRequest: Sendable {
     ///   - webhook: SID.
     ///   - version: `v1` or `v2` of the form.
     ///   - timestamp: of the attempt, in seconds.
+    ///   - traceparent: the trace context in the form of ``TraceContext/text``.
     public init(
         _ event: CloudEvent, bytes: [UInt8], webhook: String, url: CustomerURL, format: WebhookFormat, version: String,
         credentials: WebhookCredentials, timestamp: Int64, traceparent: String? = nil
@@ -92,7 +93,11 @@ public struct WebhookRequest: Sendable {
                         id: id, timestamp: timestamp, body: body, secrets: credentials.secrets)
                 ))
         }
-        if let traceparent { headers.append(("traceparent", traceparent)) }
+        if let traceparent {
+            let (parent, state) = TraceContext.split(traceparent)
+            headers.append(("traceparent", parent))
+            if let state { headers.append(("tracestate", state)) }
+        }
         return headers
     }
 

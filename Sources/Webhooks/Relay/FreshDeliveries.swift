@@ -2,6 +2,7 @@ import ChallengeModel
 import Challenges
 import KafkaClient
 import KafkaGroup
+import ServiceSupport
 
 /// Hands each event of topic `events` to the webhooks that want it. A record is done when each of its events is
 /// delivered, or stored.
@@ -44,7 +45,7 @@ struct FreshDeliveries: Sendable {
         }
         guard !wanted.isEmpty else { return [] }
         let nowMs = relay.nowMs()
-        let traceparent = record.headers.text(of: RecordHeaderName.traceparent)
+        let traceparent = record.headers.traceContext
         return wanted.map { route in
             FreshEvent(
                 delivery: WebhookDelivery(

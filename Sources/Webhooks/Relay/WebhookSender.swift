@@ -5,6 +5,7 @@ import KafkaGroup
 import Logging
 import ServiceSupport
 import Synchronization
+import Tracing
 import Wire
 
 /// Posts events to webhooks: within the bounds of the process, of accounts, hosts and endpoints, signed anew for each
@@ -113,7 +114,10 @@ final class WebhookSender: Sendable {
         _ message: Message, _ delivery: WebhookDelivery, _ url: CustomerURL, _ route: WebhookRoute,
         until deadline: ContinuousClock.Instant
     ) async -> AttemptResult {
-        let request = request(message, delivery, url, route, timestamp: Timestamp.nowMs() / 1000)
+        let span = configuration.tracer?.span("POST webhook", .client, after: delivery.traceparent)
+        let request = request(
+            message, delivery, url, route, timestamp: Timestamp.nowMs() / 1000,
+            traceparent: span?.text ?? delivery.traceparent)
         let started = ContinuousClock.now
         let left = max(.milliseconds(1), deadline - started)
         let result: AttemptResult
@@ -133,6 +137,7 @@ final class WebhookSender: Sendable {
             }
             result = AttemptResult(error)
         }
+        span?.end(result, of: delivery)
         note(result, delivery, took: ContinuousClock.now - started)
         return result
     }
@@ -173,7 +178,8 @@ final class WebhookSender: Sendable {
     }
 
     private func request(
-        _ message: Message, _ delivery: WebhookDelivery, _ url: CustomerURL, _ route: WebhookRoute, timestamp: Int64
+        _ message: Message, _ delivery: WebhookDelivery, _ url: CustomerURL, _ route: WebhookRoute, timestamp: Int64,
+        traceparent: String?
     ) -> WebhookRequest {
         let credentials = WebhookCredentials(
             authToken: route.authToken, secrets: route.secrets.map { WebhookSecret(bytes: $0) })
@@ -182,7 +188,7 @@ final class WebhookSender: Sendable {
             return WebhookRequest(
                 event, bytes: delivery.event, webhook: delivery.webhook.rawValue, url: url, format: route.format,
                 version: route.webhook.version, credentials: credentials, timestamp: timestamp,
-                traceparent: delivery.traceparent)
+                traceparent: traceparent)
         case .alert(let fields):
             return WebhookRequest(
                 form: fields,
@@ -213,5 +219,17 @@ final class WebhookSender: Sendable {
             state.hosts[host] = ofHost
             return (ofAccount, ofHost)
         }
+    }
+}
+
+extension ServiceSpan {
+    /// Ends the span of one request to a webhook. It names neither the URL nor anything of the event's contents.
+    fileprivate func end(_ result: AttemptResult, of delivery: WebhookDelivery) {
+        set(.httpMethod, "POST")
+        set(.webhook, .string(delivery.webhook.rawValue))
+        set(.eventType, .string(delivery.eventType))
+        if result.status > 0 { set(.httpStatus, .int64(Int64(result.status))) }
+        if result.disposition != .delivered { fail(result.reason) }
+        end()
     }
 }

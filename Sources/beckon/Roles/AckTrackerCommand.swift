@@ -12,7 +12,8 @@ struct AckTrackerCommand: AsyncParsableCommand {
 
     func run() async throws {
         let context = try await RoleContext(.ackTracker, arguments: settings)
-        let configuration = try TrackerConfiguration(context.settings)
+        var configuration = try TrackerConfiguration(context.settings)
+        configuration.tracer = context.tracer
         let service = TrackerService(
             configuration: configuration, readiness: context.readiness, logger: context.logger,
             metrics: context.metrics)

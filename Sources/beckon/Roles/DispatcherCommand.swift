@@ -12,7 +12,8 @@ struct DispatcherCommand: AsyncParsableCommand {
 
     func run() async throws {
         let context = try await RoleContext(.dispatcher, arguments: settings)
-        let configuration = try DispatcherConfiguration(context.settings)
+        var configuration = try DispatcherConfiguration(context.settings)
+        configuration.tracer = context.tracer
         // The gateway is opened after all other checks, because an open gateway must be closed.
         let gateway = try PushGateway(
             configuration: try PushGatewayConfiguration(context.settings), logger: context.logger)

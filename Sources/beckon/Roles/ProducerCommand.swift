@@ -19,15 +19,17 @@ struct ProducerCommand: AsyncParsableCommand {
         let store = try await CommandStore.advising(location) {
             try await location.openToServe(settings, logger: context.logger)
         }
-        let configuration = try ProducerConfiguration(settings)
+        var configuration = try ProducerConfiguration(settings)
+        configuration.tracer = context.tracer
         let service = ProducerService(
             configuration: configuration, store: store, readiness: context.readiness,
             logger: context.logger, metrics: context.metrics)
         let scheme = try settings.optional(Settings.apiCertificate) == nil ? "http" : "https"
         let host = try settings(Settings.apiHost)
+        let deviceAPI = configuration.deviceAPI
         try await context.run([StoreService(store: store), service], kafka: configuration.kafka) {
             var addresses = ["api": "\(scheme)://\(host):\(await service.boundPort ?? 0)"]
-            if let device = configuration.deviceAPI, let port = await service.boundDevicePort {
+            if let device = deviceAPI, let port = await service.boundDevicePort {
                 addresses["device_api"] = "\(device.tls == nil ? "http" : "https")://\(device.host):\(port)"
             }
             return addresses

@@ -14,6 +14,9 @@ struct RoleContext: Sendable {
     let metrics: PrometheusRegistry
     let readiness: Readiness
     let admin: AdminServer
+    /// Nil: `tracing.endpoint` is not set, and no spans are made.
+    let tracer: ServiceTracer?
+    private let exporter: SpanExporter?
 
     /// Reads the settings; prints the role's help and ends when asked.
     init(_ role: Role, arguments: [String]) async throws {
@@ -41,6 +44,16 @@ struct RoleContext: Sendable {
             metrics: metrics, logger: logger,
             token: role == .ackTracker ? try settings.optional(Settings.adminToken) : nil)
         for address in try Self.addresses(role, settings) { try await address.check() }
+        guard Role.workers.contains(role), let tracing = try TracingConfiguration(settings) else {
+            (tracer, exporter) = (nil, nil)
+            return
+        }
+        let tracer = ServiceTracer(ratio: tracing.ratio)
+        let exporter = SpanExporter(
+            tracing, tracer: tracer, role: role.rawValue, version: Beckon.configuration.version,
+            instance: UUID().uuidString.lowercased(), logger: logger)
+        exporter.observe(in: metrics)
+        (self.tracer, self.exporter) = (tracer, exporter)
     }
 
     /// The addresses that the role listens on.
@@ -108,7 +121,8 @@ struct RoleContext: Sendable {
             }
         }
         try await RoleProcess.run(
-            [admin] + (kafka.map { [KafkaReadiness($0.diagnosis, readiness: readiness)] } ?? []) + services + [started],
+            [admin] + (exporter.map { [$0] } ?? [])
+                + (kafka.map { [KafkaReadiness($0.diagnosis, readiness: readiness)] } ?? []) + services + [started],
             shutdownTimeout: try settings(Settings.shutdownTimeout), logger: logger, reload: reload)
         logger.info("stopped")
     }

@@ -13,7 +13,8 @@ struct WebhooksCommand: AsyncParsableCommand {
 
     func run() async throws {
         let context = try await RoleContext(.webhooks, arguments: settings)
-        let configuration = try WebhookConfiguration(context.settings)
+        var configuration = try WebhookConfiguration(context.settings)
+        configuration.tracer = context.tracer
         let location = try StoreLocation(context.settings)
         let store = try await CommandStore.advising(location) {
             try await location.openToRelay(context.settings, logger: context.logger)
