@@ -43,6 +43,24 @@ struct PhonePolicyTests {
         #expect(policy.receive(try Self.message(.background), .apn, nowMs: 0) == background)
     }
 
+    @Test(
+        "a phone that somebody handles answers nothing by itself, and shows nothing while its notifications are off",
+        arguments: [
+            (PhoneBehaviour.answers, [.display, .confirm(.visible, .yes), .watch], [.confirm(.background, .unknown)]),
+            (.denies, [.display, .confirm(.visible, .yes), .watch], [.confirm(.background, .unknown)]),
+            (.notificationsOff, [.confirm(.visible, .no)], [.confirm(.background, .no)]),
+            (.closed, [.display, .keep, .confirm(.visible, .yes)], [.lose("the app is closed")]),
+        ] as [(PhoneBehaviour, [PhoneAction], [PhoneAction])])
+    func attended(behaviour: PhoneBehaviour, visible: [PhoneAction], background: [PhoneAction]) throws {
+        var policy = PhonePolicy(behaviour, isAttended: true)
+        // FCM: on APNs a visible push runs nothing while notifications are off.
+        #expect(policy.receive(try Self.message(.visible), .fcm, nowMs: 0) == visible)
+        #expect(policy.answer(try Self.message(.visible).challengeSID) == [.fetch, .watch], "the app was opened")
+        #expect(policy.opensSheets == [.answers, .denies].contains(behaviour))
+        policy = PhonePolicy(behaviour, isAttended: true)
+        #expect(policy.receive(try Self.message(.background), .fcm, nowMs: 0) == background)
+    }
+
     @Test("a challenge pushed again is confirmed again, shown once and answered once")
     func repeated() throws {
         var policy = PhonePolicy(.answers)

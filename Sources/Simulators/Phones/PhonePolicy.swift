@@ -23,17 +23,28 @@ enum PhoneAction: Sendable, Hashable {
 /// Decides what a phone does; the memory that an app keeps of challenges is in here. No I/O.
 struct PhonePolicy: Sendable {
     private(set) var behaviour: PhoneBehaviour
+    /// Whether somebody answers by hand (``SimulatedPhone/answer(_:approved:number:)``): nothing is answered otherwise.
+    let isAttended: Bool
     private var visibleLost = 0
     private var lostDispatches = RecentSet()
     private var displayed = RecentSet()
     /// Challenges that are being answered or were.
     private var taken = RecentSet()
 
-    init(_ behaviour: PhoneBehaviour) { self.behaviour = behaviour }
+    init(_ behaviour: PhoneBehaviour, isAttended: Bool = false) {
+        self.behaviour = behaviour
+        self.isAttended = isAttended
+    }
 
     mutating func become(_ behaviour: PhoneBehaviour) {
         self.behaviour = behaviour
         visibleLost = 0
+    }
+
+    /// Whether the app of an open challenge stands open in front of the person, who has not answered yet.
+    var opensSheets: Bool {
+        guard isAttended else { return behaviour == .ignores }
+        return ![.closed, .notificationsOff, .offline, .deleted].contains(behaviour)
     }
 
     /// Notifications that the person saw: one per challenge, however often it was pushed.
@@ -69,14 +80,17 @@ struct PhonePolicy: Sendable {
         if behaviour == .mute { return actions }
         if behaviour == .closed { return actions + [.keep, .confirm(.visible, .yes)] }
         actions.append(.confirm(.visible, showsNothing ? .no : .yes))
-        if behaviour == .ignores { return actions + [.watch] }
+        // Nobody opens the app for a notification that is not shown.
+        if isAttended, showsNothing { return actions }
+        if behaviour == .ignores || isAttended { return actions + [.watch] }
         return actions + answer(push.challengeSID)
     }
 
     private mutating func background(_ push: PushMessage) -> [PhoneAction] {
         switch behaviour {
         case .mute: return [.ignore("mute")]
-        case .notificationsOff: return [.confirm(.background, .no)] + answer(push.challengeSID)
+        case .notificationsOff:
+            return [.confirm(.background, .no)] + (isAttended ? [] : answer(push.challengeSID))
         case .slow(let milliseconds):
             return [.wait(milliseconds: milliseconds), .confirm(.background, shown(push))]
         // The visible push beside it is what the person answers.
@@ -88,7 +102,7 @@ struct PhonePolicy: Sendable {
 
     /// The person's answer to a challenge that the app knows the SID of; nothing when it was answered before.
     mutating func answer(_ challengeSID: String) -> [PhoneAction] {
-        if behaviour == .ignores { return [.fetch, .watch] }
+        if behaviour == .ignores || isAttended { return [.fetch, .watch] }
         guard taken.insert(challengeSID) else { return [.ignore("answered before")] }
         switch behaviour {
         case .denies: return [.fetch, .answer(approved: false)]

@@ -10,16 +10,19 @@ public struct PhonePool: Sendable {
         public var appID: String
         public var behaviour: PhoneBehaviour
         public var pollInterval: Duration
+        /// Somebody answers by hand, see ``SimulatedPhone/answer(_:approved:number:)``.
+        public var isAttended: Bool
 
         public init(
             provider: SimulatedProvider = .apn, appID: String = "dev.beckon.phone",
             behaviour: PhoneBehaviour = .answers,
-            pollInterval: Duration = .seconds(1)
+            pollInterval: Duration = .seconds(1), isAttended: Bool = false
         ) {
             self.provider = provider
             self.appID = appID
             self.behaviour = behaviour
             self.pollInterval = pollInterval
+            self.isAttended = isAttended
         }
     }
 
@@ -61,11 +64,7 @@ public struct PhonePool: Sendable {
             try await Self.patiently { try await device.verify() }
             return device
         }
-        return SimulatedPhone(
-            name: name, device: try await install(profile.behaviour == .notificationsOff ? false : nil),
-            provider: profile.provider, behaviour: profile.behaviour, reception: reception,
-            pollInterval: profile.pollInterval, log: PhoneLog(parent: log), installAgain: { try await install(nil) }
-        ) { [backend] challenge in
+        let prove: SimulatedPhone.Prove = { [backend] challenge in
             var proof = ApprovalProof()
             // The person reads the backend's page.
             if challenge.numberDigits != nil {
@@ -79,6 +78,11 @@ public struct PhonePool: Sendable {
             }
             return proof
         }
+        return SimulatedPhone(
+            name: name, device: try await install(profile.behaviour == .notificationsOff ? false : nil),
+            provider: profile.provider, behaviour: profile.behaviour, reception: reception,
+            pollInterval: profile.pollInterval, log: PhoneLog(parent: log), installAgain: { try await install(nil) },
+            prove: prove, isAttended: profile.isAttended)
     }
 
     private func register(_ accessToken: String, _ enrolment: Enrolment) async throws -> Device {

@@ -38,13 +38,19 @@ extension SimulatedPhone {
     /// An open sheet: asks until its challenge is over or another of its action stands for it.
     func watch(_ sid: String) async {
         guard state.withLock({ $0.open.insert(sid).inserted }) else { return }
-        defer { state.withLock { _ = $0.open.remove(sid) } }
+        defer {
+            state.withLock {
+                $0.open.remove(sid)
+                $0.sheetContents[sid] = nil
+            }
+        }
         var last: Device.Reading?
         while !Task.isCancelled, shown.contains(sid) {
             let asked = ContinuousClock.now
             do {
                 if let reading = try await device.challenge(sid, after: last) {
                     last = reading
+                    keep(reading.challenge)
                     // A reading that was overtaken brings nothing back.
                     let change = state.withLock { state in
                         state.shown.sids.contains(sid) ? state.shown.fetched(reading.challenge) : nil
@@ -60,5 +66,17 @@ extension SimulatedPhone {
             // It failed, or the server holds too many who wait.
             if ContinuousClock.now - asked < .seconds(1) { try? await Task.sleep(for: .seconds(1)) }
         }
+    }
+
+    /// What an open sheet shows.
+    private func keep(_ challenge: DeviceChallenge) {
+        let isNew = state.withLock { state in
+            guard challenge.status == .pending, state.open.contains(challenge.sid) else {
+                state.sheetContents[challenge.sid] = nil
+                return false
+            }
+            return state.sheetContents.updateValue(challenge, forKey: challenge.sid) == nil
+        }
+        if isNew, state.withLock({ $0.policy.isAttended }) { note(.opened, challenge.sid, detail: "sheet") }
     }
 }

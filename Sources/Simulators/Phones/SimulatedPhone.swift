@@ -1,3 +1,4 @@
+import DequeModule
 public import DeviceKit
 import Synchronization
 
@@ -25,7 +26,14 @@ public final class SimulatedPhone: Sendable {
         var open: Set<String> = []
         /// As the server was told.
         var mayNotify: Bool
+        /// The challenges of open sheets, as they were read last.
+        var sheetContents: [String: DeviceChallenge] = [:]
+        /// The last pushes, newest last, as they arrived.
+        var pushes: Deque<SimulatedPush> = []
     }
+
+    /// Pushes that ``pushes`` still knows.
+    private static let mostPushes = 20
 
     /// What the person does before an approval that needs more than a tap: reads the number, signs in to the app.
     public typealias Prove = @Sendable (DeviceChallenge) async throws -> ApprovalProof
@@ -41,10 +49,12 @@ public final class SimulatedPhone: Sendable {
     ///   - pollInterval: of ``PhoneBehaviour/polls``.
     ///   - installAgain: makes a key and enrols with the same push token; nil: ``PhoneBehaviour/reinstalls`` fails.
     ///   - prove: nil: the person knows no number and is not signed in.
+    ///   - isAttended: somebody answers by hand, with ``answer(_:approved:number:)``. The phone then answers nothing by
+    ///     itself, whatever its behaviour. Default false.
     public init(
         name: String, device: Device, provider: SimulatedProvider, behaviour: PhoneBehaviour,
         reception: any PushReception, pollInterval: Duration = .seconds(1), log: PhoneLog = PhoneLog(),
-        installAgain: (@Sendable () async throws -> Device)? = nil, prove: Prove? = nil
+        installAgain: (@Sendable () async throws -> Device)? = nil, prove: Prove? = nil, isAttended: Bool = false
     ) {
         self.name = name
         self.provider = provider
@@ -54,7 +64,9 @@ public final class SimulatedPhone: Sendable {
         self.installAgain = installAgain
         self.prove = prove
         state = Mutex(
-            State(device: device, policy: PhonePolicy(behaviour), mayNotify: behaviour != .notificationsOff))
+            State(
+                device: device, policy: PhonePolicy(behaviour, isAttended: isAttended),
+                mayNotify: behaviour != .notificationsOff))
     }
 
     /// Another one after ``PhoneBehaviour/reinstalls``.
@@ -67,6 +79,14 @@ public final class SimulatedPhone: Sendable {
 
     /// Challenges whose notifications the person sees now.
     public var shown: [String] { state.withLock { $0.shown.sids } }
+
+    /// The challenges whose sheets are open, oldest first: what the person reads before they answer.
+    public var sheets: [DeviceChallenge] {
+        state.withLock { state in state.shown.sids.compactMap { state.sheetContents[$0] } }
+    }
+
+    /// The last 20 pushes that reached the phone, oldest first.
+    public var pushes: [SimulatedPush] { state.withLock { Array($0.pushes) } }
 
     /// What the notification extension kept.
     public var inbox: ChallengeInbox { state.withLock { $0.inbox } }
@@ -91,7 +111,7 @@ public final class SimulatedPhone: Sendable {
                 let (sheets, opener) = AsyncStream.makeStream(of: String.self, bufferingPolicy: .bufferingNewest(100))
                 state.changes = continuation
                 state.sheets = opener
-                if state.policy.behaviour == .ignores { for sid in state.shown.sids { opener.yield(sid) } }
+                if state.policy.opensSheets { for sid in state.shown.sids { opener.yield(sid) } }
                 return (state.policy.behaviour, changes, sheets)
             }
             await withTaskGroup { group in
@@ -114,6 +134,37 @@ public final class SimulatedPhone: Sendable {
             await perform(actions, challengeSID: entry.challengeSID, push: nil)
         }
         await answerPending()
+    }
+
+    /// The person in front of the phone answers a challenge whose sheet is open.
+    /// - Parameter number: what they typed, when the challenge needs a number.
+    /// - Throws: `DeviceError` when the server refuses the answer; ``SimulatorError`` when the sheet is not open.
+    public func answer(_ sid: String, approved: Bool, number: String? = nil) async throws {
+        guard let challenge = state.withLock({ $0.sheetContents[sid] }) else {
+            throw SimulatorError("\(name) shows no challenge \(sid)")
+        }
+        var proof = ApprovalProof()
+        if approved, challenge.numberDigits != nil || challenge.requiresSession {
+            // The person is signed in to the app; the number they have to read where they sign in.
+            if challenge.requiresSession { proof.sessionToken = try await prove?(challenge).sessionToken }
+            proof.number = number
+        }
+        do {
+            let after = try await device.answer(challenge, approved: approved, proof: proof)
+            close(sid)
+            note(.answered, sid, detail: after.status.rawValue)
+        } catch {
+            note(Self.kind(of: error), sid, detail: "\(error)")
+            throw error
+        }
+    }
+
+    /// The challenge is over on this phone.
+    private func close(_ sid: String) {
+        state.withLock {
+            $0.shown.remove(sid)
+            $0.sheetContents[sid] = nil
+        }
     }
 
     private func live(_ behaviour: PhoneBehaviour) async {
@@ -213,6 +264,10 @@ public final class SimulatedPhone: Sendable {
     }
 
     private func handle(_ push: SimulatedPush) async {
+        state.withLock { state in
+            state.pushes.append(push)
+            if state.pushes.count > Self.mostPushes { state.pushes.removeFirst() }
+        }
         let message: PushMessage
         do throws(PushMessageError) {
             message = try PushMessage(values: push.values)
