@@ -192,11 +192,19 @@ let package = Package(
                 "ServiceSupport", "Storage", "Wire", .logging, .nioSSL,
             ],
             swiftSettings: swiftSettings),
+        .target(
+            name: "Console",
+            dependencies: [
+                "ChallengeModel", "DeviceKit", "HTTPEdge", "ServiceSupport", "Simulators", "Wire", .asyncHTTPClient,
+                .crypto, .deque, .httpTypes, .hummingbirdCore, .logging, .metrics, .nioCore, .nioHTTP1, .nioPosix,
+                .serviceLifecycle,
+            ],
+            swiftSettings: swiftSettings),
         .executableTarget(
             name: "beckon",
             dependencies: [
-                "AckTracker", "CAllocator", "ChallengeModel", "Challenges", "Storage", "DeviceKit", "DispatcherWorker",
-                "Doctor",
+                "AckTracker", "CAllocator", "ChallengeModel", "Challenges", "Console", "Storage", "DeviceKit",
+                "DispatcherWorker", "Doctor",
                 "GuardedHTTP", "HTTPEdge", "KafkaClient",
                 "Producer", "PushGateway", "PushProviders", "ServiceSupport", "Simulators", "Webhooks", "Wire",
                 .argumentParser,
@@ -259,6 +267,12 @@ let package = Package(
                 "ServiceSupport", "Simulators", "Storage", "Wire", .crypto, .nioCore, .nioPosix, .nioSSL,
             ]),
         tests(of: "GuardedHTTP", ["Simulators", .nioCore, .nioPosix]),
+        tests(
+            of: "Console",
+            [
+                "HTTPEdge", "ServiceSupport", "Simulators", "Wire", .asyncHTTPClient, .httpTypes, .metrics, .nioCore,
+                .nioHTTP1, .serviceLifecycle,
+            ]),
         .testTarget(
             name: "WebhooksTests",
             dependencies: [

@@ -7,7 +7,8 @@ public enum ProxyVariables {
     /// One sentence for the log, without the value, which may contain a password. Nil when no variable is set, or the
     /// variable does not matter for the role.
     /// - Parameters:
-    ///   - role: the ones that open HTTP connections of their own are dispatcher, webhooks, simulator and phone.
+    ///   - role: the ones that open HTTP connections of their own are dispatcher, webhooks, console, simulator and
+    ///     phone.
     ///   - isProxySet: `providers.proxy` is.
     public static func notice(role: Role, isProxySet: Bool, environment: [String: String]) -> String? {
         let found = names.filter { environment[$0]?.isEmpty == false }
@@ -17,7 +18,7 @@ public enum ProxyVariables {
         switch role {
         case .dispatcher where isProxySet: return nil
         case .dispatcher: return "\(subject): providers are reached directly; set providers.proxy to go through a proxy"
-        case .simulator, .phone, .webhooks: return "\(subject): this role connects directly"
+        case .simulator, .phone, .webhooks, .console: return "\(subject): this role connects directly"
         case .producer, .ackTracker, .broker: return nil
         }
     }

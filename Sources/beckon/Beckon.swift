@@ -16,6 +16,7 @@ struct Beckon: AsyncParsableCommand {
                 name: "Roles, one process each:",
                 subcommands: [
                     ProducerCommand.self, DispatcherCommand.self, AckTrackerCommand.self, WebhooksCommand.self,
+                    ConsoleCommand.self,
                 ]),
             CommandGroup(
                 name: "Simulators for development:",

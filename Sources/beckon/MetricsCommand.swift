@@ -26,7 +26,7 @@ enum MetricCatalogue {
             case .dispatcher: DispatcherMetricName.families
             case .ackTracker: TrackerMetricName.families
             case .webhooks: WebhookRelayService.metricFamilies
-            case .broker, .simulator, .phone: []
+            case .console, .broker, .simulator, .phone: []
             }
         return ProcessMetrics.families + own
     }

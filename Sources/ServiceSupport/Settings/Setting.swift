@@ -4,6 +4,7 @@ public enum Role: String, Sendable, CaseIterable {
     case dispatcher
     case ackTracker = "ack-tracker"
     case webhooks
+    case console
     case broker
     case simulator
     case phone

@@ -294,6 +294,59 @@ extension Settings {
         "webhooks.threads", type: "threads", default: 1, range: 1...64, roles: [.webhooks],
         "Event loops of the connections to webhooks.")
 
+    // MARK: Console
+    public static let consoleHost = Setting.text(
+        "console.host", type: "address", default: "127.0.0.1", roles: [.console], "Address of the console's pages.")
+    public static let consolePort = Setting.integer(
+        "console.port", type: "port", default: 8090, range: 0...65_535, roles: [.console],
+        "Port of the console's pages; 0: any free one.")
+    public static let consoleCertificate = Setting.text(
+        "console.tlsCertificateFile", type: "path", roles: [.console],
+        "PEM certificate chain; with it the console uses TLS. The file is read again when it changes.")
+    public static let consoleKey = Setting.text(
+        "console.tlsKeyFile", type: "path", roles: [.console], "PEM private key of the certificate chain.")
+    public static let consoleTargets = Setting.text(
+        "console.targets", type: "URL,URL", roles: [.console],
+        "Pages with the metrics of the other roles, `http://producer:9464/metrics,http://dispatcher:9464/metrics`; of a host name with several addresses, the console reads each. Without them, the overview is empty.",
+        check: { text in
+            let urls = text.split(separator: ",").map(\.trimming)
+            return !urls.isEmpty && urls.allSatisfy { $0.hasPrefix("http://") || $0.hasPrefix("https://") }
+        })
+    public static let consoleAuthentication = Setting.text(
+        "console.authentication", type: "mode", default: "token", range: "token, proxy", roles: [.console],
+        "How people sign in: `token` asks for `console.operatorToken` or `console.viewerToken`; `proxy` believes the headers of an authenticating proxy.",
+        check: { ["token", "proxy"].contains($0) })
+    public static let consoleOperatorToken = Setting.text(
+        "console.operatorToken", type: "text", range: "at least 24 characters", isSecret: true, roles: [.console],
+        "Token of the people who may see and act.", check: { $0.utf8.count >= 24 })
+    public static let consoleViewerToken = Setting.text(
+        "console.viewerToken", type: "text", range: "at least 24 characters", isSecret: true, roles: [.console],
+        "Token of the people who may only see.", check: { $0.utf8.count >= 24 })
+    public static let consoleTrustedProxies = Setting.text(
+        "console.trustedProxies", type: "address/bits,…", roles: [.console],
+        "Addresses of the authenticating proxy, `10.0.0.0/8,fd00::/8`. A request with its headers from any other address is refused."
+    )
+    public static let consoleUserHeader = Setting.text(
+        "console.userHeader", type: "header", default: "X-Forwarded-User", roles: [.console],
+        "Header in which the proxy names the person. The proxy must replace the value that a client sent.")
+    public static let consoleGroupsHeader = Setting.text(
+        "console.groupsHeader", type: "header", default: "X-Forwarded-Groups", roles: [.console],
+        "Header in which the proxy names the groups of the person, separated by commas.")
+    public static let consoleOperatorGroup = Setting.text(
+        "console.operatorGroup", type: "text", roles: [.console],
+        "Group whose members may see and act; without it, nobody may act.")
+    public static let consoleViewerGroup = Setting.text(
+        "console.viewerGroup", type: "text", roles: [.console],
+        "Group whose members may only see; without it, everybody whom the proxy names may see.")
+    public static let consoleAPIURL = Setting.text(
+        "console.apiUrl", type: "URL", roles: [.console],
+        "Beckon's HTTP API, for the pages about challenges, people, webhooks and the audit trail.",
+        check: { $0.hasPrefix("http://") || $0.hasPrefix("https://") })
+    public static let consoleAPIKey = Setting.text(
+        "console.apiKey", type: "SID:secret", isSecret: true, roles: [.console],
+        "The key that the console reads the API with. A key of role `read` is enough; only `full` shows the audit trail.",
+        check: { $0.contains(":") })
+
     // MARK: Stand-ins for development
     public static let brokerPartitions = Setting.integer(
         "broker.partitions", type: "partitions", default: 12, range: 1...64, roles: [.broker],
@@ -374,6 +427,11 @@ extension Settings {
         webhooksClientCertificateFile.description, webhooksClientKeyFile.description,
         webhooksNameServers.description, webhooksOrigin.description, webhooksMaxInFlight.description,
         webhooksThreads.description,
+        consoleHost.description, consolePort.description, consoleCertificate.description, consoleKey.description,
+        consoleTargets.description, consoleAuthentication.description, consoleOperatorToken.description,
+        consoleViewerToken.description, consoleTrustedProxies.description, consoleUserHeader.description,
+        consoleGroupsHeader.description, consoleOperatorGroup.description, consoleViewerGroup.description,
+        consoleAPIURL.description, consoleAPIKey.description,
         brokerPartitions.description,
         simulatorHost.description,
         simulatorAPNsPort.description, simulatorFCMPort.description, simulatorHMSPort.description,

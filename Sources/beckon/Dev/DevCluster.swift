@@ -3,6 +3,7 @@ import ArgumentParser
 import AsyncHTTPClient
 import ChallengeModel
 import Challenges
+import Console
 import DeviceKit
 import DispatcherWorker
 import Foundation
@@ -33,8 +34,8 @@ struct DevCluster: Sendable {
         }
 
         var api: String
-        /// The page for people comes with a later version: null.
-        var console: String?
+        /// The pages for people.
+        var console: String
         var metrics: String
         var kafka: String
         var accountSID: String
@@ -88,11 +89,17 @@ struct DevCluster: Sendable {
     /// Those that others need come first.
     private let services: [any ServiceLifecycle.Service]
     private let admin: AdminServer
+    private let console: ConsoleService
+    /// The phones on the console's page.
+    let desk = PhoneDesk()
 
     /// - Parameters:
-    ///   - apiPort, adminPort: 0: any free one.
-    init(apiPort: Int, adminPort: Int, logger: Logger) async throws {
-        for (name, port, flag) in [("admin port", adminPort, "--admin-port"), ("HTTP API", apiPort, "--api-port")] {
+    ///   - apiPort, adminPort, consolePort: 0: any free one.
+    init(apiPort: Int, adminPort: Int, consolePort: Int = 0, logger: Logger) async throws {
+        for (name, port, flag) in [
+            ("admin port", adminPort, "--admin-port"), ("HTTP API", apiPort, "--api-port"),
+            ("console", consolePort, "--console-port"),
+        ] {
             try await ListenAddress(name, host: "127.0.0.1", port: port, hostFlag: flag, portFlag: flag).check()
         }
         self.logger = logger
@@ -159,10 +166,23 @@ struct DevCluster: Sendable {
         webhookConfiguration.rules = Self.outbound
         let webhooks = try WebhookRelayService(
             configuration: webhookConfiguration, store: store, readiness: readiness, logger: logger, metrics: metrics)
+        console = try ConsoleService(
+            ConsoleConfiguration(host: "127.0.0.1", port: consolePort, access: .development), client: client,
+            readiness: readiness, metrics: metrics, logger: logger, phones: desk
+        ) { [admin] in ["http://127.0.0.1:\(try await admin.boundPort())/metrics"] }
         services = [
             admin, BrokerService(broker: broker), StoreService(store: store), providers, producer, tracker, dispatcher,
-            webhooks,
+            webhooks, console,
         ]
+    }
+
+    /// Gives the console its phones.
+    /// - Parameter automatic: the phone that the command runs.
+    func openDesk(_ playground: Playground, automatic: SimulatedPhone, of identity: String) async throws {
+        try await desk.open(
+            PhoneDesk.World(
+                backend: playground.backend, serviceSID: playground.serviceSID, pool: playground.pool,
+                providers: providers), automatic: automatic, of: identity)
     }
 
     /// Waits until every role is ready, then makes a service and its credentials.
@@ -182,7 +202,8 @@ struct DevCluster: Sendable {
     func addresses(serviceSID: String, identity: String) async throws -> Addresses {
         let simulators = try await providers.addresses()
         return Addresses(
-            api: try await apiURL(), console: nil, metrics: "http://127.0.0.1:\(try await admin.boundPort())/metrics",
+            api: try await apiURL(), console: try await console.url(),
+            metrics: "http://127.0.0.1:\(try await admin.boundPort())/metrics",
             kafka: kafka.bootstrapServers, accountSID: account.sid.rawValue, authToken: account.authToken,
             serviceSID: serviceSID, identity: identity,
             simulators: .init(

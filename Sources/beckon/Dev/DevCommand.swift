@@ -10,11 +10,13 @@ struct DevCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "dev", abstract: "Runs everything in one process, with a simulated phone that approves.",
         discussion:
-            "Runs a broker, the store, all roles and simulators of APNs, FCM and HMS. Prints all addresses. Stop it with Ctrl-C."
+            "Runs a broker, the store, all roles, the console, and simulators of APNs, FCM and HMS. Prints all addresses. Stop it with Ctrl-C."
     )
 
     @Option(help: "Port of the HTTP API; 0: any free one.")
     var apiPort = 0
+    @Option(help: "Port of the console, the pages for people; 0: any free one.")
+    var consolePort = 0
     @Option(help: "Port of /livez, /readyz and /metrics; 0: any free one.")
     var adminPort = 0
     @Option(
@@ -36,14 +38,14 @@ struct DevCommand: AsyncParsableCommand {
             throw ValidationError(
                 "--log-level: expected one of \(Logger.Level.allCases.map(\.rawValue).joined(separator: ", "))")
         }
-        guard (0...65_535).contains(apiPort), (0...65_535).contains(adminPort) else {
-            throw ValidationError("--api-port, --admin-port: expected a port from 0 to 65535")
+        guard [apiPort, adminPort, consolePort].allSatisfy((0...65_535).contains) else {
+            throw ValidationError("--api-port, --admin-port, --console-port: expected a port from 0 to 65535")
         }
     }
 
     func run() async throws {
         let cluster = try await DevCluster(
-            apiPort: apiPort, adminPort: adminPort,
+            apiPort: apiPort, adminPort: adminPort, consolePort: consolePort,
             logger: RoleContext.logger("beckon", level: Logger.Level(rawValue: logLevel) ?? .warning))
         try await cluster.run { try await live(in: cluster) }
     }
@@ -53,11 +55,13 @@ struct DevCommand: AsyncParsableCommand {
         let phone = try await playground.pool.enrol(
             serviceSID: playground.serviceSID, identity: identity, name: "phone-1",
             profile: PhonePool.Profile(behaviour: PhoneBehaviour(behaviour) ?? .answers))
+        try await cluster.openDesk(playground, automatic: phone, of: identity)
         let addresses = try await cluster.addresses(serviceSID: playground.serviceSID, identity: identity)
         let json = try JSONEncoder.page.encode(addresses)
         Terminal.line(
             """
             Beckon is running. Stop it with Ctrl-C.
+              console     \(addresses.console)  open it in a browser and make a phone ring
               HTTP API    \(addresses.api)
               Kafka       \(addresses.kafka) (topics \(cluster.names.prefix)*)
               metrics     \(addresses.metrics)

@@ -81,6 +81,7 @@ struct RoleContext: Sendable {
                 ("APNs simulator", Settings.simulatorAPNsPort), ("FCM simulator", Settings.simulatorFCMPort),
                 ("HMS simulator", Settings.simulatorHMSPort), ("simulator control", Settings.simulatorControlPort),
             ] { try add(name, Settings.simulatorHost, port) }
+        case .console: try add("console", Settings.consoleHost, Settings.consolePort)
         case .dispatcher, .ackTracker, .webhooks, .broker, .phone: break
         }
         return addresses
