@@ -137,12 +137,13 @@ public final class GuardedClient: Sendable {
 
     /// Resolves and judges the name, connects and shakes hands, sends nothing and closes.
     /// - Parameters:
-    ///   - connectTimeout, readTimeout: as of ``post(_:target:headers:body:connectTimeout:readTimeout:)``.
+    ///   - connectTimeout, readTimeout: as of ``post(_:target:headers:body:connectTimeout:readTimeout:until:)``.
     public func look(
         _ url: CustomerURL, connectTimeout: Duration, readTimeout: Duration
     ) async throws(GuardedHTTPError) {
         guard rules.permits(url.host, port: url.port, isTLS: url.isTLS) else { throw .refused(detail: "the URL") }
-        try await connect(url, connectTimeout, readTimeout).channel.close(promise: nil)
+        let bounds = Bounds(connectTimeout, readTimeout, .now + connectTimeout * 3 + readTimeout)
+        try await connect(url, bounds).channel.close(promise: nil)
     }
 
     private func exchange(
