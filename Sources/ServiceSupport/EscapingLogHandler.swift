@@ -62,7 +62,7 @@ public struct EscapingLogHandler: LogHandler {
     }
 
     /// The text as one line.
-    static func escaped(_ text: String) -> String {
+    package static func escaped(_ text: String) -> String {
         guard text.utf8.count > longest || text.unicodeScalars.contains(where: mustEscape) else { return text }
         var line = ""
         for scalar in text.unicodeScalars.prefix(longest) {

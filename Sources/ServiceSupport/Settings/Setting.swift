@@ -30,6 +30,12 @@ public struct SettingDescription: Sendable, Hashable {
     public let isRequired: Bool
     public let roles: Set<Role>
     public let summary: String
+    /// Whether a text has the expected form and is in range.
+    var accepts: @Sendable (String) -> Bool = { _ in true }
+
+    // A key has one description.
+    public static func == (lhs: SettingDescription, rhs: SettingDescription) -> Bool { lhs.key == rhs.key }
+    public func hash(into hasher: inout Hasher) { hasher.combine(key) }
 
     /// `BECKON_KAFKA_BOOTSTRAP_SERVERS`.
     public var environmentName: String { "BECKON_" + words.joined(separator: "_").uppercased() }
@@ -61,6 +67,8 @@ public struct Setting<Value: Sendable>: Sendable {
 
     init(_ description: SettingDescription, default defaultValue: Value?, parse: @escaping @Sendable (String) -> Value?)
     {
+        var description = description
+        description.accepts = { parse($0) != nil }
         self.description = description
         self.defaultValue = defaultValue
         self.parse = parse

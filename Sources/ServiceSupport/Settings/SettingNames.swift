@@ -4,13 +4,17 @@ import Yams
 /// The names of settings. An unknown name is refused, and the error names the nearest setting. Otherwise a misspelt
 /// name would silently leave the default in force.
 enum SettingNames {
+    /// Credentials for commands that call the HTTP API (`beckon challenge`).
+    private static let commandVariables: Set<String> = ["BECKON_ACCOUNT_SID", "BECKON_AUTH_TOKEN"]
+
     /// - Throws: ``SettingsError`` for variables `BECKON_…` that are not a setting of any role.
     /// Variables that an orchestrator adds for a service called `beckon…` are ignored: Kubernetes and Docker links put
     /// `BECKON_SERVICE_HOST`, `BECKON_SERVICE_PORT` and `BECKON_PORT_8080_TCP…` into every container of a namespace.
     static func checkEnvironment(_ environment: [String: String]) throws(SettingsError) {
         let known = Settings.all.map(\.environmentName)
         let unknown = environment.keys.filter {
-            $0.hasPrefix("BECKON_") && !known.contains($0) && !isLink($0, environment[$0] ?? "")
+            $0.hasPrefix("BECKON_") && !known.contains($0) && !commandVariables.contains($0)
+                && !isLink($0, environment[$0] ?? "")
         }
         guard !unknown.isEmpty else { return }
         let told = unknown.sorted().map {

@@ -455,13 +455,15 @@ extension Settings {
 
     private static func isHTTPS(_ text: String) -> Bool { text.hasPrefix("https://") && text.utf8.count > 8 }
 
+    static let keyRingType = "id:base64,id:base64"
+
     private static func keyRing(
         _ key: String, roles: Set<Role>, isRequired: Bool = true,
         range: String = "32 bytes each; the first signs, all verify", _ summary: String
     ) -> Setting<KeyRing> {
         Setting(
             SettingDescription(
-                key: key, type: "id:base64,id:base64", defaultText: nil,
+                key: key, type: keyRingType, defaultText: nil,
                 range: range, isSecret: true, isRequired: isRequired, roles: roles, summary: summary), default: nil
         ) { try? KeyRing(parsing: $0) }
     }

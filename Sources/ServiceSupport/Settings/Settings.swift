@@ -11,12 +11,20 @@ public struct SettingsError: Error, Equatable, Sendable, CustomStringConvertible
 /// The configuration of one process: flags, then `BECKON_…` environment variables, then a YAML file (`--config F` or
 /// `BECKON_CONFIG`), read through swift-configuration. Every key is in ``Settings/all``.
 public struct Settings: Sendable {
-    private struct Source: Sendable {
+    /// The kind of source that a value comes from; the first one that has the key decides.
+    public enum Origin: String, Sendable, CaseIterable {
+        case flag
+        case environment
+        case file
+    }
+
+    struct Source: Sendable {
+        let origin: Origin
         let name: @Sendable (SettingDescription) -> String
         let reader: ConfigReader
     }
 
-    private let sources: [Source]
+    let sources: [Source]
 
     /// - Parameters:
     ///   - role: the role. Its keys are allowed as flags.
@@ -29,16 +37,18 @@ public struct Settings: Sendable {
         let flags = try Self.flags(arguments, role: role)
         try SettingNames.checkEnvironment(environment)
         var sources = [
-            Source(name: { $0.flag }, reader: Self.reader(flags)),
+            Source(origin: .flag, name: { $0.flag }, reader: Self.reader(flags)),
             Source(
-                name: { "environment variable " + $0.environmentName },
+                origin: .environment, name: { "environment variable " + $0.environmentName },
                 reader: ConfigReader(
                     provider: EnvironmentVariablesProvider(environmentVariables: environment, arraySeparator: "\u{0}")
                         .prefixKeys(with: "beckon"))),
         ]
         if let file = flags["config"] ?? environment["BECKON_CONFIG"] {
             sources.append(
-                Source(name: { "\(file), key " + $0.key }, reader: Self.reader(try SettingNames.file(file))))
+                Source(
+                    origin: .file, name: { "\(file), key " + $0.key }, reader: Self.reader(try SettingNames.file(file)))
+            )
         }
         self.sources = sources
     }
@@ -65,20 +75,28 @@ public struct Settings: Sendable {
     /// The value, or its default, or nil.
     public func optional<Value>(_ setting: Setting<Value>) throws(SettingsError) -> Value? {
         let about = setting.description
+        guard let (text, source) = found(about) else { return setting.defaultValue }
+        guard let value = setting.parse(text) else { throw wrong(text, about, source) }
+        return value
+    }
+
+    /// The text of a key, without spaces around it, and the source that it comes from. An empty text counts as missing
+    /// where the key has no default.
+    func found(_ about: SettingDescription) -> (text: String, source: Source)? {
         for source in sources {
             guard let text = source.reader.string(forKey: ConfigKey(about.key), isSecret: about.isSecret) else {
                 continue
             }
             let trimmed = text.trimmingCharacters(in: .whitespacesAndNewlines)
             if trimmed.isEmpty, about.defaultText == nil, !about.isRequired { continue }
-            guard let value = setting.parse(trimmed) else {
-                let shown = about.isSecret ? "its value (a secret, not shown)" : "\"\(trimmed.prefix(120))\""
-                throw SettingsError(
-                    "\(source.name(about)): \(shown) is not right; expected \(Self.form(about))")
-            }
-            return value
+            return (trimmed, source)
         }
-        return setting.defaultValue
+        return nil
+    }
+
+    func wrong(_ text: String, _ about: SettingDescription, _ source: Source) -> SettingsError {
+        let shown = about.isSecret ? "its value (a secret, not shown)" : "\"\(text.prefix(120))\""
+        return SettingsError("\(source.name(about)): \(shown) is not right; expected \(Self.form(about))")
     }
 
     static func missing(_ about: SettingDescription) -> SettingsError {
