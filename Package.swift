@@ -205,11 +205,11 @@ let package = Package(
             dependencies: [
                 "AckTracker", "CAllocator", "ChallengeModel", "Challenges", "Console", "Storage", "DeviceKit",
                 "DispatcherWorker", "Doctor",
-                "GuardedHTTP", "HTTPEdge", "KafkaClient",
+                "GuardedHTTP", "HTTPEdge", "KafkaClient", "KafkaGroup",
                 "Producer", "PushGateway", "PushProviders", "ServiceSupport", "Simulators", "Webhooks", "Wire",
                 .argumentParser,
-                .asyncHTTPClient, .crypto, .hummingbird, .logging, .nioCore, .nioHTTP1, .nioPosix, .serviceLifecycle,
-                .unixSignals,
+                .asyncHTTPClient, .crypto, .hummingbird, .logging, .nioCore, .nioHTTP1, .nioPosix, .nioSSL,
+                .serviceLifecycle, .unixSignals,
             ],
             swiftSettings: swiftSettings),
 

@@ -175,7 +175,7 @@ enum CommandStore {
         do {
             return try await with(settings, location, body)
         } catch let error as StoreError {
-            throw CommandFailure(advice(error, location))
+            throw failure(error, location)
         }
     }
 
@@ -184,11 +184,18 @@ enum CommandStore {
         _ location: StoreLocation, _ open: () async throws -> ChallengeStore
     ) async throws -> ChallengeStore {
         do { return try await open() } catch let error as StoreError {
-            throw CommandFailure(advice(error, location))
+            throw failure(error, location)
         }
     }
 
-    static func advice(_ error: StoreError, _ location: StoreLocation) -> String {
+    /// The end of a command whose store has refused it, or does not answer.
+    static func failure(_ error: StoreError, _ location: StoreLocation) -> CommandFailure {
+        let isAway = if case .unavailable = error { true } else { false }
+        return CommandFailure(
+            advice(error, location), status: isAway ? ExitStatus.unreachable : ExitStatus.partly)
+    }
+
+    private static func advice(_ error: StoreError, _ location: StoreLocation) -> String {
         let store = location.name
         return switch error {
         case .notFound(.account):
@@ -224,14 +231,19 @@ enum CommandStore {
     }
 }
 
-/// Ends a command with one line and status 1.
+/// Ends a command with one line and a status.
 struct CommandFailure: Error, CustomStringConvertible {
     let description: String
+    /// 1, unless something else is given.
+    let status: ExitCode
 
-    init(_ description: String) { self.description = description }
+    init(_ description: String, status: ExitCode = ExitStatus.partly) {
+        self.description = description
+        self.status = status
+    }
 
     /// The refusal that the API would answer with, and its code (`docs/errors.md`).
-    init(_ problem: Problem) { description = "\(problem.message) (error \(problem.code.rawValue))" }
+    init(_ problem: Problem) { self.init("\(problem.message) (error \(problem.code.rawValue))") }
 }
 
 /// One JSON object of strings on one line.

@@ -2,6 +2,7 @@ import ArgumentParser
 import CAllocator
 import Foundation
 import HTTPEdge
+import ServiceSupport
 
 @main
 struct Beckon: AsyncParsableCommand {
@@ -24,9 +25,12 @@ struct Beckon: AsyncParsableCommand {
             CommandGroup(
                 name: "Tools:",
                 subcommands: [
-                    DoctorCommand.self, AccountCommand.self, KeyCommand.self, KeysCommand.self, MigrateCommand.self,
-                    StoreCommand.self,
-                    SecretsCommand.self, TrackerCommand.self, ReadyCommand.self, MetricsCommand.self, BenchCommand.self,
+                    DoctorCommand.self, ConfigCommand.self, AccountCommand.self, KeyCommand.self, KeysCommand.self,
+                    MigrateCommand.self, StoreCommand.self, TopicsCommand.self, DeadLettersCommand.self,
+                    ChallengeCommand.self,
+                    SecretsCommand.self, TrackerCommand.self, ReadyCommand.self, MetricsCommand.self,
+                    CompletionCommand.self,
+                    BenchCommand.self,
                 ]),
         ])
 
@@ -44,7 +48,7 @@ struct Beckon: AsyncParsableCommand {
                 try command.run()
             }
         } catch {
-            exit(withError: error)
+            ExitStatus.end(error, isRole: CommandLine.arguments.dropFirst().first.flatMap(Role.init) != nil)
         }
     }
 }

@@ -6,28 +6,44 @@ import Wire
 struct KeysCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "keys",
-        abstract: "Makes, lists and rotates the keys that sign events.",
+        abstract: "Makes, lists and rotates keys.",
         discussion: """
-            BECKON_EVENT_KEYS signs the records of topic events. Readers check the header beckon-signature with the public keys,
-            which the HTTP API serves at /.well-known/beckon-event-keys.
+            There are four rings of keys. event: signs the records of topic events for readers without record keys; its public
+            keys are at /.well-known/beckon-event-keys of the HTTP API. record: signs all other records, and receipt tokens.
+            configuration: seals provider credentials on the topic configuration. store: seals the secrets in the store.
             """,
         subcommands: [New.self, List.self, Rotate.self])
 
     private static let help: ArgumentHelp = "The producer's settings: --config F."
 
-    private static func keys(_ arguments: [String]) async throws -> KeyRing {
+    /// A ring of keys, by the name of its setting.
+    enum Ring: String, CaseIterable, ExpressibleByArgument {
+        case event, record, store, configuration
+
+        fileprivate var setting: Setting<KeyRing> {
+            switch self {
+            case .event: Settings.eventKeys
+            case .record: Settings.recordKeys
+            case .store: Settings.storeKeys
+            case .configuration: Settings.configurationKeys
+            }
+        }
+    }
+
+    private static func keys(_ ring: Ring, _ arguments: [String]) async throws -> KeyRing {
         let settings = try await Settings(role: .producer, arguments: arguments)
-        guard let keys = try settings.optional(Settings.eventKeys) else {
-            throw CommandFailure(
-                "BECKON_EVENT_KEYS is not set, so events are not signed; make a key with `beckon keys new`")
+        guard let keys = try settings.optional(ring.setting) else {
+            let name = ring.setting.description.environmentName
+            let effect = ring == .event ? ", so events are not signed" : ""
+            throw CommandFailure("\(name) is not set\(effect); make a key with `beckon keys new`")
         }
         return keys
     }
 
     struct New: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "new", abstract: "Prints a new secret key for BECKON_EVENT_KEYS, as id:base64.",
-            discussion: "The other key rings (record, store and configuration keys) have the same form.")
+            commandName: "new", abstract: "Prints a new secret key, as id:base64.",
+            discussion: "The keys of all rings have this form.")
 
         @Option(help: "The key's id: 1 to 16 letters, digits, - or _.") var id = "e1"
 
@@ -42,29 +58,41 @@ struct KeysCommand: AsyncParsableCommand {
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "list", abstract: "Prints the public keys of BECKON_EVENT_KEYS as a JSON Web Key Set.")
+            commandName: "list",
+            abstract: "Prints the public keys of the ring event as a JSON Web Key Set, and of other rings the ids.")
 
+        @Option(help: "The ring.") var ring = Ring.event
         @Argument(parsing: .allUnrecognized, help: KeysCommand.help) var settings: [String] = []
 
-        func run() async throws { print(EventSigner(keys: try await KeysCommand.keys(settings)).keySet.text) }
+        func run() async throws {
+            let keys = try await KeysCommand.keys(ring, settings)
+            guard ring != .event else { return print(EventSigner(keys: keys).keySet.text) }
+            for (index, key) in keys.keys.enumerated() {
+                print(JSONLine([("id", key.id), ("use", index == 0 ? "current" : "former or next")]))
+            }
+        }
     }
 
     struct Rotate: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "rotate",
-            abstract: "Makes a key, and prints the values of BECKON_EVENT_KEYS that replace the first key by it.",
+            abstract: "Makes a key, and prints the values of the variable that replace the first key by it.",
             discussion: """
-                Set the values one after the other on every producer and ack tracker, and restart them each time:
-                announced is published and signs nothing yet; in_use signs; retired ends the old keys. Between announced and
-                in_use, wait until your readers have fetched the keys. Before retired, wait for the retention of topic events.
+                Set the values one after the other on every role that has the ring, and restart the roles each time.
+                announced: all roles know the new key, and none uses it yet. Go on when all roles run with it (ring event: when your
+                readers have fetched the keys). in_use: the new key signs or seals. retired: without the former keys. Before it, wait
+                for the longest retention of what they signed (record: 2 hours, and 14 days for dead letters; event: 7 days); for the
+                ring store run `beckon secrets reseal` until it names the former keys under retired_keys.
                 """)
 
+        @Option(help: "The ring.") var ring = Ring.event
         @Argument(parsing: .allUnrecognized, help: KeysCommand.help) var settings: [String] = []
 
         func run() async throws {
-            let old = try await KeysCommand.keys(settings).keys
-            let id = (1...).lazy.map { "e\($0)" }.first { id in !old.contains { $0.id == id } }
-            let new = KeyRing.random(id: id ?? "e1").keys
+            let old = try await KeysCommand.keys(ring, settings).keys
+            let prefix = ring == .event ? "e" : "k"
+            let id = (1...).lazy.map { "\(prefix)\($0)" }.first { id in !old.contains { $0.id == id } }
+            let new = KeyRing.random(id: id ?? "k1").keys
             print(
                 JSONLine([
                     ("announced", KeyRing(keys: old + new).text), ("in_use", KeyRing(keys: new + old).text),

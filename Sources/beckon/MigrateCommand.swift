@@ -74,7 +74,7 @@ struct MigrateCommand: AsyncParsableCommand {
             await migrations.close()
             return try result.get()
         } catch let error as StoreError {
-            throw CommandFailure(CommandStore.advice(error, .database(database)))
+            throw CommandStore.failure(error, .database(database))
         }
     }
 }

@@ -36,7 +36,8 @@ struct ComposeTests {
         let services = try Self.ours()
         #expect(
             Set(services.keys) == [
-                "migrate", "account", "producer-1", "producer-2", "dispatcher", "ack-tracker", "webhooks", "simulator",
+                "topics", "migrate", "account", "producer-1", "producer-2", "dispatcher", "ack-tracker", "webhooks",
+                "simulator",
                 "phone",
             ])
         let secrets = try await Self.secrets()
@@ -105,9 +106,10 @@ struct ComposeTests {
             #expect(broker.environment["KAFKA_UNCLEAN_LEADER_ELECTION_ENABLE"] == "false", "\(name)")
             #expect(broker.environment["KAFKA_ADVERTISED_LISTENERS"] == "PLAINTEXT://\(name):9092")
         }
-        let topics = services["topics"]?.command.joined() ?? ""
-        #expect(topics.contains("--replication-factor 3") && topics.contains("min.insync.replicas=2"))
-        for topic in Topic.allCases { #expect(topics.contains(topic.rawValue), "\(topic) is not created") }
+        #expect(services["topics"]?.command == ["topics", "create", "--replication", "3"])
+        for plan in TopicPlan.all {
+            #expect(plan.settings(replicas: 3)["min.insync.replicas"] == "2", "\(plan.topic)")
+        }
         for (name, service) in services where !service.image.hasPrefix("beckon:") {
             #expect(service.image.contains(#/:v?\d+/#), "\(name): the image has no version")
         }

@@ -107,6 +107,19 @@ public final class BeckonProcess: Sendable {
     /// - Returns: what it printed on standard output.
     /// - Throws: ``Failure`` with that output when it does not exit with 0.
     public static func output(of arguments: [String], environment: [String: String] = [:]) async throws -> String {
+        let result = try await result(of: arguments, environment: environment)
+        guard result.status == 0 else {
+            throw Failure(
+                description: "beckon \(arguments.joined(separator: " ")) ended with \(result.status):\n"
+                    + result.output + result.errors)
+        }
+        return result.output
+    }
+
+    /// Exit status, standard output and standard error of a command, whatever the status is.
+    public static func result(
+        of arguments: [String], environment: [String: String] = [:]
+    ) async throws -> (status: Int32, output: String, errors: String) {
         try await withCheckedThrowingContinuation { continuation in
             DispatchQueue.global().async {
                 continuation.resume(with: Result { try run(arguments, environment: environment) })
@@ -114,7 +127,9 @@ public final class BeckonProcess: Sendable {
         }
     }
 
-    private static func run(_ arguments: [String], environment: [String: String]) throws -> String {
+    private static func run(
+        _ arguments: [String], environment: [String: String]
+    ) throws -> (status: Int32, output: String, errors: String) {
         let process = Process()
         process.executableURL = executable
         process.arguments = arguments
@@ -130,13 +145,6 @@ public final class BeckonProcess: Sendable {
         try process.run()
         let text = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
         process.waitUntilExit()
-        guard process.terminationStatus == 0 else {
-            let said = (try? String(contentsOf: errors, encoding: .utf8)) ?? ""
-            throw Failure(
-                description:
-                    "beckon \(arguments.joined(separator: " ")) ended with \(process.terminationStatus):\n\(text)\(said)"
-            )
-        }
-        return text
+        return (process.terminationStatus, text, (try? String(contentsOf: errors, encoding: .utf8)) ?? "")
     }
 }

@@ -14,6 +14,25 @@ import Wire
 
 // Creates each role's configuration from the settings. No other file knows both.
 
+enum RoleConfigurations {
+    /// Makes the configuration of a role and drops it: for `beckon config check`, which finds values that are right one
+    /// by one and wrong together.
+    /// - Throws: what would end the role's process at its start.
+    static func check(_ role: Role, _ settings: Settings) throws {
+        switch role {
+        case .producer:
+            _ = try StoreLocation(settings)
+            _ = try ProducerConfiguration(settings)
+            (_, _) = (try ChallengeLimits(settings), try TokenBrake(settings))
+        case .dispatcher: (_, _) = (try DispatcherConfiguration(settings), try PushGatewayConfiguration(settings))
+        case .ackTracker: _ = try TrackerConfiguration(settings)
+        case .webhooks: (_, _) = (try StoreLocation(settings), try WebhookConfiguration(settings))
+        // The keys of the others depend on nothing else.
+        default: break
+        }
+    }
+}
+
 extension ProducerConfiguration {
     init(_ settings: Settings) throws {
         self.init(
