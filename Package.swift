@@ -264,7 +264,7 @@ let package = Package(
             of: "Doctor",
             [
                 "ChallengeModel", "Challenges", "GuardedHTTP", "KafkaClient", "PushGateway", "PushProviders",
-                "ServiceSupport", "Simulators", "Storage", "Wire", .crypto, .nioCore, .nioPosix, .nioSSL,
+                "ServiceSupport", "Simulators", "Storage", "Wire", .crypto, .grdb, .nioCore, .nioPosix,
             ]),
         tests(of: "GuardedHTTP", ["Simulators", .nioCore, .nioPosix]),
         tests(

@@ -14,7 +14,10 @@ public struct SimulatedCertificates: Sendable {
     /// - Parameters:
     ///   - hosts: names and addresses (IPv4, IPv6) that the server certificate is good for.
     ///   - validDays: from an hour ago; at least 1.
-    public init(hosts: [String] = ["localhost", "127.0.0.1", "::1"], validDays: Int = 30) throws {
+    ///   - isExpired: the server certificate has ended a day ago.
+    public init(
+        hosts: [String] = ["localhost", "127.0.0.1", "::1"], validDays: Int = 30, isExpired: Bool = false
+    ) throws {
         let authorityKey = P256.Signing.PrivateKey()
         leafKey = P256.Signing.PrivateKey()
         let from = Date(timeIntervalSinceNow: -3600)
@@ -33,7 +36,8 @@ public struct SimulatedCertificates: Sendable {
             issuerPrivateKey: .init(authorityKey))
         let leaf = try Certificate(
             version: .v3, serialNumber: Certificate.SerialNumber(), publicKey: .init(leafKey.publicKey),
-            notValidBefore: from, notValidAfter: to, issuer: authorityName,
+            notValidBefore: isExpired ? Date(timeIntervalSinceNow: -2 * 86_400) : from,
+            notValidAfter: isExpired ? Date(timeIntervalSinceNow: -86_400) : to, issuer: authorityName,
             subject: try DistinguishedName { CommonName(hosts.first ?? "localhost") },
             signatureAlgorithm: .ecdsaWithSHA256,
             extensions: try Certificate.Extensions {

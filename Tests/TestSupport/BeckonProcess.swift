@@ -97,6 +97,19 @@ public final class BeckonProcess: Sendable {
         return process.withLock { $0.terminationStatus }
     }
 
+    /// Waits for the end of a command that ends by itself.
+    /// - Returns: the exit status.
+    /// - Throws: ``Failure`` at the deadline, when it was killed.
+    public func end(within deadline: Duration) async throws -> Int32 {
+        let end = ContinuousClock.now + deadline
+        while isRunning, ContinuousClock.now < end { try await Task.sleep(for: .milliseconds(20)) }
+        guard !isRunning else {
+            kill()
+            throw Failure(description: "\(name) had not ended after \(deadline):\n\(tail)")
+        }
+        return process.withLock { $0.terminationStatus }
+    }
+
     /// The whole log so far.
     public var output: String { (try? String(contentsOf: log, encoding: .utf8)) ?? "" }
 

@@ -8,15 +8,17 @@ extension Doctor {
     static let egressChecks = [
         Check(
             "egress", "The providers' hosts are reached, over HTTP/2 and with their own certificates",
-            roles: [.dispatcher], looks: [.egress], mistakes: [noName, noWay, certificate, noHTTP2]
+            roles: [.dispatcher], looks: [.egress, .probes], mistakes: [noName, noWay, certificate, noHTTP2]
         ) { facts in
             switch facts.egress {
             case .not(let because): return .skipped(because)
             case .seen(let looks):
-                let findings = looks.sorted { $0.key.setting < $1.key.setting }.compactMap { endpoint, look in
-                    finding(endpoint, look)
-                }
-                return .judged(findings, else: "\(looks.count) hosts")
+                // A provider without a credential need not be reached; without any credential, all may be needed.
+                let used = Set((facts.probes.value ?? []).map(\.platform))
+                let needed = PushProviders.all.filter { used.isEmpty || used.contains($0.platform) }.flatMap(
+                    \.endpoints)
+                let findings = needed.compactMap { endpoint in looks[endpoint].flatMap { finding(endpoint, $0) } }
+                return .judged(findings, else: "\(needed.count) hosts")
             }
         }
     ]

@@ -77,7 +77,7 @@ extension Doctor {
         Check(id, title, roles: Role.workers, looks: [.kafka], mistakes: [mistake]) { facts in
             withServers(facts) { servers in
                 let findings = servers.filter { $0.obstacle.map(obstacles.contains) ?? false }.map {
-                    mistake.found("\($0.address): \($0.said)", values($0.address))
+                    mistake.found(said($0), values($0.address))
                 }
                 return judged(findings, servers)
             }
@@ -101,6 +101,11 @@ extension Doctor {
             }
             return judge(kafka.servers)
         }
+    }
+
+    /// A log line names the server by itself.
+    private static func said(_ reach: KafkaReach) -> String {
+        reach.said.contains(reach.address) ? reach.said : "\(reach.address): \(reach.said)"
     }
 
     private static func values(_ address: String) -> [String: String] {
@@ -138,7 +143,7 @@ extension Doctor {
                     let said = own.first { $0.address == server.address }?.said ?? server.said
                     return brokerCertificate.found("\(server.address): \(said)", values(server.address))
                 case .clientCertificate:
-                    return clientCertificate.found("\(server.address): \(server.said)", values(server.address))
+                    return clientCertificate.found(said(server), values(server.address))
                 default: return nil
                 }
             }
@@ -161,7 +166,7 @@ extension Doctor {
     ) { facts in
         guard let kafka = facts.kafka.value, kafka.isReached else { return .skipped("no connection to Kafka") }
         let findings = kafka.advertised.filter { $0.obstacle != nil }.map {
-            unreachedBroker.found("\($0.address): \($0.said)", values($0.address))
+            unreachedBroker.found(said($0), values($0.address))
         }
         let brokers = Set((kafka.servers + kafka.advertised).flatMap(\.brokers.keys)).count
         return .judged(findings, else: brokers == 1 ? "1 broker" : "\(brokers) brokers")

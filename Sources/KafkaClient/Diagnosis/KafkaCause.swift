@@ -18,7 +18,7 @@ extension KafkaDiagnosis.Cause {
         let shown = Self.printable(line)
         func has(_ part: String) -> Bool { line.contains(part) }
         func cause(_ subject: KafkaDiagnosis.Subject, _ obstacle: KafkaObstacle, _ advice: String) -> Self {
-            Self(subject: subject, text: "\(advice) (\(shown))", obstacle: obstacle)
+            Self(subject: subject, text: "\(advice) (\(shown))", obstacle: obstacle, line: shown)
         }
         if has("Unsupported SASL mechanism") {
             self = cause(

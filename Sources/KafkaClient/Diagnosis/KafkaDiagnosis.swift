@@ -26,6 +26,8 @@ public final class KafkaDiagnosis: Sendable {
         var text: String
         /// Nil: it is not about the way to the brokers.
         var obstacle: KafkaObstacle?
+        /// The log line that says so.
+        var line = ""
     }
 
     private struct Entry {
@@ -67,9 +69,9 @@ public final class KafkaDiagnosis: Sendable {
     }
 
     /// What keeps the clients from the brokers, as their log lines say it: the first of its kind first.
-    var obstacles: [(obstacle: KafkaObstacle, text: String)] {
+    var obstacles: [(obstacle: KafkaObstacle, line: String)] {
         state.withLock { state in
-            state.entries.compactMap { entry in entry.cause.obstacle.map { ($0, entry.cause.text) } }
+            state.entries.compactMap { entry in entry.cause.obstacle.map { ($0, entry.cause.line) } }
         }
     }
 

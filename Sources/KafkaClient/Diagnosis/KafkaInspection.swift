@@ -110,7 +110,8 @@ public struct KafkaInspection: Sendable {
             // What refuses us says more than what does not reach us.
             let known = one.diagnosis.obstacles
             if let first = known.first {
-                (reach.obstacle, reach.said) = first
+                reach.obstacle = first.obstacle
+                reach.said = Self.withoutThread(first.line)
                 return reach
             }
             guard ContinuousClock.now < end, !Task.isCancelled else {
@@ -118,6 +119,12 @@ public struct KafkaInspection: Sendable {
                 return reach
             }
         }
+    }
+
+    /// librdkafka begins its lines with `[thrd:…]: `, and the broker's name.
+    private static func withoutThread(_ line: String) -> String {
+        guard line.hasPrefix("[thrd:"), let end = line.firstRange(of: "]: ") else { return line }
+        return String(line[end.upperBound...])
     }
 
     private static func brokers(_ handle: OpaquePointer) -> [Int32: String]? {

@@ -23,6 +23,7 @@ struct FCMSimulator: ProviderResponder {
     func note(_ happening: ConnectionHappening) { network.note(happening, provider: .fcm) }
 
     func respond(to request: ProviderRequest) -> ProviderAction {
+        if let time = time(for: request) { return time }
         let now = nowMs()
         if request.path == "/token" { return .reply(token(request, nowMs: now), delayMs: 0) }
         let decision = injector.decide()

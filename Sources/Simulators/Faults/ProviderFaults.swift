@@ -39,7 +39,7 @@ public struct ProviderFaults: Sendable, Codable, Hashable {
     public var windowDelayMs = 0
     /// Every push from now on is answered with 503 for this time, in milliseconds.
     public var unavailableForMs: Int64 = 0
-    /// How far the clock of the token endpoint's host is ahead, as `Date` of its HTTP/1.1 answers shows it, in seconds.
+    /// How far the clock of FCM or HMS is ahead, as `Date` of an answer to HEAD shows it, in seconds.
     public var clockAheadSeconds = 0
     /// The token endpoint of FCM or HMS answers 503 instead of granting.
     public var tokenEndpointFails = false

@@ -26,6 +26,7 @@ struct HMSSimulator: ProviderResponder {
     func note(_ happening: ConnectionHappening) { network.note(happening, provider: .hms) }
 
     func respond(to request: ProviderRequest) -> ProviderAction {
+        if let time = time(for: request) { return time }
         let now = nowMs()
         if request.path == Self.tokenPath { return .reply(token(request, nowMs: now), delayMs: 0) }
         let decision = injector.decide()

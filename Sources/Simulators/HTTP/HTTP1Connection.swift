@@ -1,7 +1,6 @@
 import NIOCore
 import NIOHPACK
 import NIOHTTP1
-import Wire
 
 /// The server's end of one HTTP/1.1 connection, for token endpoints whose clients may not speak HTTP/2.
 final class HTTP1Connection: ChannelInboundHandler {
@@ -62,8 +61,6 @@ final class HTTP1Connection: ChannelInboundHandler {
     private func write(_ reply: ProviderReply, keepsAlive: Bool, _ context: ChannelHandlerContext) {
         var head = HTTPResponseHead(version: .http1_1, status: HTTPResponseStatus(statusCode: reply.status))
         for header in reply.headers { head.headers.add(name: header.name, value: header.value) }
-        let seconds = Timestamp.nowMs() / 1000 + Int64(responder.faults.clockAheadSeconds)
-        head.headers.add(name: "date", value: Timestamp.httpDate(epochSeconds: seconds))
         head.headers.add(name: "content-length", value: String(reply.body.count))
         if !keepsAlive { head.headers.add(name: "connection", value: "close") }
         context.write(wrapOutboundOut(.head(head)), promise: nil)

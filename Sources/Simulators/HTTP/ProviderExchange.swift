@@ -1,5 +1,6 @@
 import NIOCore
 import NIOHPACK
+import Wire
 
 /// One request to a look-alike, whole.
 struct ProviderRequest: Sendable {
@@ -52,6 +53,15 @@ protocol ProviderResponder: Sendable {
 
 extension ProviderResponder {
     var faults: ProviderFaults { ProviderFaults() }
+
+    /// The answer to a request that asks for nothing but the time; nil: it asks for more. Pushes get no `Date`: a
+    /// simulator may run on a clock that a test sets.
+    func time(for request: ProviderRequest) -> ProviderAction? {
+        guard request.method == "HEAD" else { return nil }
+        let seconds = Timestamp.nowMs() / 1000 + Int64(faults.clockAheadSeconds)
+        return .reply(
+            ProviderReply(status: 404, headers: [("date", Timestamp.httpDate(epochSeconds: seconds))]), delayMs: 0)
+    }
 }
 
 /// What connections do, for counters.

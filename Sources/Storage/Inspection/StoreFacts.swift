@@ -35,11 +35,19 @@ public struct StoreFacts: Sendable {
     /// Of the database's server; nil: a file.
     public var connections: Connections?
 
+    public init() {}
+
     public struct File: Sendable, Hashable {
         public var isReadableByOthers: Bool
         /// 0 to 1.
         public var freeShare: Double
         public var freeBytes: Int64
+
+        public init(isReadableByOthers: Bool, freeShare: Double, freeBytes: Int64) {
+            self.isReadableByOthers = isReadableByOthers
+            self.freeShare = freeShare
+            self.freeBytes = freeBytes
+        }
     }
 
     public struct Connections: Sendable, Hashable {
@@ -49,5 +57,11 @@ public struct StoreFacts: Sendable {
         public var used: Int
         /// Sessions of Beckon.
         public var ours: Int
+
+        public init(most: Int, used: Int, ours: Int) {
+            self.most = most
+            self.used = used
+            self.ours = ours
+        }
     }
 }

@@ -105,8 +105,9 @@ public enum StoreInspection {
                     SELECT current_setting('max_connections')::bigint \
                     - current_setting('superuser_reserved_connections')::bigint
                     """)),
+            // Whose sessions are other roles' shows only that they have a database.
             used: Int(
-                try connection.integer("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")),
+                try connection.integer("SELECT count(*) FROM pg_stat_activity WHERE datid IS NOT NULL")),
             ours: Int(
                 try connection.integer(
                     "SELECT count(*) FROM pg_stat_activity WHERE application_name = '\(PostgresSettings.application)'"))
