@@ -15,7 +15,9 @@ struct PgBouncerTests {
         "three Producers with eight connections each conform over four of the pooler:", arguments: ConformanceCase.all)
     func conforms(to promise: ConformanceCase) async throws {
         let pooler = try await PgBouncer(PostgresServer.shared(), poolSize: 4)
-        try await withPostgresStores(3, limits: promise.limits, pooler: pooler) { try await promise.check(World($0)) }
+        try await withPostgresStores(3, limits: promise.limits, pooler: pooler, connections: 8) {
+            try await promise.check(World($0))
+        }
     }
 
     @Test("a pooler is noticed, and nothing is prepared by name; without one statements are prepared once")

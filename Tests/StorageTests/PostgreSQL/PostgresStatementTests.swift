@@ -16,7 +16,7 @@ struct PostgresStatementTests {
     @Test("every statement that the conformance cases run finds its rows by an index")
     func plans() async throws {
         let (server, name) = try await MigratedDatabase.shared.next()
-        for promise in ConformanceCase.all {
+        try await inParallel(ConformanceCase.all) { promise in
             try await withPostgresStores(1, limits: promise.limits, isLogged: true) {
                 try await promise.check(World($0))
             }
@@ -26,7 +26,7 @@ struct PostgresStatementTests {
             server.log.matches(of: /LOG:  (?:execute [^:]+|statement): ([^\n]+)/).map { String($0.1) }
         ).filter { text in kinds.contains { text.hasPrefix($0) } && !text.contains("make_days(") }
         #expect(seen.count > 100)
-        for text in seen.sorted() {
+        try await inParallel(seen.sorted()) { text in
             let count = text.matches(of: /\$([0-9]+)/).compactMap { Int($0.1) }.max() ?? 0
             let blanks = Array(repeating: "NULL", count: count).joined(separator: ", ")
             let plan = try await server.sql(
@@ -39,5 +39,18 @@ struct PostgresStatementTests {
             }
         }
         try await server.sql("DROP DATABASE \(name) WITH (FORCE)")
+    }
+
+    /// Six at a time.
+    private func inParallel<Element: Sendable>(
+        _ elements: [Element], _ body: @escaping @Sendable (Element) async throws -> Void
+    ) async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for (index, element) in elements.enumerated() {
+                if index >= 6 { try await group.next() }
+                group.addTask { try await body(element) }
+            }
+            try await group.waitForAll()
+        }
     }
 }

@@ -42,21 +42,22 @@ actor MigratedDatabase {
 ///   - step: the last of the database's schema; nil: the last there is.
 ///   - isLogged: the server's log names every statement.
 ///   - pooler: in front of the server.
+///   - connections: of each store. Four are enough for a race, and cost each case half the server processes of eight.
 func withPostgresStores(
     _ count: Int, limits: ChallengeLimits = .none, step: Int? = nil, isLogged: Bool = false, pooler: PgBouncer? = nil,
-    _ body: ([ChallengeStore]) async throws -> Void
+    connections: Int = 4, _ body: ([ChallengeStore]) async throws -> Void
 ) async throws {
-    try await Turns.postgres.withOne { try await withStores(count, limits, step, isLogged, pooler, body) }
+    try await Turns.postgres.withOne { try await withStores(count, limits, step, isLogged, pooler, connections, body) }
 }
 
 private func withStores(
     _ count: Int, _ limits: ChallengeLimits, _ step: Int?, _ isLogged: Bool, _ pooler: PgBouncer?,
-    _ body: ([ChallengeStore]) async throws -> Void
+    _ connections: Int, _ body: ([ChallengeStore]) async throws -> Void
 ) async throws {
     let (server, name) = try await MigratedDatabase.shared.next(step: step)
     if isLogged { try await server.sql("ALTER DATABASE \(name) SET log_statement = 'all'") }
     var settings = try PostgresSettings(url: pooler?.url(name) ?? server.url(name))
-    settings.connections = 8
+    settings.connections = connections
     // A case asks for thousands at once, on a busy machine.
     settings.waitersPerConnection = 1000
     settings.acquireDeadline = .seconds(60)
