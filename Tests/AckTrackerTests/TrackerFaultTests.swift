@@ -123,7 +123,7 @@ struct TrackerFaultTests {
                 configuration: rig.kafka, groupID: configuration.groupID, topics: [rig.topics[.challenges]],
                 logger: rig.logger)
             let key = TopicPartition(topic: rig.topics[.challenges], partition: 0)
-            let position = try await probe.committed([key], deadline: .seconds(5))[key] ?? nil
+            let position = try await probe.committed([key], deadline: .seconds(60))[key] ?? nil
             #expect((position?.offset ?? 0) > 0)
             let leaving = Task {
                 for await event in probe.events {

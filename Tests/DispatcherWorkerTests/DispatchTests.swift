@@ -121,7 +121,7 @@ struct DispatchTests {
         try await Rig.with(partitions: 2) { rig in
             let key = Samples.challenge(1)
             let home = Murmur2.partition(key: Array(key.utf8), partitions: 2)
-            _ = try await rig.producer.partitionCounts(of: [rig.names[.challenges]], deadline: .seconds(5))
+            _ = try await rig.producer.partitionCounts(of: [rig.names[.challenges]], deadline: .seconds(60))
             let good = rig.signer.record(.challenges, key: key, value: Samples.value(Samples.dispatch(1)))
             var misplaced = good
             misplaced.partition = 1 - home

@@ -9,7 +9,7 @@ import Testing
 
 @testable import DispatcherWorker
 
-@Suite("record keys that a dispatcher does not have", .timeLimit(.minutes(2)))
+@Suite("record keys that a dispatcher does not have", .timeLimit(.minutes(5)))
 struct RecordKeyTests {
     static let other = KeyRing.random(id: "k2")
 

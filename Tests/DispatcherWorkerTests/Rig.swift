@@ -183,13 +183,13 @@ final class Rig: Sendable {
     /// What the group has committed of `challenges[0]`, as another client sees it.
     func committed(partition: Int32 = 0) async throws -> CommittedOffset? {
         let challenges = TopicPartition(topic: names[.challenges], partition: partition)
-        return try await bystander { try await $0.committed([challenges], deadline: .seconds(5))[challenges] ?? nil }
+        return try await bystander { try await $0.committed([challenges], deadline: .seconds(60))[challenges] ?? nil }
     }
 
     /// Commits `challenges[0]` for the group, before it has a member.
     func commit(_ offset: CommittedOffset) async throws {
         let challenges = TopicPartition(topic: names[.challenges], partition: 0)
-        try await bystander { try await $0.commit([challenges: offset], deadline: .seconds(5)) }
+        try await bystander { try await $0.commit([challenges: offset], deadline: .seconds(60)) }
     }
 
     /// No member of the group, so that looking moves nothing.

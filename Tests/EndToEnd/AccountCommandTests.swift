@@ -26,7 +26,7 @@ struct AccountCommandTests {
                     request.body = .bytes(ByteBuffer(string: "FriendlyName=shop"))
                 }
                 request.setBasicAuth(username: user, password: password)
-                return try await HTTPClient.shared.execute(request, timeout: .seconds(20)).status.code
+                return try await HTTPClient.shared.execute(request, timeout: .seconds(60)).status.code
             }
             #expect(try await status(account, token, .POST) == 201)
 
@@ -156,7 +156,7 @@ struct AccountCommandTests {
             #expect(last == ["key": "k2", "resealed": "1", "failed": "0", "retired_keys": "k1"])
             var request = HTTPClientRequest(url: "http://127.0.0.1:\(port)/v2/Services")
             request.setBasicAuth(username: account, password: token)
-            #expect(try await HTTPClient.shared.execute(request, timeout: .seconds(20)).status.code == 200)
+            #expect(try await HTTPClient.shared.execute(request, timeout: .seconds(60)).status.code == 200)
             #expect(await producer.stop() == 0)
             var only = environment
             only["BECKON_STORE_KEYS"] = new

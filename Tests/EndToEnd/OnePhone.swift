@@ -36,7 +36,7 @@ enum OnePhone {
                 profile: PhonePool.Profile(behaviour: behaviour))
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { await phone.run() }
-                try await phone.log.wait(for: .online, deadline: .seconds(30))
+                try await phone.log.wait(for: .online, deadline: .seconds(90))
                 try await body(cluster, service, pool, phone)
                 group.cancelAll()
             }

@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 
 /// Roles with few file descriptors, as their own processes.
-@Suite("File descriptors", .timeLimit(.minutes(3)))
+@Suite("File descriptors", .timeLimit(.minutes(5)))
 struct OpenFilesTests {
     /// More than the process may open.
     private static let flood = 500
@@ -36,7 +36,7 @@ struct OpenFilesTests {
             }
         }
         if address == "admin" {
-            let answer = try await HTTPClient.shared.execute(HTTPClientRequest(url: ready), timeout: .seconds(20))
+            let answer = try await HTTPClient.shared.execute(HTTPClientRequest(url: ready), timeout: .seconds(60))
             #expect(answer.status == .ok, "\(broker.tail)")
         }
         for channel in connections { try? await channel.close() }

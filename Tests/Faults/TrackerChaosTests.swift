@@ -146,7 +146,7 @@ struct TrackerChaosTests {
     private func settled(
         _ tail: TopicTail, _ names: TopicNames, _ count: Int, _ plan: Plan
     ) async throws -> DeliveryAudit {
-        let end = ContinuousClock.now + .milliseconds(plan.lifeMs + 15_000)
+        let end = ContinuousClock.now + .milliseconds(plan.lifeMs + 120_000)
         while true {
             let audit = try DeliveryAudit(tail, names)
             let ended = audit.confirmed.union(audit.escalated).union(audit.resolved.keys)

@@ -8,7 +8,7 @@ import Testing
 @testable import GuardedHTTP
 
 /// Rows of the table that need a name server or a connection, and what is no row: how answers are read.
-@Suite("The guarded client", .timeLimit(.minutes(2)))
+@Suite("The guarded client", .timeLimit(.minutes(5)))
 struct ConnectorTests {
     static func post(
         _ client: GuardedClient, _ text: String, readTimeout: Duration = .seconds(10), within: Duration = .seconds(60)

@@ -44,14 +44,14 @@ struct BrokerTests {
             let first = try await producer.send(record("same", "1"))
             let second = try await producer.send(record("same", "2"))
             #expect(second.offset == first.offset + 1)
-            #expect(try await producer.partitionCounts(of: [topic], deadline: .seconds(5)) == [topic: 4])
+            #expect(try await producer.partitionCounts(of: [topic], deadline: .seconds(60)) == [topic: 4])
         }
     }
 
     @Test("a partition that does not exist is refused, with headers, without a crash")
     func unknownPartition() async throws {
         try await withBroker { _, _, producer in
-            _ = try await producer.partitionCounts(of: [topic], deadline: .seconds(5))
+            _ = try await producer.partitionCounts(of: [topic], deadline: .seconds(60))
             var bad = record("k", "v", headers: [RecordHeader("a", "b")])
             bad.partition = 9
             let error = await #expect(throws: KafkaError.self) { try await producer.send(bad) }
@@ -71,7 +71,7 @@ struct BrokerTests {
             var events = consumer.events.makeAsyncIterator()
             let assignment = try await nextAssignment(&events)
             #expect(assignment.partitions.count == 4)
-            let committed = try await consumer.committed(assignment.partitions, deadline: .seconds(5))
+            let committed = try await consumer.committed(assignment.partitions, deadline: .seconds(60))
             #expect(committed.values.allSatisfy { $0 == nil })
             let readers = try await assignment.accept(from: [:])
             var values: Set<String> = []
@@ -94,10 +94,10 @@ struct BrokerTests {
                 }
             }
             #expect(values.count == 100)
-            #expect(try await consumer.endOffsets(assignment.partitions, deadline: .seconds(5)) == ends)
+            #expect(try await consumer.endOffsets(assignment.partitions, deadline: .seconds(60)) == ends)
             try await consumer.commit(
-                ends.mapValues { CommittedOffset(offset: $0, metadata: "o=\($0)") }, deadline: .seconds(5))
-            let read = try await consumer.committed(assignment.partitions, deadline: .seconds(5))
+                ends.mapValues { CommittedOffset(offset: $0, metadata: "o=\($0)") }, deadline: .seconds(60))
+            let read = try await consumer.committed(assignment.partitions, deadline: .seconds(60))
             for (partition, end) in ends {
                 #expect(read[partition] == CommittedOffset(offset: end, metadata: "o=\(end)"))
             }

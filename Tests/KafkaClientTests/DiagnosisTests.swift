@@ -5,7 +5,7 @@ import Testing
 
 @testable import KafkaClient
 
-@Suite("Why Kafka does not serve us", .timeLimit(.minutes(2)))
+@Suite("Why Kafka does not serve us", .timeLimit(.minutes(5)))
 struct DiagnosisTests {
     private typealias Cause = KafkaDiagnosis.Cause
 

@@ -20,7 +20,7 @@ private final class Life: Sendable {
     }
 }
 
-@Suite("Handles and threads of librdkafka", .timeLimit(.minutes(2)))
+@Suite("Handles and threads of librdkafka", .timeLimit(.minutes(5)))
 struct LifetimeTests {
     private struct Weak { weak var life: Life? }
 

@@ -4,7 +4,7 @@ import Logging
 import Synchronization
 import Testing
 
-@Suite("Batches that a broker refuses for their size", .timeLimit(.minutes(1)))
+@Suite("Batches that a broker refuses for their size", .timeLimit(.minutes(5)))
 struct RefusedBatchTests {
     private static let produce: Int16 = 0
     private static let messageTooLarge: Int16 = 10

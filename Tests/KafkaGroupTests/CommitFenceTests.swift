@@ -4,7 +4,7 @@ import Testing
 
 @testable import KafkaGroup
 
-@Suite("Who may still act on its partitions", .timeLimit(.minutes(1)))
+@Suite("Who may still act on its partitions", .timeLimit(.minutes(5)))
 struct CommitFenceTests {
     let fence = CommitFence(freshFor: .milliseconds(1500)) { 5000 }
     static let eviction = KafkaError(code: "ILLEGAL_GENERATION", reason: "another generation")

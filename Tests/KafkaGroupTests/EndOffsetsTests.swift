@@ -6,7 +6,7 @@ import Testing
 
 @testable import KafkaGroup
 
-@Suite("Where partitions end", .timeLimit(.minutes(2)))
+@Suite("Where partitions end", .timeLimit(.minutes(5)))
 struct EndOffsetsTests {
     final class Answers: Sendable { let all = Mutex<[EndOffsets.Answer]>([]) }
 
@@ -42,7 +42,7 @@ struct EndOffsetsTests {
         let topic = "t-ends"
         let broker = try await TestBroker(topics: [topic: 3])
         let producer = try KafkaProducer(configuration: broker.kafka, logger: logger)
-        _ = try await producer.partitionCounts(of: [topic], deadline: .seconds(20))
+        _ = try await producer.partitionCounts(of: [topic], deadline: .seconds(60))
         for value in UInt8(0)..<2 {
             _ = try await producer.send(ProducerRecord(topic: topic, key: [1], value: [value], partition: 1))
         }

@@ -6,7 +6,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-@Suite("What a member does at the events of its group", .timeLimit(.minutes(2)))
+@Suite("What a member does at the events of its group", .timeLimit(.minutes(5)))
 struct MembershipTests {
     final class Steps: Sendable {
         private let all = Mutex<[String]>([])

@@ -8,7 +8,7 @@ import Testing
 
 @testable import KafkaGroup
 
-@Suite("Topics that change under a running role", .timeLimit(.minutes(1)))
+@Suite("Topics that change under a running role", .timeLimit(.minutes(5)))
 struct TopicWatchTests {
     final class Changes: Sendable { let topics = Mutex<[Topic]>([]) }
 

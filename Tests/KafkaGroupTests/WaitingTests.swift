@@ -3,7 +3,7 @@ import Testing
 
 @testable import KafkaGroup
 
-@Suite("Latches, slots and back-off", .timeLimit(.minutes(1)))
+@Suite("Latches, slots and back-off", .timeLimit(.minutes(5)))
 struct WaitingTests {
     final class UnderWay: Sendable { let counts = Mutex((now: 0, most: 0, done: 0)) }
 

@@ -7,7 +7,7 @@ import Wire
 
 @testable import Producer
 
-@Suite("Connections by RFC 9110 and 9112", .timeLimit(.minutes(2)))
+@Suite("Connections by RFC 9110 and 9112", .timeLimit(.minutes(5)))
 struct ConnectionRuleTests {
     private static func port(_ producer: ProducerHarness) throws -> Int {
         try #require(URL(string: producer.base)?.port)

@@ -6,7 +6,7 @@ import Wire
 
 @testable import Producer
 
-@Suite("Control characters in what is sent", .timeLimit(.minutes(2)))
+@Suite("Control characters in what is sent", .timeLimit(.minutes(5)))
 struct ControlCharacterTests {
     @Test("U+0000 and the like are refused in every parameter, and the refusal names it")
     func form() async throws {

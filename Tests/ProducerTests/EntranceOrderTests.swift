@@ -28,7 +28,7 @@ private final class Letters: Sendable {
 
     func write(_ names: [String], partition: Int32 = 0) async throws {
         // The stand-in makes the topic now.
-        _ = try await writer.partitionCounts(of: [topic], deadline: .seconds(5))
+        _ = try await writer.partitionCounts(of: [topic], deadline: .seconds(60))
         for name in names {
             _ = try await writer.send(
                 ProducerRecord(topic: topic, key: [], value: Array(name.utf8), partition: partition))

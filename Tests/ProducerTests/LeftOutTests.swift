@@ -6,7 +6,7 @@ import Wire
 
 @testable import Producer
 
-@Suite("What is left out, and what has another's form", .timeLimit(.minutes(2)))
+@Suite("What is left out, and what has another's form", .timeLimit(.minutes(5)))
 struct LeftOutTests {
     @Test("an empty FactorSid is none: the challenge is for all devices; empty entries of a list are none")
     func empty() async throws {

@@ -148,7 +148,7 @@ final class ProducerHarness: Sendable {
         }
         if let bytes { request.body = .bytes(bytes) }
         for (name, value) in headers { request.headers.add(name: name, value: value) }
-        let response = try await client.execute(request, timeout: .seconds(20))
+        let response = try await client.execute(request, timeout: .seconds(60))
         let collected = try await response.body.collect(upTo: 4 << 20)
         return HTTPAnswer(
             status: Int(response.status.code), headers: response.headers, bytes: Array(collected.readableBytesView))

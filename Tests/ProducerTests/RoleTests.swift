@@ -7,7 +7,7 @@ import Wire
 
 @testable import Producer
 
-@Suite("Roles of API keys and marks of refusals", .timeLimit(.minutes(2)))
+@Suite("Roles of API keys and marks of refusals", .timeLimit(.minutes(5)))
 struct RoleTests {
     private func key(_ producer: ProducerHarness, _ role: AccountRole) async throws -> Authorization {
         let (key, secret) = try await producer.store.createKey(

@@ -9,7 +9,7 @@ import Testing
 @testable import Producer
 @testable import Storage
 
-@Suite("A store that cannot write", .timeLimit(.minutes(3)))
+@Suite("A store that cannot write", .timeLimit(.minutes(5)))
 struct StoreFaultTests {
     /// Another process's write transaction: a store of its own on the same file, whose writer stands still.
     private func whileLocked(_ path: String, keys: StoreKeys, _ body: () async throws -> Void) async throws {

@@ -7,7 +7,7 @@ import Testing
 @testable import PushGateway
 @testable import PushProviders
 
-@Suite("Certificates", .timeLimit(.minutes(2)))
+@Suite("Certificates", .timeLimit(.minutes(5)))
 struct CertificateTests {
     /// The peer's certificate, whether it is trusted, and what is to be said about it.
     enum Fault: String, CaseIterable, Sendable {

@@ -67,7 +67,7 @@ struct PeerTests {
             configuration.tlsConfiguration = tls
             let client = HTTPClient(configuration: configuration)
             let response = try await client.execute(
-                HTTPClientRequest(url: "https://localhost:\(peer.port)/seen"), timeout: .seconds(20))
+                HTTPClientRequest(url: "https://localhost:\(peer.port)/seen"), timeout: .seconds(60))
             let seen = String(buffer: try await response.body.collect(upTo: 1000)).split(separator: " ").compactMap {
                 Int($0)
             }

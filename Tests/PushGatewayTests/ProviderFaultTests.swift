@@ -18,7 +18,7 @@ struct ProviderFaultTests {
     @Test(
         "GOAWAY every 500 streams at 60 to 80 ms: nothing lost, nothing sent twice, no error", arguments: [100, 900])
     func goaway(inFlight: Int) async throws {
-        let count = Self.isLong ? 20_000 : 3000
+        let count = Self.isLong ? 20_000 : 2000
         var script = ScriptedServer.Script()
         script.goawayEvery = 500
         script.react = { _ in .answer(status: 200, afterMs: .random(in: 60...80)) }

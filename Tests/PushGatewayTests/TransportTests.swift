@@ -212,7 +212,7 @@ struct TransportTests {
         script.react = { $0.path.hasSuffix("dead") ? .stall : .accept }
         try await ScriptedServer.run(script) { server in
             let configure: (inout PushGatewayConfiguration) -> Void = {
-                $0.deadline = .seconds(1)
+                $0.deadline = .seconds(4)
                 $0.maxConnectionsPerHost = 1
             }
             try await Rig.run(server.url, configure: configure) { rig in
@@ -234,7 +234,7 @@ struct TransportTests {
         var script = ScriptedServer.Script()
         script.react = { $0.connection == 0 && $0.number > 1 ? .stall : .accept }
         try await ScriptedServer.run(script) { server in
-            try await Rig.run(server.url, configure: { $0.deadline = .seconds(1) }) { rig in
+            try await Rig.run(server.url, configure: { $0.deadline = .seconds(4) }) { rig in
                 #expect(await rig.send(Rig.push()).disposition == .accepted)
                 let lost = await rig.volley(5, inFlight: 5)
                 #expect(lost.summary == ["unknown timeout": 5])
@@ -250,7 +250,7 @@ struct TransportTests {
         var script = ScriptedServer.Script()
         script.react = { $0.connection == 0 && $0.number > 1 ? .stall : .accept }
         try await ScriptedServer.run(script) { server in
-            try await Rig.run(server.url, configure: { $0.deadline = .seconds(1) }) { rig in
+            try await Rig.run(server.url, configure: { $0.deadline = .seconds(4) }) { rig in
                 #expect(await rig.send(Rig.push()).disposition == .accepted)
                 async let first = rig.volley(5, inFlight: 5)
                 #expect(await eventually { server.seen.requests.count == 6 })

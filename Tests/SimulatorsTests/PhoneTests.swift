@@ -216,7 +216,7 @@ struct PhoneTests {
                 try await phone.log.wait(for: .confirmed, count: 2)
                 try await bench.waits(2)
                 bench.server.end(challenges[0], status)
-                let event = try await phone.log.wait(for: .withdrawn, challenge: challenges[0], deadline: .seconds(5))
+                let event = try await phone.log.wait(for: .withdrawn, challenge: challenges[0], deadline: .seconds(90))
                 #expect(event.detail == status)
                 #expect(phone.shown == [challenges[1]] && phone.log.count(.withdrawn) == 1)
                 #expect(bench.server.waits == 2, "it waits and does not ask again and again")
@@ -228,7 +228,7 @@ struct PhoneTests {
                 // The third was told that the server is busy.
                 try await bench.waits(4)
                 bench.server.end(challenges[1], status)
-                try await phone.log.wait(for: .withdrawn, challenge: challenges[1], deadline: .seconds(5))
+                try await phone.log.wait(for: .withdrawn, challenge: challenges[1], deadline: .seconds(90))
             }
         }
     }

@@ -8,7 +8,7 @@ import Testing
 @testable import Challenges
 @testable import Storage
 
-@Suite("The keys that a store is sealed with", .timeLimit(.minutes(2)))
+@Suite("The keys that a store is sealed with", .timeLimit(.minutes(5)))
 struct SealingTests {
     private let one = KeyRing.random(id: "one").first
     private let two = KeyRing.random(id: "two").first

@@ -6,7 +6,7 @@ import Testing
 @testable import Challenges
 @testable import Storage
 
-@Suite("A store's file", .timeLimit(.minutes(2)))
+@Suite("A store's file", .timeLimit(.minutes(5)))
 struct StoreFileTests {
     private func open(_ path: String, isServing: Bool = false) throws -> ChallengeStore {
         try ChallengeStore.sqlite(

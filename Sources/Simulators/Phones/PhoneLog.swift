@@ -109,7 +109,7 @@ public final class PhoneLog: Sendable {
     ///   passed.
     @discardableResult
     public func wait(
-        for kind: PhoneEvent.Kind, challenge: String? = nil, count: Int = 1, deadline: Duration = .seconds(10),
+        for kind: PhoneEvent.Kind, challenge: String? = nil, count: Int = 1, deadline: Duration = .seconds(60),
         where fits: @escaping @Sendable (PhoneEvent) -> Bool = { _ in true }
     ) async throws -> PhoneEvent {
         let stream = follow()

@@ -41,7 +41,7 @@ struct OutboxWorld: Sendable {
         var writing = kafka
         writing.properties = properties
         let producer = try KafkaProducer(configuration: writing, logger: logger)
-        _ = try await producer.partitionCounts(of: topics.map { names[$0] }, deadline: .seconds(10))
+        _ = try await producer.partitionCounts(of: topics.map { names[$0] }, deadline: .seconds(60))
         let store = try ChallengeStore.sqlite(
             path: folder.appending(path: "store.db").path,
             keys: StoreKeys(store: .random(), configuration: .random()), limits: .none, logger: logger)

@@ -31,7 +31,7 @@ struct SharedOutboxTests {
             options.messageTimeout = .seconds(30)
             kafka.properties["message.timeout.ms"] = "\(options.messageTimeout.wholeMilliseconds)"
             producer = try KafkaProducer(configuration: kafka, logger: logger)
-            _ = try await producer.partitionCounts(of: topics, deadline: .seconds(10))
+            _ = try await producer.partitionCounts(of: topics, deadline: .seconds(60))
             relay = OutboxRelay(
                 store: engine.outbox, producer: producer, signer: signer, readiness: Readiness(), logger: logger,
                 metrics: CountingMetrics(), options: options)

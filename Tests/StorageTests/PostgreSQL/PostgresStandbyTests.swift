@@ -44,7 +44,7 @@ struct PostgresStandbyTests {
             try await demandStandby(of: server)
             // The server's commits wait from when its checkpointer has read the setting. The lease has a minute.
             var isRefused = false
-            for _ in 0..<200 where !isRefused {
+            for _ in 0..<1200 where !isRefused {
                 do {
                     let rows = try await claim(world)
                     try await world.engine.outbox.releaseOutbox(rows.map(\.id), owner: "one")
