@@ -11,7 +11,7 @@ import TestSupport
 import Testing
 import Wire
 
-@Suite("Forged records", .timeLimit(.minutes(10)), .serialized)
+@Suite("Forged records", .timeLimit(.minutes(10)))
 struct ForgedRecordsTests {
     let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 

@@ -9,7 +9,7 @@ import Simulators
 import TestSupport
 import Testing
 
-@Suite("HMS's own delivery receipts, through every role", .serialized, .timeLimit(.minutes(10)))
+@Suite("HMS's own delivery receipts, through every role", .timeLimit(.minutes(10)))
 struct HMSDeliveryTests {
     private let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 

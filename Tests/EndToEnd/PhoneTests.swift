@@ -11,7 +11,7 @@ import Testing
 import Wire
 
 /// What docs/devices.md asks of an app, done by phones against real processes.
-@Suite("The device protocol, end to end", .timeLimit(.minutes(10)), .serialized)
+@Suite("The device protocol, end to end", .timeLimit(.minutes(10)))
 struct PhoneTests {
     let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
@@ -33,8 +33,8 @@ struct PhoneTests {
             let canceled = try await Self.ask(cluster, service, "Pay 10?")
             let answered = try await Self.ask(cluster, service, "Pay 20?")
             for sid in [canceled, answered] {
-                try await phone.log.wait(for: .displayed, challenge: sid, deadline: .seconds(30))
-                try await phone.log.wait(for: .confirmed, challenge: sid, deadline: .seconds(30))
+                try await phone.log.wait(for: .displayed, challenge: sid, deadline: .seconds(90))
+                try await phone.log.wait(for: .confirmed, challenge: sid, deadline: .seconds(90))
             }
             _ = try await cluster.backend.cancel(
                 serviceSID: service, identity: OnePhone.identity, challengeSID: canceled)
@@ -42,13 +42,13 @@ struct PhoneTests {
             #expect(first.detail == "expired" && phone.shown == [answered])
 
             let late = try await Self.ask(cluster, service, "Pay 30?")
-            try await phone.log.wait(for: .displayed, challenge: late, deadline: .seconds(30))
+            try await phone.log.wait(for: .displayed, challenge: late, deadline: .seconds(90))
             // Enrolled after `answered` was asked: it is asked by `together` only.
             let other = try await pool.enrol(
                 serviceSID: service, identity: OnePhone.identity, name: "tablet",
                 profile: PhonePool.Profile(behaviour: .offline))
             let together = try await Self.ask(cluster, service, "Pay 40?")
-            try await phone.log.wait(for: .displayed, challenge: together, deadline: .seconds(30))
+            try await phone.log.wait(for: .displayed, challenge: together, deadline: .seconds(90))
             await other.open()
             let second = try await phone.log.wait(for: .withdrawn, challenge: together)
             #expect(second.detail == "approved" && Set(phone.shown) == [answered, late])
@@ -76,11 +76,11 @@ struct PhoneTests {
                     }
                 }
                 phone.become(.notificationsOff)
-                try await phone.log.wait(for: .online, count: 2, deadline: .seconds(30))
+                try await phone.log.wait(for: .online, count: 2, deadline: .seconds(90))
                 #expect(try await isEnabled() != false, "no code of the app has run since")
                 for message in ["Sign in?", "Sign in again?"] {
                     let challenge = try await Self.ask(cluster, service, message)
-                    try await phone.log.wait(for: .answered, challenge: challenge, deadline: .seconds(30))
+                    try await phone.log.wait(for: .answered, challenge: challenge, deadline: .seconds(90))
                     try await phone.log.wait(for: .confirmed, challenge: challenge) { $0.detail == "background no" }
                 }
                 let event = try await phone.log.wait(for: .reported)
@@ -115,8 +115,8 @@ struct PhoneTests {
         try await OnePhone.with(.answers) { cluster, service, phone in
             let old = phone.device
             phone.become(.reinstalls)
-            try await phone.log.wait(for: .enrolled, deadline: .seconds(30))
-            try await phone.log.wait(for: .online, count: 2, deadline: .seconds(30))
+            try await phone.log.wait(for: .enrolled, deadline: .seconds(90))
+            try await phone.log.wait(for: .online, count: 2, deadline: .seconds(90))
             await #expect {
                 try await old.pendingChallenges()
             } throws: { error in

@@ -10,7 +10,7 @@ import TestSupport
 import Testing
 
 /// The policies over real processes, with phones that use them.
-@Suite("Policies, end to end", .timeLimit(.minutes(10)), .serialized)
+@Suite("Policies, end to end", .timeLimit(.minutes(10)))
 struct PolicyTests {
     private static let identity = OnePhone.identity
     let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
@@ -36,7 +36,7 @@ struct PolicyTests {
                     serviceSID: service, identity: Self.identity, sid: created.sid, until: ["approved", "denied"],
                     deadline: .seconds(30))
                 #expect(closed.status == "approved" && closed.number == nil)
-                try await phone.log.wait(for: .answered, challenge: created.sid, deadline: .seconds(20))
+                try await phone.log.wait(for: .answered, challenge: created.sid, deadline: .seconds(90))
                 let end = ContinuousClock.now + .seconds(90)
                 while tail.count(of: cluster.names[.resolutions]) < 1, ContinuousClock.now < end {
                     try await Task.sleep(for: .milliseconds(20))
@@ -69,20 +69,20 @@ struct PolicyTests {
             let backend = cluster.backend
             let first = try await backend.createChallenge(
                 serviceSID: service, identity: Self.identity, Self.draft([("ActionKey", "attempt-1")]))
-            try await phone.log.wait(for: .displayed, challenge: first.sid, deadline: .seconds(30))
+            try await phone.log.wait(for: .displayed, challenge: first.sid, deadline: .seconds(90))
             let second = try await backend.createChallenge(
                 serviceSID: service, identity: Self.identity,
                 Self.draft([("ActionKey", "attempt-1"), ("HiddenDetails", #"{"page":"2"}"#)]))
             #expect(second.sid != first.sid)
             let old = try await backend.challenge(serviceSID: service, identity: Self.identity, sid: first.sid)
             #expect(old.status == "expired", "before the phone shows the new one")
-            try await phone.log.wait(for: .displayed, challenge: second.sid, deadline: .seconds(30))
-            try await phone.log.wait(for: .withdrawn, challenge: first.sid, deadline: .seconds(30))
+            try await phone.log.wait(for: .displayed, challenge: second.sid, deadline: .seconds(90))
+            try await phone.log.wait(for: .withdrawn, challenge: first.sid, deadline: .seconds(90))
             #expect(phone.shown == [second.sid])
             // Another action is another question.
             let other = try await backend.createChallenge(
                 serviceSID: service, identity: Self.identity, Self.draft([("ActionKey", "attempt-2")]))
-            try await phone.log.wait(for: .displayed, challenge: other.sid, deadline: .seconds(30))
+            try await phone.log.wait(for: .displayed, challenge: other.sid, deadline: .seconds(90))
             #expect(Set(phone.shown) == [second.sid, other.sid])
             let canceled = try await backend.cancel(
                 serviceSID: service, identity: Self.identity, challengeSID: other.sid)
@@ -123,7 +123,7 @@ struct PolicyTests {
                 }
                 var made: [String] = []
                 for _ in 0..<10 { made.append(try await ask(Self.identity, attempts: 4)) }
-                for sid in made { try await phone.log.wait(for: .displayed, challenge: sid, deadline: .seconds(20)) }
+                for sid in made { try await phone.log.wait(for: .displayed, challenge: sid, deadline: .seconds(90)) }
                 for sid in made[..<3] {
                     try await phone.device.answer(try await phone.device.challenge(sid), approved: false)
                 }

@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 import Wire
 
-@Suite("Signed events", .timeLimit(.minutes(10)), .serialized)
+@Suite("Signed events", .timeLimit(.minutes(10)))
 struct SignedEventsTests {
     let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 

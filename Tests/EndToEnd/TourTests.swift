@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("As its user runs it", .timeLimit(.minutes(10)), .serialized)
+@Suite("As its user runs it", .timeLimit(.minutes(10)))
 struct TourTests {
     @Test("the guided tour does what it says and exits 0")
     func tour() async throws {

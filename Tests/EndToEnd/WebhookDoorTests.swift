@@ -6,7 +6,7 @@ import Testing
 import Wire
 
 /// The relay and the API as processes: what only a process can show of the table of addresses to refuse.
-@Suite("Ways to a webhook", .timeLimit(.minutes(10)), .serialized)
+@Suite("Ways to a webhook", .timeLimit(.minutes(10)))
 struct WebhookDoorTests {
     /// The bodies that a receiver got.
     private final class Inbox: Sendable {

@@ -6,7 +6,7 @@ import Testing
 
 /// Dispatchers killed, stopped, frozen and added under load. `BECKON_CAMPAIGN_SECONDS` makes it as long as one likes
 /// (`scripts/campaign`); without it about half a minute.
-@Suite("Dispatchers come and go under load", .serialized, .timeLimit(.minutes(10)))
+@Suite("Dispatchers come and go under load", .timeLimit(.minutes(10)))
 struct DispatcherCampaignTests {
     static let seconds = ProcessInfo.processInfo.environment["BECKON_CAMPAIGN_SECONDS"].flatMap { Int($0) } ?? 13
     static let perSecond = 150

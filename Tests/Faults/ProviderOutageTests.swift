@@ -8,7 +8,7 @@ import Testing
 /// provider healthy. `BECKON_OUTAGE_SECONDS` makes it as long as one likes (`scripts/outage`), and only then it judges
 /// rates and times: without it there are a few seconds on a machine that others use, and what counts is order and
 /// number. The rates are in `ReturnRowTests` too, by a clock of their own.
-@Suite("A provider is out of order", .serialized, .timeLimit(.minutes(20)))
+@Suite("A provider is out of order", .timeLimit(.minutes(20)))
 struct ProviderOutageTests {
     static let seconds = ProcessInfo.processInfo.environment["BECKON_OUTAGE_SECONDS"].flatMap { Int($0) } ?? 6
     static let isLong = seconds >= 30

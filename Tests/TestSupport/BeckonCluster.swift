@@ -206,9 +206,16 @@ public final class BeckonCluster: Sendable {
             separator: "\n")
     }
 
-    /// Runs `body` with a cluster and ends every process of it afterwards.
+    /// Runs `body` with a cluster and ends every process of it afterwards. At most three run at a time; the others wait
+    /// for their turn.
     public static func with(
         storeURL: String? = nil, _ body: @Sendable (BeckonCluster) async throws -> Void
+    ) async throws {
+        try await Turns.clusters.withOne { try await run(storeURL, body) }
+    }
+
+    private static func run(
+        _ storeURL: String?, _ body: @Sendable (BeckonCluster) async throws -> Void
     ) async throws {
         let cluster = try await BeckonCluster(storeURL: storeURL)
         do {
