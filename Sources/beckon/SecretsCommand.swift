@@ -12,7 +12,8 @@ struct SecretsCommand: AsyncParsableCommand {
             commandName: "reseal",
             abstract: "Seals every secret of the store again with the first key of BECKON_STORE_KEYS.",
             discussion:
-                "To rotate a key: put the new key in front of the old key, restart the producer, and run this command. "
+                "To rotate a key: add the new key behind the old key on every producer and webhook relay and restart them, "
+                + "put it in front of the old key and restart them again, and run this command. "
                 + "Remove the old key when the last line names it under retired_keys. After an interruption, the next "
                 + "run continues where the last one stopped. Prints one JSON line per step. "
                 + CommandStore.discussion)

@@ -162,6 +162,9 @@ public final class BeckonCluster: Sendable {
         try await BeckonProcess.output(of: arguments, environment: environment.merging(more) { $1 })
     }
 
+    /// What every role is told of a setting, by its environment variable.
+    public func setting(_ name: String) -> String? { environment[name] }
+
     public subscript(name: String) -> BeckonProcess? { processes.withLock { $0[name] } }
 
     /// The sum of all series of a metric, over these roles as they run now.
