@@ -138,6 +138,38 @@ struct MonitoringTests {
         }
     }
 
+    @Test("every section of the playbook has all its parts, valid queries, and a test that exists")
+    func sections() async throws {
+        let parts = [
+            "**Meaning.** ", "**Impact.** ", "- **First minute:** ", "- **Questions:** 1. `", " 2. `", " 3. `",
+            "- **Repair:** ", "- **Verify:** ", "- **Do not** ", "- **Last exercised:** `",
+        ]
+        let metrics = try Self.metrics()
+        var queries: [String] = []
+        for section in try Self.text("docs/playbook.md").split(separator: "\n### ").dropFirst() {
+            let own = section.prefix(upTo: section.range(of: "\n## ")?.lowerBound ?? section.endIndex)
+            let text = own.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+            let name = text.prefix { $0 != " " }
+            var rest = Substring(text)
+            for part in parts {
+                guard let place = rest.range(of: part) else {
+                    Issue.record("\(name) has no part \(part), or not in this place")
+                    break
+                }
+                rest = rest[place.upperBound...]
+            }
+            #expect(text.matches(of: #/ [123]\. `[^`]+` Healthy: [^.].*?\. Otherwise: /#).count == 3, "\(name)")
+            let test = try #require(text.firstMatch(of: #/Last exercised:\*\* `([A-Za-z]+\/[A-Za-z]+)`/#), "\(name)").1
+            #expect(FileManager.default.fileExists(atPath: ToolRun.root.appending(path: "Tests/\(test).swift").path))
+            queries += text.matches(of: #/`((?:sum|max|min|count|rate|histogram_quantile)\b[^`]*\(.*?\))`/#).map {
+                String($0.1)
+            }
+        }
+        #expect(queries.count > 50)
+        for query in queries { #expect(strangers(query, metrics) == [], "\(query)") }
+        try await checkSyntax(queries)
+    }
+
     @Test("the playbook and the operations page name only metrics that exist")
     func pages() throws {
         let metrics = try Self.metrics()

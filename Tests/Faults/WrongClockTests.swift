@@ -14,56 +14,16 @@ import Wire
 struct WrongClockTests {
     let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
-    static let compiler = ["/usr/bin/cc", "/usr/bin/clang"].first { FileManager.default.isExecutableFile(atPath: $0) }
-
-    /// Moves the clock of one process, as libfaketime does: its steady clocks run on.
-    private static let shift = """
-        #define _GNU_SOURCE
-        #include <dlfcn.h>
-        #include <sys/time.h>
-        #include <time.h>
-        static int (*real)(clockid_t, struct timespec *);
-        int clock_gettime(clockid_t id, struct timespec *at) {
-            if (!real) real = dlsym(RTLD_NEXT, "clock_gettime");
-            int result = real(id, at);
-            if (!result && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE)) at->tv_sec += 600;
-            return result;
-        }
-        int gettimeofday(struct timeval *restrict at, void *restrict zone) {
-            struct timespec now;
-            clock_gettime(CLOCK_REALTIME, &now);
-            if (at) { at->tv_sec = now.tv_sec; at->tv_usec = now.tv_nsec / 1000; }
-            return 0;
-        }
-        time_t time(time_t *at) {
-            struct timespec now;
-            clock_gettime(CLOCK_REALTIME, &now);
-            if (at) *at = now.tv_sec;
-            return now.tv_sec;
-        }
-        """
-
-    private func preload(in folder: URL) throws -> String {
-        let (source, library) = (folder.appending(path: "shift.c"), folder.appending(path: "shift.so"))
-        try Self.shift.write(to: source, atomically: true, encoding: .utf8)
-        let process = Process()
-        process.executableURL = URL(filePath: try #require(Self.compiler))
-        process.arguments = ["-shared", "-fPIC", "-o", library.path, source.path, "-ldl"]
-        try process.run()
-        process.waitUntilExit()
-        try #require(process.terminationStatus == 0)
-        return library.path
-    }
-
     @Test(
         "holds, is unready and says so; the backend is told in time; one with a right clock then pushes what was held",
-        .enabled(if: compiler != nil, "needs a C compiler, for a library that moves one process's clock"))
+        .shiftedClock)
     func ahead() async throws {
         try await BeckonCluster.with { cluster in
             for (name, role) in [("producer", "producer"), ("tracker", "ack-tracker")] { try cluster.start(name, role) }
             for name in ["producer", "tracker"] { _ = try await cluster[name]?.ready() }
             let service = try await cluster.startPhones(1, behaviour: "answers", platform: "fcm")
-            let wrong = try cluster.start("wrong", "dispatcher", more: ["LD_PRELOAD": preload(in: cluster.folder)])
+            let preload = try await ShiftedClock.preload(in: cluster.folder)
+            let wrong = try cluster.start("wrong", "dispatcher", more: ["LD_PRELOAD": preload])
             let admin = try await wrong.ready()["admin"] ?? ""
             let names = cluster.names
             let topics = [names[.challenges], names[.outcomes]]

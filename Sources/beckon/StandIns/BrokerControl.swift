@@ -10,7 +10,8 @@ import ServiceSupport
 ///
 /// - `POST /brokers/1/down`, `POST /brokers/1/up`
 /// - `POST /brokers/1/delay?ms=200` (0 takes it away)
-/// - `POST /errors?api_key=0&codes=6,6`: the next requests of that API key answer with these Kafka protocol error codes
+/// - `POST /errors?api_key=0&codes=6,6`: the next requests of that API key answer with these Kafka protocol error codes;
+///   without codes, those that are left are taken away
 struct BrokerControl: Service {
     let broker: EmbeddedBroker
     let logger: Logger
@@ -42,9 +43,9 @@ struct BrokerControl: Service {
         }
         router.post("errors") { [broker] request, _ in
             let query = request.uri.queryParameters
-            guard let key = query.get("api_key", as: Int16.self), let text = query.get("codes"),
-                case let codes = text.split(separator: ",").compactMap({ Int16($0) }), !codes.isEmpty,
-                codes.count == text.split(separator: ",").count, codes.count <= 1000
+            guard let key = query.get("api_key", as: Int16.self),
+                case let texts = (query.get("codes") ?? "").split(separator: ","),
+                case let codes = texts.compactMap({ Int16($0) }), codes.count == texts.count, codes.count <= 1000
             else { throw HTTPError(.badRequest, message: "expected ?api_key=<number>&codes=<number>,<number>") }
             return try Self.inject(.requestErrors(apiKey: key, codes: codes), broker)
         }
