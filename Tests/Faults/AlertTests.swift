@@ -34,6 +34,8 @@ struct AlertTests {
         "beckon_dispatcher_window_full_total": "the load is far below the window",
         "beckon_dispatcher_repeats_possible_total": "no push is forgotten",
         "beckon_dispatcher_connect_failures_total": "the simulators take every connection",
+        "beckon_dispatcher_push_timeouts_total": "a push reaches its deadline only on a busy machine",
+        "beckon_tracker_expected_latency_seconds": "a learned value, which may stay the same",
         "beckon_dispatcher_resends_total": "a GOAWAY meets a request that is under way only by chance",
         "beckon_http_accept_failures_total": "no listener runs out of file descriptors",
         "beckon_outbox_dead_letters_total": "no row of the outbox is too large",
