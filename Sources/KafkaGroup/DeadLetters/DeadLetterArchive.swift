@@ -159,6 +159,7 @@ public struct DeadLetterArchive: Sendable {
         let consumer = try KafkaConsumer(
             configuration: kafka, following: [signer.names[.deadLetters]], logger: logger)
         let end = ContinuousClock.now + deadline
+        let cause = Mutex<String?>(nil)
         let result = await withTaskGroup(of: Result<Bool, KafkaError>?.self) { group in
             group.addTask {
                 do throws(KafkaError) {
@@ -172,6 +173,9 @@ public struct DeadLetterArchive: Sendable {
             group.addTask {
                 // A cancelled caller ends the reading at once, and a deadline later.
                 try? await Task.sleep(until: end, clock: .continuous)
+                // The diagnosis forgets the causes of a client that is closed.
+                let known = kafka.diagnosis.cause
+                cause.withLock { $0 = known }
                 await consumer.close(deadline: .seconds(2))
                 return nil
             }
@@ -183,14 +187,13 @@ public struct DeadLetterArchive: Sendable {
             }
             return result
         }
-        let cause = kafka.diagnosis.cause
-        await consumer.close(deadline: .seconds(2))
         switch result {
         case .success(let isRead): return isRead
         // librdkafka's codes say only that nobody answered.
         case .failure(let error):
             throw KafkaError(
-                code: error.code, reason: "topic \(topicName): \(cause ?? error.reason)", isFatal: error.isFatal)
+                code: error.code, reason: "topic \(topicName): \(cause.withLock { $0 } ?? error.reason)",
+                isFatal: error.isFatal)
         case nil: throw unanswered
         }
     }
