@@ -332,7 +332,7 @@ struct CommandLineTests {
             let part: Substring
             if shell == "fish" {
                 part =
-                    script.split(separator: "\n").filter { $0.contains("\"beckon \(role.rawValue) ") }
+                    script.split(separator: "\n").filter { $0.contains("\"beckon \(role.rawValue)\" ") }
                     .joined(separator: "\n")[...]
             } else {
                 let start = try #require(script.firstRange(of: "\n_beckon_\(role.rawValue)() {"))
