@@ -252,7 +252,7 @@ let package = Package(
                 "ChallengeModel", "Challenges", "Storage", "DeviceKit", "HTTPEdge", "KafkaClient", "KafkaGroup",
                 "ServiceSupport", "Wire",
                 .asyncHTTPClient, .coreMetrics, .crypto, .hummingbird, .nioCore, .nioHTTP1, .nioPosix, .nioSSL,
-                .serviceLifecycle,
+                .serviceLifecycle, .tracing,
             ]),
         tests(
             of: "DispatcherWorker",
