@@ -355,7 +355,7 @@ class Console(unittest.TestCase):
         for path, word in (
                 ("/providers", "half answered within"), ("/workers", "all 12 partitions are served"),
                 ("/challenges", "Name a person"), ("/webhooks", "No service has a webhook."),
-                ("/audit", "service.create")):
+                ("/dead-letters", "Records that no role could process"), ("/audit", "service.create")):
             page = self.page(path)
             page.shows(word)
             self.assertEqual(page.run("document.querySelector('nav [aria-current]').getAttribute('href')"), path)
@@ -367,6 +367,34 @@ class Console(unittest.TestCase):
         page.fill("#identity", "newcomer")
         page.click(".ask button")
         self.says(page, "phone-2")
+
+    def test_a_dead_letter_is_replayed_and_the_audit_trail_has_it(self):
+        record = subprocess.run(
+            ["kcat", "-b", self.world.dev["kafka"], "-P", "-t", "beckon.requests", "-k", "<dead>",
+             "-H", "content-type=application/json"], input=b"{not json", timeout=60)
+        self.assertEqual(record.returncode, 0)
+        page = self.page("/dead-letters")
+        for _ in range(100):
+            if page.run("!!document.querySelector('input[name=id]')"):
+                break
+            page.run("window.isOld = true")
+            page.call("Page.navigate", url=self.world.origin + "/dead-letters?topic=requests")
+            self.comes(page, "!window.isOld && document.readyState === 'complete' && document.querySelector('#reason')")
+        self.assertIn("<dead>", page.text())
+        self.assertNotIn("not json", page.text(), "what a record contains is shown nowhere")
+        self.check(page, "dead-letters")
+        page.click("main form[method=post] button")
+        self.says(page, "Mark at least one record.")
+        page.call("Page.navigate", url=self.world.origin + "/dead-letters")
+        self.comes(page, "document.querySelector('input[name=id]')")
+        page.click("input[name=id]")
+        page.click("main form[method=post] button")
+        self.says(page, "1 of 1 records were written back")
+        self.check(page, "replay")
+        replay = page.run("document.querySelector('main code').textContent")
+        page = self.page(f"/audit?subject={replay}")
+        page.shows("dead-letters.replay")
+        page.shows("console:developer")
 
     def test_a_viewer_looks_and_may_not_act(self):
         page = self.page("/", self.world.role)

@@ -1,9 +1,25 @@
-import ChallengeModel
+public import ChallengeModel
 
 extension ChallengeStore {
     /// The audit events, newest first: who changed what and when, and whose calls were refused.
     public func auditEvents(_ filter: AuditFilter, page: PageRequest) async throws -> Page<AuditEvent> {
         try await engine.read { try $0.auditEvents(filter, page: page) }
+    }
+
+    /// Writes the audit event of an operator's act that changes nothing in the store, such as a replay of dead letters.
+    /// Call it before the act.
+    /// - Parameters:
+    ///   - action: a stable word, `dead-letters.replay`.
+    ///   - subject: what the act was about, at most 64 bytes are stored.
+    ///   - actor: who did it, at most 64 bytes are stored.
+    public func recordAct(
+        _ action: String, account: AccountSID, subject: String, actor: String, nowMs: Int64
+    ) async throws {
+        try await write(nowMs) { decision in
+            try decision.on(behalfOf: ChangeContext(actor: actor)) {
+                try decision.audit(action, account: account, subject: subject)
+            }
+        }
     }
 
     /// Writes audit events of refusals, each with its count.

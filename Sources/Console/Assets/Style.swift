@@ -128,7 +128,9 @@ enum Style {
         th, td { text-align: left; padding: .375rem .75rem .375rem 0; border-bottom: 1px solid var(--line);
             vertical-align: top; }
         thead th { font-size: .8125rem; color: var(--soft); white-space: nowrap; }
-        tbody th { font-weight: 600; }
+        tbody th { font-weight: 600; white-space: nowrap; }
+        .wide table { min-width: max-content; }
+        td { max-width: 24rem; }
 
         .chart { width: 100%; height: 4rem; color: var(--accent); border-bottom: 1px solid var(--line); }
         figcaption { font-size: .8125rem; font-weight: 600; color: var(--soft); margin-bottom: .375rem; }
@@ -188,7 +190,7 @@ enum Style {
         @media (max-width: 43.75rem) {
             main { padding: .875rem; }
             .top { padding: .5rem .875rem; }
-            .who { margin-left: 0; }
+            nav { order: 1; width: 100%; margin: 0 -.5rem; }
         }
         @media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
         """#

@@ -21,6 +21,12 @@ struct TargetState: Sendable {
     var gauges: [SeriesKey: Double] = [:]
     /// The counters, for the next difference.
     fileprivate var counters: [SeriesKey: Double] = [:]
+
+    /// `10.0.0.7:9464`: what tells one target from another.
+    static func place(_ url: String) -> String {
+        let rest = url.firstRange(of: "://").map { url[$0.upperBound...] } ?? url[...]
+        return String(rest.hasSuffix("/metrics") ? rest.dropLast(8) : rest)
+    }
 }
 
 /// The last quarter of an hour of the counters of all roles, and the gauges of now. A pure value.

@@ -17,9 +17,11 @@ final class DeadLettersPage: Sendable {
     /// More than this need the number typed.
     private static let confirmedAbove = 20
     private static let mostIDs = 200
+    private static let mostReadings = 4
 
     private let box: DeadLetterBox
     private let replays = Mutex<Deque<Replay>>([])
+    private let readings = Mutex(0)
 
     init(box: DeadLetterBox) { self.box = box }
 
@@ -31,12 +33,31 @@ final class DeadLettersPage: Sendable {
         ]
     }
 
+    /// Runs one of a few readings at once: each has a consumer of its own.
+    private func reading<Value: Sendable>(_ read: () async throws -> Value) async throws -> Value {
+        guard
+            readings.withLock({ count in
+                guard count < Self.mostReadings else { return false }
+                count += 1
+                return true
+            })
+        else {
+            throw ConsoleRefusal(status: 503, message: "Others are reading the dead letters: try again in a moment.")
+        }
+        defer { readings.withLock { $0 -= 1 } }
+        do {
+            return try await read()
+        } catch  where !(error is CancellationError) {
+            throw ConsoleRefusal(status: 503, message: "The topic of dead letters cannot be read: \(error)")
+        }
+    }
+
     // MARK: - The list
 
     private func show(_ request: ConsoleRequest) async throws -> Answer {
         let filter = DeadLetterBox.Filter(
             topic: request.item("topic"), reason: request.item("reason"), key: request.item("key"))
-        let (letters, isComplete) = try await box.list(filter)
+        let (letters, isComplete) = try await reading { try await box.list(filter) }
         return .page(
             Page(
                 title: "Dead letters",
@@ -153,7 +174,7 @@ final class DeadLettersPage: Sendable {
             throw ConsoleRefusal(
                 status: 503, message: "The audit trail cannot be written, so nothing was replayed. Try again later.")
         }
-        let report = try await box.replay(ids, id)
+        let report = try await reading { try await box.replay(ids, id) }
         replays.withLock { replays in
             replays.prepend(Replay(id: id, reader: request.reader.name, atMs: request.nowMs, report: report))
             if replays.count > Self.mostReplays { replays.removeLast() }

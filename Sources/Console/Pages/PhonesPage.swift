@@ -237,7 +237,7 @@ struct PhonesPage: Sendable {
         if !sheets.isEmpty {
             sheets.map { sheet(seat, $0, nowMs: nowMs) }
         } else if !seat.isAttended {
-            tag("p", ["class": "quiet"]) { "This phone answers by itself." }
+            tag("p", ["class": "quiet"]) { "Nobody handles this phone. Its behaviour: \(behaviour)." }
         } else if behaviour == .offline {
             tag("p", ["class": "quiet"]) { "No network. The provider keeps what it can." }
         } else if behaviour == .closed, let sid = seat.phone.shown.last {

@@ -57,7 +57,8 @@ struct WorkersPage: Sendable {
             rows: (0..<Int(pool.expected)).map { number in
                 [
                     Escaped(String(number)), Escaped(pool.lags[number].map { Words.count($0) } ?? "–"),
-                    pool.owners[number].map { Escaped($0.joined(separator: ", ")) } ?? badge(.bad, "nobody"),
+                    pool.owners[number].map { Escaped($0.map(TargetState.place).joined(separator: ", ")) }
+                        ?? badge(.bad, "nobody"),
                 ]
             })
     }
@@ -74,7 +75,8 @@ struct WorkersPage: Sendable {
                 }
                 let partitions = gauge("beckon_dispatcher_lanes") ?? gauge("beckon_tracker_partitions")
                 return [
-                    Escaped(target.role.isEmpty ? "unknown" : target.role), Escaped(target.url), state(target, now),
+                    Escaped(target.role.isEmpty ? "unknown" : target.role), Escaped(TargetState.place(target.url)),
+                    state(target, now),
                     Escaped(target.version), Escaped(partitions.map { Words.count($0) } ?? "–"),
                     age("beckon_dispatcher_oldest_unsent_seconds"),
                     age("beckon_dispatcher_commit_age_seconds", "beckon_tracker_commit_age_seconds"),

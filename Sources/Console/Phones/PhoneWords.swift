@@ -31,7 +31,7 @@ enum PhoneWords {
         case .closed: (.quiet, "app closed")
         case .offline: (.warning, "offline")
         case .deleted: (.bad, "app deleted")
-        default: isAttended ? (.good, "on") : (.quiet, "by itself: \(behaviour)")
+        default: isAttended ? (.good, "on") : (.quiet, "by itself")
         }
     }
 }

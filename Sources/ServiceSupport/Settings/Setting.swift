@@ -11,6 +11,8 @@ public enum Role: String, Sendable, CaseIterable {
 
     /// The roles that use Kafka and run in a cluster.
     public static let workers: Set<Role> = [.producer, .dispatcher, .ackTracker, .webhooks]
+    /// The roles that can use Kafka; the console needs it for its page of dead letters only.
+    public static let kafka: Set<Role> = workers.union([.console])
     public static let everyone = Set(allCases)
 }
 
@@ -36,6 +38,9 @@ public struct SettingDescription: Sendable, Hashable {
     // A key has one description.
     public static func == (lhs: SettingDescription, rhs: SettingDescription) -> Bool { lhs.key == rhs.key }
     public func hash(into hasher: inout Hasher) { hasher.combine(key) }
+
+    /// Whether a role does not start without the key. The console needs Kafka and the store for one page only.
+    public func isRequired(by role: Role) -> Bool { isRequired && role != .console }
 
     /// `BECKON_KAFKA_BOOTSTRAP_SERVERS`.
     public var environmentName: String { "BECKON_" + words.joined(separator: "_").uppercased() }

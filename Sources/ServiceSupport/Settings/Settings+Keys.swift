@@ -60,33 +60,33 @@ extension Settings {
 
     // MARK: Kafka
     public static let kafkaServers = Setting.text(
-        "kafka.bootstrapServers", type: "host:port,host:port", isRequired: true, roles: Role.workers,
+        "kafka.bootstrapServers", type: "host:port,host:port", isRequired: true, roles: Role.kafka,
         "Brokers to connect to first.",
         check: { $0.split(separator: ",").allSatisfy { $0.contains(":") } && !$0.isEmpty })
     public static let kafkaEmbedded = Setting.flag(
-        "kafka.embedded", default: false, roles: Role.workers,
+        "kafka.embedded", default: false, roles: Role.kafka,
         "Set it when the broker is `beckon broker`: shorter waits and sessions, because that broker does not wake a waiting fetch."
     )
     public static let kafkaProperties = Setting(
         SettingDescription(
             key: "kafka.properties", type: "name=value,name=value", defaultText: "",
             range: "librdkafka's CONFIGURATION.md",
-            isSecret: true, isRequired: false, roles: Role.workers,
+            isSecret: true, isRequired: false, roles: Role.kafka,
             summary: "Any librdkafka property, set last (security.protocol, sasl.password, …)."),
         default: [String: String](), parse: pairs)
     public static let topicPrefix = Setting.text(
         "topics.prefix", type: "text", default: "beckon.", range: "letters, digits, `.`, `_`, `-`, at most 200",
-        roles: Role.workers.union([.broker]), "Prefix of every topic's name.",
+        roles: Role.kafka.union([.broker]), "Prefix of every topic's name.",
         check: {
             $0.utf8.count <= 200 && $0.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "._-".contains($0)) }
         })
 
     // MARK: Keys
     public static let recordKeys = keyRing(
-        "recordKeys", roles: Role.workers,
+        "recordKeys", roles: Role.kafka,
         "Keys that sign records (`beckon-mac`) and receipt tokens; the same on every worker.")
     public static let storeKeys = keyRing(
-        "storeKeys", roles: [.producer, .webhooks],
+        "storeKeys", roles: [.producer, .webhooks, .console],
         "Keys that seal secrets at rest; the same on every role that opens the store.")
     public static let configurationKeys = keyRing(
         "configurationKeys", roles: [.producer, .dispatcher],
@@ -173,16 +173,17 @@ extension Settings {
         "tokens.brakeShare", type: "percent", default: 50, range: 1...100, roles: [.producer],
         "Dead tokens as a share of dead tokens and accepted pushes; at this share, no dead token is believed.")
     public static let storeURL = Setting.text(
-        "store.url", type: "sqlite:///path or postgresql://user@host,host/database", roles: [.producer, .webhooks],
+        "store.url", type: "sqlite:///path or postgresql://user@host,host/database",
+        roles: [.producer, .webhooks, .console],
         "The store; the URL holds no password. Required, unless `store.path` is set.")
     public static let storePassword = Setting.text(
-        "store.password", isSecret: true, roles: [.producer, .webhooks],
+        "store.password", isSecret: true, roles: [.producer, .webhooks, .console],
         "PostgreSQL password, when the URL names no `passfile`.")
     public static let storeConnections = Setting.integer(
-        "store.connections", type: "connections", default: 16, range: 1...500, roles: [.producer, .webhooks],
+        "store.connections", type: "connections", default: 16, range: 1...500, roles: [.producer, .webhooks, .console],
         "Connections to PostgreSQL that a producer keeps open.")
     public static let storePath = Setting.text(
-        "store.path", type: "path", roles: [.producer, .webhooks],
+        "store.path", type: "path", roles: [.producer, .webhooks, .console],
         "The SQLite file; created when it does not exist. The short form of `store.url` with `sqlite://`.")
     public static let storeRetention = Setting.integer(
         "store.retentionDays", type: "days", default: 30, range: 1...3650, roles: [.producer],

@@ -155,7 +155,7 @@ public struct Settings: Sendable {
             let name = about.isSecret ? about.environmentName + " (environment or file)" : about.flag
             var facts = [form(about)]
             if let text = about.defaultText { facts.append("default \(text)") }
-            if about.isRequired { facts.append("required") }
+            if about.isRequired(by: role) { facts.append("required") }
             return "  \(name)\n      \(about.summary) (\(facts.joined(separator: "; ")))"
         }
         return "Settings are read from flags, then from BECKON_… environment variables, then from a YAML file.\n\n"

@@ -9,6 +9,7 @@ import DispatcherWorker
 import Foundation
 import GuardedHTTP
 import KafkaClient
+import KafkaGroup
 import Logging
 import Producer
 import PushGateway
@@ -168,7 +169,13 @@ struct DevCluster: Sendable {
             configuration: webhookConfiguration, store: store, readiness: readiness, logger: logger, metrics: metrics)
         console = try ConsoleService(
             ConsoleConfiguration(host: "127.0.0.1", port: consolePort, access: .development), client: client,
-            readiness: readiness, metrics: metrics, logger: logger, phones: desk
+            readiness: readiness, metrics: metrics, logger: logger, phones: desk,
+            deadLetters: ConsoleDeadLetters(
+                archive: DeadLetterArchive(
+                    kafka: kafka,
+                    signer: RecordSigner(names: names, authenticator: RecordAuthenticator(keys: recordKeys)),
+                    logger: logger), kafka: kafka, store: store, account: account.sid, logger: logger
+            ).box
         ) { [admin] in ["http://127.0.0.1:\(try await admin.boundPort())/metrics"] }
         services = [
             admin, BrokerService(broker: broker), StoreService(store: store), providers, producer, tracker, dispatcher,

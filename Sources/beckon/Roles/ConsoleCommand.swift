@@ -17,10 +17,18 @@ struct ConsoleCommand: AsyncParsableCommand {
         let client = HTTPClient(eventLoopGroupProvider: .singleton)
         let result: Result<Void, any Error>
         do {
-            let service = try ConsoleService(
-                configuration, client: client, readiness: context.readiness, metrics: context.metrics,
-                logger: context.logger)
-            try await context.run([service]) {
+            let letters = try await ConsoleDeadLetters.opened(context, configuration)
+            let service: ConsoleService
+            do {
+                service = try ConsoleService(
+                    configuration, client: client, readiness: context.readiness, metrics: context.metrics,
+                    logger: context.logger, deadLetters: letters?.box)
+            } catch {
+                await letters?.store.close()
+                throw error
+            }
+            let store: [any ServiceLifecycle.Service] = letters.map { [StoreService(store: $0.store)] } ?? []
+            try await context.run(store + [service]) {
                 ["console": try await service.url()]
             } reload: {
                 await service.reloadCertificate()
