@@ -12,7 +12,7 @@ struct KafkaWayTests {
     ]
 
     private func examine(
-        _ servers: String, _ properties: [String: String] = [:], patience: Duration = .seconds(10)
+        _ servers: String, _ properties: [String: String] = [:], patience: Duration = .seconds(60)
     ) async -> [String: CheckResult] {
         await Ward.examine([Ward.kafka(servers, properties)], only: Self.only, patience: patience)
     }

@@ -32,7 +32,7 @@ enum Ward {
     }
 
     static func examine(
-        _ roles: [ExaminedRole], only: Set<String> = [], patience: Duration = .seconds(10)
+        _ roles: [ExaminedRole], only: Set<String> = [], patience: Duration = .seconds(60)
     ) async -> [String: CheckResult] {
         var examination = Examination(roles)
         examination.only = only

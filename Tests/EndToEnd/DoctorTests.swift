@@ -55,6 +55,13 @@ struct DoctorTests {
             #expect(!text.contains(secret) && !json.contains(secret))
         }
 
+        // A dispatcher has no store: its credentials are those of topic configuration.
+        let alone = try await cluster.run(["doctor", "--role", "dispatcher", "--timeout", "20000"])
+        for check in ["keys", "apns", "fcm", "hms", "egress"] {
+            #expect(alone.contains("✓ \(check)"), "\(check) in\n\(alone)")
+        }
+        #expect(!alone.contains("store  ") && !alone.contains("webhooks  "), "\(alone)")
+
         // A dispatcher with other keys than the producers.
         let other = await #expect(throws: BeckonProcess.Failure.self) {
             _ = try await cluster.run(
