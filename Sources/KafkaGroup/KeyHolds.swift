@@ -72,10 +72,12 @@ public final class KeyHolds: Sendable {
         if isNew {
             logger.error(
                 "a partition is held: its next record is signed with a record key that this role does not have",
-                metadata: [
-                    "topic": "\(record.topicPartition.topic)", "partition": "\(record.topicPartition.partition)",
-                    "offset": "\(record.offset)", "key_id": "\(keyID)",
-                ])
+                metadata: .trace(
+                    of: record.headers,
+                    [
+                        "topic": "\(record.topicPartition.topic)", "partition": "\(record.topicPartition.partition)",
+                        "offset": "\(record.offset)", "key_id": "\(keyID)",
+                    ]))
         }
         return isHeld
     }

@@ -213,7 +213,9 @@ public final class ProducerService: ServiceLifecycle.Service {
         }
         let delivery = consumer(
             DeliveryRecords.name, [.outcomes, .receipts], group: DeliveryRecords.name, holds: holds
-        ) { record in [RecordWork { await deliveries.handle(record) }] }
+        ) { record in
+            [RecordWork { await LogContext.$current.withValue(LogContext(record)) { await deliveries.handle(record) } }]
+        }
         guard let account = configuration.entranceAccount else { return [delivery] }
         let requests = RequestEntrance(
             store: store, deadLetters: deadLetters, account: account, pressure: pressure, clock: clock,
@@ -226,7 +228,11 @@ public final class ProducerService: ServiceLifecycle.Service {
             delivery,
             consumer(RequestEntrance.name, [.requests], group: "requests") { record in [requests.work(record)] },
             consumer(ReceiptEntrance.name, [.receiptRequests], group: "receipt-requests") { record in
-                [RecordWork { await receipts.handle(record) }]
+                [
+                    RecordWork {
+                        await LogContext.$current.withValue(LogContext(record)) { await receipts.handle(record) }
+                    }
+                ]
             },
         ]
     }

@@ -47,7 +47,7 @@ private struct HangUpService: Service {
 
     func run() async throws {
         for await _ in await UnixSignalsSequence(trapping: .sighup).cancelOnGracefulShutdown() {
-            logger.notice("SIGHUP: reading the TLS certificates again; other settings need a restart")
+            logger.notice("SIGHUP: reading the TLS certificates and the log level again; other settings need a restart")
             await reload()
         }
     }

@@ -1,7 +1,11 @@
+import AsyncHTTPClient
 import Foundation
+import NIOCore
+import NIOHTTP1
 import ServiceSupport
 import TestSupport
 import Testing
+import Wire
 
 /// How a role's process starts that cannot, and what SIGHUP does to one that runs.
 @Suite("Starting and hanging up", .timeLimit(.minutes(10)))
@@ -144,6 +148,43 @@ struct StartTests {
                 }
             }
             #expect(await broker.stop() == 0)
+        }
+    }
+
+    @Test("the log level is changed on the admin port, and SIGHUP reads that of the file; every line is a JSON object")
+    func logLevel() async throws {
+        try await withFolder { folder in
+            let file = folder.appending(path: "beckon.yaml")
+            func write(_ level: String) throws {
+                try "log:\n  level: \(level)\n  format: json\n".write(to: file, atomically: true, encoding: .utf8)
+            }
+            try write("info")
+            let broker = try BeckonProcess(
+                "broker", ["broker", "--admin-port", "0", "--config", file.path], folder: folder)
+            let url = try await broker.ready()["admin", default: ""] + "/log/level"
+            func ask(_ method: HTTPMethod, _ url: String) async throws -> String {
+                var request = HTTPClientRequest(url: url)
+                request.method = method
+                let response = try await HTTPClient.shared.execute(request, timeout: .seconds(60))
+                return String(buffer: try await response.body.collect(upTo: 1 << 20))
+            }
+            #expect(try await ask(.POST, url + "/error") == #"{"level":"error","configured":"info"}"# + "\n")
+            try write("debug")
+            kill(broker.identifier, SIGHUP)
+            let end = ContinuousClock.now + .seconds(60)
+            while try await ask(.GET, url) != #"{"level":"debug","configured":"debug"}"# + "\n" {
+                guard ContinuousClock.now < end else {
+                    Issue.record("the level is \(try await ask(.GET, url))")
+                    break
+                }
+                try await Task.sleep(for: .milliseconds(20))
+            }
+            #expect(await broker.stop() == 0)
+            let lines = broker.output.split(separator: "\n")
+            for line in lines {
+                #expect((try? JSONParser.parse(String(line), .reply))?["message"]?.stringValue != nil, "\(line)")
+            }
+            #expect(lines.contains { $0.contains("the log level was changed") })
         }
     }
 }

@@ -48,6 +48,36 @@ struct AdminServerTests {
         }
     }
 
+    @Test("the log level is changed by POST, for those who show the token and are no web page")
+    func logLevel() async throws {
+        let level = LogLevel(.info)
+        let server = AdminServer(
+            host: "127.0.0.1", port: 0, readiness: Readiness(), metrics: PrometheusRegistry(), logger: logger,
+            token: "0123456789abcdef", level: level)
+        try await withThrowingTaskGroup(of: Void.self) { group async throws in
+            group.addTask { try await server.run() }
+            let url = "http://127.0.0.1:\(try await server.boundPort())/log/level"
+            let token = ("Authorization", "Bearer 0123456789abcdef")
+            #expect(try await send("POST", url + "/debug").hasPrefix("401 ") && level.current == .info)
+            #expect(try await send("POST", url + "/debug", token, ("Origin", "https://x.example")).hasPrefix("403 "))
+            #expect(try await send("GET", url + "/debug", token).hasPrefix("404 ") && level.current == .info)
+            let changed = #"200 {"level":"debug","configured":"info"}"# + "\n"
+            #expect(try await send("POST", url + "/debug", token) == changed)
+            #expect(level.current == .debug)
+            #expect(try await send("GET", url, token) == changed)
+            #expect(try await send("POST", url + "/loud", token).hasPrefix("400 ") && level.current == .debug)
+            group.cancelAll()
+        }
+    }
+
+    private func send(_ method: String, _ url: String, _ headers: (String, String)...) async throws -> String {
+        var request = HTTPClientRequest(url: url)
+        request.method = HTTPMethod(rawValue: method)
+        for (name, value) in headers { request.headers.add(name: name, value: value) }
+        let response = try await HTTPClient.shared.execute(request, timeout: .seconds(60))
+        return "\(response.status.code) \(String(buffer: try await response.body.collect(upTo: 1 << 20)))"
+    }
+
     func get(_ url: String) async throws -> String {
         let response = try await HTTPClient.shared.execute(HTTPClientRequest(url: url), timeout: .seconds(60))
         let body = try await response.body.collect(upTo: 1 << 20)

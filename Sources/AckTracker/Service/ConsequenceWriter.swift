@@ -187,7 +187,9 @@ final class ConsequenceWriter: Sendable {
             isLetter
                 ? "dead letters refuse a record; it is dropped"
                 : "Kafka refuses a record for good; it goes to dead letters",
-            metadata: ["topic": "\(record.topic)", "partition": "\(partition.number)", "error": "\(error)"])
+            metadata: .trace(
+                of: record.headers,
+                ["topic": "\(record.topic)", "partition": "\(partition.number)", "error": "\(error)"]))
         guard !isLetter else { return partition.completed(number) }
         write(signer.deadLetter(refused: record), number, of: partition)
     }

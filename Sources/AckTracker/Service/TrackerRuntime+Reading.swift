@@ -59,11 +59,13 @@ extension TrackerRuntime {
                     metrics.refused(topic: Topic.copartitioned[topic].rawValue, reason: refusal)
                     refusals.warning(
                         "a record is refused",
-                        metadata: [
-                            "topic": "\(record.topicPartition.topic)",
-                            "partition": "\(record.topicPartition.partition)",
-                            "offset": "\(record.offset)", "reason": "\(refusal.rawValue)",
-                        ])
+                        metadata: .trace(
+                            of: record.headers,
+                            [
+                                "topic": "\(record.topicPartition.topic)",
+                                "partition": "\(record.topicPartition.partition)",
+                                "offset": "\(record.offset)", "reason": "\(refusal.rawValue)",
+                            ]))
                 }
             }
         }

@@ -56,7 +56,9 @@ extension LaneLoop {
                     .deadLetters, [("topic", Topic.challenges.rawValue), ("reason", reason)])
                 warn(
                     "a record goes to the dead letters",
-                    ["offset": "\(record.offset)", "reason": "\(reason)", "detail": "\(detail)"], now: now)
+                    .trace(
+                        of: record.headers,
+                        ["offset": "\(record.offset)", "reason": "\(reason)", "detail": "\(detail)"]), now: now)
             default: break
             }
             batch.append((record, intake))

@@ -51,7 +51,9 @@ extension LaneLoop {
             if let record, state.open[record] == nil { spans.removeValue(forKey: record)?.end() }
         case .failure(let error):
             environment.metrics.count(.writeRetries)
-            warn("a write was not acknowledged and is tried again", ["error": "\(error)"], now: now)
+            warn(
+                "a write was not acknowledged and is tried again",
+                .trace(state.writes[id]?.write.traceparent, ["error": "\(error)"]), now: now)
             state.writeFailed(id, isTooLarge: error.isTooLarge, now: now)
         }
     }

@@ -36,6 +36,9 @@ enum LaneWrite: Sendable {
 }
 
 extension LaneWrite {
+    /// The trace context of an outcome; nil for other writes.
+    var traceparent: String? { if case .outcome(_, let context) = self { context } else { nil } }
+
     private static let cutBytes = 64 * 1024
 
     /// A shortened form that fits into a record: without other headers, with key and value cut.

@@ -38,10 +38,12 @@ public struct DeadLetters: Sendable {
     public func send(_ record: ConsumedRecord, reason: String, detail: String) async -> Bool {
         let letter = signer.deadLetter(record, reason: reason, detail: detail)
         let topic = signer.names.topic(named: record.topicPartition.topic)?.rawValue ?? "other"
-        let place: Logger.Metadata = [
-            "topic": "\(topic)", "partition": "\(record.topicPartition.partition)", "offset": "\(record.offset)",
-            "reason": "\(reason)",
-        ]
+        let place: Logger.Metadata = .trace(
+            of: record.headers,
+            [
+                "topic": "\(topic)", "partition": "\(record.topicPartition.partition)", "offset": "\(record.offset)",
+                "reason": "\(reason)",
+            ])
         var backoff = Backoff()
         while !Task.isCancelled {
             do {
@@ -56,7 +58,7 @@ public struct DeadLetters: Sendable {
                     metadata: place.merging(["error": "\(error)"]) { $1 })
                 return true
             } catch {
-                log.warning("a dead letter waits for Kafka", metadata: ["error": "\(error)"])
+                log.warning("a dead letter waits for Kafka", metadata: place.merging(["error": "\(error)"]) { $1 })
             }
             guard await backoff.wait() else { return false }
         }

@@ -34,7 +34,9 @@ struct RequestEntrance: Sendable {
             timestampMs: record.timestampMs,
             traceparent: span?.text ?? caller, account: account, nowMs: clock())
         return RecordWork(order: reading.order) {
-            let isDone = await carryOut(reading, of: record)
+            let isDone = await LogContext.$current.withValue(LogContext(trace: span?.text ?? caller)) {
+                await carryOut(reading, of: record)
+            }
             if !isDone { span?.fail("handed-over") }
             span?.end()
             return isDone

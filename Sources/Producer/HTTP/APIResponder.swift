@@ -27,20 +27,30 @@ struct APIResponder: Sendable {
     /// The facts about a request until it is answered.
     private struct Exchange {
         let start = ContinuousClock.now
-        let requestID = RequestIdentifier.make()
+        let requestID: String
         let method: RequestMetrics.Method
         var match: RouteMatch?
         var trace: RequestTrace?
     }
 
     func respond(to request: Request, on channel: any Channel) async -> (HTTPResponse, ResponseBody) {
+        let requestID = RequestIdentifier.make()
+        return await LogContext.$current.withValue(LogContext(requestID: requestID, trace: nil)) {
+            await respond(to: request, requestID: requestID, on: channel)
+        }
+    }
+
+    private func respond(
+        to request: Request, requestID: String, on channel: any Channel
+    ) async -> (HTTPResponse, ResponseBody) {
         let target = request.head.path ?? "/"
         let mark = target.utf8.firstIndex(of: UInt8(ascii: "?")) ?? target.endIndex
         let path = target[..<mark]
         let match = RouteMatch(path: path)
         let caller = TraceContext(
             traceparent: request.headers[Self.traceparent], tracestate: request.headers[values: Self.tracestate])
-        var exchange = Exchange(method: RequestMetrics.Method(request.method), match: match)
+        var exchange = Exchange(
+            requestID: requestID, method: RequestMetrics.Method(request.method), match: match)
         if let tracer {
             exchange.trace = RequestTrace(
                 tracer, caller: caller, method: exchange.method.spanName, route: match?.route.template)
@@ -69,7 +79,7 @@ struct APIResponder: Sendable {
                     : try await api.answer(identified)
             }
         } catch {
-            reply = Self.reply(to: error, logger: logger, requestID: exchange.requestID)
+            reply = Self.reply(to: error, logger: logger, trace: exchange.trace?.begin(isTrusted: false))
         }
         // Hummingbird has read beyond the request to notice a disconnect, so the connection must end.
         if mayWait { reply.headers["Connection"] = "close" }
@@ -85,10 +95,9 @@ struct APIResponder: Sendable {
             status: reply.status, requestID: exchange.requestID)
         logger.debug(
             "answered",
-            metadata: [
-                "route": "\(exchange.match?.route.template ?? "none")", "status": "\(reply.status)",
-                "request-id": "\(exchange.requestID)",
-            ])
+            metadata: .trace(
+                exchange.trace?.begin(isTrusted: false),
+                ["route": "\(exchange.match?.route.template ?? "none")", "status": "\(reply.status)"]))
         let more = cors.headers(origin: request.headers[Self.origin], isPreflight: request.method == .options)
         let content = reply.body.map { ByteBuffer(bytes: $0.bytes) }
         let head = Self.head(reply, length: content?.readableBytes ?? 0, requestID: exchange.requestID, more: more)
@@ -184,7 +193,8 @@ struct APIResponder: Sendable {
 
     // MARK: - Out
 
-    static func reply(to error: any Error, logger: Logger, requestID: String) -> APIReply {
+    /// - Parameter trace: the trace context of the request, for the log.
+    static func reply(to error: any Error, logger: Logger, trace: String? = nil) -> APIReply {
         let told: APIError
         switch error {
         case let error as APIError: told = error
@@ -195,13 +205,13 @@ struct APIResponder: Sendable {
         case let refusal as HTTPRefusal: told = APIError(refusal)
         case let error as StoreError:
             if case .failed(let reason) = error {
-                logger.error("the store failed", metadata: ["error": "\(reason)", "request-id": "\(requestID)"])
+                logger.error("the store failed", metadata: .trace(trace, ["error": "\(reason)"]))
             }
             told = APIError(error)
         default:
             logger.error(
                 "a request failed",
-                metadata: ["error": "\(String(describing: type(of: error)))", "request-id": "\(requestID)"])
+                metadata: .trace(trace, ["error": "\(String(describing: type(of: error)))"]))
             told = APIError(.internalError, "Internal error")
         }
         return APIReply(status: told.code.httpStatus, body: told.body, headers: told.headers)

@@ -1,5 +1,6 @@
 import ChallengeModel
 import Challenges
+import ServiceSupport
 
 extension API {
     /// Authenticates the caller, refuses callers that may not use the route, and runs the handler on the caller's
@@ -53,9 +54,10 @@ extension API {
         }
         if case .backend = call.caller {} else { call.traceparent = call.trace?.begin(isTrusted: false) }
         let identified = call
+        let line = LogContext(requestID: call.requestID, trace: call.traceparent)
         do {
-            var reply = try await ChangeContext.$current.withValue(context) {
-                try await operation.handle(self, identified)
+            var reply = try await LogContext.$current.withValue(line) {
+                try await ChangeContext.$current.withValue(context) { try await operation.handle(self, identified) }
             }
             if call.ignoresIdempotencyKey { reply.ignored.insert(IdempotencyRules.header, at: 0) }
             return reply

@@ -29,7 +29,7 @@ final class Refusals: Sendable {
             .info, "refused",
             metadata: [
                 "action": "\(action.rawValue)", "code": "\(code.rawValue)", "address": "\(call.address)",
-                "actor": "\(actor)", "route": "\(call.match.route.template)", "request-id": "\(call.requestID)",
+                "actor": "\(actor)", "route": "\(call.match.route.template)",
             ], cause: "\(action.rawValue) \(call.address)")
         guard let claim else { return }
         let mark = RefusalMark(

@@ -219,7 +219,9 @@ final class RelayRun: Sendable {
                         fate == .refused
                             ? "Kafka refuses a record for good; it goes to dead letters"
                             : "dead letters refuse a record too; it is dropped",
-                        metadata: ["topic": "\(topic.rawValue)", "key": "\(key)", "error": "\(error)"])
+                        metadata: .trace(
+                            of: record.headers,
+                            ["topic": "\(topic.rawValue)", "key": "\(key)", "error": "\(error)"]))
                 case .acknowledged: break
                 }
                 report(id, fate, error)

@@ -1,4 +1,5 @@
 import ChallengeModel
+import Logging
 import Wire
 
 /// A page of a role on its admin port: `GET /<path>/<name>`.
@@ -51,7 +52,40 @@ struct AdminAccess: Sendable {
             ? nil : .error(401, "the bearer token is not admin.token")
     }
 
+    /// Refuses a page of a browser, which could reach a loopback address on behalf of any site. Browsers send `Origin`
+    /// with every POST.
+    func refusal(origin: String?) -> AdminReply? {
+        origin == nil ? nil : .error(403, "a web page may not change anything here")
+    }
+
     static func isLoopback(_ host: String) -> Bool {
         host == "localhost" || host == "::1" || host.hasPrefix("127.")
+    }
+}
+
+/// `GET /log/level` and `POST /log/level/<level>`.
+struct LogLevelPage: Sendable {
+    let level: LogLevel
+    let logger: Logger
+
+    func show() -> AdminReply {
+        AdminReply(
+            status: 200,
+            json: "{\"level\":\"\(level.current.rawValue)\",\"configured\":\"\(level.ofConfiguration.rawValue)\"}")
+    }
+
+    func change(to name: String) -> AdminReply {
+        guard let wanted = Logger.Level(rawValue: name) else {
+            let names = Logger.Level.allCases.map(\.rawValue).joined(separator: ", ")
+            return .error(400, "\(name.prefix(40)) is not a level; expected one of \(names)")
+        }
+        let former = level.current
+        // The line is written while the lower of the two levels is in force, so that it is never lost.
+        if wanted < former { level.set(wanted) }
+        logger.log(
+            level: max(.notice, min(former, wanted)), "the log level was changed",
+            metadata: ["from": "\(former)", "to": "\(wanted)"])
+        level.set(wanted)
+        return show()
     }
 }

@@ -17,15 +17,20 @@ public final class AdminServer: Service {
     /// Maximum number of connections. Probes, scrapers and people need few, and must not take resources from the role.
     private static let maxConnections = 64
     private let pages = Mutex<[AdminPage]>([])
+    private let level: LogLevel?
 
     /// - Parameters:
     ///   - port: 0: any free port, see ``boundPort()``.
-    ///   - token: the bearer token for the pages of ``serve(_:)``; nil: no token. The pages are then served only on a
-    ///     loopback address.
+    ///   - token: the bearer token for `/log/level` and the pages of ``serve(_:)``; nil: no token. They are then served
+    ///     only on a loopback address.
+    ///   - level: the level that `POST /log/level/<level>` changes; nil: there is no such page.
     public init(
-        host: String, port: Int, readiness: Readiness, metrics: PrometheusRegistry, logger: Logger, token: String? = nil
+        host: String, port: Int, readiness: Readiness, metrics: PrometheusRegistry, logger: Logger,
+        token: String? = nil,
+        level: LogLevel? = nil
     ) {
         self.token = token
+        self.level = level
         self.host = host
         self.port = port
         self.readiness = readiness
@@ -54,8 +59,20 @@ public final class AdminServer: Service {
         router.get("metrics") { [metrics] _, _ in
             Response.text(metrics.render(), type: "text/plain; version=0.0.4; charset=utf-8")
         }
+        let access = AdminAccess(host: host, token: token)
+        if let level {
+            let page = LogLevelPage(level: level, logger: logger)
+            router.get("log/level") { request, _ in
+                Response.json(access.refusal(authorization: request.headers[.authorization]) ?? page.show())
+            }
+            router.post("log/level/:level") { request, context in
+                Response.json(
+                    access.refusal(authorization: request.headers[.authorization])
+                        ?? access.refusal(origin: request.headers[.origin])
+                        ?? page.change(to: context.parameters.get("level") ?? ""))
+            }
+        }
         for page in pages.withLock({ $0 }) {
-            let access = AdminAccess(host: host, token: token)
             router.get("\(page.path)/:name") { request, context in
                 if let refusal = access.refusal(authorization: request.headers[.authorization]) {
                     return Response.json(refusal)

@@ -14,9 +14,17 @@ extension Settings {
             key: "log.level", type: "level", defaultText: "info",
             range: Logger.Level.allCases.map(\.rawValue).joined(separator: ", "),
             isSecret: false, isRequired: false, roles: Role.everyone,
-            summary: "Lowest level of the log lines that go to stderr."),
+            summary: "Lowest level of the log lines that go to stderr. It can be changed while a role runs."),
         default: Logger.Level.info
     ) { Logger.Level(rawValue: $0.lowercased()) }
+    public static let logFormat = Setting(
+        SettingDescription(
+            key: "log.format", type: "format", defaultText: LogFormat.text.rawValue,
+            range: LogFormat.allCases.map(\.rawValue).joined(separator: ", "),
+            isSecret: false, isRequired: false, roles: Role.everyone,
+            summary: "Form of the log lines: text, or one JSON object per line."),
+        default: LogFormat.text
+    ) { LogFormat(rawValue: $0.lowercased()) }
     public static let readyFile = Setting.text(
         "readyFile", type: "path", roles: Role.everyone,
         "File that gets the addresses as JSON (mode 0600) when the role is ready.")
@@ -27,8 +35,8 @@ extension Settings {
         "admin.port", type: "port", default: 9464, range: 0...65_535, roles: Role.everyone,
         "Port of /livez, /readyz and /metrics; 0: any free one.")
     public static let adminToken = Setting.text(
-        "admin.token", type: "text", range: "at least 16 characters", isSecret: true, roles: [.ackTracker],
-        "Bearer token for the role's own pages on the admin port; without it, only a loopback address serves them.",
+        "admin.token", type: "text", range: "at least 16 characters", isSecret: true, roles: Role.workers,
+        "Bearer token for the log level and the role's own pages on the admin port; without it, only a loopback address serves them.",
         check: { $0.utf8.count >= 16 })
     public static let shutdownTimeout = Setting.milliseconds(
         "shutdown.timeout", default: 25_000, range: 1_000...300_000, roles: Role.everyone,
@@ -401,7 +409,8 @@ extension Settings {
         beforeProviders + PushProviders.endpoints.map { url(of: $0).description } + behindProviders
 
     private static let beforeProviders: [SettingDescription] = [
-        config.description, logLevel.description, readyFile.description, adminHost.description, adminPort.description,
+        config.description, logLevel.description, logFormat.description, readyFile.description, adminHost.description,
+        adminPort.description,
         adminToken.description, shutdownTimeout.description, tracingEndpoint.description, tracingRatio.description,
         tracingHeaders.description, tracingCAFile.description, kafkaServers.description, kafkaEmbedded.description,
         kafkaProperties.description,

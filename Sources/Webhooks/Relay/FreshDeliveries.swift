@@ -19,7 +19,11 @@ struct FreshDeliveries: Sendable {
             guard let events = try await freshEvents(of: record) else { return nil }
             relay.metrics.record(events.isEmpty ? "unwanted" : "relayed")
             return events.map { event in
-                RecordWork(order: [event.lane]) { await deliver(event) }
+                RecordWork(order: [event.lane]) {
+                    await LogContext.$current.withValue(LogContext(trace: event.delivery.traceparent)) {
+                        await deliver(event)
+                    }
+                }
             }
         } catch {
             relay.metrics.record("refused")

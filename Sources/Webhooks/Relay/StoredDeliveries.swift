@@ -185,7 +185,11 @@ final class StoredDeliveries: AssignmentCompanion {
             guard state.withLock({ !$0.underWay.contains(delivery.id) }), !run.stopped.isOpen else { continue }
             guard endpoint.tryAdmit() else { return }
             state.withLock { _ = $0.underWay.insert(delivery.id) }
-            group.addTask { await self.attempt(delivery, route, endpoint, run) }
+            group.addTask {
+                await LogContext.$current.withValue(LogContext(trace: delivery.traceparent)) {
+                    await self.attempt(delivery, route, endpoint, run)
+                }
+            }
         }
     }
 

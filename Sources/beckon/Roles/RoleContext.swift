@@ -17,6 +17,8 @@ struct RoleContext: Sendable {
     /// Nil: `tracing.endpoint` is not set, and no spans are made.
     let tracer: ServiceTracer?
     private let exporter: SpanExporter?
+    private let level: LogLevel
+    private let arguments: [String]
 
     /// Reads the settings; prints the role's help and ends when asked.
     init(_ role: Role, arguments: [String]) async throws {
@@ -28,7 +30,9 @@ struct RoleContext: Sendable {
         signal(SIGHUP, SIG_IGN)
         self.role = role
         settings = try await Settings(role: role, arguments: arguments)
-        logger = Self.logger(role.rawValue, level: try settings(Settings.logLevel))
+        self.arguments = arguments
+        level = LogLevel(try settings(Settings.logLevel))
+        logger = Logger.beckon(role.rawValue, format: try settings(Settings.logFormat), level: level)
         let isProxySet = try role == .dispatcher && settings.optional(Settings.providersProxy) != nil
         if let notice = ProxyVariables.notice(
             role: role, isProxySet: isProxySet, environment: ProcessInfo.processInfo.environment)
@@ -42,7 +46,7 @@ struct RoleContext: Sendable {
         admin = AdminServer(
             host: try settings(Settings.adminHost), port: try settings(Settings.adminPort), readiness: readiness,
             metrics: metrics, logger: logger,
-            token: role == .ackTracker ? try settings.optional(Settings.adminToken) : nil)
+            token: Role.workers.contains(role) ? try settings.optional(Settings.adminToken) : nil, level: level)
         for address in try Self.addresses(role, settings) { try await address.check() }
         guard Role.workers.contains(role), let tracing = try TracingConfiguration(settings) else {
             (tracer, exporter) = (nil, nil)
@@ -88,9 +92,7 @@ struct RoleContext: Sendable {
     }
 
     static func logger(_ label: String, level: Logger.Level) -> Logger {
-        var logger = Logger(label: label) { EscapingLogHandler(StreamLogHandler.standardError(label: $0)) }
-        logger.logLevel = level
-        return logger
+        Logger.beckon(label, format: .text, level: LogLevel(level))
     }
 
     /// Runs the role until SIGTERM. The admin port starts first, so it stops last. The ready file is written last.
@@ -124,7 +126,21 @@ struct RoleContext: Sendable {
         try await RoleProcess.run(
             [admin] + (exporter.map { [$0] } ?? [])
                 + (kafka.map { [KafkaReadiness($0.diagnosis, readiness: readiness)] } ?? []) + services + [started],
-            shutdownTimeout: try settings(Settings.shutdownTimeout), logger: logger, reload: reload)
+            shutdownTimeout: try settings(Settings.shutdownTimeout), logger: logger
+        ) {
+            await configureLevel()
+            await reload()
+        }
         logger.info("stopped")
+    }
+
+    /// Reads the log level again. Of the three sources, only the file can have changed. The level of the configuration
+    /// also replaces one that was set on the admin port.
+    private func configureLevel() async {
+        do {
+            level.configure(try await Settings(role: role, arguments: arguments)(Settings.logLevel))
+        } catch {
+            logger.error("the settings cannot be read again: the log level stays", metadata: ["error": "\(error)"])
+        }
     }
 }
