@@ -159,7 +159,7 @@ public struct DeadLetterArchive: Sendable {
         let consumer = try KafkaConsumer(
             configuration: kafka, following: [signer.names[.deadLetters]], logger: logger)
         let end = ContinuousClock.now + deadline
-        let cause = Mutex<String?>(nil)
+        let seen = Cause()
         let result = await withTaskGroup(of: Result<Bool, KafkaError>?.self) { group in
             group.addTask {
                 do throws(KafkaError) {
@@ -175,7 +175,7 @@ public struct DeadLetterArchive: Sendable {
                 try? await Task.sleep(until: end, clock: .continuous)
                 // The diagnosis forgets the causes of a client that is closed.
                 let known = kafka.diagnosis.cause
-                cause.withLock { $0 = known }
+                seen.cause.withLock { $0 = known }
                 await consumer.close(deadline: .seconds(2))
                 return nil
             }
@@ -192,10 +192,15 @@ public struct DeadLetterArchive: Sendable {
         // librdkafka's codes say only that nobody answered.
         case .failure(let error):
             throw KafkaError(
-                code: error.code, reason: "topic \(topicName): \(cause.withLock { $0 } ?? error.reason)",
+                code: error.code, reason: "topic \(topicName): \(seen.cause.withLock { $0 } ?? error.reason)",
                 isFatal: error.isFatal)
         case nil: throw unanswered
         }
+    }
+
+    /// Why the brokers cannot be reached, as it was known before the client was closed.
+    private final class Cause: Sendable {
+        let cause = Mutex<String?>(nil)
     }
 
     private func read(
