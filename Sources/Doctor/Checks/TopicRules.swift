@@ -4,18 +4,10 @@ import ServiceSupport
 /// What Beckon needs of its topics: docs/architecture.md, "Topics", and compose/compose.yaml.
 enum TopicRules {
     /// Milliseconds that records must be kept at least; nil: the topic is compacted.
-    static func retentionMs(_ topic: Topic) -> Int64? {
-        switch topic {
-        case .requests: 86_400_000
-        case .receiptRequests, .challenges, .outcomes, .receipts, .resolutions: 7_200_000
-        case .events: 604_800_000
-        case .configuration: nil
-        case .deadLetters: 1_209_600_000
-        }
-    }
+    static func retentionMs(_ topic: Topic) -> Int64? { TopicPlan[topic].retentionMs }
 
     /// A dead letter holds up to 512 KB of the record, and 64 KB of headers.
-    static let deadLetterBytes: Int64 = 600_000
+    static let deadLetterBytes = Int64(TopicPlan[.deadLetters].recordBytes)
 
     /// The topics that a role reads.
     static func read(by role: Role) -> [Topic] {
@@ -24,6 +16,7 @@ enum TopicRules {
         case .dispatcher: [.challenges, .outcomes, .receipts, .resolutions, .configuration]
         case .ackTracker: Topic.copartitioned
         case .webhooks: [.events]
+        case .console: [.deadLetters]
         case .broker, .simulator, .phone: []
         }
     }
@@ -35,7 +28,7 @@ enum TopicRules {
         case .dispatcher: [.outcomes, .deadLetters]
         case .ackTracker: [.challenges, .outcomes, .events, .deadLetters]
         case .webhooks: [.deadLetters]
-        case .broker, .simulator, .phone: []
+        case .broker, .simulator, .phone, .console: []
         }
     }
 
