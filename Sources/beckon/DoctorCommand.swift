@@ -152,7 +152,7 @@ extension ExaminedRole {
         case .ackTracker:
             part { groups = [try TrackerConfiguration(settings).groupID] }
         case .webhooks: part { try fillWebhooks(from: settings) }
-        case .broker, .simulator, .phone: break
+        case .console, .broker, .simulator, .phone: break
         }
         if role == .producer || role == .webhooks {
             part { storeKeys = try settings(Settings.storeKeys) }

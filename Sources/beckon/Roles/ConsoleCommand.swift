@@ -1,5 +1,6 @@
 import ArgumentParser
 import AsyncHTTPClient
+import Challenges
 import Console
 import ServiceLifecycle
 import ServiceSupport
