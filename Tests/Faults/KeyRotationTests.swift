@@ -160,9 +160,15 @@ struct KeyRotationTests {
                 return sids.isSubset(of: found.confirmed) && found.withoutOutcome.isEmpty
                     && sids.isSubset(of: approvals.at("/first"))
             } or: {
-                let missing = (try? audit()).map { sids.subtracting($0.confirmed).count } ?? -1
-                return "not confirmed: \(missing), not reported: \(sids.subtracting(approvals.at("/first")).count)\n"
-                    + cluster.tails
+                let found = try? audit()
+                let unreported = sids.subtracting(approvals.at("/first"))
+                let stories = unreported.prefix(5).map { sid in
+                    let events = tail.records(of: names[.events]).compactMap { try? CloudEvent(json: $0.value) }
+                        .filter { $0.subject == sid }.map(\.type)
+                    return "\(sid): resolved \(found?.resolved[sid] ?? []), events \(events)"
+                }
+                return "not confirmed: \(found.map { sids.subtracting($0.confirmed).count } ?? -1), not reported: "
+                    + "\(unreported.count) \(stories)\n" + cluster.tails
             }
             let found = try audit()
             #expect(found.duplicatedUnits.isEmpty && found.afterReceipt.isEmpty, "\(found)")

@@ -160,18 +160,23 @@ extension ChallengeStore {
         try await write(nowMs) { try $0.rows.bringForward(partition: partition, webhook: webhook, nowMs: nowMs) }
     }
 
-    /// Takes a delivery away whose webhook is gone, or keeps it as `held` when the webhook is disabled.
-    public func setAside(_ delivery: WebhookDelivery, isGone: Bool, nowMs: Int64) async throws {
+    /// For a delivery whose webhook is not served, as far as the relay knows. The store decides, because what a relay
+    /// knows may be seconds old: the delivery is deleted when its webhook is gone, kept as `held` when the webhook is
+    /// disabled, and left as it is when the webhook is served.
+    public func setAside(_ delivery: WebhookDelivery, nowMs: Int64) async throws {
         try await write(nowMs) { decision in
-            if !isGone { try decision.lock(delivery) }
-            guard var stored = try decision.rows.delivery(delivery.id), stored.state == .waiting else { return }
-            if isGone {
-                try decision.rows.deleteDelivery(stored.id)
-            } else {
-                stored.state = .held
-                stored.dueMs = nil
-                try decision.rows.update(stored, endedMs: nowMs)
+            guard try decision.isServed(delivery) != nil else { return try decision.removeGone(delivery, nowMs: nowMs) }
+            try decision.lock(delivery)
+            // Once more: it may have been deleted, disabled or enabled before the lock.
+            guard let isServed = try decision.isServed(delivery) else {
+                return try decision.removeGone(delivery, nowMs: nowMs)
             }
+            guard !isServed, var stored = try decision.rows.delivery(delivery.id), stored.state == .waiting else {
+                return
+            }
+            stored.state = .held
+            stored.dueMs = nil
+            try decision.rows.update(stored, endedMs: nowMs)
             try decision.rows.promote(webhook: stored.webhook, subject: stored.subject, dueMs: nowMs)
         }
     }
@@ -190,6 +195,21 @@ extension ChallengeStore {
 }
 
 extension Decision {
+    /// Whether the webhook of a delivery is enabled; nil: it is gone, or its service is.
+    fileprivate func isServed(_ delivery: WebhookDelivery) throws -> Bool? {
+        if try rows.keepsAlerts(), try rows.debugger(delivery.account)?.sid == delivery.webhook { return true }
+        guard try rows.service(delivery.service, account: delivery.account) != nil,
+            let webhook = try rows.webhook(delivery.webhook, service: delivery.service)
+        else { return nil }
+        return try webhook.isEnabled && rows.endpoint(delivery.webhook)?.health.disabledMs == nil
+    }
+
+    fileprivate func removeGone(_ delivery: WebhookDelivery, nowMs: Int64) throws {
+        guard let stored = try rows.delivery(delivery.id), stored.state == .waiting else { return }
+        try rows.deleteDelivery(stored.id)
+        try rows.promote(webhook: stored.webhook, subject: stored.subject, dueMs: nowMs)
+    }
+
     /// The end of one delivery promotes the next of its lane, and a new one looks for older ones: never at the same
     /// time.
     @discardableResult

@@ -76,6 +76,23 @@ extension ConformanceCase {
                 try await world.store.webhookRoutes(account: world.account, service: world.service, nowMs: late).first)
             #expect(route.isServed)
         },
+        ConformanceCase("what a relay sets aside stays due while its webhook is served, and is held when it is not") {
+            world in
+            let webhook = try await world.webhook()
+            try await world.store.storeDeliveries(
+                [world.delivery(webhook, subject: "YC1", event: "e0")], failure: nil, dueMs: World.t0, nowMs: World.t0)
+            let delivery = try #require(try await world.due(webhook, World.t0).first)
+            // The relay has not heard that the webhook is enabled again.
+            try await world.store.setAside(delivery, nowMs: World.t0)
+            #expect(try await world.due(webhook, World.t0).map(\.eventID) == ["e0"])
+            var change = WebhookChange()
+            change.isEnabled = false
+            _ = try await world.store.updateWebhook(
+                webhook.sid, account: world.account, service: world.service, change, nowMs: World.t0)
+            try await world.store.setAside(delivery, nowMs: World.t0)
+            #expect(try await world.listed(webhook, .held) == ["e0"])
+            #expect(try await world.due(webhook, World.t0).isEmpty)
+        },
         ConformanceCase("a webhook that failed and answers again is told as recovered, and a test event names it") {
             world in
             let webhook = try await world.webhook()
