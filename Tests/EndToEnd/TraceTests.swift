@@ -134,7 +134,7 @@ struct TraceTests {
             "traceparent": "00-\(trace)-\(caller)-01", "tracestate": "bank=1",
         ]
         let form = Form.encode([
-            ("Details.Message", message), ("Redelivery.ExpectedLatency", "1000"), ("Redelivery.MaxAttempts", "3"),
+            ("Details.Message", message), ("Redelivery.ExpectedLatency", "1000"), ("Redelivery.MaxAttempts", "2"),
         ])
         request.body = .bytes(Array(form.utf8))
         let response = try await cluster.client.execute(request, timeout: .seconds(60))
