@@ -62,6 +62,7 @@ private func withStores(
     settings.waitersPerConnection = 1000
     settings.acquireDeadline = .seconds(60)
     settings.requestDeadline = .seconds(60)
+    settings.statementDeadline = .seconds(60)
     var stores: [ChallengeStore] = []
     var failure: (any Error)?
     do {
