@@ -1,6 +1,6 @@
 package import ChallengeModel
 package import KafkaClient
-package import Tracing
+import Tracing
 
 /// Spans of records. `send` and `process` of one record are parent and child, not linked, because every record is
 /// processed alone: one challenge is one trace.

@@ -106,14 +106,15 @@ struct PostgresFaultTests {
             try await world.insert(1)
             try await world.insert(2)
             let runs = Runs()
+            let holding = Runs()
             let engine = world.engine
             let move = { @Sendable (first: Int64, second: Int64) async throws in
                 try await engine.run(.write) { connection in
                     let isFirst = runs.add() <= 2
                     _ = try connection.changes("UPDATE things SET flag = coalesce(flag, 0) + 1 WHERE id = ?", [first])
                     // Both hold one before either asks for the other.
-                    while isFirst, runs.count < 2 { usleep(1000) }
-                    if isFirst { usleep(50_000) }
+                    _ = holding.add()
+                    while isFirst, holding.count < 2 { usleep(1000) }
                     _ = try connection.changes("UPDATE things SET flag = coalesce(flag, 0) + 1 WHERE id = ?", [second])
                 }
             }
