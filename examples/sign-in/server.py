@@ -255,7 +255,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def events(self):
         """Server-sent events: the state at once, and again after each change."""
         states = self.backend.follow(self.attempt())
-        first = next(states)
+        try:
+            first = next(states)
+        except Unreachable:
+            first = None  # With an error the page would not connect again.
         self.send_response(200)
         for name, value in {**POLICY, "Content-Type": "text/event-stream", "Connection": "close"}.items():
             self.send_header(name, value)
