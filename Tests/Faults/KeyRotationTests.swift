@@ -152,7 +152,8 @@ struct KeyRotationTests {
             try await expectNewKeys(tail, names)
 
             load.cancel()
-            let sids = await load.value
+            let identities = await load.value
+            let sids = Set(identities.keys)
             #expect(sids.count > 50)
             func audit() throws -> DeliveryAudit { try DeliveryAudit(tail, names) }
             try await eventually("every challenge is confirmed and approved, and both webhooks know") {
@@ -162,10 +163,14 @@ struct KeyRotationTests {
             } or: {
                 let found = try? audit()
                 let unreported = sids.subtracting(approvals.at("/first"))
-                let stories = unreported.prefix(5).map { sid in
+                var stories: [String] = []
+                for sid in unreported.prefix(5) {
+                    let read = try? await backends[0].challenge(
+                        serviceSID: service, identity: identities[sid] ?? "", sid: sid)
                     let events = tail.records(of: names[.events]).compactMap { try? CloudEvent(json: $0.value) }
                         .filter { $0.subject == sid }.map(\.type)
-                    return "\(sid): resolved \(found?.resolved[sid] ?? []), events \(events)"
+                    stories.append(
+                        "\(sid): \(read?.status ?? "unread"), resolved \(found?.resolved[sid] ?? []), events \(events)")
                 }
                 return "not confirmed: \(found.map { sids.subtracting($0.confirmed).count } ?? -1), not reported: "
                     + "\(unreported.count) \(stories)\n" + cluster.tails
@@ -186,9 +191,9 @@ struct KeyRotationTests {
 
     /// Steady creations at both producers, until cancelled. One is away while it is restarted; its turn goes to the
     /// other.
-    /// - Returns: the challenges that were acknowledged.
-    private static func load(_ backends: [BackendClient], _ service: String) async -> Set<String> {
-        var sids: Set<String> = []
+    /// - Returns: the identities of the challenges that were acknowledged, by SID.
+    private static func load(_ backends: [BackendClient], _ service: String) async -> [String: String] {
+        var identities: [String: String] = [:]
         var number = 0
         while !Task.isCancelled {
             number += 1
@@ -199,12 +204,12 @@ struct KeyRotationTests {
             for backend in [backends[number % 2], backends[(number + 1) % 2]] {
                 let made = try? await backend.createChallenge(serviceSID: service, identity: identity, draft)
                 guard let made else { continue }
-                sids.insert(made.sid)
+                identities[made.sid] = identity
                 break
             }
             try? await Task.sleep(for: .milliseconds(80))
         }
-        return sids
+        return identities
     }
 
     /// Waits until new records of every topic are signed with the new keys.
@@ -222,12 +227,12 @@ struct KeyRotationTests {
     }
 
     private func eventually(
-        _ what: String, _ condition: () throws -> Bool, or detail: () -> String = { "" }
+        _ what: String, _ condition: () throws -> Bool, or detail: () async -> String = { "" }
     ) async throws {
         let end = ContinuousClock.now + .seconds(180)
         while try !condition() {
             guard ContinuousClock.now < end else {
-                throw BeckonProcess.Failure(description: "never: \(what)\n\(detail())")
+                throw BeckonProcess.Failure(description: "never: \(what)\n\(await detail())")
             }
             try await Task.sleep(for: .milliseconds(100))
         }

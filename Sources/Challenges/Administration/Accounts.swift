@@ -84,7 +84,8 @@ public struct AuditEvent: Sendable, Hashable {
     /// How many equal refusals of the minute before ``atMs`` this event stands for; 1 for a change.
     public let count: Int
     /// JSON text of an object: of changed settings the values before and after, `{"<setting>":{"before":…,"after":…}}`;
-    /// nil: none.
+    /// of a replay `{"events":3}`; of a webhook that was disabled `{"disabled_reason":"gone"}`; nil: none. Events of
+    /// older releases may have another text.
     public let detail: String?
 
     package init(

@@ -1,4 +1,5 @@
 public import ChallengeModel
+import Wire
 
 extension ChallengeStore {
     /// The audit events, newest first: who changed what and when, and whose calls were refused.
@@ -41,17 +42,19 @@ extension ChallengeStore {
 
 extension Decision {
     /// Writes the audit event of a change by ``caller``, in the transaction of the change.
-    /// - Parameter isTraffic: true when the event belongs to one challenge or token. Such an event is kept for the
-    ///   shorter time.
+    /// - Parameters:
+    ///   - isTraffic: true when the event belongs to one challenge or token. Such an event is kept for the shorter time.
+    ///   - details: the members of ``AuditEvent/detail``.
     func audit(
         _ action: String, account: AccountSID, subject: String, isTraffic: Bool = false, count: Int = 1,
-        detail: String? = nil
+        details: [(name: String, value: JSONValue)] = []
     ) throws {
         try rows.insert(
             AuditEvent(
                 sid: newSID(), account: account, atMs: nowMs, actor: String(caller.actor.prefix(64)), action: action,
                 subject: String(subject.prefix(64)), requestID: caller.requestID,
-                address: caller.address.map { String($0.prefix(64)) }, count: count, detail: detail),
+                address: caller.address.map { String($0.prefix(64)) }, count: count,
+                detail: details.isEmpty ? nil : JSONValue.object(details).text),
             isTraffic: isTraffic)
     }
 

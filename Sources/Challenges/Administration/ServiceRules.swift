@@ -41,7 +41,7 @@ extension ChallengeStore {
             try decision.rows.update(service)
             try decision.audit(
                 "service.updated", account: account, subject: sid.rawValue,
-                detail: SettingChanges(from: former, to: service).text)
+                details: SettingChanges(from: former, to: service).members)
             return service
         }
     }

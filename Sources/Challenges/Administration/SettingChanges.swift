@@ -14,16 +14,11 @@ struct SettingChanges {
         note(Self.settings(of: before), Self.settings(of: after))
     }
 
-    /// JSON text of `{"<setting>":{"before":…,"after":…}}`, at most 4 KB; nil: nothing was changed.
-    var text: String? {
-        guard !changes.isEmpty else { return nil }
-        let text = Self.text(changes)
+    /// `{"<setting>":{"before":…,"after":…}}`, at most 4 KB as text. Empty: nothing was changed.
+    var members: [(name: String, value: JSONValue)] {
+        let members = changes.sorted { $0.key < $1.key }.map { (name: $0.key, value: $0.value) }
         // When the values are too long, only the names are kept.
-        return text.utf8.count <= 4096 ? text : Self.text(changes.mapValues { _ in .null })
-    }
-
-    private static func text(_ changes: [String: JSONValue]) -> String {
-        JSONValue.object(changes.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }).text
+        return JSONValue.object(members).text.utf8.count <= 4096 ? members : members.map { ($0.name, .null) }
     }
 
     private mutating func note(_ before: [String: JSONValue], _ after: [String: JSONValue]) {

@@ -54,7 +54,7 @@ extension ChallengeStore {
             if let isNeeded = change.needsConsent { try decision.setConsent(of: webhook, isNeeded: isNeeded) }
             try decision.audit(
                 "webhook.updated", account: account, subject: sid.rawValue,
-                detail: SettingChanges(from: former, to: webhook).text)
+                details: SettingChanges(from: former, to: webhook).members)
             return webhook
         }
     }

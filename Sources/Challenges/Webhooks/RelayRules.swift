@@ -310,9 +310,11 @@ extension Decision {
             data["events"] = .integer(Int64(count))
         case .disabled:
             type = .webhookDisabled
-            data["disabled_reason"] = .string(health.disabledReason ?? "failing")
+            let reason = health.disabledReason ?? "failing"
+            data["disabled_reason"] = .string(reason)
             try audit(
-                type.rawValue, account: webhook.account, subject: webhook.sid.rawValue, detail: health.disabledReason)
+                type.rawValue, account: webhook.account, subject: webhook.sid.rawValue,
+                details: [("disabled_reason", .string(reason))])
         }
         try emit(
             type, account: webhook.account, service: webhook.service.rawValue, subject: webhook.sid.rawValue,

@@ -1,5 +1,6 @@
 public import ChallengeModel
 import Crypto
+import Wire
 
 /// What the customer of a webhook may ask and do beside its subscription.
 extension ChallengeStore {
@@ -98,7 +99,9 @@ extension ChallengeStore {
                 }
                 try decision.rows.update(delivery, endedMs: nil)
             }
-            try decision.audit("webhook.replayed", account: account, subject: sid.rawValue, detail: "\(some.count)")
+            try decision.audit(
+                "webhook.replayed", account: account, subject: sid.rawValue,
+                details: [("events", .integer(Int64(some.count)))])
             return some.count
         }
     }

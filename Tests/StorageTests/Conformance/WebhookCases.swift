@@ -42,6 +42,7 @@ extension ConformanceCase {
             let count = try await world.store.replayWebhook(
                 webhook.sid, account: world.account, service: world.service, .event("e0"), nowMs: World.t0)
             #expect(count == 1)
+            #expect(try await world.auditDetail("webhook.replayed") == #"{"events":1}"#)
             #expect(try await world.listed(webhook, .waiting).sorted() == ["e0", "e1"])
             try await world.store.sweepWebhooks(nowMs: World.t0 + 30 * StorePolicy.dayMs)
             #expect(try await world.listed(webhook, .waiting).count == 2)
@@ -61,6 +62,7 @@ extension ConformanceCase {
             let endpoint = try await world.store.webhookEndpoint(
                 webhook.sid, account: world.account, service: world.service)
             #expect(endpoint?.health.disabledReason == "failing")
+            #expect(try await world.auditDetail("webhook.disabled") == #"{"disabled_reason":"failing"}"#)
             let types = try await world.drain().events.map(\.type)
             #expect(types.filter { $0 == "beckon.webhook.failing" }.count == 2)
             #expect(types.filter { $0 == "beckon.webhook.disabled" }.count == 1)
@@ -176,6 +178,12 @@ extension World {
 
     fileprivate func due(_ webhook: Webhook, _ nowMs: Int64) async throws -> [WebhookDelivery] {
         try await store.dueWebhookDeliveries(partition: 3, webhook: webhook.sid, nowMs: nowMs, limit: 10)
+    }
+
+    /// The detail of the newest audit event with this action.
+    fileprivate func auditDetail(_ action: String) async throws -> String? {
+        try await store.auditEvents(AuditFilter(account: account), page: PageRequest()).items
+            .first { $0.action == action }?.detail
     }
 
     fileprivate func listed(_ webhook: Webhook, _ state: WebhookDelivery.State) async throws -> [String] {

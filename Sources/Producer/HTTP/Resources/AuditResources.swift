@@ -19,13 +19,15 @@ extension API {
 
 extension Representation {
     func auditEvent(_ event: AuditEvent) -> JSONValue {
-        .object([
+        // Events of an older release may have a text that is no object.
+        let detail = event.detail.flatMap { try? JSONParser.parse($0) }
+        return .object([
             ("sid", .string(event.sid.rawValue)), ("account_sid", .string(event.account.rawValue)),
             ("date", .string(Timestamp.rfc3339Seconds(event.atMs))), ("actor", .string(event.actor)),
             ("action", .string(event.action)), ("subject", .string(event.subject)),
             ("request_id", .optional(event.requestID)), ("address", .optional(event.address)),
             ("count", .integer(Int64(event.count))),
-            ("detail", event.detail.flatMap { try? JSONParser.parse($0) } ?? .null),
+            ("detail", detail?.members == nil ? .null : detail ?? .null),
         ])
     }
 }
