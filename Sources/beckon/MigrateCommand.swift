@@ -67,6 +67,10 @@ struct MigrateCommand: AsyncParsableCommand {
             throw SettingsError("store.url: expected postgresql://…; a SQLite file is upgraded when it is opened")
         }
         database.connections = 1
+        // A step may fill or index a table that has grown for years. What it waits for is bounded by itself: a lock for
+        // a second, a connection for ``PostgresSettings/acquireDeadline``.
+        database.statementDeadline = .seconds(3600)
+        database.requestDeadline = .seconds(3600)
         do {
             let migrations = try await PostgresMigrations(database, logger: Logger(label: "beckon.migrate"))
             let result: Result<Value, any Error>

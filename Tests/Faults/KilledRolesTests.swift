@@ -258,7 +258,7 @@ private final class Load: Sendable {
 
     /// As a backend does it: no answer, a refused connection and 503 are tried again.
     private func created(_ identity: String, _ draft: ChallengeDraft) async throws -> String {
-        let end = ContinuousClock.now + .seconds(90)
+        let end = ContinuousClock.now + .seconds(300)
         while true {
             do {
                 return try await cluster.backend.createChallenge(serviceSID: service, identity: identity, draft).sid
