@@ -60,9 +60,9 @@ private func withStores(
     settings.connections = connections
     // A case asks for thousands at once, on a busy machine.
     settings.waitersPerConnection = 1000
-    settings.acquireDeadline = .seconds(60)
-    settings.requestDeadline = .seconds(60)
-    settings.statementDeadline = .seconds(60)
+    settings.acquireDeadline = .seconds(300)
+    settings.requestDeadline = .seconds(300)
+    settings.statementDeadline = .seconds(300)
     var stores: [ChallengeStore] = []
     var failure: (any Error)?
     do {
