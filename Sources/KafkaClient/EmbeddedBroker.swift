@@ -34,6 +34,7 @@ public final class EmbeddedBroker: Sendable {
     }
 
     private let cluster: Mutex<Cluster?>
+    private let lostPeers: LostPeers
 
     /// `127.0.0.1:port,…`.
     public let bootstrapServers: String
@@ -57,7 +58,11 @@ public final class EmbeddedBroker: Sendable {
         }
         bootstrapServers = String(cString: rd_kafka_mock_cluster_bootstraps(cluster.pointer))
         self.cluster = Mutex(cluster)
+        lostPeers = LostPeers(bootstrapServers: bootstrapServers)
+        lostPeers.start()
     }
+
+    deinit { lostPeers.stop() }
 
     /// A fault switch.
     public enum Fault: Sendable, Hashable {
@@ -103,7 +108,8 @@ public final class EmbeddedBroker: Sendable {
 
     /// - Returns: a group that is empty when the handle has ended.
     private func take() -> DispatchGroup? {
-        cluster.withLock { cluster in
+        lostPeers.stop()
+        return cluster.withLock { cluster in
             defer { cluster = nil }
             return cluster?.handle.end
         }

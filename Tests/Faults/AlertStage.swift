@@ -153,28 +153,19 @@ final class AlertStage: Sendable {
 
     /// Sets the faults of a provider; without a text there are none.
     func set(_ provider: String, _ faults: String = "{}") async throws {
-        try await call(.PUT, cluster.control + "/faults/\(provider)", body: faults)
+        try await cluster.ask(.PUT, cluster.control + "/faults/\(provider)", body: faults)
     }
 
     /// - Parameter how: `goaway` or `cut`.
     func end(connectionsOf provider: String, _ how: String) async throws {
-        try await call(.POST, cluster.control + "/connections/\(provider)/\(how)")
+        try await cluster.ask(.POST, cluster.control + "/connections/\(provider)/\(how)")
     }
 
     /// The next requests of a kind are answered with an error of Kafka.
     /// - Parameter code: nil: no more errors.
     func setErrors(apiKey: Int, code: Int?) async throws {
         let codes = code.map { Array(repeating: "\($0)", count: 1000).joined(separator: ",") } ?? ""
-        try await call(.POST, (cluster.brokerControl ?? "") + "/errors?api_key=\(apiKey)&codes=\(codes)")
-    }
-
-    private func call(_ method: HTTPMethod, _ url: String, body: String = "") async throws {
-        var request = HTTPClientRequest(url: url)
-        request.method = method
-        if !body.isEmpty { request.body = .bytes(ByteBuffer(string: body)) }
-        let response = try await cluster.client.execute(request, timeout: .seconds(60))
-        let text = String(buffer: try await response.body.collect(upTo: 65_536))
-        try #require((200..<300).contains(response.status.code), "\(url): \(text)")
+        try await cluster.setBroker("/errors?api_key=\(apiKey)&codes=\(codes)")
     }
 
     /// Whether the producers can make the partitions of the days ahead. If not, only today's are there.

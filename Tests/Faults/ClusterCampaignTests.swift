@@ -33,28 +33,70 @@ struct ClusterCampaignTests {
         let standby = try await PostgresServer(standbyOf: server)
         try await server.awaitStandby()
         try await BeckonCluster.with(storeURL: server.url(database)) { cluster in
-            let stage = try await ClusterStage(cluster, server: server, standby: standby, database: database)
+            let stage = try await ClusterStage(
+                cluster, server: server, standby: standby, database: database, dispatcherLogLevel: "debug")
             defer { stage.close() }
             let topics = Topic.copartitioned.map { cluster.names[$0] } + [cluster.names[.events]]
             try await TopicTail.following(topics, kafka: cluster.kafka, logger: Self.logger) { tail in
-                let load = ClusterLoad(stage)
-                try await withThrowingTaskGroup(of: Void.self) { group in
-                    group.addTask { try await load.run(seconds: Self.seconds, perSecond: Self.rate) }
-                    group.addTask { await load.watch() }
-                    var schedule = FaultSchedule(seed: Self.seed, stage: stage, load: load)
-                    try await schedule.run(seconds: Self.seconds)
-                    try await group.next()
-                    try await settle(tail, stage, load)
-                    group.cancelAll()
-                    let ledger = try await ClusterLedger(load, tail, stage)
-                    print("faults for \(Self.seconds) s, seed \(Self.seed): \(ledger)")
-                    print("  served again after a fault: \(schedule.recovery)")
-                    for duplicate in ledger.audit.duplicates { print("  \(schedule.story(of: duplicate))") }
-                    for line in schedule.log { print("  \(line)") }
-                    print("  tries of the longest creation: \(load.longest.tries.suffix(20).joined(separator: "; "))")
-                    ledger.check()
-                }
+                try await campaign(stage, tail)
             }
+        }
+    }
+
+    private func campaign(_ stage: ClusterStage, _ tail: TopicTail) async throws {
+        let (load, providers) = (ClusterLoad(stage), ProviderLog(stage.cluster))
+        var schedule = FaultSchedule(seed: Self.seed, stage: stage, load: load)
+        let failure: (any Error)? = await withTaskGroup(of: Void.self) { group in
+            // The only one of them that ends by itself.
+            group.addTask { await load.run(seconds: Self.seconds, perSecond: Self.rate) }
+            group.addTask { await load.watch() }
+            group.addTask { await providers.follow() }
+            group.addTask { await tell(tail, stage, load, providers) }
+            defer { group.cancelAll() }
+            do {
+                try await schedule.run(seconds: Self.seconds)
+                await group.next()
+                try await settle(tail, stage, load)
+                return nil
+            } catch {
+                return error
+            }
+        }
+        // Also of a run that was broken off: what happened until then.
+        if failure == nil { try await providers.readOn() }
+        let ledger = try await ClusterLedger(
+            load, tail, stage, pushes: providers.pushes, schedule.disturbances,
+            within: failure == nil ? .seconds(600) : .seconds(60))
+        print("faults for \(Self.seconds) s, seed \(Self.seed): \(ledger)")
+        print("  served again after a fault: \(schedule.recovery)")
+        for duplicate in ledger.audit.duplicates { print("  \(schedule.story(of: duplicate))") }
+        for story in ledger.repeats.stories + ledger.repeats.unexplained { print("  \(story)") }
+        for line in schedule.log { print("  \(line)") }
+        print("  tries of the longest creation: \(load.longest.tries.suffix(20).joined(separator: "; "))")
+        fflush(nil)
+        #expect(schedule.endedByThemselves == [])
+        if let failure {
+            Issue.record(failure, "broken off")
+            ledger.checkSoFar()
+        } else {
+            ledger.check()
+        }
+    }
+
+    /// A line of counts each ten seconds, until cancelled.
+    private func tell(_ tail: TopicTail, _ stage: ClusterStage, _ load: ClusterLoad, _ providers: ProviderLog) async {
+        let start = ContinuousClock.now
+        while !Task.isCancelled {
+            try? await Task.sleep(for: .seconds(10))
+            let counts = Topic.copartitioned.map { "\($0) \(tail.count(of: stage.cluster.names[$0]))" }
+            let pushes = providers.pushes
+            Progress.say(
+                """
+                \((ContinuousClock.now - start).components.seconds) s: acknowledged \(load.acknowledged.count) in \
+                \(load.tries) tries, given up \(load.givenUp.count), refused \(load.refused.count); records: \
+                \(counts.joined(separator: ", ")); the providers accepted \(pushes.count { $0.fate != .refused }) pushes, \
+                \(pushes.count { $0.isDuplicate }) of them again
+                """)
         }
     }
 
@@ -68,6 +110,7 @@ struct ClusterCampaignTests {
                 load.acknowledged.isSubset(of: audit.created) && audit.withoutOutcome.isEmpty
                 && audit.created.isSubset(of: audit.resolved.keys)
             if isComplete { return }
+            try stage.cluster.standInsRun()
             try await Task.sleep(for: .milliseconds(500))
         }
     }

@@ -19,6 +19,8 @@ final class ClusterLoad: Sendable {
         var tries = 0
         /// Keys that no producer acknowledged in time.
         var givenUp: [String] = []
+        /// Answers that no fault accounts for.
+        var refused: [String] = []
         var longest: Duration = .zero
         /// The tries of that one: when, at which producer, and what it said.
         var longestTries: [String] = []
@@ -36,6 +38,7 @@ final class ClusterLoad: Sendable {
     var told: [String: Told] { state.withLock { $0.told } }
     var tries: Int { state.withLock { $0.tries } }
     var givenUp: [String] { state.withLock { $0.givenUp } }
+    var refused: [String] { state.withLock { $0.refused } }
     var longest: (took: Duration, tries: [String]) { state.withLock { ($0.longest, $0.longestTries) } }
 
     /// Returns when a creation that begins after now is acknowledged.
@@ -48,20 +51,21 @@ final class ClusterLoad: Sendable {
         return nil
     }
 
-    func run(seconds: Int, perSecond: Int) async throws {
+    /// Returns at the end, or soon after it is cancelled.
+    func run(seconds: Int, perSecond: Int) async {
         let start = ContinuousClock.now
-        try await withThrowingTaskGroup(of: Void.self) { group in
+        await withTaskGroup(of: Void.self) { group in
             for index in 0..<seconds * perSecond {
-                try await Task.sleep(until: start + .milliseconds(index * 1000 / perSecond), clock: .continuous)
+                try? await Task.sleep(until: start + .milliseconds(index * 1000 / perSecond), clock: .continuous)
+                if Task.isCancelled { break }
                 // In an outage they wait; a backend has a bound too.
-                if index >= 1000 { try await group.next() }
-                group.addTask { try await self.create(index) }
+                if index >= 1000 { await group.next() }
+                group.addTask { await self.create(index) }
             }
-            try await group.waitForAll()
         }
     }
 
-    private func create(_ index: Int) async throws {
+    private func create(_ index: Int) async {
         let (key, identity) = ("key-\(UUID().uuidString)", ClusterStage.identity(index))
         var draft = ChallengeDraft(message: "Sign in, \(index)?")
         draft.expectedLatencyMs = 2000
@@ -70,7 +74,7 @@ final class ClusterLoad: Sendable {
         draft.expiresAtMs = Int64(Date().timeIntervalSince1970 * 1000) + Self.lifeMs
         var turn = index
         var tries: [String] = []
-        while ContinuousClock.now < begin + Self.patience {
+        while ContinuousClock.now < begin + Self.patience, !Task.isCancelled {
             turn += 1
             state.withLock { $0.tries += 1 }
             do {
@@ -86,9 +90,14 @@ final class ClusterLoad: Sendable {
                 return
             } catch let error as BackendError where error.status == 0 || error.status >= 500 {
                 tries.append("\(ContinuousClock.now - begin) producer-\(turn % stage.apis.count) \(error)")
-                try await Task.sleep(for: .milliseconds(100))
+                try? await Task.sleep(for: .milliseconds(100))
             } catch let error as BackendError where error.code == 60200 && .now > begin + .milliseconds(Self.lifeMs) {
                 // Its expiry has passed while nobody answered.
+                break
+            } catch {
+                if Task.isCancelled { break }
+                let what = "creation for \(identity) at producer-\(turn % stage.apis.count): \(error)"
+                state.withLock { $0.refused.append(what) }
                 break
             }
         }
@@ -109,11 +118,20 @@ final class ClusterLoad: Sendable {
     }
 
     /// Reads every challenge at every producer.
-    func readAll() async {
-        await withDiscardingTaskGroup { group in
+    /// - Returns: false: there was no time for all of them.
+    func readAll(within bound: Duration) async -> Bool {
+        let end = ContinuousClock.now + bound
+        return await withTaskGroup(of: Bool.self) { group in
             for turn in stage.apis.indices {
-                group.addTask { for (sid, told) in self.told { await self.note(sid, told, at: turn) } }
+                group.addTask {
+                    for (sid, told) in self.told {
+                        if ContinuousClock.now > end { return false }
+                        await self.note(sid, told, at: turn)
+                    }
+                    return true
+                }
             }
+            return await group.reduce(true) { $0 && $1 }
         }
     }
 

@@ -1,10 +1,7 @@
-import AsyncHTTPClient
 import ChallengeModel
 import Foundation
 import KafkaClient
 import Logging
-import NIOCore
-import NIOHTTP1
 import TestSupport
 import Testing
 
@@ -79,13 +76,7 @@ struct ClusterOutageTests {
         case .postgreSQL:
             if isAway { try await stage.server.stop(.fast) } else { try await stage.server.start() }
         case .kafka:
-            guard let control = stage.cluster.brokerControl else {
-                throw BeckonProcess.Failure(
-                    description: "a real cluster has no switch: run it without BECKON_TEST_KAFKA")
-            }
-            var request = HTTPClientRequest(url: control + "/brokers/1/" + (isAway ? "down" : "up"))
-            request.method = .POST
-            _ = try await stage.cluster.client.execute(request, timeout: .seconds(60))
+            try await stage.cluster.setBroker("/brokers/1/" + (isAway ? "down" : "up"))
         }
     }
 

@@ -35,9 +35,11 @@ final class ClusterStage: Sendable {
     ///   - standby: nil: there is none, and none can be promoted.
     ///   - roles: what runs; the producers are among them.
     ///   - behaviours: of the phones, in turn.
+    ///   - dispatcherLogLevel: with `debug` they say which partitions they begin and end with.
     init(
         _ cluster: BeckonCluster, server: PostgresServer, standby: PostgresServer? = nil, database: String,
-        roles: [String] = ClusterStage.roles, behaviours: [String] = ClusterStage.behaviours
+        roles: [String] = ClusterStage.roles, behaviours: [String] = ClusterStage.behaviours,
+        dispatcherLogLevel: String = "info"
     ) async throws {
         self.cluster = cluster
         servers = Mutex(Servers(primary: server, standby: standby))
@@ -53,6 +55,7 @@ final class ClusterStage: Sendable {
                 "BECKON_STORE_URL": PostgresServer.url(database, ports: ways.map { $0[index].port }),
             ]
         }
+        for name in Self.dispatchers { more[name] = ["BECKON_LOG_LEVEL": dispatcherLogLevel] }
         self.more = more
         for name in roles { try Self.start(name, in: cluster, more) }
         for name in roles { _ = try await cluster[name]?.ready() }
@@ -87,10 +90,24 @@ final class ClusterStage: Sendable {
     func replaceStandby() async throws {
         guard ways.count == 2, !hasStandby else { return }
         let (primary, place) = servers.withLock { ($0.primary, $0.place) }
-        let standby = try await PostgresServer(standbyOf: primary)
+        let standby = try await retried("a base backup of the primary", within: .seconds(120)) {
+            try await PostgresServer(standbyOf: primary)
+        }
         for way in ways[1 - place] { way.set(target: standby.socket) }
         try await primary.awaitStandby()
         servers.withLock { $0.standby = standby }
+    }
+
+    /// The roles that are not there although nobody stopped them, and how they ended.
+    func endedRoles() -> [(name: String, how: String)] {
+        Self.roles.compactMap { name in
+            do {
+                try cluster[name]?.hasNotEnded()
+                return nil
+            } catch {
+                return (name, "\(error)")
+            }
+        }
     }
 
     /// Starts a role again.

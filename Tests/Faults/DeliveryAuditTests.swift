@@ -37,4 +37,26 @@ struct DeliveryAuditTests {
             appendedByMs: { _ in onTheLogMs })
         #expect(audit.afterReceipt.count == (isLate ? 1 : 0))
     }
+
+    @Test("an outcome that was written twice is one push; two outcomes of one unit are two")
+    func recordedAgain() throws {
+        var outcome = OutcomeRecord()
+        outcome.push.challengeSid = Self.sid
+        outcome.push.factorSid = Self.factor
+        outcome.push.dispatchID = "c"
+        outcome.push.disposition = .accepted
+        outcome.push.sentAtMs = 10_000
+        outcome.push.expiresAtMs = 300_000
+        func audit(_ outcomes: [OutcomeRecord]) throws -> DeliveryAudit {
+            try DeliveryAudit(
+                challenges: [], outcomes: outcomes.map { consumed(.outcomes, $0.protobufBytes(), timestampMs: 10_100) },
+                receipts: [], resolutions: [], appendedByMs: { _ in 0 })
+        }
+        let once = try audit([outcome, outcome])
+        #expect(once.duplicates.isEmpty && once.recordedAgain == 1)
+        var again = outcome
+        again.push.sentAtMs = 10_001
+        let twice = try audit([outcome, again])
+        #expect(twice.duplicates.map(\.isOfOneLane) == [true] && twice.recordedAgain == 0)
+    }
 }

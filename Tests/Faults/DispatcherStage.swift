@@ -56,13 +56,13 @@ final class Stage: Sendable {
     }
 
     private func prepare() async throws {
-        let key = try JSONDecoder().decode(APNsKey.self, from: try await request(.post, "/keys/apn"))
+        let key = try JSONDecoder().decode(APNsKey.self, from: try await request(.POST, "/keys/apn"))
         try await publish(sids.apn) {
             $0.apnsToken.teamID = key.teamID
             $0.apnsToken.keyID = key.keyID
             $0.apnsToken.privateKeyPem = key.privateKeyPEM
         }
-        let account = try JSONDecoder().decode([String: String].self, from: try await request(.post, "/keys/fcm"))
+        let account = try JSONDecoder().decode([String: String].self, from: try await request(.POST, "/keys/fcm"))
         try await publish(sids.fcm) {
             $0.fcm.projectID = account["project_id"] ?? ""
             $0.fcm.clientEmail = account["client_email"] ?? ""
@@ -87,7 +87,7 @@ final class Stage: Sendable {
         faults.latencyJitterMs = 20
         change(&faults)
         let body = String(decoding: try JSONEncoder().encode(faults), as: UTF8.self)
-        _ = try await request(.put, "/faults/\(provider.rawValue)", body: body)
+        _ = try await request(.PUT, "/faults/\(provider.rawValue)", body: body)
     }
 
     /// Every answer of the broker takes this long. In a group of several, the leader's SyncGroup otherwise overtakes
@@ -95,11 +95,8 @@ final class Stage: Sendable {
     /// them with their assignment, and needs none of this. The leader asks for metadata first, so that a round trip of
     /// some length keeps the order.
     func standIn(takesMs ms: Int) async throws {
-        guard let control = cluster.brokerControl else { return }
-        var request = HTTPClientRequest(url: control + "/brokers/1/delay?ms=\(ms)")
-        request.method = .POST
-        let response = try await cluster.client.execute(request, timeout: .seconds(60))
-        guard response.status == .noContent else { throw StageError(description: "the broker said \(response.status)") }
+        guard cluster.brokerControl != nil else { return }
+        try await cluster.setBroker("/brokers/1/delay?ms=\(ms)")
     }
 
     func start(_ names: [String]) async throws -> [String] {
@@ -179,7 +176,7 @@ final class Stage: Sendable {
     /// What the provider's log has behind a line; the log is bounded, so it is read as it grows.
     func pushes(after last: PushRecord?) async throws -> [PushRecord] {
         let after = last.map { "?after=\($0.sequence)" } ?? ""
-        return try await request(.get, "/pushes" + after).split(separator: UInt8(ascii: "\n")).map {
+        return try await request(.GET, "/pushes" + after).split(separator: UInt8(ascii: "\n")).map {
             try JSONDecoder().decode(PushRecord.self, from: Data($0))
         }
     }
@@ -260,24 +257,11 @@ final class Stage: Sendable {
     }
 
     func counters(_ provider: SimulatedProvider = .apn) async throws -> PushCounters {
-        let all = try JSONDecoder().decode([String: PushCounters].self, from: try await request(.get, "/counters"))
+        let all = try JSONDecoder().decode([String: PushCounters].self, from: try await request(.GET, "/counters"))
         return all[provider.rawValue] ?? PushCounters()
     }
 
-    private enum Method: String {
-        case get = "GET"
-        case post = "POST"
-        case put = "PUT"
-    }
-
-    private func request(_ method: Method, _ path: String, body: String? = nil) async throws -> Data {
-        var request = HTTPClientRequest(url: cluster.control + path)
-        request.method = .init(rawValue: method.rawValue)
-        if let body { request.body = .bytes(ByteBuffer(string: body)) }
-        let response = try await cluster.client.execute(request, timeout: .seconds(60))
-        guard (200..<300).contains(response.status.code) else {
-            throw StageError(description: "the simulator answered \(response.status.code) to \(path)")
-        }
-        return Data((try await response.body.collect(upTo: 1 << 26)).readableBytesView)
+    private func request(_ method: HTTPMethod, _ path: String, body: String = "") async throws -> Data {
+        try await cluster.ask(method, cluster.control + path, body: body)
     }
 }

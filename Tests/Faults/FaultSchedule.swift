@@ -1,8 +1,5 @@
-import AsyncHTTPClient
 import Foundation
 import KafkaClient
-import NIOCore
-import NIOHTTP1
 import TestSupport
 import Wire
 
@@ -21,6 +18,10 @@ struct FaultSchedule {
     private let load: ClusterLoad
     /// One line for each fault: what, when, and how long until a creation was acknowledged after it was mended.
     private(set) var log: [String] = []
+    /// Roles that were not there although no fault had ended them.
+    private(set) var endedByThemselves: [String] = []
+    /// What was done to dispatchers.
+    private(set) var disturbances: [Disturbance] = []
     private(set) var recoveries: [Duration] = []
     /// What can move a partition to another dispatcher, with epoch milliseconds.
     private(set) var moves: [(what: String, fromMs: Int64, toMs: Int64)] = []
@@ -49,19 +50,42 @@ struct FaultSchedule {
             let fault = turn.removeLast()
             let at = ContinuousClock.now - start
             let fromMs = Timestamp.nowMs()
-            let what = try await strike(fault)
+            try stage.cluster.standInsRun()
+            let what: String
+            do {
+                what = try await strike(fault)
+            } catch {
+                note("\(Self.text(at)) \(fault): \(error)")
+                throw error
+            }
             if what.contains("dispatcher") || what.hasPrefix("Kafka") {
                 moves.append((what, fromMs, Timestamp.nowMs()))
             }
             guard let recovery = try await load.isServed(within: .seconds(60)) else {
-                log.append("\(Self.text(at)) \(what): no creation within 60 s")
+                note("\(Self.text(at)) \(what): no creation within 60 s")
                 continue
             }
             recoveries.append(recovery)
-            log.append("\(Self.text(at)) \(what): served again after \(Self.text(recovery))")
+            note("\(Self.text(at)) \(what): served again after \(Self.text(recovery))")
+            for role in stage.endedRoles() {
+                note(role.how)
+                endedByThemselves.append(role.how)
+                if ClusterStage.dispatchers.contains(role.name) { disturb(.killed, role.name, fromMs: fromMs) }
+                try stage.start(role.name)
+            }
             try await stage.replaceStandby()
             try await Task.sleep(for: .milliseconds(Int.random(in: 500...2500, using: &random)))
         }
+    }
+
+    private mutating func note(_ line: String) {
+        log.append(line)
+        Progress.say(line)
+    }
+
+    /// From that time until now.
+    private mutating func disturb(_ kind: Disturbance.Kind, _ role: String, fromMs: Int64) {
+        disturbances.append(Disturbance(kind: kind, worker: role, fromMs: fromMs, toMs: Timestamp.nowMs()))
     }
 
     /// A unit that was pushed twice, and the last fault before that could have moved its partition.
@@ -87,11 +111,13 @@ struct FaultSchedule {
         let one = Int.random(in: 0..<stage.proxies.count, using: &random)
         let milliseconds = Int.random(in: 1000...3000, using: &random)
         let proxy = stage.proxies[one]
+        let fromMs = Timestamp.nowMs()
         func hold() async throws { try await Task.sleep(for: .milliseconds(milliseconds)) }
         switch fault {
         case .kill:
             stage.cluster.kill(role)
             try await hold()
+            disturb(.killed, role, fromMs: fromMs)
             try stage.start(role)
             return "kill -9 \(role)"
         case .freeze:
@@ -100,11 +126,14 @@ struct FaultSchedule {
             // Past its session: what it held is others' when it wakes.
             try await Task.sleep(for: stage.cluster.kafka.sessionTimeout + .milliseconds(milliseconds))
             kill(pid, SIGCONT)
+            disturb(.frozen, role, fromMs: fromMs)
             return "SIGSTOP \(role)"
         case .restart:
-            _ = await stage.cluster[role]?.stop()
+            let status = await stage.cluster[role]?.stop() ?? nil
+            if status == nil { disturb(.killed, role, fromMs: fromMs) }
             try stage.start(role)
-            return "SIGTERM \(role)"
+            guard let status else { return "SIGTERM \(role), killed after 60 s" }
+            return "SIGTERM \(role)" + (status == 0 ? "" : ", which ended with status \(status)")
         case .databaseRestart:
             try await stage.server.stop(.fast)
             try await stage.server.start()
@@ -117,9 +146,9 @@ struct FaultSchedule {
             try await stage.failOver()
             return "PostgreSQL killed, its standby promoted"
         case .sessionKill:
-            try await stage.server.sql(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-            )
+            let others = "backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            let statement = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE \(others)"
+            _ = try await retried(statement) { try await stage.server.sql(statement) }
             return "all sessions terminated"
         case .databaseStall:
             proxy.set(.stall)
@@ -144,10 +173,10 @@ struct FaultSchedule {
         case .cutCommitAnswer: return try await cut(.cutCommitAnswer, "answer of COMMIT cut")
         case .halfOpenCommit: return try await cut(.halfOpenAtCommit, "half-open at COMMIT")
         case .brokerDown:
-            guard let control = stage.cluster.brokerControl else { return "no switch for a real broker" }
-            try await post(control + "/brokers/1/down")
+            guard stage.cluster.brokerControl != nil else { return "no switch for a real broker" }
+            try await stage.cluster.setBroker("/brokers/1/down")
             try await hold()
-            try await post(control + "/brokers/1/up")
+            try await stage.cluster.setBroker("/brokers/1/up")
             return "Kafka away for \(milliseconds) ms"
         }
     }
@@ -162,11 +191,5 @@ struct FaultSchedule {
         }
         for proxy in stage.proxies { proxy.set(.none) }
         return "\(what), \(stage.proxies.reduce(0) { $0 + $1.cuts } - before) times"
-    }
-
-    private func post(_ url: String) async throws {
-        var request = HTTPClientRequest(url: url)
-        request.method = .POST
-        _ = try await stage.cluster.client.execute(request, timeout: .seconds(60))
     }
 }

@@ -18,6 +18,8 @@ struct RepeatLedger: CustomStringConvertible {
 
     /// Repeats by their cause.
     private(set) var explained: [String: Int] = [:]
+    /// One line for each of them.
+    private(set) var stories: [String] = []
     /// Repeats for which nothing accounts.
     private(set) var unexplained: [String] = []
 
@@ -71,6 +73,9 @@ struct RepeatLedger: CustomStringConvertible {
             }
             if !guilty, let index, let cause = cause(of: free[index], recorded) {
                 explained[cause, default: 0] += 1
+                stories.append(
+                    "\(unit): accepted again after \(repeated - former) ms; \(free[index].worker), which served partition "
+                        + "\(free[index].partition) before: \(cause)")
                 free.remove(at: index)
             } else {
                 unexplained.append(

@@ -3,6 +3,7 @@ public import ChallengeModel
 public import Foundation
 public import KafkaClient
 import NIOCore
+public import NIOHTTP1
 public import Simulators
 import Synchronization
 
@@ -179,6 +180,41 @@ public final class BeckonCluster: Sendable {
             }
         }
         return sum
+    }
+
+    /// Sets a fault switch of the stand-in broker.
+    /// - Parameter path: `/brokers/1/down` and so on.
+    public func setBroker(_ path: String) async throws {
+        guard let brokerControl else {
+            throw BeckonProcess.Failure(
+                description: "a real cluster has no switch \(path): run it without BECKON_TEST_KAFKA")
+        }
+        try await ask(.POST, brokerControl + path)
+    }
+
+    /// A request to the control of the stand-in broker or of the simulator, again until it is answered. No fault of a
+    /// test ends these two; one that has ended is named in the error.
+    @discardableResult
+    public func ask(_ method: HTTPMethod, _ url: String, body: String = "") async throws -> Data {
+        try await retried("\(method) \(url)") {
+            try standInsRun()
+            var request = HTTPClientRequest(url: url)
+            request.method = method
+            if !body.isEmpty { request.body = .bytes(ByteBuffer(string: body)) }
+            let response = try await client.execute(request, timeout: .seconds(60))
+            let data = Data((try await response.body.collect(upTo: 1 << 26)).readableBytesView)
+            guard (200..<300).contains(response.status.code) else {
+                throw BeckonProcess.Failure(
+                    description: "it said \(response.status.code), \(String(decoding: data.prefix(500), as: UTF8.self))"
+                )
+            }
+            return data
+        }
+    }
+
+    /// - Throws: ``BeckonProcess/Ended`` when the stand-in broker or the simulator has ended by itself.
+    public func standInsRun() throws {
+        for name in ["broker", "simulator"] { try self[name]?.hasNotEnded() }
     }
 
     /// `kill -9`.

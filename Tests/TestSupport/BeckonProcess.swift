@@ -8,6 +8,11 @@ public final class BeckonProcess: Sendable {
         public init(description: String) { self.description = description }
     }
 
+    /// A process that nobody stopped is not there any more: what needs it is not worth another try.
+    public struct Ended: Error, CustomStringConvertible {
+        public let description: String
+    }
+
     public let name: String
     private let process: Mutex<Process>
     private let log: URL
@@ -79,6 +84,17 @@ public final class BeckonProcess: Sendable {
 
     public var isRunning: Bool { process.withLock { $0.isRunning } }
     public var identifier: Int32 { process.withLock { $0.processIdentifier } }
+
+    /// - Throws: ``Ended``, with its exit status or signal and what its log says about it.
+    public func hasNotEnded() throws {
+        guard !isRunning else { return }
+        let (status, isSignal) = process.withLock { ($0.terminationStatus, $0.terminationReason == .uncaughtSignal) }
+        let lines = output.split(separator: "\n")
+        let signs = ["Assertion", "Fatal error", "Program crashed", " critical ", " error "]
+        let said = signs.lazy.compactMap { sign in lines.last { $0.contains(sign) } }.first ?? lines.last ?? "nothing"
+        throw Ended(
+            description: "\(name) has ended by itself with \(isSignal ? "signal" : "status") \(status): \(said)")
+    }
 
     /// `kill -9`.
     public func kill() { Foundation.kill(identifier, SIGKILL) }

@@ -17,6 +17,9 @@ public struct DeliveryAudit: Sendable, CustomStringConvertible {
     /// same in every byte.
     public private(set) var resolved: [String: Set<Resolution>] = [:]
     public private(set) var escalated: Set<String> = []
+    /// Outcomes that are on the log more than once, the same in every byte: one push, of which a record was sent again
+    /// because its acknowledgement was lost. The stand-in broker does not recognise a record that comes twice.
+    public private(set) var recordedAgain = 0
     /// A unit (challenge, device, dispatch, kind) that a provider accepted more than once.
     public struct Duplicate: Sendable {
         public var unit: String
@@ -77,6 +80,7 @@ public struct DeliveryAudit: Sendable, CustomStringConvertible {
         }
         var accepted: [String: [(sentAtMs: Int64, writer: String)]] = [:]
         var attempts: [String: Set<String>] = [:]
+        var recorded: Set<[UInt8]> = []
         for record in outcomes {
             let value = try OutcomeRecord(value: record.value, contentType: ContentType.protobuf.rawValue)
             switch value.kind {
@@ -95,7 +99,9 @@ public struct DeliveryAudit: Sendable, CustomStringConvertible {
                 if outcome.disposition == .deferred || outcome.disposition == .unknown && outcome.reason != "drained" {
                     leftToTracker.insert(outcome.challengeSid)
                 }
-                if outcome.disposition == .accepted {
+                if !recorded.insert(record.value).inserted {
+                    recordedAgain += 1
+                } else if outcome.disposition == .accepted {
                     pushed.insert(outcome.challengeSid)
                     accepted["\(device) \(outcome.dispatchID) \(outcome.kind)", default: []].append(
                         (outcome.sentAtMs, record.headers.text(of: "beckon-writer") ?? ""))
@@ -122,7 +128,7 @@ public struct DeliveryAudit: Sendable, CustomStringConvertible {
         """
         created \(created.count), pushed \(pushed.count), confirmed \(confirmed.count), resolved \(resolved.count), \
         escalated \(escalated.count), lost \(created.subtracting(pushed).subtracting(escalated).subtracting(confirmed).count), \
-        duplicated \(duplicatedUnits.count), after expiry \(afterExpiry.count), after receipt \(afterReceipt.count), \
+        duplicated \(duplicatedUnits.count), recorded again \(recordedAgain), after expiry \(afterExpiry.count), after receipt \(afterReceipt.count), \
         most attempts \(mostAttempts), dispatches without outcome \(withoutOutcome.count), not confirmed after so many \
         attempts \(unconfirmedByAttempts.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)" })
         """

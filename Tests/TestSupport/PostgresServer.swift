@@ -108,7 +108,11 @@ public final class PostgresServer: Sendable {
     public func awaitStandby() async throws {
         try await sql("ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (standby)'")
         try await sql("SELECT pg_reload_conf()")
+        let end = ContinuousClock.now + .seconds(60)
         while try await sql("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'quorum'") != "1" {
+            guard ContinuousClock.now < end else {
+                throw BeckonProcess.Failure(description: "the standby does not follow in 60 s:\n\(log.suffix(2000))")
+            }
             try await Task.sleep(for: .milliseconds(20))
         }
     }
@@ -192,11 +196,18 @@ public final class PostgresServer: Sendable {
         }
     }
 
-    /// Ends it. Returns when its process is gone.
+    /// Ends it. Returns when its process is gone, which is waited for at most two minutes.
     public func stop(_ end: End = .immediate) async throws {
         guard let process = process.withLock({ $0 }) else { return }
         kill(process.processIdentifier, end.rawValue)
-        while process.isRunning { try await Task.sleep(for: .milliseconds(10)) }
+        let deadline = ContinuousClock.now + .seconds(120)
+        while process.isRunning {
+            guard ContinuousClock.now < deadline else {
+                throw BeckonProcess.Failure(
+                    description: "PostgreSQL does not end by signal \(end.rawValue) in 120 s:\n\(log.suffix(2000))")
+            }
+            try await Task.sleep(for: .milliseconds(10))
+        }
     }
 
     /// The first of so many ports in a row that nobody listened on a moment ago, below those that the system gives to
