@@ -157,7 +157,8 @@ struct SpanExporterTests {
             try await eventually("the next batch") { exporter.counts.exported == 1024 }
         }
         #expect(counts.exported == 1212)
-        #expect(receiver.spans.count == 1212 && receiver.faults == [])
+        // The end of the service may break off a request that the collector has taken: its spans come once more.
+        #expect(Set(receiver.spans.map(\.spanID)).count == 1212 && receiver.faults == [])
     }
 
     @Test("a collector that hangs holds nobody up: spans wait, then they are dropped and counted")
