@@ -216,7 +216,7 @@ let package = Package(
         .target(
             name: "TestSupport",
             dependencies: [
-                "KafkaClient", "ChallengeModel", "Simulators", "Wire", .asyncHTTPClient, .logging,
+                "KafkaClient", "ChallengeModel", "ServiceSupport", "Simulators", "Wire", .asyncHTTPClient, .logging,
             ],
             path: "Tests/TestSupport",
             swiftSettings: swiftSettings),

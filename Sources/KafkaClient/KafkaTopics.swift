@@ -110,27 +110,38 @@ package struct KafkaTopics: Sendable {
     }
 
     /// Partitions, replicas and settings of those topics that exist.
-    /// - Throws: ``KafkaError`` when the cluster does not answer, or refuses the settings of a topic.
+    /// - Throws: ``KafkaError`` when the cluster does not answer, or does not show a topic to this user: the list of all
+    ///   topics lacks those that the user may not describe, as if they did not exist.
     package func describe(
         _ names: [String], deadline: Duration = .seconds(30)
     ) async throws(KafkaError) -> [String: Description] {
         let end = DispatchTime.now() + deadline.inSeconds
         return try await onThreadOfOurOwn(deadline: deadline) { handle in
-            switch Self.layouts(handle, Set(names), until: end) {
+            let settings: [String: [String: String]]
+            switch Self.settings(handle, names.sorted(), until: end) {
             case .failure(let error): return .failure(error)
-            case .success(let layouts):
-                guard !layouts.isEmpty else { return .success([:]) }
-                return Self.settings(handle, layouts.keys.sorted(), until: end).map { settings in
-                    Dictionary(
-                        uniqueKeysWithValues: layouts.map { name, layout in
-                            (
-                                name,
-                                Description(
-                                    partitions: layout.partitions, replicas: layout.replicas,
-                                    settings: settings[name] ?? [:])
-                            )
+            case .success(let found): settings = found
+            }
+            // A broker may learn of a new topic later than the one that has told its settings.
+            let patience = min(end, DispatchTime.now() + 5)
+            while true {
+                let layouts: [String: (partitions: Int, replicas: Int)]
+                switch Self.layouts(handle, Set(settings.keys), until: end) {
+                case .failure(let error): return .failure(error)
+                case .success(let found): layouts = found
+                }
+                guard let hidden = settings.keys.filter({ layouts[$0] == nil }).min() else {
+                    return .success(
+                        settings.reduce(into: [:]) { described, topic in
+                            guard let layout = layouts[topic.key] else { return }
+                            described[topic.key] = Description(
+                                partitions: layout.partitions, replicas: layout.replicas, settings: topic.value)
                         })
                 }
+                guard DispatchTime.now() < patience else {
+                    return .failure(KafkaError(RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, "topic \(hidden)"))
+                }
+                usleep(100_000)
             }
         }
     }
@@ -208,7 +219,11 @@ package struct KafkaTopics: Sendable {
             let code = rd_kafka_topic_result_error(topics[index])
             guard code != RD_KAFKA_RESP_ERR_NO_ERROR else { continue }
             let name = rd_kafka_topic_result_name(topics[index]).map { String(cString: $0) } ?? ""
-            failures[name] = KafkaError(code, "topic \(name)")
+            // The broker's own words say why: "only 1 broker(s) are registered".
+            let words = rd_kafka_topic_result_error_string(topics[index]).map { String(cString: $0) }
+            failures[name] = KafkaError(
+                code: String(cString: rd_kafka_err2name(code)),
+                reason: "topic \(name): \(words ?? String(cString: rd_kafka_err2str(code)))")
         }
         return failures
     }
@@ -249,6 +264,7 @@ package struct KafkaTopics: Sendable {
         return .success(layouts)
     }
 
+    /// Settings of those of the topics that exist.
     private static func settings(
         _ handle: OpaquePointer, _ names: [String], until end: DispatchTime
     ) -> Result<[String: [String: String]], KafkaError> {
@@ -266,6 +282,7 @@ package struct KafkaTopics: Sendable {
             for index in 0..<count {
                 let name = rd_kafka_ConfigResource_name(found[index]).map { String(cString: $0) } ?? ""
                 let code = rd_kafka_ConfigResource_error(found[index])
+                if code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART { continue }
                 guard code == RD_KAFKA_RESP_ERR_NO_ERROR else {
                     return .failure(KafkaError(code, "settings of topic \(name)"))
                 }

@@ -45,7 +45,7 @@ struct DoctorCommand: AsyncParsableCommand {
                 await Doctor(examination, logger: Logger(label: "beckon.doctor") { _ in SwiftLogNoOpLogHandler() })
                     .examine())
         } catch let error as WrongUse {
-            FileHandle.standardError.write(Data("Error: \(error.description)\n".utf8))
+            Terminal.error("Error: \(error.description)\n")
             throw ExitCode(2)
         }
         if json {

@@ -36,7 +36,7 @@ struct ReadyCommand: AsyncParsableCommand {
         } catch let code as ExitCode {
             throw code
         } catch {
-            FileHandle.standardError.write(Data("no answer from http://\(authority)/readyz: \(error)\n".utf8))
+            Terminal.error("no answer from http://\(authority)/readyz: \(error)\n")
             throw ExitCode(3)
         }
     }

@@ -109,6 +109,11 @@ struct TopicTests {
         let described = try await examine(only: ["rights"], roles: [.ackTracker]) { $0[.challenges]?.error = 29 }
         described.expect("rights", "topic-right", saw: "beckon.challenges", mend: "--topic beckon.challenges")
 
+        let none = try await examine(only: ["topics"], roles: [.ackTracker]) { topics in
+            for topic in Topic.allCases { topics[topic]?.error = 29 }
+        }
+        #expect(none.reasonForSkipping("topics") == "the brokers show this user none of the topics")
+
         var facts = Facts(Examination([Ward.kafka("h:1")]), nowMs: 0)
         facts.topics = .seen(Topic.allCases.map { KafkaTopicFacts(name: TopicNames()[$0]) })
         facts.reads = .seen(["beckon.outcomes": "TOPIC_AUTHORIZATION_FAILED"])

@@ -247,24 +247,6 @@ struct CommandLineTests {
         }
     }
 
-    @Test(
-        "topics are created as planned on a cluster, and its mistakes are found",
-        .enabled(if: TestBroker.cluster != nil, "only a real cluster has an admin API: set BECKON_TEST_KAFKA"))
-    func clusterTopics() async throws {
-        let cluster = try #require(TestBroker.cluster)
-        let names = TopicNames(prefix: TestBroker.prefix())
-        let environment = ["BECKON_KAFKA_BOOTSTRAP_SERVERS": cluster, "BECKON_TOPICS_PREFIX": names.prefix]
-        let missing = try await BeckonProcess.result(of: ["topics", "check"], environment: environment)
-        #expect(missing.status == 1)
-        let create = ["topics", "create", "--replication", "1", "--partitions", "3"]
-        let made = try await BeckonProcess.result(of: create, environment: environment)
-        #expect(made.status == 0, "\(made)")
-        let again = try await BeckonProcess.result(of: create, environment: environment)
-        #expect(again.status == 0 && again.output.contains("0 topics created"), "\(again)")
-        try await KafkaTopics(configuration: KafkaConfiguration(bootstrapServers: cluster))
-            .delete(Topic.allCases.map { names[$0] })
-    }
-
     @Test("acl prints the commands of each user")
     func acl() async throws {
         let text = try await BeckonProcess.output(
@@ -275,6 +257,20 @@ struct CommandLineTests {
                 "kafka-acls --bootstrap-server k:9092 --add --allow-principal User:CN=dispatcher --operation Read "
                     + "--topic x.challenges"), "\(text)")
         #expect(text.contains("--operation Read --group x.dispatcher"))
+    }
+
+    @Test("a reader that goes away ends the command with 141, and a full disk with 1 and one line")
+    func closedOutput() async throws {
+        // The settings come first: these connect to nothing.
+        let arguments = ["topics", "acl", "--kafka-bootstrap-servers=k:9092"]
+        let pipe = Pipe()
+        try pipe.fileHandleForReading.close()
+        let gone = try await BeckonProcess.status(of: arguments, output: pipe.fileHandleForWriting)
+        #expect(gone.status == 141 && gone.errors.isEmpty, "\(gone)")
+        let full = try #require(FileHandle(forWritingAtPath: "/dev/full"))
+        let refused = try await BeckonProcess.status(of: arguments, output: full)
+        #expect(refused.status == 1 && refused.errors.hasPrefix("Error: standard output"), "\(refused)")
+        #expect(refused.errors.split(separator: "\n").count == 1)
     }
 
     // MARK: keys

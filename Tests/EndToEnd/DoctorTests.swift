@@ -30,9 +30,16 @@ struct DoctorTests {
 
     private static let key = "k1:" + Data((0..<32).map { _ in UInt8.random(in: 0...255) }).base64EncodedString()
 
-    @Test("on a healthy system there is a tick for every check that can look, nothing else, and status 0")
+    @Test(
+        "on a healthy system there is a tick for every check that can look, nothing else, and status 0",
+        .enabled(if: isRedundant, "fewer than three brokers are not healthy: name three in BECKON_TEST_KAFKA"))
     func healthy() async throws {
-        let cluster = try await BeckonCluster()
+        try await BeckonCluster.with { try await healthy($0) }
+    }
+
+    private static let isRedundant = TestBroker.cluster.map { $0.split(separator: ",").count >= 3 } ?? true
+
+    private func healthy(_ cluster: BeckonCluster) async throws {
         for role in ["producer", "dispatcher", "ack-tracker", "webhooks"] { try cluster.start(role, role) }
         for role in ["producer", "dispatcher", "ack-tracker", "webhooks"] { _ = try await cluster[role]?.ready() }
         // Phones bring a service with credentials of all simulators.
@@ -70,7 +77,6 @@ struct DoctorTests {
         }
         let said = other?.description ?? ""
         #expect(said.contains("ended with 1") && said.contains("\"mistake\":\"record-key\""), "\(said)")
-        await cluster.stop()
     }
 
     @Test("a misspelt variable: the nearest setting is named, and the status is 1")

@@ -76,6 +76,16 @@ struct TopicPlanTests {
         #expect(findings.first { $0.setting == "partitions" }?.found.contains("beckon.receipts 6") == true)
     }
 
+    @Test("a topic keyed by challenge is created with the number of partitions of those that exist")
+    func partitions() {
+        let found: [Topic: Int] = [.challenges: 24, .outcomes: 24, .events: 7]
+        #expect(TopicPlan[.receipts].partitions(asked: 12, beside: found) == 24)
+        #expect(TopicPlan[.requests].partitions(asked: 12, beside: found) == 12)
+        #expect(TopicPlan[.configuration].partitions(asked: 12, beside: found) == 1)
+        #expect(TopicPlan[.receipts].partitions(asked: 12, beside: [.events: 7]) == 12)
+        #expect(TopicPlan[.receipts].partitions(asked: 12, beside: [.challenges: 24, .outcomes: 6]) == 12)
+    }
+
     @Test("the retentions are those of the table in docs/architecture.md")
     func documented() throws {
         let days = { (plan: TopicPlan) -> String in
@@ -139,6 +149,14 @@ struct TopicPlanTests {
             ])
         let groups = TopicUser.producer.commands(principal: "User:p", names: TopicNames(), server: "k:1")
             .filter { $0.contains("--group") }
+        // A right to create a topic does not show it.
+        let operators = TopicUser.operator.commands(principal: "User:o", names: TopicNames(), server: "k:1")
+        for topic in Topic.allCases {
+            let isShown = operators.contains {
+                $0.contains("--operation Describe --") && $0.contains("--topic \(TopicNames()[topic])")
+            }
+            #expect(isShown, "\(topic)")
+        }
         #expect(groups.count == 1 && groups[0].hasSuffix("--group beckon.producer- --resource-pattern-type prefixed"))
     }
 }

@@ -4,6 +4,7 @@ public import Foundation
 public import KafkaClient
 import NIOCore
 public import NIOHTTP1
+import ServiceSupport
 public import Simulators
 import Synchronization
 
@@ -52,7 +53,14 @@ public final class BeckonCluster: Sendable {
                 topics: Dictionary(
                     uniqueKeysWithValues: Topic.allCases.map {
                         (names[$0], $0 == .configuration || $0 == .deadLetters ? 1 : 12)
-                    }))
+                    })
+            ) { name in
+                // As `beckon topics create` makes them; how many replicas there are, the cluster says.
+                guard let topic = names.topic(named: name) else { return [:] }
+                var settings = TopicPlan[topic].settings(replicas: 1)
+                settings["min.insync.replicas"] = nil
+                return settings
+            }
         }
         let simulator = try BeckonProcess(
             "simulator",

@@ -156,24 +156,48 @@ public final class BeckonProcess: Sendable {
         }
     }
 
+    /// Exit status and standard error of a command that writes to this file or pipe.
+    public static func status(
+        of arguments: [String], output: FileHandle
+    ) async throws -> (status: Int32, errors: String) {
+        try await withCheckedThrowingContinuation { continuation in
+            DispatchQueue.global().async {
+                continuation.resume(
+                    with: Result {
+                        try end(of: arguments, environment: [:], output: output) {}
+                    })
+            }
+        }
+    }
+
     private static func run(
         _ arguments: [String], environment: [String: String]
     ) throws -> (status: Int32, output: String, errors: String) {
+        let pipe = Pipe()
+        var text = ""
+        let end = try end(of: arguments, environment: environment, output: pipe) {
+            text = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        }
+        return (end.status, text, end.errors)
+    }
+
+    private static func end(
+        of arguments: [String], environment: [String: String], output: Any, whileItRuns: () -> Void
+    ) throws -> (status: Int32, errors: String) {
         let process = Process()
         process.executableURL = executable
         process.arguments = arguments
         process.environment = inherited.merging(environment) { $1 }
-        let pipe = Pipe()
         // A file: nobody reads it while the process runs.
         let errors = FileManager.default.temporaryDirectory.appending(path: "beckon-\(UUID().uuidString).err")
         _ = FileManager.default.createFile(atPath: errors.path, contents: nil)
         defer { try? FileManager.default.removeItem(at: errors) }
         process.standardError = try FileHandle(forWritingTo: errors)
         process.standardInput = FileHandle.nullDevice
-        process.standardOutput = pipe
+        process.standardOutput = output
         try process.run()
-        let text = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        whileItRuns()
         process.waitUntilExit()
-        return (process.terminationStatus, text, (try? String(contentsOf: errors, encoding: .utf8)) ?? "")
+        return (process.terminationStatus, (try? String(contentsOf: errors, encoding: .utf8)) ?? "")
     }
 }

@@ -21,7 +21,10 @@ public struct TestBroker: Sendable {
 
     /// - Parameters:
     ///   - topics: numbers of partitions by name.
-    public init(topics: [String: Int]) async throws {
+    ///   - settings: by the topic's name, beside the size of a record; the stand-in has none.
+    public init(
+        topics: [String: Int], settings: (_ topic: String) -> [String: String] = { _ in [:] }
+    ) async throws {
         if let cluster = Self.cluster {
             standIn = nil
             kafka = KafkaConfiguration(bootstrapServers: cluster)
@@ -34,7 +37,13 @@ public struct TestBroker: Sendable {
         made = topics.keys.sorted()
         if standIn == nil, !topics.isEmpty {
             // Some tests write records of 2 MB, as a producer with other settings than ours does.
-            try await self.topics.create(topics, settings: ["max.message.bytes": "4194304"])
+            let failures = try await self.topics.create(
+                topics.map { name, partitions in
+                    KafkaTopics.Specification(
+                        name: name, partitions: partitions,
+                        settings: settings(name).merging(["max.message.bytes": "4194304"]) { $1 })
+                })
+            if let failure = failures.sorted(by: { $0.key < $1.key }).first?.value { throw failure }
         }
     }
 

@@ -79,7 +79,14 @@ extension Doctor {
                             ["topic": found.name]))
                 }
             }
-            return .judged(findings, else: "\(topics.count) topics")
+            // Check 13 tells of the rights.
+            let hidden = topics.count { $0.facts.error == "TOPIC_AUTHORIZATION_FAILED" }
+            if findings.isEmpty, hidden == topics.count, hidden > 0 {
+                return .skipped("the brokers show this user none of the topics")
+            }
+            return .judged(
+                findings,
+                else: "\(topics.count - hidden) topics" + (hidden > 0 ? ", \(hidden) not shown to this user" : ""))
         }
     }
 

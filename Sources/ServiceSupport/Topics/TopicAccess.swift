@@ -63,7 +63,10 @@ public enum TopicUser: String, Sendable, CaseIterable {
                     + (groups.isPrefixed ? " --resource-pattern-type prefixed" : ""))
         }
         if self == .operator {
-            for operation in ["Create", "DescribeConfigs"] { commands.append(topics(operation, Topic.allCases)) }
+            // Of `configuration` it has no other right, and a right to create does not show a topic.
+            for operation in ["Create", "Describe", "DescribeConfigs"] {
+                commands.append(topics(operation, Topic.allCases))
+            }
         }
         if beforeKafka28, !writes.isEmpty { commands.append(start + " --operation IdempotentWrite --cluster") }
         return commands

@@ -43,6 +43,20 @@ public struct TopicPlan: Sendable, Hashable {
     }
 }
 
+extension TopicPlan {
+    /// The number of partitions that the topic is created with. A topic keyed by challenge gets the number of those that
+    /// exist: with another one no role would work.
+    /// - Parameters:
+    ///   - asked: for the topics that have more than one partition.
+    ///   - found: the numbers of the topics that exist.
+    public func partitions(asked: Int, beside found: [Topic: Int]) -> Int {
+        guard partitions > 1 else { return partitions }
+        guard Topic.copartitioned.contains(topic) else { return asked }
+        let numbers = Set(Topic.copartitioned.compactMap { found[$0] })
+        return numbers.count == 1 ? numbers.first ?? asked : asked
+    }
+}
+
 /// A difference between a topic and its plan.
 public struct TopicFinding: Sendable, Hashable {
     /// The full name of the topic.

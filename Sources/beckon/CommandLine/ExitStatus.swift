@@ -30,7 +30,7 @@ enum ExitStatus {
     /// - Parameter isRole: a role ends with 1 for every fault at its start.
     static func end(_ error: any Error, isRole: Bool) -> Never {
         guard !isRole, let status = of(error) else { Beckon.exit(withError: error) }
-        FileHandle.standardError.write(Data("Error: \(error)\n".utf8))
+        Terminal.error("Error: \(error)\n")
         Beckon.exit(withError: status)
     }
 }

@@ -37,13 +37,13 @@ final class Progress: Sendable {
         }
         guard let due else { return }
         let line = Self.line(done: due, of: count, unit: unit, took: now - startedAt)
-        FileHandle.standardError.write(Data((isTerminal ? "\r\(line)\u{1b}[K" : line + "\n").utf8))
+        Terminal.error(isTerminal ? "\r\(line)\u{1b}[K" : line + "\n")
     }
 
     /// Takes the line away from a terminal.
     func end() {
         guard isTerminal, state.withLock({ $0.hasLine }) else { return }
-        FileHandle.standardError.write(Data("\r\u{1b}[K".utf8))
+        Terminal.error("\r\u{1b}[K")
     }
 
     /// `612 of 1000 records, 41/s, 0:09 left`

@@ -98,8 +98,7 @@ extension DeadLettersCommand {
                     "\(count) records would be written, more than \(Self.confirmedAbove): repeat the command with --yes",
                     status: ExitStatus.wrongUse)
             }
-            FileHandle.standardError.write(
-                Data("\(count) records will be written. Type the number to confirm: ".utf8))
+            Terminal.error("\(count) records will be written. Type the number to confirm: ")
             guard readLine()?.trimmingCharacters(in: .whitespaces) == "\(count)" else {
                 throw CommandFailure("not confirmed, and nothing was written", status: ExitStatus.wrongUse)
             }

@@ -60,7 +60,7 @@ final class CopyProgress: Sendable {
             let line = Self.line(
                 verb, table, done: done, of: count, rate: rate, width: Self.width, isUnicode: isUnicode)
             // What a longer line has left behind it goes.
-            FileHandle.standardError.write(Data("\r\(line)\u{1b}[K".utf8))
+            Terminal.error("\r\(line)\u{1b}[K")
             state.hasLine = true
         }
     }
@@ -69,7 +69,7 @@ final class CopyProgress: Sendable {
     func clear() {
         state.withLock { state in
             guard state.hasLine else { return }
-            FileHandle.standardError.write(Data("\r\u{1b}[K".utf8))
+            Terminal.error("\r\u{1b}[K")
             state.hasLine = false
         }
     }

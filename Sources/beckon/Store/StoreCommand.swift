@@ -58,7 +58,7 @@ struct StoreCopyCommand: AsyncParsableCommand {
             print(report, took: ContinuousClock.now - start)
         } catch let error as StoreCopyError {
             progress.clear()
-            FileHandle.standardError.write(Data("Error: \(error)\n".utf8))
+            Terminal.error("Error: \(error)\n")
             throw error.status
         }
     }

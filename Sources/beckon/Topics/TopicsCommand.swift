@@ -24,11 +24,15 @@ struct TopicsCommand: AsyncParsableCommand {
             abstract: "Creates the topics that do not exist yet, and compares the others with their plan.",
             discussion: """
                 Topics that exist are never changed. Exit status: 0 all topics exist as they should; 1 a topic could not be
-                created, or differs; 3 Kafka does not answer.
+                created, or differs; 3 Kafka does not answer, or does not let this user see a topic.
                 """)
 
         @OptionGroup var cluster: TopicOptions
-        @Option(help: "Partitions of each topic except configuration and dead-letters, 1 to 10000.")
+        @Option(
+            help: """
+                Partitions of each topic except configuration and dead-letters, 1 to 10000. A topic keyed by challenge gets \
+                the number of those that exist.
+                """)
         var partitions = TopicPlan[.challenges].partitions
         @Flag(help: "Print the topics that would be created, and create none.") var dryRun = false
         @Flag(help: "Print one JSON object per topic and line, then one per finding.") var json = false
@@ -42,24 +46,30 @@ struct TopicsCommand: AsyncParsableCommand {
             let scene = try await TopicScene(settings)
             if scene.kafka.isEmbedded { return TopicsCommand.skipped(json: json) }
             let found = try await scene.describe(cluster.timeout)
-            let missing = TopicPlan.all.filter { found[$0.topic] == nil }.map { plan in
+            var missing = TopicPlan.all.filter { found[$0.topic] == nil }.map { plan in
                 KafkaTopics.Specification(
                     name: scene.names[plan.topic],
-                    partitions: plan.partitions == 1 ? 1 : partitions, replicas: cluster.replication,
+                    partitions: plan.partitions(asked: partitions, beside: found.mapValues(\.partitions)),
+                    replicas: cluster.replication,
                     settings: plan.settings(replicas: cluster.replication))
             }
             var failures: [String: KafkaError] = [:]
             if !dryRun {
                 failures = try await scene.topics.create(missing, deadline: .seconds(cluster.timeout))
                 // Another run may have created it in the meantime.
-                failures = failures.filter { $0.value.code != "TOPIC_ALREADY_EXISTS" }
+                let existing = Set(failures.filter { $0.value.code == "TOPIC_ALREADY_EXISTS" }.keys)
+                missing.removeAll { existing.contains($0.name) }
+                failures = failures.filter { !existing.contains($0.key) }
             }
             for topic in missing { print(topic, failures[topic.name]) }
             guard !dryRun else { return }
             let now = try await scene.describe(cluster.timeout)
-            let findings = scene.findings(now, replicas: cluster.replication)
+            // Why a topic could not be created is told above.
+            let findings = scene.findings(now, replicas: cluster.replication).filter {
+                $0.setting != "topic" || failures[$0.name] == nil
+            }
             TopicsCommand.print(findings, json: json)
-            if !json, findings.isEmpty {
+            if !json, findings.isEmpty, failures.isEmpty {
                 Terminal.line("\(missing.count) topics created; all \(now.count) are as they should be.")
             }
             guard failures.isEmpty, findings.isEmpty else { throw ExitStatus.partly }
@@ -91,7 +101,10 @@ struct TopicsCommand: AsyncParsableCommand {
             commandName: "check",
             abstract:
                 "Compares the topics of a cluster with their plan: what is wrong, what it does, and how to mend it.",
-            discussion: "Changes nothing. Exit status: 0 nothing is wrong; 1 something is; 3 Kafka does not answer.")
+            discussion: """
+                Changes nothing. Exit status: 0 nothing is wrong; 1 something is; 3 Kafka does not answer, or does not let
+                this user see a topic.
+                """)
 
         @OptionGroup var cluster: TopicOptions
         @Flag(help: "Print one JSON object per finding and line.") var json = false
@@ -196,13 +209,26 @@ private struct TopicScene {
     }
 
     func describe(_ timeout: Int) async throws -> Found {
-        let found = try await topics.describe(Topic.allCases.map { names[$0] }, deadline: .seconds(timeout))
+        let found: [String: KafkaTopics.Description]
+        do {
+            found = try await topics.describe(Topic.allCases.map { names[$0] }, deadline: .seconds(timeout))
+        } catch {
+            throw Self.failure(error)
+        }
         var byTopic: Found = [:]
         for (name, topic) in found {
             guard let known = names.topic(named: name) else { continue }
             byTopic[known] = (topic.partitions, topic.replicas, topic.settings)
         }
         return byTopic
+    }
+
+    /// A refusal names the command that prints the rights.
+    private static func failure(_ error: KafkaError) -> any Error {
+        guard error.code.hasSuffix("AUTHORIZATION_FAILED") else { return error }
+        return CommandFailure(
+            "\(error); beckon topics acl --user operator prints the rights that this command needs",
+            status: ExitStatus.unreachable)
     }
 
     func findings(_ found: Found, replicas: Int) -> [TopicFinding] {

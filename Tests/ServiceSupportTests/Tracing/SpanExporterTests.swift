@@ -160,8 +160,9 @@ struct SpanExporterTests {
             try await eventually("the next batch") { exporter.counts.exported == 1024 }
         }
         #expect(counts.exported == 1212)
+        // The end of the service may break off a request that the collector has taken: its spans come once more.
         #expect(
-            receiver.spans.count == 1212 && receiver.faults == [],
+            Set(receiver.spans.map(\.spanID)).count == 1212 && receiver.faults == [],
             "\(receiver.spans.count) in \(receiver.requests.count) requests, \(receiver.faults)")
     }
 
