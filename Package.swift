@@ -266,7 +266,7 @@ let package = Package(
                 "ChallengeModel", "Challenges", "GuardedHTTP", "KafkaClient", "PushGateway", "PushProviders",
                 "ServiceSupport", "Simulators", "Storage", "Wire", .crypto, .grdb, .nioCore, .nioPosix,
             ]),
-        tests(of: "GuardedHTTP", ["Simulators", .nioCore, .nioPosix]),
+        tests(of: "GuardedHTTP", ["Simulators", .nioCore, .nioEmbedded, .nioHTTP1, .nioPosix]),
         tests(
             of: "Console",
             [

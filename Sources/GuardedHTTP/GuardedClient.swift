@@ -150,16 +150,18 @@ public final class GuardedClient: Sendable {
         _ head: HTTPRequestHead, _ body: [UInt8], on connection: PooledConnection, _ bounds: Bounds
     ) async throws(GuardedHTTPError) -> (answer: HTTPAnswer, staysOpen: Bool) {
         let (channel, handler) = (connection.channel, connection.handler)
+        let mark = NIOLoopBoundBox.makeBoxSendingValue(ExchangeHandler.Exchange(), eventLoop: channel.eventLoop)
         do {
             return try await withTaskCancellationHandler {
                 try await channel.eventLoop.flatSubmit {
                     let exchange = handler.value
                     return exchange.send(
-                        head, ByteBuffer(bytes: body), readTimeout: bounds.readTimeout, until: bounds.end
+                        head, ByteBuffer(bytes: body), as: mark.value, readTimeout: bounds.readTimeout,
+                        until: bounds.end
                     ).map { (answer: $0, staysOpen: handler.value.isReusable) }
                 }.get()
             } onCancel: {
-                channel.close(promise: nil)
+                channel.eventLoop.execute { handler.value.cancel(mark.value) }
             }
         } catch {
             if Task.isCancelled { throw .cancelled }
@@ -196,27 +198,50 @@ public final class GuardedClient: Sendable {
             ready.fail(GuardedHTTPError.readTimeout)
         }
         defer { timer.cancel() }
-        var opened: (any Channel)?
+        let opened = loop.makePromise(of: (any Channel).self)
         do {
-            let socketAddress = try address.socketAddress(port: url.port)
-            let (tls, isTLS) = (tls, url.isTLS)
-            // An IP address is checked against the certificate's addresses.
-            let serverName: String? = if case .name(let name) = url.host { name } else { nil }
-            let channel = try await ClientBootstrap(group: loop)
-                .connectTimeout(connectTimeout)
-                .channelOption(.tcpOption(.tcp_nodelay), value: 1)
-                .channelInitializer { channel in
-                    channel.eventLoop.makeCompletedFuture {
-                        let pipeline = channel.pipeline.syncOperations
-                        if isTLS {
-                            try pipeline.addHandler(NIOSSLClientHandler(context: tls, serverHostname: serverName))
-                        }
-                        try pipeline.addHTTPClientHandlers()
-                        try pipeline.addHandler(ExchangeHandler(isTLS: isTLS, ready: ready))
+            return try await withTaskCancellationHandler {
+                try await open(url, address, loop, connectTimeout, opened, ready)
+            } onCancel: {
+                opened.fail(GuardedHTTPError.cancelled)
+                ready.fail(GuardedHTTPError.cancelled)
+            }
+        } catch {
+            opened.fail(error)
+            ready.fail(error)
+            if Task.isCancelled { throw .cancelled }
+            throw ExchangeHandler.reason(of: error)
+        }
+    }
+
+    /// - Parameters:
+    ///   - opened: gets the channel. When it fails first, a channel that opens later is closed.
+    ///   - ready: succeeds when a request may be sent.
+    private func open(
+        _ url: CustomerURL, _ address: IPAddress, _ loop: any EventLoop, _ connectTimeout: TimeAmount,
+        _ opened: EventLoopPromise<any Channel>, _ ready: EventLoopPromise<Void>
+    ) async throws -> PooledConnection {
+        let socketAddress = try address.socketAddress(port: url.port)
+        let (tls, isTLS) = (tls, url.isTLS)
+        // An IP address is checked against the certificate's addresses.
+        let serverName: String? = if case .name(let name) = url.host { name } else { nil }
+        let connecting = ClientBootstrap(group: loop)
+            .connectTimeout(connectTimeout)
+            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    let pipeline = channel.pipeline.syncOperations
+                    if isTLS {
+                        try pipeline.addHandler(NIOSSLClientHandler(context: tls, serverHostname: serverName))
                     }
+                    try pipeline.addHTTPClientHandlers()
+                    try pipeline.addHandler(ExchangeHandler(isTLS: isTLS, ready: ready))
                 }
-                .connect(to: socketAddress).get()
-            opened = channel
+            }
+            .connect(to: socketAddress)
+        connecting.cascade(to: opened)
+        do {
+            let channel = try await opened.futureResult.get()
             // Not what the bootstrap was asked for, but what the kernel has done.
             // Nil: the channel is closed again, and `ready` says why.
             if let remote = channel.remoteAddress, IPAddress(remote) != address {
@@ -228,9 +253,8 @@ public final class GuardedClient: Sendable {
             }.get()
             return PooledConnection(channel: channel, handler: handler)
         } catch {
-            ready.fail(error)
-            opened?.close(promise: nil)
-            throw ExchangeHandler.reason(of: error)
+            connecting.whenSuccess { $0.close(promise: nil) }
+            throw error
         }
     }
 

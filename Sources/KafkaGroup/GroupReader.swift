@@ -6,8 +6,8 @@ import Wire
 /// Reads topics as a member of a group, for roles whose records are done one by one: a ``ReadPartition`` per partition,
 /// a bound over all of them, commits of what is done.
 ///
-/// A revocation is answered after a drain of at most `kafka.drainBound` and a commit; a loss without either. Once
-/// stopped it leaves the group the same way. A record that was not committed is read again by the next owner, so that
+/// A revocation is answered after a drain of at most `handOverBound` and a commit; a loss without either. Once stopped
+/// it drains for at most `kafka.drainBound`, commits and leaves the group. A record that was not committed is read again by the next owner, so that
 /// doing it twice must change nothing: there is no ``CommitFence`` here.
 public final class GroupReader: Sendable {
     /// What is to be done with a record: any number of works, and the record is done when each of them is. Called in
@@ -34,6 +34,7 @@ public final class GroupReader: Sendable {
     private let kafka: KafkaConfiguration
     private let slots: Slots
     private let commitEvery: Duration
+    private let handOverBound: Duration
     private let logger: Logger
     private let gauges: Gauges
     private let handler: Handler
@@ -47,17 +48,20 @@ public final class GroupReader: Sendable {
     ///   - maxInFlight: records under way at once, over all partitions.
     ///   - mostWaiting: records of one partition that wait for others before them. Behind that number the partition is
     ///     not read, so that they take no slots from other partitions.
+    ///   - handOverBound: longest wait for what is under way when the group shares its partitions anew. Nil, and at
+    ///     most: ``KafkaConfiguration/drainBound``, which is also the longest wait when this member leaves.
     ///   - holds: of topics whose records are signed.
     ///   - companion: what else the role does for the partitions that it owns.
     public init(
         topics: [String], groupID: String, kafka: KafkaConfiguration, maxInFlight: Int, mostWaiting: Int = 16,
-        commitEvery: Duration, holds: KeyHolds? = nil, companion: (any AssignmentCompanion)? = nil, logger: Logger,
-        gauges: Gauges, handler: @escaping Handler
+        commitEvery: Duration, handOverBound: Duration? = nil, holds: KeyHolds? = nil,
+        companion: (any AssignmentCompanion)? = nil, logger: Logger, gauges: Gauges, handler: @escaping Handler
     ) {
         self.topics = topics
         self.groupID = groupID
         self.kafka = kafka
         self.commitEvery = commitEvery
+        self.handOverBound = min(handOverBound ?? kafka.drainBound, kafka.drainBound)
         slots = Slots(maxInFlight)
         self.gauges = gauges
         self.logger = logger
@@ -136,7 +140,11 @@ public final class GroupReader: Sendable {
         partitions.withLock { $0 = fresh }
         if let work = companion?.begin(Set(fresh.map(\.topicPartition))) { group.addTask { await work() } }
         for partition in fresh { group.addTask { await partition.run(self.handler) } }
-        logger.info("partitions assigned", metadata: ["count": "\(fresh.count)"])
+        logger.info(
+            "partitions assigned",
+            metadata: [
+                "count": "\(fresh.count)", "partitions": "\(fresh.map(\.topicPartition.partition).sorted())",
+            ])
         // The group's positions are of logs that are gone.
         let beginnings = assignment.rewritten.map { ($0, CommittedOffset(offset: 0)) }
         do {
@@ -171,19 +179,22 @@ public final class GroupReader: Sendable {
     private func handOver(_ reason: HandOver, _ consumer: KafkaConsumer) async {
         let leaving = takePartitions()
         let isLost = if case .lost = reason { true } else { false }
+        // Every member of the group waits for the slowest hand-over. Only a member that leaves does not hold the others.
+        let bound = stopped.isOpen ? kafka.drainBound : handOverBound
         await withDiscardingTaskGroup { group in
             if let companion {
-                group.addTask { await companion.stop(within: isLost ? .zero : self.kafka.drainBound) }
+                group.addTask { await companion.stop(within: isLost ? .zero : bound) }
             }
             for partition in leaving where !isLost {
-                group.addTask { _ = await partition.drain(atMost: self.kafka.drainBound) }
+                group.addTask { _ = await partition.drain(atMost: bound) }
             }
         }
         // Before the commit, so that nothing is done between what it says and the hand-over.
         for partition in leaving { partition.abandon() }
         guard !isLost else { return }
         // The position in a log that was made anew says nothing any more.
-        await commit(leaving.filter { !reason.rewritten.contains($0.topicPartition) }, consumer)
+        await commit(
+            leaving.filter { !reason.rewritten.contains($0.topicPartition) }, consumer, deadline: kafka.drainBound)
     }
 
     private func commitPeriodically(_ consumer: KafkaConsumer) async {
@@ -220,7 +231,9 @@ public final class GroupReader: Sendable {
         return ends.reduce(0) { $0 + max(0, $1.value - (done[$1.key] ?? 0)) }
     }
 
-    private func commit(_ partitions: [ReadPartition], _ consumer: KafkaConsumer) async {
+    private func commit(
+        _ partitions: [ReadPartition], _ consumer: KafkaConsumer, deadline: Duration = .seconds(5)
+    ) async {
         var offsets: [TopicPartition: CommittedOffset] = [:]
         for partition in partitions {
             if let offset = partition.committable {
@@ -229,7 +242,7 @@ public final class GroupReader: Sendable {
         }
         guard !offsets.isEmpty else { return }
         do {
-            try await consumer.commit(offsets, deadline: .seconds(5))
+            try await consumer.commit(offsets, deadline: deadline)
             for partition in partitions {
                 if let offset = offsets[partition.topicPartition] { partition.committed(offset.offset) }
             }

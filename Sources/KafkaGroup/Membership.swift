@@ -40,9 +40,14 @@ extension ConsumerEvent {
         case .assigned(let assignment):
             try await begin(assignment)
         case .revoked(let revocation):
+            let began = ContinuousClock.now
             await end(.revoked)
             await revocation.accept()
-            logger.info("partitions handed over", metadata: ["partitions": "\(revocation.partitions.count)"])
+            // No member of the group serves a partition before each of them has handed its partitions over.
+            let took = (ContinuousClock.now - began).wholeMilliseconds
+            logger.info(
+                "partitions handed over",
+                metadata: ["partitions": "\(revocation.partitions.count)", "ms": "\(took)"])
         case .lost(let revocation):
             await end(.lost)
             await revocation.accept()

@@ -32,6 +32,9 @@ public struct WebhookConfiguration: Sendable {
     /// How long subscriptions and secrets are used before they are read again.
     public var subscriptionsKept: Duration = .seconds(2)
     public var commitEvery: Duration = .seconds(1)
+    /// Longest wait for requests under way when the relays share their partitions anew: all relays wait for the slowest.
+    /// An event whose request has had no answer by then is sent again by the next owner, with the same id.
+    public var handOverBound: Duration = .milliseconds(500)
     /// Nil: no spans are made.
     public var tracer: ServiceTracer?
 

@@ -1,5 +1,7 @@
 import Foundation
 import NIOCore
+import NIOEmbedded
+import NIOHTTP1
 import NIOPosix
 import Simulators
 import Synchronization
@@ -239,6 +241,59 @@ struct ConnectorTests {
             group.cancelAll()
         }
         await names.stop()
+    }
+
+    @Test("a cancelled request does not wait for a peer: not for its handshake, and not for its end of the connection")
+    func cancelled() async throws {
+        // Accepts connections and says nothing.
+        let (connections, connected) = AsyncStream.makeStream(of: Void.self)
+        let silent = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .childChannelInitializer { channel in
+                connected.yield()
+                return channel.eventLoop.makeSucceededVoidFuture()
+            }
+            .childChannelOption(.autoRead, value: false).bind(host: "127.0.0.1", port: 0).get()
+        let silentPort = try #require(silent.localAddress?.port)
+        try await Self.scene { client, _, _ in
+            // Without the cancellation it would last longer than the test may.
+            let request = Task {
+                try await Self.post(
+                    client, "https://127.0.0.1:\(silentPort)/", readTimeout: .seconds(3600), within: .seconds(3600))
+            }
+            for await _ in connections { break }
+            request.cancel()
+            await #expect(throws: GuardedHTTPError.cancelled) { try await request.value }
+        }
+        try await silent.close()
+
+        let channel = EmbeddedChannel()
+        let handler = ExchangeHandler(isTLS: false, ready: channel.eventLoop.makePromise())
+        try channel.pipeline.syncOperations.addHandlers(NeverCloses(), handler)
+        try await channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1))
+        let exchanges = (0..<2).map { _ in ExchangeHandler.Exchange() }
+        let head = HTTPRequestHead(version: .http1_1, method: .POST, uri: "/")
+        let answer = handler.send(
+            head, ByteBuffer(), as: exchanges[0], readTimeout: .seconds(15), until: .distantFuture)
+        let end = Mutex<(any Error)?>(nil)
+        answer.whenFailure { error in end.withLock { $0 = error } }
+        // Of an exchange that has ended, or has not begun: it ends no other.
+        handler.cancel(exchanges[1])
+        #expect(end.withLock { $0 } == nil)
+        handler.cancel(exchanges[0])
+        #expect(channel.isActive)
+        #expect(end.withLock { $0 as? GuardedHTTPError } == .cancelled)
+        let second = handler.send(
+            head, ByteBuffer(), as: exchanges[1], readTimeout: .seconds(15), until: .distantFuture)
+        #expect(throws: GuardedHTTPError.cancelled) { try second.wait() }
+    }
+
+    /// A peer that does not answer the end of a connection.
+    private final class NeverCloses: ChannelOutboundHandler {
+        typealias OutboundIn = NIOAny
+        func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {}
+        func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+            promise?.succeed()
+        }
     }
 
     @Test("rows 37, 38: an address of our own is refused behind a public name")

@@ -13,10 +13,17 @@ final class ExchangeHandler: ChannelInboundHandler {
     /// A body above this ends the connection: what it says is in its first bytes.
     private static let mostBody = 65_536
 
+    /// Tells the exchanges of a connection apart. On the connection's event loop only.
+    final class Exchange {
+        fileprivate var isCancelled = false
+    }
+
     /// Succeeds when a request may be sent: at once, or after the TLS handshake.
     let ready: EventLoopPromise<Void>
     private let isTLS: Bool
     private var pending: EventLoopPromise<HTTPAnswer>?
+    /// The exchange that was sent last.
+    private var current: Exchange?
     private var answer: HTTPAnswer?
     private var bodyCount = 0
     private var staysOpen = false
@@ -52,16 +59,22 @@ final class ExchangeHandler: ChannelInboundHandler {
 
     /// Sends a request. One at a time.
     /// - Parameters:
+    ///   - exchange: a new one, for ``cancel(_:)``.
     ///   - readTimeout: to the answer, and between its parts.
     ///   - end: for the whole answer, however it trickles.
     func send(
-        _ head: HTTPRequestHead, _ body: ByteBuffer, readTimeout: TimeAmount, until end: NIODeadline
+        _ head: HTTPRequestHead, _ body: ByteBuffer, as exchange: Exchange, readTimeout: TimeAmount,
+        until end: NIODeadline
     ) -> EventLoopFuture<HTTPAnswer> {
         guard let context, context.channel.isActive, pending == nil else {
             return ready.futureResult.eventLoop.makeFailedFuture(GuardedHTTPError.closed)
         }
+        guard !exchange.isCancelled else {
+            return context.eventLoop.makeFailedFuture(GuardedHTTPError.cancelled)
+        }
         let promise = context.eventLoop.makePromise(of: HTTPAnswer.self)
         pending = promise
+        current = exchange
         answer = nil
         bodyCount = 0
         staysOpen = false
@@ -136,6 +149,14 @@ final class ExchangeHandler: ChannelInboundHandler {
         pending = nil
         // What has come says enough: a receiver that closes early has still answered.
         if let answer { promise.succeed(answer) } else { promise.fail(error) }
+    }
+
+    /// Ends this exchange at once, if it has not ended, and closes the connection. The exchange does not wait for the
+    /// close: with TLS, that waits 5 s for a peer that does not answer it.
+    func cancel(_ exchange: Exchange) {
+        exchange.isCancelled = true
+        guard pending != nil, current === exchange else { return }
+        end(.cancelled)
     }
 
     private func end(_ error: GuardedHTTPError) {

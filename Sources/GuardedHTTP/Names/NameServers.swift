@@ -44,7 +44,7 @@ public struct NameServers: Sendable {
         _ name: String, _ type: DNSMessage.RecordType, deadline: NIODeadline, on loop: any EventLoop
     ) async throws -> DNSMessage.Answer {
         var attempt = 0
-        while NIODeadline.now() < deadline, attempt < max(2, servers.count * 2), !servers.isEmpty {
+        while NIODeadline.now() < deadline, attempt < max(2, servers.count * 2), !servers.isEmpty, !Task.isCancelled {
             let server = servers[attempt % servers.count]
             attempt += 1
             let until = min(deadline, .now() + Self.patience)
@@ -81,7 +81,11 @@ public struct NameServers: Sendable {
         let length = isTCP ? [UInt8(question.count >> 8), UInt8(question.count & 255)] : []
         channel.writeAndFlush(ByteBuffer(bytes: length + question), promise: nil)
         do {
-            let answer = try await promise.futureResult.get()
+            let answer = try await withTaskCancellationHandler {
+                try await promise.futureResult.get()
+            } onCancel: {
+                promise.fail(GuardedHTTPError.nameServerSilent)
+            }
             channel.close(promise: nil)
             return answer
         } catch {

@@ -177,7 +177,7 @@ final class StoredDeliveries: AssignmentCompanion {
         let due = try await store.dueWebhookDeliveries(
             partition: backlog.partition, webhook: backlog.webhook, nowMs: nowMs, limit: Self.batch + busy)
         guard let route, route.isServed else {
-            for delivery in due { try await store.setAside(delivery, nowMs: nowMs) }
+            for delivery in due where !run.stopped.isOpen { try await store.setAside(delivery, nowMs: nowMs) }
             // The store may know better.
             subscriptions.forget(backlog.service)
             return

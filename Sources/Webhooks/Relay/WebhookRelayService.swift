@@ -75,6 +75,7 @@ public final class WebhookRelayService: ServiceLifecycle.Service {
             maxInFlight: configuration.maxRecords,
             // A lane behind an endpoint that hangs must not hold its partition.
             mostWaiting: configuration.maxRecords, commitEvery: configuration.commitEvery,
+            handOverBound: configuration.handOverBound,
             holds: KeyHolds(signer: signer, readiness: readiness, logger: logger, nowMs: { Timestamp.nowMs() }) {
                 metrics.set(.heldPartitions, Double($0))
             },
