@@ -242,7 +242,7 @@ final class RunningService: Sendable {
 }
 
 func eventually(
-    _ what: String, within bound: Duration = .seconds(60), _ condition: () async throws -> Bool
+    _ what: String, within bound: Duration = .seconds(180), _ condition: () async throws -> Bool
 ) async throws {
     let until = ContinuousClock.now + bound
     while try await !condition() {
