@@ -37,8 +37,7 @@ struct ComposeTests {
         #expect(
             Set(services.keys) == [
                 "topics", "migrate", "account", "producer-1", "producer-2", "dispatcher", "ack-tracker", "webhooks",
-                "simulator",
-                "phone",
+                "console", "simulator", "phone",
             ])
         let secrets = try await Self.secrets()
         for (name, service) in services {
@@ -67,7 +66,7 @@ struct ComposeTests {
         #expect(made.status == 0, "\(made.output)")
         let names = Dictionary(uniqueKeysWithValues: Settings.all.map { ($0.key, $0.environmentName) })
         var secrets: [String: Set<String>] = [:]
-        for role in Role.workers {
+        for role in Role.workers + [.console] {
             let text = try String(contentsOf: folder.appending(path: "\(role.rawValue).yaml"), encoding: .utf8)
             let content = try #require(try load(yaml: text) as? [String: Any])
             let keys = content.flatMap { key, value in
@@ -136,7 +135,7 @@ struct ComposeTests {
         #expect(run.status == 0, "\(run.output)")
         for check in [
             "a challenge of producer-1 was approved at producer-2", "beckon ready accepts every process",
-            "Prometheus scrapes 8 processes", "every process drained and ended with 0",
+            "the console reads 8 processes", "Prometheus scrapes 9 processes", "every process drained and ended with 0",
         ] { #expect(run.output.contains("check: \(check)"), "\(run.output)") }
     }
 }

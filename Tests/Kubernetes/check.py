@@ -136,6 +136,7 @@ def problems(items, page):
             elif any(port["targetPort"] not in ports(workload) for workload in chosen):
                 wrong(item, f"no container has the port {port['targetPort']}")
     check_policies(by["NetworkPolicy"], workloads, wrong)
+    check_console(by["Service"], by["NetworkPolicy"], workloads, config, wrong)
     targets = {}
     for item in by["HorizontalPodAutoscaler"] + by["ScaledObject"]:
         target = item["spec"]["scaleTargetRef"]["name"]
@@ -233,10 +234,12 @@ def check_settings(item, where, container, settings, page, wrong):
     for setting in settings:
         if setting not in page.roles:
             wrong(item, f"{where}: {setting} is no setting")
-    if role in ("producer", "webhooks", "migrate") and \
-            ("BECKON_STORE_URL" in settings) == ("BECKON_STORE_PATH" in settings):
+    # With Kafka, the console also needs the store, for the audit trail.
+    has_store = role in ("producer", "webhooks", "migrate") or \
+        role == "console" and "BECKON_KAFKA_BOOTSTRAP_SERVERS" in settings
+    if has_store and ("BECKON_STORE_URL" in settings) == ("BECKON_STORE_PATH" in settings):
         wrong(item, f"{where}: expected one of BECKON_STORE_URL and BECKON_STORE_PATH")
-    if role != "migrate" and "BECKON_KAFKA_BOOTSTRAP_SERVERS" not in settings:
+    if role not in ("migrate", "console") and "BECKON_KAFKA_BOOTSTRAP_SERVERS" not in settings:
         wrong(item, f"{where}: BECKON_KAFKA_BOOTSTRAP_SERVERS is missing")
     file = pathlib.PurePosixPath(settings.get("BECKON_CONFIG", "/none"))
     mounts = {mount["mountPath"]: mount["name"] for mount in container.get("volumeMounts", [])}
@@ -246,8 +249,10 @@ def check_settings(item, where, container, settings, page, wrong):
         wrong(item, f"{where}: {file} is in no Secret")
     elif secret["secretName"] != f"beckon-{role}" or secret.get("defaultMode") != 0o400:
         wrong(item, f"{where}: expected the Secret beckon-{role} with mode 0400")
-    for setting, port in (("BECKON_API_PORT", "api"), ("BECKON_DEVICE_API_PORT", "devices")):
-        if role == "producer" and str(ports(item).get(port)) != settings.get(setting):
+    for owner, setting, port in (("producer", "BECKON_API_PORT", "api"),
+                                 ("producer", "BECKON_DEVICE_API_PORT", "devices"),
+                                 ("console", "BECKON_CONSOLE_PORT", "console")):
+        if role == owner and str(ports(item).get(port)) != settings.get(setting):
             wrong(item, f"{where}: the port {port} is not {setting}")
 
 
@@ -269,6 +274,58 @@ def check_policies(policies, workloads, wrong):
         admitted = {port["port"] for spec in own for rule in spec.get("ingress", []) for port in rule["ports"]}
         for port in set(ports(workload)) - admitted:
             wrong(workload, f"nobody may reach its port {port}")
+
+
+def check_console(services, policies, workloads, config, wrong):
+    """The console reads every pod of every role: by services without an address of their own, which policies allow."""
+    consoles = [item for item in workloads if item["metadata"]["name"] == "beckon-console"]
+    if not consoles:
+        return wrong({"kind": "Deployment", "metadata": {"name": "beckon-console"}}, "does not exist")
+    console, read = consoles[0], set()
+    settings = {}
+    for source in template(console)["spec"]["containers"][0]["envFrom"]:
+        settings.update(config.get(source["configMapRef"]["name"], {}))
+    by_name = {service["metadata"]["name"]: service for service in services}
+    urls = settings.get("BECKON_CONSOLE_TARGETS", "").split(",")
+    for url in [*urls, settings.get("BECKON_CONSOLE_API_URL", "")]:
+        match = re.fullmatch(r"http://([a-z0-9-]+):(\d+)(/metrics)?", url)
+        service = by_name.get(match[1]) if match else None
+        entry = next((port for port in service["spec"]["ports"] if str(port["port"]) == match[2]), None) \
+            if service else None
+        if entry is None:
+            wrong(console, f"{url} leads to no Service")
+            continue
+        for workload in workloads:
+            if not matches({"matchLabels": service["spec"]["selector"]}, labels(workload)):
+                continue
+            number = ports(workload).get(entry["targetPort"], 0)
+            if match[3]:
+                read.add((workload["metadata"]["name"], entry["targetPort"]))
+                if service["spec"].get("clusterIP") != "None" or number != entry["port"]:
+                    wrong(service, "does not name each pod and its port")
+            if not any(admits(policy, workload, console, entry["targetPort"]) for policy in policies):
+                wrong(console, f"may not reach the port {entry['targetPort']} of {workload['metadata']['name']}")
+            if not any(lets_out(policy, console, workload, number) for policy in policies):
+                wrong(console, f"may not call the port {number} of {workload['metadata']['name']}")
+    for workload in workloads:
+        for port in ports(workload):
+            owner = workload["metadata"]["name"]
+            if port.startswith("admin") and workload is not console and (owner, port) not in read:
+                wrong(console, f"does not read the metrics of {owner}, port {port}")
+
+
+def admits(policy, workload, caller, port):
+    return matches(policy["spec"]["podSelector"], labels(workload)) and any(
+        {"port": port} in rule["ports"] and any(
+            "podSelector" in peer and matches(peer["podSelector"], labels(caller)) for peer in rule.get("from", []))
+        for rule in policy["spec"].get("ingress", []))
+
+
+def lets_out(policy, workload, called, number):
+    return matches(policy["spec"]["podSelector"], labels(workload)) and any(
+        any(port["port"] <= number <= port.get("endPort", port["port"]) for port in rule["ports"]) and any(
+            "podSelector" in peer and matches(peer["podSelector"], labels(called)) for peer in rule.get("to", []))
+        for rule in policy["spec"].get("egress", []))
 
 
 def check_scaling(item, page, wrong):
@@ -332,7 +389,16 @@ def spoil(items, page):
         "selects no pod": lambda: find("PodDisruptionBudget", "tracker")["spec"]["selector"]["matchLabels"].update(
             {"app.kubernetes.io/name": "tracker"}),
         "does not ask /livez": lambda: container("tracker")["livenessProbe"]["httpGet"].update(path="/readyz"),
-        "nobody may reach its port admin": lambda: find("NetworkPolicy", "common")["spec"].pop("ingress"),
+        "nobody may reach its port admin": lambda: [
+            find("NetworkPolicy", part)["spec"].pop("ingress") for part in ("common", "console-reads-metrics")],
+        "leads to no Service": lambda: changed.remove(find("Service", "tracker-metrics")),
+        "does not name each pod": lambda: find("Service", "tracker-metrics")["spec"].pop("clusterIP"),
+        "does not read the metrics of beckon-ack-tracker": lambda: find("ConfigMap", "console-targets")["data"].update(
+            BECKON_CONSOLE_TARGETS="http://beckon-producer-metrics:9464/metrics"),
+        "may not reach the port admin of beckon-dispatcher": lambda: changed.remove(
+            find("NetworkPolicy", "console-reads-metrics")),
+        "may not call the port 8080 of beckon-producer": lambda: find("NetworkPolicy", "beckon-console")["spec"][
+            "egress"].pop(0),
         "no container has the port apis": lambda: find("Service", "api")["spec"]["ports"][0].update(
             targetPort="apis"),
         "expected the Secret beckon-dispatcher": lambda: template(find("Deployment", "dispatcher"))["spec"][
