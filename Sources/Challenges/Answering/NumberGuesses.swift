@@ -24,7 +24,7 @@ package struct NumberGuesses: Sendable, Hashable {
     }
 
     /// The guesses within the span. A clock that was set back does not block numbers for longer than the span.
-    private func recent(windowMs: Int64, nowMs: Int64) -> [Int64] {
+    func recent(windowMs: Int64, nowMs: Int64) -> [Int64] {
         timesMs.filter { time in
             let age = nowMs.subtractingReportingOverflow(time)
             return !age.overflow && age.partialValue < windowMs && age.partialValue > -windowMs

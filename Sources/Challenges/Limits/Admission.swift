@@ -20,19 +20,19 @@ extension Decision {
         var allowance: CreationAllowance?
         var nextFullAtMs = person.limits.creationsFullAtMs
         if limits.burst > 0 {
-            let spanMs = Int64(limits.burst) * limits.intervalMs
-            // A clock that was set back blocks nobody for longer than an empty bucket.
-            let startMs = min(max(nextFullAtMs, nowMs), nowMs + spanMs)
+            let bucket = CreationBucket(limits)
+            let startMs = bucket.fullAtMs(nextFullAtMs, nowMs: nowMs)
             nextFullAtMs = startMs + limits.intervalMs
             func standing(_ fullAtMs: Int64) -> CreationAllowance {
                 CreationAllowance(
-                    limit: limits.burst, remaining: Int((spanMs - (fullAtMs - nowMs)) / limits.intervalMs),
+                    limit: limits.burst, remaining: bucket.remaining(fullAtMs: fullAtMs, nowMs: nowMs),
                     resetSeconds: seconds(until: fullAtMs))
             }
-            guard nextFullAtMs - nowMs <= spanMs else {
+            guard nextFullAtMs - nowMs <= bucket.spanMs else {
                 return .refused(
                     try refuse(
-                        &person, .creations, untilMs: nextFullAtMs - spanMs, standing(startMs), fallbacks: fallbacks))
+                        &person, .creations, untilMs: nextFullAtMs - bucket.spanMs, standing(startMs),
+                        fallbacks: fallbacks))
             }
             allowance = standing(nextFullAtMs)
         }
@@ -78,8 +78,7 @@ extension Decision {
     /// Nothing is then pushed for a while, including pending challenges.
     func countDenial(of challenge: Challenge, by person: inout Person) throws {
         guard limits.denials > 0, !challenge.isCodeChallenge else { return }
-        // Denials with times far in the future, from a clock that was ahead, are ignored like old ones.
-        let recent = person.limits.denialsMs.filter { abs($0 - nowMs) < limits.denialWindowMs } + [nowMs]
+        let recent = person.limits.recentDenialsMs(under: limits, nowMs: nowMs) + [nowMs]
         person.limits.denialsMs = recent.suffix(limits.denials)
         let isReached = person.limits.denialsMs.count >= limits.denials
         let untilMs = nowMs + limits.quietMs
@@ -129,10 +128,32 @@ extension Decision {
     }
 }
 
+/// The token bucket of creations. The store keeps the time at which it is full again.
+struct CreationBucket: Sendable {
+    private let intervalMs: Int64
+    /// Time in which an empty bucket becomes full.
+    let spanMs: Int64
+
+    init(_ limits: ChallengeLimits) {
+        intervalMs = limits.intervalMs
+        spanMs = Int64(limits.burst) * limits.intervalMs
+    }
+
+    /// The stored time, not in the past. A clock that was set back blocks nobody for longer than an empty bucket.
+    func fullAtMs(_ storedMs: Int64, nowMs: Int64) -> Int64 { min(max(storedMs, nowMs), nowMs + spanMs) }
+
+    func remaining(fullAtMs: Int64, nowMs: Int64) -> Int { Int((spanMs - (fullAtMs - nowMs)) / intervalMs) }
+}
+
 extension PersonLimits {
+    /// Denials with times far in the future, from a clock that was ahead, are ignored like old ones.
+    func recentDenialsMs(under limits: ChallengeLimits, nowMs: Int64) -> [Int64] {
+        denialsMs.filter { abs($0 - nowMs) < limits.denialWindowMs }
+    }
+
     /// Time until which nothing is pushed; nil: the person is not quiet. An end that is too far ahead is moved to the
     /// longest allowed time, because the clock was set back or the setting was lowered.
-    fileprivate mutating func quietUntilMs(under limits: ChallengeLimits, nowMs: Int64) -> Int64? {
+    mutating func quietUntilMs(under limits: ChallengeLimits, nowMs: Int64) -> Int64? {
         guard limits.denials > 0, quietUntilMs > nowMs else { return nil }
         quietUntilMs = min(quietUntilMs, nowMs + limits.quietMs)
         return quietUntilMs

@@ -5,6 +5,8 @@ package import ChallengeModel
 package protocol EntityRows {
     /// - Parameter identity: the backend's name for the person, in any case, or the SID.
     func entity(account: AccountSID, service: ServiceSID, identity: String) throws -> Entity?
+    /// Like `entity`, with the counters of the limits. It locks nothing: for reads only.
+    func person(account: AccountSID, service: ServiceSID, identity: String) throws -> Person?
     /// Like `entity`, but locks the person: no other transaction can lock the person until this one has ended. It must
     /// be the first verb of every transaction that judges or changes a person's limits, challenges or devices.
     func lockedPerson(account: AccountSID, service: ServiceSID, identity: String) throws -> Person?

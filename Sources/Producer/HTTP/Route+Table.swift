@@ -57,6 +57,9 @@ extension Route {
             .get { try await $0.fetchEntity($1, $1.service, $1.identity) },
             .delete { try await $0.deleteEntity($1, $1.service, $1.identity) }),
         Route(
+            "/v2/Services/{sid}/Entities/{identity}/Limits",
+            .get { try await $0.fetchLimits($1, $1.service, $1.identity) }),
+        Route(
             "/v2/Services/{sid}/Entities/{identity}/Factors",
             .get([.full, .send, .enrol, .read], .none, .list) {
                 try await $0.listFactors($1, $1.service, $1.identity)

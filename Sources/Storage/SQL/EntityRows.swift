@@ -9,6 +9,12 @@ extension SQLTransaction {
         ).map(Entity.init(row:))
     }
 
+    func person(account: AccountSID, service: ServiceSID, identity: String) throws -> Person? {
+        try connection.row(
+            "SELECT \(Person.columns) \(Entity.named(identity))", Entity.arguments(account, service, identity)
+        ).map(Person.init(row:))
+    }
+
     // Where one transaction writes at a time, it is the lock.
 
     func lockedPerson(account: AccountSID, service: ServiceSID, identity: String) throws -> Person? {

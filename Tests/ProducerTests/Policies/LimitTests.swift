@@ -53,6 +53,62 @@ struct LimitTests {
         }
     }
 
+    @Test("how much of each limit is used and until when, without counting the question")
+    func standings() async throws {
+        try await ProducerHarness.run(ownBroker: [.receipts: 5]) { producer in
+            let scene = try await PolicyScene(producer)
+            let path = scene.phone.challengesPath.replacingOccurrences(of: "/Challenges", with: "/Limits")
+            func limits() async throws -> [String: JSONValue] {
+                let answer = try await producer.get(path, as: producer.backend)
+                #expect(answer.status == 200, "\(answer.text)")
+                #expect(try answer.text("identity") == PolicyScene.identity)
+                return Dictionary(
+                    uniqueKeysWithValues: try answer.items("limits").map { limit in
+                        let owner = limit["factor_sid"]?.stringValue == nil ? "" : " of the device"
+                        return ((limit["limit"]?.stringValue ?? "") + owner, limit)
+                    })
+            }
+            func until(_ limit: JSONValue?, _ name: String) -> Int64? {
+                limit?[name]?.stringValue.flatMap { Timestamp.epochMs($0) }.map { ($0 - producer.clock.nowMs) / 1000 }
+            }
+            let fresh = try await limits()
+            #expect(Set(fresh.keys) == ["creations", "pending", "denials", "numbers"])
+            for (name, limit) in fresh {
+                #expect(limit["used"] == .integer(0) && limit["reset"] == .null, "\(name)")
+                #expect(limit["blocked_until"] == .null, "\(name)")
+            }
+            let created = try await scene.create([("NumberMatching", "true")])
+            let sid = try created.text("sid")
+            let number = try #require(try created.json()["beckon"]?["number_matching"]?["number"]?.stringValue)
+            _ = try await scene.answer(sid, "approved", [("Number", number == "00" ? "01" : "00")])
+            for _ in 0..<2 {
+                let used = try await limits()
+                #expect(used["creations"]?["used"] == .integer(1) && used["creations"]?["maximum"] == .integer(20))
+                #expect(until(used["creations"], "reset").map { (13...15).contains($0) } == true)
+                #expect(used["pending"]?["used"] == .integer(1))
+                #expect(used["numbers"]?["used"] == .integer(1) && used["numbers"]?["maximum"] == .integer(12))
+                let device = try #require(used["numbers of the device"])
+                #expect(device["factor_sid"] == .string(scene.phone.factor) && device["maximum"] == .integer(6))
+            }
+            for _ in 0..<3 {
+                #expect(try await scene.answer(try await scene.create().text("sid"), "denied").status == 200)
+            }
+            let quiet = try await limits()
+            #expect(quiet["denials"]?["used"] == .integer(3))
+            #expect(until(quiet["denials"], "blocked_until").map { (895...900).contains($0) } == true)
+            for _ in 0..<9 { _ = try await scene.create() }
+            let full = try await limits()
+            #expect(full["pending"]?["used"] == .integer(10))
+            #expect(until(full["pending"], "blocked_until").map { (290...301).contains($0) } == true)
+            producer.clock.advance(.seconds(3600))
+            let later = try await limits()
+            #expect(later["creations"]?["used"] == .integer(0) && later["pending"]?["used"] == .integer(0))
+            #expect(later["denials"]?["used"] == .integer(0) && later["denials"]?["blocked_until"] == .null)
+            let stranger = path.replacingOccurrences(of: PolicyScene.identity, with: "user-9999")
+            #expect(try await producer.get(stranger, as: producer.backend).status == 404)
+        }
+    }
+
     @Test("3 denials: nothing is pushed for 15 minutes, the reply and an event name the fall-backs, polling finds it")
     func quiet() async throws {
         try await ProducerHarness.run(ownBroker: [.receipts: 5]) { producer in

@@ -1,5 +1,6 @@
 import ChallengeModel
 import Challenges
+import Wire
 
 extension API {
     // MARK: - Access tokens
@@ -64,5 +65,30 @@ extension API {
             account: account, service: call.sid(service), identity: identity, nowMs: call.nowMs)
         guard isDeleted else { throw APIError.notFound }
         return .noContent
+    }
+
+    /// How much of each limit the identity has used.
+    func fetchLimits(_ call: APICall, _ service: String, _ identity: String) async throws -> APIReply {
+        let account = try authenticator.backend(call)
+        let service: ServiceSID = try call.sid(service)
+        let found = try await store.limits(account: account, service: service, identity: identity, nowMs: call.nowMs)
+        guard let (entity, limits) = found else { throw APIError.notFound }
+        return .ok(
+            .object([
+                ("account_sid", .string(account.rawValue)), ("service_sid", .string(service.rawValue)),
+                ("entity_sid", .string(entity.sid.rawValue)), ("identity", .string(entity.identity)),
+                ("limits", .array(limits.map(show(call).limit))),
+            ]))
+    }
+}
+
+extension Representation {
+    func limit(_ standing: LimitStanding) -> JSONValue {
+        .object([
+            ("limit", .string(standing.kind.rawValue)), ("factor_sid", .optional(standing.factor?.rawValue)),
+            ("maximum", .integer(Int64(standing.maximum))), ("used", .integer(Int64(standing.used))),
+            ("reset", .optional(standing.resetMs.map { Timestamp.rfc3339Seconds($0) })),
+            ("blocked_until", .optional(standing.blockedUntilMs.map { Timestamp.rfc3339Seconds($0) })),
+        ])
     }
 }
