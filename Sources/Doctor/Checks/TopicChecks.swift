@@ -48,7 +48,7 @@ extension Doctor {
         means:
             "the topic <topic> does not exist, or this user has no right to see it (DESCRIBE); the roles stay unready",
         mend:
-            "kafka-topics.sh --bootstrap-server HOST:PORT --create --topic <topic> --partitions <partitions> --replication-factor 3 --config <retention> --config min.insync.replicas=2 --config unclean.leader.election.enable=false"
+            "beckon topics create --kafka-bootstrap-servers HOST:PORT --partitions <partitions> --replication 3; it creates the topics that are missing and changes no other; without the right to create topics: --dry-run prints the plan"
     )
 
     private static let missingCheck = Check(
@@ -60,16 +60,10 @@ extension Doctor {
             var findings: [Finding] = []
             for (topic, found) in topics {
                 if found.error == "UNKNOWN_TOPIC_OR_PART" {
-                    let isSmall = topic == .configuration || topic == .deadLetters
-                    let retention =
-                        TopicRules.retentionMs(topic).map { "retention.ms=\($0)" } ?? "cleanup.policy=compact"
                     findings.append(
                         missing.found(
                             "\(found.name): Unknown topic or partition",
-                            [
-                                "topic": found.name, "partitions": isSmall ? "1" : "\(four > 0 ? four : 12)",
-                                "retention": retention,
-                            ]))
+                            ["topic": found.name, "partitions": "\(four > 0 ? four : 12)"]))
                 }
                 let away = found.partitions.count { $0.leader < 0 }
                 if away > 0 {
@@ -96,13 +90,13 @@ extension Doctor {
         "topic-right", .failure, sees: "`Topic authorization failed` for a topic's description or for a fetch from it",
         means: "the user of this client may not read <topic>",
         mend:
-            "kafka-acls.sh --bootstrap-server HOST:PORT --add --allow-principal User:NAME --operation Read --operation Describe --topic <topic>; roles that write it also need --operation Write"
+            "beckon topics acl --kafka-bootstrap-servers HOST:PORT prints the commands that give each role its rights; an administrator of the cluster runs them"
     )
     private static let noGroupRight = Mistake(
         "group-right", .failure, sees: "`Group authorization failed`",
         means: "the user of this client may not join the consumer group <group>",
         mend:
-            "kafka-acls.sh --bootstrap-server HOST:PORT --add --allow-principal User:NAME --operation Read --group <group>"
+            "beckon topics acl --kafka-bootstrap-servers HOST:PORT prints the commands that give each role its rights; an administrator of the cluster runs them"
     )
 
     private static let rightsCheck = Check(
