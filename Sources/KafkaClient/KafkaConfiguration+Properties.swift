@@ -64,7 +64,7 @@ extension KafkaConfiguration {
             ("partition.assignment.strategy", "range"),
             ("session.timeout.ms", isEmbedded ? "3000" : "15000"),
             ("heartbeat.interval.ms", isEmbedded ? "500" : "1000"),
-            ("fetch.wait.max.ms", isEmbedded ? "10" : "100"), ("fetch.error.backoff.ms", "50"),
+            ("fetch.wait.max.ms", isEmbedded ? "\(embeddedFetchWaitMs)" : "100"), ("fetch.error.backoff.ms", "50"),
             // Prefetch per partition: at 12 partitions of four topics this bounds the process at about 50 MB.
             ("queued.max.messages.kbytes", "1024"), ("queued.min.messages", "2000"),
             ("fetch.message.max.bytes", "1048576"),

@@ -4,9 +4,13 @@ public struct KafkaConfiguration: Sendable {
     public var bootstrapServers: String
     /// Any librdkafka property, set last.
     public var properties: [String: String]
-    /// True for the embedded broker. Because it does not wake a waiting fetch, `fetch.wait.max.ms` is 10 and
-    /// `linger.ms` at most 1. Sessions are shorter.
+    /// True for the embedded broker. Because it does not wake a waiting fetch, `fetch.wait.max.ms` is
+    /// ``embeddedFetchWaitMs`` and `linger.ms` at most 1. Sessions are shorter.
     public var isEmbedded: Bool
+    /// How long a consumer's fetch waits at the embedded broker, in milliseconds, from 1. A record that arrives meanwhile
+    /// is found by the next fetch only, so this is the longest delay of a record; every fetch costs processor time, also
+    /// when there is nothing to read. Default 10.
+    public var embeddedFetchWaitMs = 10
     /// Collects, from every client of this configuration and its copies, the reasons why Kafka refuses it.
     public let diagnosis = KafkaDiagnosis()
 
