@@ -271,7 +271,7 @@ let package = Package(
             of: "Console",
             [
                 "HTTPEdge", "ServiceSupport", "Simulators", "Wire", .asyncHTTPClient, .httpTypes, .metrics, .nioCore,
-                .nioHTTP1, .serviceLifecycle,
+                .nioHTTP1, .nioPosix, .serviceLifecycle,
             ]),
         .testTarget(
             name: "WebhooksTests",

@@ -39,16 +39,18 @@ struct ConsoleServiceTests {
     /// A console that reads a target of its own tests.
     private func withConsole(
         _ access: ConsoleAccess, targets: [String] = [], desk: PhoneDesk? = nil, box: DeadLetterBox? = nil,
-        _ body: (World) async throws -> Void
+        api: String? = nil, _ body: (World) async throws -> Void
     ) async throws {
         var settings = HTTPClient.Configuration()
         settings.redirectConfiguration = .disallow
         let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: settings)
         var quiet = Logger(label: "test")
         quiet.logLevel = .critical
+        var configuration = ConsoleConfiguration(host: "127.0.0.1", port: 0, access: access, targets: targets)
+        configuration.api = api.map { ($0, "SK1", "secret") }
         let service = try ConsoleService(
-            ConsoleConfiguration(host: "127.0.0.1", port: 0, access: access, targets: targets), client: client,
-            readiness: Readiness(), metrics: PrometheusRegistry([]), logger: quiet, phones: desk, deadLetters: box)
+            configuration, client: client, readiness: Readiness(), metrics: PrometheusRegistry([]), logger: quiet,
+            phones: desk, deadLetters: box)
         let result: Result<Void, any Error>
         do {
             try await withThrowingTaskGroup(of: Void.self) { group in
@@ -242,6 +244,86 @@ struct ConsoleServiceTests {
             let list = try await console.send(.GET, "/dead-letters", Self.asOperator)
             #expect(list.text.contains(path), "the replay is linked")
         }
+    }
+
+    // MARK: - The API
+
+    @Test("events are sent again: the audit trail first, only by operators, and many only with their number")
+    func sendAgain() async throws {
+        let story = Story()
+        let api = try await StubAPI { method, path, body in
+            guard method == "POST" else { return "{}" }
+            story.tell("\(method) \(path) \(body)")
+            return #"{"events":1}"#
+        }
+        try await withConsole(try tokens(), box: box(story), api: api.url) { console in
+            let path = "/webhooks/VA1/YW1/replays"
+            let viewer = [("Authorization", "Bearer \(Self.viewerToken)")]
+            #expect(try await console.send(.POST, path, viewer, body: "event=e1").status == 403)
+            #expect(try await console.send(.POST, path, Self.asOperator, body: "").status == 400)
+            let many = (0..<21).map { "event=e\($0)" }.joined(separator: "&")
+            #expect(try await console.send(.POST, path, Self.asOperator, body: many).status == 400)
+            #expect(story.told.isEmpty)
+            let done = try await console.send(
+                .POST, path, Self.asOperator + [("Accept", "text/html-fragment")], body: "event=e%2F1&event=e2")
+            #expect(done.status == 200 && done.text.contains("2 events are sent again."), "\(done.text)")
+            #expect(
+                story.told == [
+                    "audit webhooks.replay by operator", "POST /v2/Services/VA1/Webhooks/YW1/Replays EventId=e%2F1",
+                    "POST /v2/Services/VA1/Webhooks/YW1/Replays EventId=e2",
+                ])
+        }
+        try await withConsole(try tokens(), box: box(story, isAudited: false), api: api.url) { console in
+            let refused = try await console.send(.POST, "/webhooks/VA1/YW1/replays", Self.asOperator, body: "event=e3")
+            #expect(refused.status == 503 && refused.text.contains("nothing was sent"))
+            #expect(!story.told.contains { $0.contains("e3") })
+        }
+        try await api.close()
+    }
+
+    @Test("the audit trail as a file has every page of the API, the filter, and no formula for a spreadsheet")
+    func export() async throws {
+        let api = try await StubAPI { _, path, _ in
+            let isFirst = !path.contains("PageToken")
+            let next = isFirst ? #""https://other.example\#(path)&PageToken=t""# : "null"
+            return """
+                {"audit_events":[{"date":"2026-01-02T03:04:05Z","action":"a","actor":"=1+1","subject":"\(
+                    isFirst ? "one" : "two")","count":2,"detail":{"q":"a\\"b"}}],"meta":{"next_page_url":\(next)}}
+                """
+        }
+        try await withConsole(.development, api: api.url) { console in
+            let csv = try await console.send(.GET, "/audit/export?actor=%3D1%2B1&format=csv")
+            #expect(csv.status == 200, "\(csv.text)")
+            #expect(csv.headers["Content-Type"].first?.hasPrefix("text/csv") == true)
+            #expect(csv.headers["Content-Disposition"] == ["attachment; filename=\"audit.csv\""])
+            let lines = csv.text.split(separator: "\r\n")
+            #expect(lines.count == 3)
+            #expect(
+                lines.last == #""2026-01-02T03:04:05Z","a","'=1+1","two","","2","","","","{""q"":""a\""b""}""#,
+                "\(csv.text)")
+            let json = try await console.send(.GET, "/audit/export?format=jsonl")
+            #expect(json.text.split(separator: "\n").count == 2)
+            #expect(try await console.send(.GET, "/audit/export?format=xls").status == 400)
+            #expect(api.paths.first == "/v1/AuditEvents?Actor=%3D1%2B1&PageSize=1000")
+            #expect(api.paths.dropFirst().first == "/v1/AuditEvents?Actor=%3D1%2B1&PageSize=1000&PageToken=t")
+        }
+        try await api.close()
+    }
+
+    @Test("a cell that a spreadsheet would take for a formula begins with an apostrophe")
+    func cells() {
+        for text in ["=1", "+1", "-1", "@a", "\ta", "\ra"] { #expect(AuditExport.cell(text) == "\"'\(text)\"") }
+        #expect(AuditExport.cell("a=b \"c\"") == "\"a=b \"\"c\"\"\"")
+    }
+
+    @Test("exports at once are bounded, and a place is free again when its export is gone")
+    func slots() {
+        let slots = AuditExport.Slots()
+        var taken = [slots.take(), slots.take()]
+        #expect(taken.allSatisfy { $0 != nil } && slots.take() == nil)
+        taken.removeLast()
+        #expect(slots.take() != nil)
+        withExtendedLifetime(taken) {}
     }
 
     @Test("a viewer may not replay, many need their number, and without an audit trail nothing is replayed")

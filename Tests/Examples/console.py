@@ -3,6 +3,10 @@
 Run by ConsolePagesTests.swift, or by hand: BECKON_BINARY=.build/debug/beckon python3 Tests/Examples/console.py
 BECKON_PICTURES names a folder for pictures of the pages. Exits 77 when there is no Chromium: skipped.
 """
+import base64
+import csv
+import http.server
+import io
 import json
 import os
 import pathlib
@@ -10,9 +14,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 import urllib.error
+import urllib.parse
 import urllib.request
 
 import chromium
@@ -248,6 +254,10 @@ class Console(unittest.TestCase):
         page.click("main .lead a")
         self.comes(page, "document.querySelector('#devices')")
         page.shows("phone-3")
+        # How much of each limit the person has used.
+        for words in ("challenges created", "challenges pending", "denials", "wrong numbers", "not reached"):
+            page.shows(words)
+        self.assertRegex(page.text(), r"[1-9]\d* of 20")
         self.check(page, "person")
 
     def test_denied(self):
@@ -333,7 +343,9 @@ class Console(unittest.TestCase):
     def test_a_test_waits_for_the_next_push(self):
         page = self.page("/phones")
         self.ring(page, "For a test")
-        asked = "/inbox/latest?phone=phone-3&kind=visible&wait=10s"
+        # By its challenge: an earlier push to the phone would answer at once.
+        challenge = page.run("document.querySelector('#said').textContent.match(/YC[0-9a-f]{32}/)[0]")
+        asked = f"/inbox/latest?phone=phone-3&challenge={challenge}&kind=visible&wait=10s"
         status, text = send(self.world.origin + asked)
         push = json.loads(text)
         self.assertEqual((status, push["values"]["message"], push["provider"]), (200, "For a test", "apn"))
@@ -354,7 +366,7 @@ class Console(unittest.TestCase):
     def test_the_pages_of_an_sre(self):
         for path, word in (
                 ("/providers", "half answered within"), ("/workers", "all 12 partitions are served"),
-                ("/challenges", "Name a person"), ("/webhooks", "No service has a webhook."),
+                ("/challenges", "Name a person"), ("/webhooks", "Where events are posted to."),
                 ("/dead-letters", "Records that no role could process"), ("/audit", "service.create")):
             page = self.page(path)
             page.shows(word)
@@ -367,6 +379,76 @@ class Console(unittest.TestCase):
         page.fill("#identity", "newcomer")
         page.click(".ask button")
         self.says(page, "phone-2")
+
+    def call(self, path, form=None):
+        """A call of the API with the account's token."""
+        request = urllib.request.Request(
+            self.world.dev["api"] + path, data=urllib.parse.urlencode(form).encode() if form else None)
+        token = f"{self.world.dev['account_sid']}:{self.world.dev['auth_token']}"
+        request.add_header("Authorization", "Basic " + base64.b64encode(token.encode()).decode())
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            return json.load(reply)
+
+    def test_an_event_that_nobody_accepted_is_sent_again(self):
+        service = self.call("/v2/Services", {"FriendlyName": "shop"})["sid"]
+        answers, got = [503], []
+
+        class Receiver(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                got.append(self.rfile.read(int(self.headers["Content-Length"])))
+                self.send_response(answers[0])
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        receiver = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+        threading.Thread(target=receiver.serve_forever, daemon=True).start()
+        self.addCleanup(receiver.server_close)
+        self.addCleanup(receiver.shutdown)
+        hook = self.call(f"/v2/Services/{service}/Webhooks", {
+            "FriendlyName": "orders", "EventTypes": "*",
+            "WebhookUrl": f"http://127.0.0.1:{receiver.server_port}/hook?secret"})["sid"]
+        self.call(f"/v2/Services/{service}/Webhooks/{hook}/Tests", {"a": "b"})
+        page = self.page(f"/webhooks/{service}/{hook}")
+        page.until("!!document.querySelector('td button')")
+        page.shows("503")
+        self.assertNotIn("secret", page.text(), "of a webhook's address only the host is shown")
+        self.check(page, "webhook")
+        answers[0] = 204
+        before = len(got)
+        page.click("td button")
+        page.shows("1 event is sent again.")
+        page.until("!document.querySelector('td button')")
+        self.assertGreater(len(got), before)
+        page = self.page(f"/audit?subject={hook}")
+        page.shows("webhooks.replay")
+        page.shows("console:developer")
+        # Nobody may without being an operator, and no page of another site may.
+        act = f"/webhooks/{service}/{hook}/replays"
+        for token, expected in ((VIEWER, 403), ("wrong" * 5, 401)):
+            self.assertEqual(
+                send(self.world.role + act, "event=x", Authorization=f"Bearer {token}")[0], expected)
+        self.assertEqual(send(self.world.origin + act, "event=x", Sec_Fetch_Site="cross-site")[0], 403)
+
+    def test_the_audit_trail_is_a_file(self):
+        page = self.page("/audit")
+        page.shows("Export as CSV")
+        link = page.run("[...document.querySelectorAll('main a')].find(a => a.textContent === 'Export as CSV').href")
+        status, text = send(link)
+        rows = list(csv.DictReader(io.StringIO(text)))
+        self.assertEqual(status, 200)
+        self.assertIn("service.created", {row["action"] for row in rows})
+        for row in rows:
+            self.assertTrue(all(cell[:1] not in ("=", "+", "-", "@") for cell in row.values() if cell), row)
+        subject = rows[-1]["subject"]
+        page = self.page(f"/audit?subject={subject}")
+        link = page.run(
+            "[...document.querySelectorAll('main a')].find(a => a.textContent === 'Export as JSON lines').href")
+        lines = [json.loads(line) for line in send(link)[1].splitlines()]
+        self.assertEqual({line["subject"] for line in lines}, {subject}, "the filter is kept")
+        self.assertEqual(send(self.world.role + "/audit/export")[0], 401)
 
     # The last by its name: for a quarter of an hour the overview then warns of the dead letter.
     def test_written_back_is_a_dead_letter_and_the_audit_trail_has_it(self):

@@ -108,6 +108,7 @@ enum Style {
         button.main:hover, .button.main:hover { filter: brightness(1.08); color: var(--accent-text); }
         button.good { background: var(--good); border-color: var(--good); color: var(--card); }
         button.bad { border-color: var(--bad); color: var(--bad); }
+        td button { font-size: .8125rem; padding: .125rem .625rem; }
         button.link { border: 0; background: none; padding: .125rem .25rem; color: var(--accent);
             text-decoration: underline; font-weight: 500; }
         .field { display: grid; gap: .25rem; align-content: start; }
@@ -141,6 +142,9 @@ enum Style {
         .stage .hint { grid-column: 1 / -1; }
         .bar .track { fill: var(--ground); }
         .bar .value { fill: var(--accent); }
+        .bar .value.full { fill: var(--bad); }
+        .gauge { display: inline-flex; gap: .5rem; align-items: center; white-space: nowrap; }
+        .until { color: var(--soft); margin-left: .5rem; }
         .count { font-variant-numeric: tabular-nums; }
         .losses { border-left: 3px solid var(--line); margin: .5rem 0 .25rem .75rem; padding-left: .875rem;
             display: grid; gap: .25rem; font-size: .875rem; }

@@ -43,6 +43,9 @@ struct ConsoleReply: Sendable {
     var type = "text/html; charset=utf-8"
     var headers: [(name: String, value: String)] = []
     var body = ""
+    /// Makes the next part of the rest of the body, and nil at the end; nil: ``body`` is all. When it throws, the
+    /// connection ends before the reply does, so that the client sees that a part is missing.
+    var rest: (@Sendable () async throws -> String?)?
 
     static func html(_ page: Escaped, status: Int = 200) -> ConsoleReply {
         ConsoleReply(status: status, body: page.html)

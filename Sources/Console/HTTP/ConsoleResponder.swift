@@ -245,9 +245,16 @@ struct ConsoleResponder: Sendable {
         if headers[.cacheControl] == nil { headers[.cacheControl] = "no-store" }
         if reply.status != 304 {
             headers[.contentType] = reply.type
-            headers[.contentLength] = String(content.readableBytes)
+            if reply.rest == nil { headers[.contentLength] = String(content.readableBytes) }
         }
         let head = HTTPResponse(status: .init(code: reply.status), headerFields: headers)
-        return (head, isHead || reply.status == 304 ? ResponseBody() : ResponseBody(byteBuffer: content))
+        guard !isHead, reply.status != 304 else { return (head, ResponseBody()) }
+        guard let rest = reply.rest else { return (head, ResponseBody(byteBuffer: content)) }
+        let body = ResponseBody { writer in
+            try await writer.write(content)
+            while let part = try await rest() { try await writer.write(ByteBuffer(string: part)) }
+            try await writer.finish(nil)
+        }
+        return (head, body)
     }
 }

@@ -86,9 +86,9 @@ public final class ConsoleService: Service {
         var routes = OverviewPage(scraper: scraper, isDevelopment: phones != nil).routes
         if let phones { routes += PhonesPage(desk: phones).routes }
         routes += ProvidersPage(scraper: scraper).routes + WorkersPage(scraper: scraper).routes
-        routes += ChallengePage(api: api).routes
+        routes += ChallengePage(api: api).routes + PersonPage(api: api).routes
         if let deadLetters { routes += DeadLettersPage(box: deadLetters).routes }
-        routes += RecordsPages(api: api).routes
+        routes += WebhooksPage(api: api, audit: deadLetters?.audit).routes + AuditPage(api: api).routes
         let responder = ConsoleResponder(
             routes: routes, table: PathTable(routes.map(\.path)), access: configuration.access,
             places: routes.compactMap(\.place), nowMs: { Timestamp.nowMs() }, logger: logger)

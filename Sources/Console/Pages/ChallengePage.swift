@@ -8,7 +8,6 @@ struct ChallengePage: Sendable {
         [
             ConsoleRoute(path: "/challenges", name: "Challenges", get: { try await find($0) }),
             ConsoleRoute(path: "/challenges/{sid}", get: { try await show($0) }),
-            ConsoleRoute(path: "/people", get: { try await person($0) }),
         ]
     }
 
@@ -60,7 +59,8 @@ struct ChallengePage: Sendable {
                 }))
     }
 
-    private func key(_ request: ConsoleRequest) throws -> (service: String, identity: String) {
+    /// Of the request's query.
+    static func person(_ request: ConsoleRequest) throws -> (service: String, identity: String) {
         guard let service = request.item("service"), let identity = request.item("identity") else {
             throw ConsoleRefusal(status: 400, message: "Name the service and the identity of the challenge.")
         }
@@ -70,7 +70,7 @@ struct ChallengePage: Sendable {
     // MARK: - One challenge
 
     private func show(_ request: ConsoleRequest) async throws -> Answer {
-        let (service, identity) = try key(request)
+        let (service, identity) = try Self.person(request)
         let person = ConsoleAPI.person(service, identity)
         let path = "\(person)/Challenges/\(Percent.encode(request.values[0]))"
         async let challenge = api.get(path)
@@ -252,78 +252,5 @@ struct ChallengePage: Sendable {
             }
             " " + text
         }
-    }
-
-    // MARK: - A person
-
-    private func person(_ request: ConsoleRequest) async throws -> Answer {
-        let (service, identity) = try key(request)
-        let path = ConsoleAPI.person(service, identity)
-        async let factors = api.list("factors", path + "/Factors")
-        async let challenges = api.list("challenges", path + "/Challenges?Order=desc")
-        let (devices, asked) = (try await factors, try await challenges)
-        return .page(
-            Page(
-                title: identity,
-                still: tag("section") {
-                    tag("h1") { identity }
-                    tag("p", ["class": "lead"]) { "Devices and challenges of this person in service \(service)." }
-                },
-                live: tag("div", ["class": "stack"]) {
-                    tag("section", ["class": "card", "aria-labelledby": "devices"]) {
-                        tag("h2", ["id": "devices"]) { "Devices" }
-                        devices.isEmpty ? tag("p") { "None is enrolled." } : Self.devices(devices, request.nowMs)
-                    }
-                    tag("section", ["class": "card", "aria-labelledby": "asked"]) {
-                        tag("h2", ["id": "asked"]) { "Challenges, newest first" }
-                        asked.isEmpty
-                            ? tag("p") { "None." } : Self.challenges(asked, service, identity, request.nowMs)
-                    }
-                }, everyMs: 3000))
-    }
-
-    private static func devices(_ devices: [JSONValue], _ nowMs: Int64) -> Escaped {
-        table(
-            caption: "Devices", ["name", "SID", "state", "platform", "app", "notifications", "enrolled"],
-            rows: devices.map { factor in
-                let config = factor["config"]
-                let isVerified = factor.word("status") == "verified"
-                let unreachable = factor["beckon"]?["unreachable_since"] != nil
-                let notifications: String =
-                    switch config?["notifications_enabled"] {
-                    case .some(.boolean(true)): "on"
-                    case .some(.boolean(false)): "off"
-                    default: "not told"
-                    }
-                return [
-                    Escaped(factor.word("friendly_name")), tag("code") { factor.word("sid") },
-                    unreachable
-                        ? badge(.bad, "push token is dead")
-                        : badge(isVerified ? .good : .warning, factor.word("status")),
-                    Escaped(config?["notification_platform"]?.stringValue ?? factor.word("factor_type")),
-                    Escaped(config?["app_id"]?.stringValue ?? "–"), Escaped(notifications),
-                    factor.time("date_created").map { moment($0, nowMs: nowMs) } ?? Escaped("–"),
-                ]
-            })
-    }
-
-    private static func challenges(
-        _ challenges: [JSONValue], _ service: String, _ identity: String, _ nowMs: Int64
-    ) -> Escaped {
-        let live = challenges.filter { $0.word("status") == "pending" }.count
-        return tag("p") { "\(live) pending of the last \(challenges.count)." }
-            + table(
-                caption: "Challenges", ["SID", "status", "created", "answered", "expires"],
-                rows: challenges.map { challenge in
-                    let sid = challenge.word("sid")
-                    func at(_ name: String) -> Escaped {
-                        challenge.time(name).map { moment($0, nowMs: nowMs) } ?? Escaped("–")
-                    }
-                    return [
-                        tag("a", ["href": url(sid, service: service, identity: identity)]) { tag("code") { sid } },
-                        Escaped(challenge.word("status")), at("date_created"), at("date_responded"),
-                        at("expiration_date"),
-                    ]
-                })
     }
 }

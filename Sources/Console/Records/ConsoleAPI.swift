@@ -12,20 +12,29 @@ struct ConsoleAPI: Sendable {
 
     /// - Parameter path: with everything escaped.
     /// - Throws: ``ConsoleRefusal`` with the API's own words.
-    func get(_ path: String) async throws -> JSONValue {
+    func get(_ path: String) async throws -> JSONValue { try await call("GET", path) }
+
+    /// Like ``get(_:)``, for an act.
+    func post(_ path: String, _ form: [(name: String, value: String)]) async throws -> JSONValue {
+        try await call("POST", path, form)
+    }
+
+    private func call(
+        _ method: String, _ path: String, _ form: [(name: String, value: String)]? = nil
+    ) async throws -> JSONValue {
         guard let client = client() else {
             throw ConsoleRefusal(
                 status: 503, message: "The console reads no API: set console.apiUrl and console.apiKey.")
         }
         do {
-            let reply = try await client.request("GET", path: path)
+            let reply = try await client.request(method, path: path, form: form)
             return try JSONParser.parse(Array(reply.body.utf8), .reply)
         } catch let error as BackendError {
             switch error.status {
             case 404: throw ConsoleRefusal(status: 404, message: "Beckon does not know it. Check the SID.")
             case 401, 403:
                 throw ConsoleRefusal(
-                    status: 502, message: "The console's key may not read this: \(error.message)")
+                    status: 502, message: "The console's key may not do this: \(error.message)")
             case 0: throw ConsoleRefusal(status: 502, message: "The API does not answer.")
             default: throw ConsoleRefusal(status: 502, message: "The API says: \(error.message)")
             }
@@ -42,7 +51,22 @@ struct ConsoleAPI: Sendable {
     }
 
     func list(_ name: String, _ path: String) async throws -> [JSONValue] {
-        try await get(path + (path.contains("?") ? "&" : "?") + "PageSize=\(Self.most)")[name]?.elements ?? []
+        try await page(name, path, size: Self.most).items
+    }
+
+    /// One page of a list, and the path of the next one.
+    func page(_ name: String, _ path: String, size: Int) async throws -> (items: [JSONValue], next: String?) {
+        try await next(name, path + (path.contains("?") ? "&" : "?") + "PageSize=\(size)")
+    }
+
+    /// - Parameter path: as ``page(_:_:size:)`` returned it.
+    func next(_ name: String, _ path: String) async throws -> (items: [JSONValue], next: String?) {
+        let found = try await get(path)
+        // Only the query: the API may have another address for its callers.
+        let query = found["meta"]?["next_page_url"]?.stringValue.flatMap { url in
+            url.firstIndex(of: "?").map { url[$0...] }
+        }
+        return (found[name]?.elements ?? [], query.map { String(path.prefix { $0 != "?" }) + $0 })
     }
 
     static func person(_ service: String, _ identity: String) -> String {

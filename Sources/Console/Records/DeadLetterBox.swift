@@ -42,9 +42,13 @@ public struct DeadLetterBox: Sendable {
     /// The result for each record: nil when it was written back, else why not.
     public typealias Report = [(id: String, refusal: String?)]
 
+    /// Writes an audit event. When it throws, the act must not be done.
+    public typealias Audit =
+        @Sendable (_ act: String, _ subject: String, _ reader: String) async throws -> Void
+
     let topics: [String]
     let list: @Sendable (Filter) async throws -> (letters: [Letter], isComplete: Bool)
-    let audit: @Sendable (_ act: String, _ subject: String, _ reader: String) async throws -> Void
+    let audit: Audit
     let replay: @Sendable (_ ids: [String], _ replayID: String) async throws -> Report
 
     /// - Parameters:
@@ -54,7 +58,7 @@ public struct DeadLetterBox: Sendable {
     ///   - replay: writes the original records back, oldest first.
     public init(
         topics: [String], list: @escaping @Sendable (Filter) async throws -> (letters: [Letter], isComplete: Bool),
-        audit: @escaping @Sendable (_ act: String, _ subject: String, _ reader: String) async throws -> Void,
+        audit: @escaping Audit,
         replay: @escaping @Sendable (_ ids: [String], _ replayID: String) async throws -> Report
     ) {
         self.topics = topics
