@@ -8,7 +8,8 @@ import ServiceLifecycle
 import Synchronization
 import Wire
 
-/// Reads the metrics of the roles every 2 s into a ring, so that the console works without Prometheus.
+/// Reads the metrics of the roles into a ring, so that the console works without Prometheus: every 2 s while somebody
+/// looks at a page that shows them, else every 10 s.
 final class MetricsScraper: Service {
     /// The families that the pages show. Everything else of a page is skipped.
     static func isWanted(_ name: Substring) -> Bool {
@@ -18,6 +19,10 @@ final class MetricsScraper: Service {
     }
 
     private static let interval = Duration.seconds(2)
+    /// How many intervals are between two rounds while nobody looks.
+    private static let patience = 5
+    /// How long somebody counts as looking after a page was shown. Open pages ask more often.
+    private static let watchedMs: Int64 = 30_000
     private static let deadline = TimeAmount.milliseconds(1500)
     /// A page of a role has some 100 KB.
     private static let mostBytes = 4 << 20
@@ -27,6 +32,7 @@ final class MetricsScraper: Service {
     private let client: HTTPClient
     private let logger: Logger
     private let ring = Mutex(MetricsRing())
+    private let lookedAtMs = Atomic(Timestamp.steadyMs())
 
     /// - Parameter targets: the URLs to read; asked once, when it runs.
     init(targets: @escaping @Sendable () async throws -> [String], client: HTTPClient, logger: Logger) {
@@ -35,8 +41,13 @@ final class MetricsScraper: Service {
         self.logger = logger
     }
 
-    /// What is known now.
-    var now: MetricsRing { ring.withLock { $0 } }
+    /// What is known now, for a page. It counts as a look.
+    var now: MetricsRing {
+        lookedAtMs.store(Timestamp.steadyMs(), ordering: .relaxed)
+        return ring.withLock { $0 }
+    }
+
+    private var isWatched: Bool { Timestamp.steadyMs() - lookedAtMs.load(ordering: .relaxed) < Self.watchedMs }
 
     func run() async throws {
         try await cancelWhenGracefulShutdown { [self] in
@@ -44,7 +55,11 @@ final class MetricsScraper: Service {
                 let targets = try await targets()
                 while true {
                     await round(targets)
-                    try await Task.sleep(for: Self.interval)
+                    // In steps, so that a look has fresh figures soon.
+                    for _ in 0..<Self.patience {
+                        try await Task.sleep(for: Self.interval)
+                        if isWatched { break }
+                    }
                 }
             } catch is CancellationError {
                 // The end.

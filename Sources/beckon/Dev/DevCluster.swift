@@ -121,7 +121,7 @@ struct DevCluster: Sendable {
         kafka.embeddedFetchWaitMs = 20
         self.kafka = kafka
         var relaxed = kafka
-        relaxed.embeddedFetchWaitMs = 50
+        relaxed.embeddedFetchWaitMs = 100
         let recordKeys = KeyRing.random()
         let configurationKeys = KeyRing.random()
         let eventKeys = KeyRing.random(id: "e1")
@@ -167,7 +167,7 @@ struct DevCluster: Sendable {
         }
         var trackerConfiguration = TrackerConfiguration(kafka: relaxed, topics: names, recordKeys: recordKeys)
         // Default: 10 ms, which is 100 wake-ups a second.
-        trackerConfiguration.tick = .milliseconds(50)
+        trackerConfiguration.tick = .milliseconds(100)
         trackerConfiguration.eventKeys = eventKeys
         let tracker = TrackerService(
             configuration: trackerConfiguration, readiness: readiness, logger: logger, metrics: metrics)
