@@ -96,7 +96,8 @@ struct RelayTests {
                     Set(bad.messages.dropFirst(before).map(\.event)).union(bad.events) == ids
                         && bad.messages.count >= ids.count
                 }
-                #expect(good.messages.count == 300)
+                // On a slow machine a request is given up and sent again, with the same id.
+                #expect(Set(good.messages.map(\.id)).count == 300)
             }
             await good.stop()
             await bad.stop()
