@@ -14,8 +14,6 @@ final class DeadLettersPage: Sendable {
 
     /// Replays whose results are still shown.
     private static let mostReplays = 50
-    /// More than this need the number typed.
-    private static let confirmedAbove = 20
     private static let mostIDs = 200
     private static let mostReadings = 4
 
@@ -103,11 +101,7 @@ final class DeadLettersPage: Sendable {
                 rows: newest.map { row($0, mayAct: request.reader.mayAct, nowMs: request.nowMs) })
             if request.reader.mayAct, !good.isEmpty {
                 tag("div", ["class": "choices-line"]) {
-                    if good.count > Self.confirmedAbove {
-                        field("For more than \(Self.confirmedAbove), type their number", id: "count") {
-                            tag("input", ["id": "count", "name": "count", "inputmode": "numeric", "size": "5"])
-                        }
-                    }
+                    ManyAtOnce.confirmation(of: good.count)
                     tag("button", ["class": "main"]) { "Replay the marked records" }
                 }
             } else if !request.reader.mayAct {
@@ -157,16 +151,7 @@ final class DeadLettersPage: Sendable {
     // MARK: - A replay
 
     private func replay(_ request: ConsoleRequest) async throws -> Answer {
-        var ids: [String] = []
-        for pair in request.form.pairs where pair.name == "id" && !ids.contains(pair.value) { ids.append(pair.value) }
-        guard !ids.isEmpty else { throw ConsoleRefusal(status: 400, message: "Mark at least one record.") }
-        guard ids.count <= Self.mostIDs else {
-            throw ConsoleRefusal(status: 400, message: "At most \(Self.mostIDs) records at once.")
-        }
-        guard ids.count <= Self.confirmedAbove || request.field("count") == String(ids.count) else {
-            throw ConsoleRefusal(
-                status: 400, message: "\(ids.count) records are marked: type this number to replay them.")
-        }
+        let ids = try ManyAtOnce.chosen("id", in: request, "record", atMost: Self.mostIDs)
         let id = Hexadecimal.random(digits: 12)
         do {
             try await box.audit("dead-letters.replay", id, request.reader.name)

@@ -6,9 +6,6 @@ struct WebhooksPage: Sendable {
     /// Writes an audit event first; nil: the console has no store, so nothing is sent again.
     let audit: DeadLetterBox.Audit?
 
-    /// More than this need the number typed.
-    private static let confirmedAbove = 20
-
     var routes: [ConsoleRoute] {
         [
             ConsoleRoute(path: "/webhooks", name: "Webhooks", get: { try await webhooks($0) }),
@@ -126,11 +123,7 @@ struct WebhooksPage: Sendable {
         guard !ended.isEmpty else { return .nothing }
         return tag("form", ["class": "choices-line", "method": "post", "action": action, "data-act": ""]) {
             ended.map { tag("input", ["type": "hidden", "name": "event", "value": $0]) }
-            if ended.count > Self.confirmedAbove {
-                field("For more than \(Self.confirmedAbove), type their number", id: "count") {
-                    tag("input", ["id": "count", "name": "count", "inputmode": "numeric", "size": "5"])
-                }
-            }
+            ManyAtOnce.confirmation(of: ended.count)
             tag("button", ["class": "main"]) {
                 "Send the \(Words.count(Double(ended.count), "event", "events")) again that \(ended.count == 1 ? "was" : "were") given up"
             }
@@ -145,18 +138,7 @@ struct WebhooksPage: Sendable {
                 status: 503,
                 message: "Without Kafka and the store, the console cannot write the audit trail: nothing was sent.")
         }
-        var events: [String] = []
-        for pair in request.form.pairs where pair.name == "event" && !events.contains(pair.value) {
-            events.append(pair.value)
-        }
-        guard !events.isEmpty else { throw ConsoleRefusal(status: 400, message: "Name at least one event.") }
-        guard events.count <= ConsoleAPI.most else {
-            throw ConsoleRefusal(status: 400, message: "At most \(ConsoleAPI.most) events at once.")
-        }
-        guard events.count <= Self.confirmedAbove || request.field("count") == String(events.count) else {
-            throw ConsoleRefusal(
-                status: 400, message: "\(events.count) events are listed: type this number to send them again.")
-        }
+        let events = try ManyAtOnce.chosen("event", in: request, "event", atMost: ConsoleAPI.most)
         do {
             try await audit("webhooks.replay", request.values[1], request.reader.name)
         } catch {
