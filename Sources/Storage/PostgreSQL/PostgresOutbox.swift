@@ -10,7 +10,7 @@ import Wire
 /// claimed by a commit.
 final class PostgresOutbox: OutboxStore {
     private struct Counted {
-        var state: (rows: Int, oldestDispatchMs: Int64?)
+        var count: OutboxCount
         /// Until then it is not counted again.
         var until: ContinuousClock.Instant
     }
@@ -264,24 +264,25 @@ final class PostgresOutbox: OutboxStore {
 
     var clockAheadMs: Int64 { state.withLock { $0.clockAheadMs } }
 
-    func outboxState() async throws -> (rows: Int, oldestDispatchMs: Int64?) {
+    func countOutbox() async throws -> OutboxCount {
         let (known, owner) = state.withLock { state in
             (state.counted, state.owners.count == 1 ? state.owners.keys.first : nil)
         }
-        if let known, known.until > .now { return known.state }
+        if let known, known.until > .now { return known.count }
         let startedAt = ContinuousClock.now
-        let counted: (rows: Int, oldestDispatchMs: Int64?) = try await calls.run(.read, .relay) { connection in
+        let counted = try await calls.run(.read, .relay) { connection in
             let row = try connection.rows(
                 """
                 SELECT (SELECT count(*) FROM outbox), (SELECT o.created_ms FROM outbox o \
                 JOIN outbox_lanes l ON l.lane = o.lane WHERE o.topic = 'challenges' AND l.owner = coalesce(?, l.owner) \
                 ORDER BY o.id LIMIT 1)
                 """, [owner.map { .text($0) } ?? .null])[0]
-            return (Int(row.int64(0)), row.optionalInt64(1))
+            return OutboxCount(
+                rows: Int(row.int64(0)), oldestDispatchMs: row.optionalInt64(1), countedAt: startedAt)
         }
         // Counting takes a twentieth of the time at most.
         let took = ContinuousClock.now - startedAt
-        state.withLock { $0.counted = Counted(state: counted, until: .now + max(.milliseconds(250), took * 20)) }
+        state.withLock { $0.counted = Counted(count: counted, until: .now + max(.milliseconds(250), took * 20)) }
         return counted
     }
 }
