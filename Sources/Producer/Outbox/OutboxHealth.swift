@@ -13,7 +13,7 @@ public struct OutboxLimits: Sendable, Hashable {
     /// Why the outbox is not well; nil: it is.
     ///
     /// While anything is acknowledged the others go on: one partition that is away must not take the whole API away. How
-    /// long nothing was acknowledged is measured until the count, which can be a minute old: what waited then may be
+    /// long nothing was acknowledged is measured until the count, which can be some seconds old: what waited then may be
     /// gone, and an outbox that is empty and quiet is well.
     /// - Parameter acknowledgedAt: when a record was acknowledged last, or the relay began.
     func complaint(_ count: OutboxCount, acknowledgedAt: ContinuousClock.Instant, nowMs: Int64) -> String? {
