@@ -94,6 +94,8 @@ public final class BeckonCluster: Sendable {
         apiURL = "http://127.0.0.1:\(port)"
         var configuration = HTTPClient.Configuration()
         configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 64
+        // Less than the producers' 60 s: a request on a connection that the server closes at that moment gets no answer.
+        configuration.connectionPool.idleTimeout = .seconds(20)
         client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
         processes = Mutex(["broker": broker, "simulator": simulator].compactMapValues { $0 })
     }

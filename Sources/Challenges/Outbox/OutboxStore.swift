@@ -20,11 +20,26 @@ public protocol OutboxStore: Sendable {
     func leaveOutbox(owner: String) async throws
     /// Nil: there is one relay.
     var sharing: OutboxSharing? { get }
-    /// The number of waiting rows, and the time at which the oldest waiting dispatch was written (epoch ms; nil: none).
-    func outboxState() async throws -> (rows: Int, oldestDispatchMs: Int64?)
+    /// Counts the waiting rows. A store may answer with an earlier count.
+    func countOutbox() async throws -> OutboxCount
     /// Fires after a commit that added outbox rows; at least one signal is kept. It has one reader: each access creates
     /// a new stream, which starts with a signal, and ends the previous one.
     var outboxSignal: AsyncStream<Void> { get }
+}
+
+/// The rows that waited at one time.
+public struct OutboxCount: Sendable, Hashable {
+    public let rows: Int
+    /// Time at which the oldest waiting dispatch was written (epoch ms); nil: none waits.
+    public let oldestDispatchMs: Int64?
+    /// When the count began. A store whose counts take long answers with the same one for a while.
+    public let countedAt: ContinuousClock.Instant
+
+    public init(rows: Int, oldestDispatchMs: Int64?, countedAt: ContinuousClock.Instant) {
+        self.rows = rows
+        self.oldestDispatchMs = oldestDispatchMs
+        self.countedAt = countedAt
+    }
 }
 
 /// What a store that several relays share demands of them.
@@ -44,6 +59,12 @@ extension OutboxStore {
     public func keepOutbox(owner: String, leaseMs: Int64) async throws {}
     public func leaveOutbox(owner: String) async throws {}
     public var sharing: OutboxSharing? { nil }
+
+    /// The number of waiting rows, and the time at which the oldest waiting dispatch was written (epoch ms; nil: none).
+    public func outboxState() async throws -> (rows: Int, oldestDispatchMs: Int64?) {
+        let count = try await countOutbox()
+        return (count.rows, count.oldestDispatchMs)
+    }
 
     /// Claims up to `limit` rows of any kind, oldest first.
     public func claimOutbox(owner: String, limit: Int, leaseMs: Int64, nowMs: Int64) async throws -> [OutboxRow] {

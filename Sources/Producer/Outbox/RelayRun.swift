@@ -319,22 +319,16 @@ final class RelayRun: Sendable {
     private func observe() async {
         while !Task.isCancelled {
             do {
-                let (rows, oldest) = try await store.outboxState()
-                let age = oldest.map { max(0, nowMs() - $0) }
-                metrics.rows.record(rows)
+                let count = try await store.countOutbox()
+                let age = count.oldestDispatchMs.map { max(0, nowMs() - $0) }
+                metrics.rows.record(count.rows)
                 metrics.oldestDispatchSeconds.record(Double(age ?? 0) / 1000)
-                let (held, failing, quietMs) = state.withLock { state in
-                    (
-                        state.window.held, state.window.partitions.failing,
-                        (ContinuousClock.now - state.acknowledgedAt).wholeMilliseconds
-                    )
+                let (held, failing, acknowledgedAt) = state.withLock { state in
+                    (state.window.held, state.window.partitions.failing, state.acknowledgedAt)
                 }
                 metrics.held.record(held)
                 metrics.failingPartitions.record(failing)
-                // While anything is acknowledged the others go on: one partition that is away must not take the whole
-                // API away.
-                let stalledMs = age.map { min($0, quietMs) }
-                if let complaint = options.limits.complaint(rows: rows, oldestDispatchAgeMs: stalledMs) {
+                if let complaint = options.limits.complaint(count, acknowledgedAt: acknowledgedAt, nowMs: nowMs()) {
                     readiness.fail(OutboxRelay.readinessCheck, complaint)
                 } else {
                     readiness.pass(OutboxRelay.readinessCheck)

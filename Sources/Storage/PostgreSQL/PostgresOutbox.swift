@@ -10,7 +10,7 @@ import Wire
 /// claimed by a commit.
 final class PostgresOutbox: OutboxStore {
     private struct Counted {
-        var state: (rows: Int, oldestDispatchMs: Int64?)
+        var count: OutboxCount
         /// Until then it is not counted again.
         var until: ContinuousClock.Instant
     }
@@ -29,6 +29,8 @@ final class PostgresOutbox: OutboxStore {
     /// A lease that ends later than a whole lease and this was given by a clock that is not the server's any more: of a
     /// primary whose clock was ahead of its standby's.
     private static let clockStepMs: Int64 = 60_000
+    /// A count is used for at most so long.
+    private static let longestCount: Duration = .seconds(5)
     /// How often the rows of other Producers are looked for.
     private static let lookInterval = DispatchTimeInterval.milliseconds(25)
     private static let now = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
@@ -264,24 +266,28 @@ final class PostgresOutbox: OutboxStore {
 
     var clockAheadMs: Int64 { state.withLock { $0.clockAheadMs } }
 
-    func outboxState() async throws -> (rows: Int, oldestDispatchMs: Int64?) {
+    func countOutbox() async throws -> OutboxCount {
         let (known, owner) = state.withLock { state in
             (state.counted, state.owners.count == 1 ? state.owners.keys.first : nil)
         }
-        if let known, known.until > .now { return known.state }
-        let startedAt = ContinuousClock.now
-        let counted: (rows: Int, oldestDispatchMs: Int64?) = try await calls.run(.read, .relay) { connection in
+        if let known, known.until > .now { return known.count }
+        let (counted, took) = try await calls.run(.read, .relay) { connection in
+            // Not before: the wait for a connection is no work of the server's.
+            let startedAt = ContinuousClock.now
             let row = try connection.rows(
                 """
                 SELECT (SELECT count(*) FROM outbox), (SELECT o.created_ms FROM outbox o \
                 JOIN outbox_lanes l ON l.lane = o.lane WHERE o.topic = 'challenges' AND l.owner = coalesce(?, l.owner) \
                 ORDER BY o.id LIMIT 1)
                 """, [owner.map { .text($0) } ?? .null])[0]
-            return (Int(row.int64(0)), row.optionalInt64(1))
+            let counted = OutboxCount(
+                rows: Int(row.int64(0)), oldestDispatchMs: row.optionalInt64(1), countedAt: startedAt)
+            return (counted, ContinuousClock.now - startedAt)
         }
-        // Counting takes a twentieth of the time at most.
-        let took = ContinuousClock.now - startedAt
-        state.withLock { $0.counted = Counted(state: counted, until: .now + max(.milliseconds(250), took * 20)) }
+        // Counting takes a twentieth of the time, or more when it takes more than a quarter of a second: the readiness
+        // of the role and the limit of the outbox depend on it.
+        let pause = min(max(.milliseconds(250), took * 20), Self.longestCount)
+        state.withLock { $0.counted = Counted(count: counted, until: .now + pause) }
         return counted
     }
 }

@@ -83,12 +83,13 @@ extension SQLiteEngine: OutboxStore {
         }
     }
 
-    package func outboxState() async throws -> (rows: Int, oldestDispatchMs: Int64?) {
-        try await readRows { database in
+    package func countOutbox() async throws -> OutboxCount {
+        let countedAt = ContinuousClock.now
+        return try await readRows { database in
             let rows = try database.integer("SELECT rows FROM outbox_count WHERE id = 1")
             let oldest = try database.row(
                 "SELECT created_ms FROM outbox WHERE topic = 'challenges' ORDER BY id LIMIT 1")
-            return (Int(rows), oldest.map { $0[0] })
+            return OutboxCount(rows: Int(rows), oldestDispatchMs: oldest.map { $0[0] }, countedAt: countedAt)
         }
     }
 

@@ -114,17 +114,6 @@ struct RelayWindowTests {
         let record = ProducerRecord(topic: "t", key: [], value: Array(repeating: 0, count: bytes))
         #expect(RelayFate(KafkaError(code: code, reason: ""), of: record, isDeadLetter: isDeadLetter) == fate)
     }
-
-    @Test("the outbox complains above its limits, with the number")
-    func health() {
-        var limits = OutboxLimits()
-        limits.rows = 10
-        limits.oldestDispatch = .seconds(15)
-        #expect(limits.complaint(rows: 10, oldestDispatchAgeMs: 15_000) == nil)
-        #expect(limits.complaint(rows: 0, oldestDispatchAgeMs: nil) == nil)
-        #expect(limits.complaint(rows: 11, oldestDispatchAgeMs: nil)?.contains("11 rows") == true)
-        #expect(limits.complaint(rows: 1, oldestDispatchAgeMs: 15_001)?.contains("15 s") == true)
-    }
 }
 
 extension RelayPartitions {
