@@ -44,6 +44,17 @@ public struct TestBroker: Sendable {
                         settings: settings(name).merging(["max.message.bytes": "4194304"]) { $1 })
                 })
             if let failure = failures.sorted(by: { $0.key < $1.key }).first?.value { throw failure }
+            // Each broker learns of them in its own time, and a client may ask any.
+            for server in kafka.bootstrapServers.split(separator: ",") {
+                let one = KafkaTopics(configuration: KafkaConfiguration(bootstrapServers: String(server)))
+                let end = ContinuousClock.now + .seconds(60)
+                while try await one.describe(made).count < made.count {
+                    guard ContinuousClock.now < end else {
+                        throw BeckonProcess.Failure(description: "\(server) does not know the topics")
+                    }
+                    try await Task.sleep(for: .milliseconds(50))
+                }
+            }
         }
     }
 
