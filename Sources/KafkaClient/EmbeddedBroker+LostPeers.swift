@@ -14,7 +14,7 @@ extension EmbeddedBroker {
     final class LostPeers: Sendable {
         /// New connections are looked for so often. A connection that is younger than this when its client closes it is
         /// ended so much later.
-        private static let listingMs: Int32 = 20
+        private static let listingMs: Int32 = 100
         /// `POLLRDHUP` of Linux: the client has closed its side.
         private static let closedByPeer: Int16 = 0x2000
         /// `TCP_ESTABLISHED` and `TCP_CLOSE_WAIT` of Linux (`net/tcp_states.h`).
