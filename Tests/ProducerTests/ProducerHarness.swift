@@ -281,7 +281,7 @@ final class TestClock: Sendable {
 
 /// Waits for a condition, with a deadline in place of a sleep.
 func becomesTrue(
-    within deadline: Duration = .seconds(60), _ what: String, _ condition: @Sendable () async throws -> Bool
+    within deadline: Duration = .seconds(240), _ what: String, _ condition: @Sendable () async throws -> Bool
 ) async throws {
     let end = ContinuousClock.now + deadline
     while ContinuousClock.now < end {
