@@ -193,6 +193,19 @@ extension LaneStateTests {
         #expect(outcomes(other.take(record(1), batch[1], now: self.now)).map(\.1.dropReason) == [.overtaken])
     }
 
+    @Test("a copy of a record is not pushed while the outcome of the first one is being written, nor afterwards")
+    func copyWhileWriting() throws {
+        var state = freshState()
+        let sent = try #require(sends(state.take(record(0), dispatch(1), now: now)).first)
+        #expect(outcomes(state.take(record(1), dispatch(1), now: now)).map(\.1.dropReason) == [.alreadyDone])
+        let answer = PushAnswer(disposition: .accepted, sentAtMs: now.epochMs)
+        let written = try #require(outcomes(state.answered(sent.0, answer, now: now)).first)
+        #expect(written.1.disposition == .accepted)
+        #expect(outcomes(state.take(record(2), dispatch(1), now: now)).map(\.1.dropReason) == [.alreadyDone])
+        state.acknowledged(written.0, at: position(0), nowMs: now.epochMs)
+        #expect(outcomes(state.take(record(3), dispatch(1), now: now)).map(\.1.dropReason) == [.alreadyDone])
+    }
+
     @Test(
         "what came too late to leave while the lane drains has no outcome: the next owner pushes it",
         arguments: ["c", "t1"])

@@ -12,7 +12,7 @@ extension LaneState {
         if isDraining, answer.reason == QuickRetry.withdrawn {
             // It never left. Its record stays open, and the next owner reads it again.
             units[id] = nil
-            unanswered.remove(unit.fingerprint)
+            unrecorded.remove(unit.fingerprint)
             return steps
         }
         let delay = quickRetry.delayMs(after: answer, expiresAtMs: unit.push.expiresAtMs, nowMs: now.epochMs)
@@ -28,7 +28,6 @@ extension LaneState {
             return steps
         }
         units[id] = nil
-        unanswered.remove(unit.fingerprint)
         let outcome = builder.outcome(answer, of: unit.push, in: unit.dispatch, nowMs: now.epochMs)
         if outcome.disposition == .dropped { steps.append(.dropped(outcome.dropReason)) }
         if outcome.usesBackground {
@@ -57,7 +56,10 @@ extension LaneState {
         guard let pending = writes.removeValue(forKey: id) else { return }
         if case .outcome(let outcome, _) = pending.write {
             floors.reach(position.offset + 1)
-            if let unit = pending.unit { facts.finish(unit, expiresAtMs: outcome.expiresAtMs, nowMs: nowMs) }
+            if let unit = pending.unit {
+                unrecorded.remove(unit)
+                facts.finish(unit, expiresAtMs: outcome.expiresAtMs, nowMs: nowMs)
+            }
         }
         finishOne(of: pending.record)
     }

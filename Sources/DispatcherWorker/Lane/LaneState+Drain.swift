@@ -11,7 +11,7 @@ extension LaneState {
         isDraining = true
         for id in waiting.values.joined() {
             guard let unit = units.removeValue(forKey: id) else { continue }
-            unanswered.remove(unit.fingerprint)
+            unrecorded.remove(unit.fingerprint)
         }
         waiting = [:]
     }
@@ -25,7 +25,7 @@ extension LaneState {
     mutating func giveUp(now: Moment) -> [LaneStep] {
         var steps: [LaneStep] = []
         for (_, unit) in units {
-            unanswered.remove(unit.fingerprint)
+            unrecorded.remove(unit.fingerprint)
             let answer = PushAnswer(disposition: .unknown, reason: OutcomeReason.drained)
             let outcome = builder.outcome(answer, of: unit.push, in: unit.dispatch, nowMs: now.epochMs)
             steps.append(
@@ -44,7 +44,7 @@ extension LaneState {
         _ = ledger.reset()
         open = [:]
         units = [:]
-        unanswered = []
+        unrecorded = []
         waiting = [:]
         writes = [:]
         timers = []

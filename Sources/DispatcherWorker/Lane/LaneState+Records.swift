@@ -86,7 +86,7 @@ extension LaneState {
                 units[id] = PushUnit(
                     record: record, fingerprint: fingerprint, device: device, dispatch: checked, push: push,
                     attempts: isHeld ? 0 : 1, sentAtSteadyMs: isHeld ? nil : now.steadyMs, needsFacts: needsFacts)
-                unanswered.insert(fingerprint)
+                unrecorded.insert(fingerprint)
                 if isHeld {
                     freshness.miss(steadyMs: now.steadyMs)
                     wait(id, device: device, untilSteadyMs: now.steadyMs)
@@ -109,9 +109,9 @@ extension LaneState {
             challenge: checked.dispatch.challengeSid, factor: factor, device: device,
             dispatch: checked.dispatch.dispatchID, id: checked.id,
             isOvertaken: ahead[device]?.contains { $0.offset > record && $0.id.overtakes(checked.id) } ?? false)
-        if !unanswered.isEmpty {
+        if !unrecorded.isEmpty {
             for kind in [PushKind.visible, .background]
-            where unanswered.contains(
+            where unrecorded.contains(
                 Fingerprint.unit(
                     challenge: checked.dispatch.challengeSid, factor: factor, dispatch: checked.dispatch.dispatchID,
                     kind: kind))

@@ -69,7 +69,6 @@ extension LaneState {
         known.done = []
         if let reason = PushPlanner.reasonToDrop(checked.dispatch, id: checked.id, facts: known, nowMs: now.epochMs) {
             units[id] = nil
-            unanswered.remove(unit.fingerprint)
             var target = DispatchTarget()
             target.factorSid = unit.push.factorSID
             target.platform = unit.push.platform

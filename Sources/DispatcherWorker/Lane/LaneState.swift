@@ -49,8 +49,8 @@ struct LaneState: Sendable {
 
     var open: [Int64: OpenRecord] = [:]
     var units: [UInt64: PushUnit] = [:]
-    /// Pushes without an answer, so that the same push in a second record is not sent at the same time.
-    var unanswered: Set<UInt64> = []
+    /// Pushes whose outcome is not acknowledged yet, so that the same push in a second record is not sent meanwhile.
+    var unrecorded: Set<UInt64> = []
     /// Devices with a push that waits for its retry or for the facts.
     var waiting: [UInt64: [UInt64]] = [:]
     var writes: [UInt64: PendingWrite] = [:]
