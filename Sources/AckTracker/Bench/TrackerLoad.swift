@@ -85,23 +85,25 @@ public enum TrackerLoad {
         }
         result.replayPerSecond = (Double(2 * open) / max(replaySeconds, 1e-6)).rounded()
         result.cpuMicrosecondsPerRecord = (cpuSeconds * 1e8 / Double(2 * open)).rounded() / 100
-        // The ticker runs while the partitions come to their ends, as it does in the service.
-        let end = ContinuousClock.now + watching
-        async let watched = watch(owners, load.signer, clock, until: end)
-        await withDiscardingTaskGroup { group in
-            for owner in owners {
-                group.addTask {
-                    for topic in Positions.indices { _ = owner.absorb(topic, [.end(0)], at: clock.now()) }
+        let delays = await withTaskGroup(of: [Int64].self) { group in
+            // The ticker runs while the partitions come to their ends, as it does in the service.
+            group.addTask { await watch(owners, load.signer, clock) }
+            await withDiscardingTaskGroup { ends in
+                for owner in owners {
+                    ends.addTask {
+                        for topic in Positions.indices { _ = owner.absorb(topic, [.end(0)], at: clock.now()) }
+                    }
                 }
             }
+            result.open = owners.reduce(0) { $0 + $1.gauges(at: clock.now()).held }
+            result.rssMB = (residentMB() * 10).rounded() / 10
+            let startedAt = ContinuousClock.now
+            let facts = await arrive(load, owners, reader, clock, factsPerSecond, until: startedAt + watching)
+            let seconds = (ContinuousClock.now - startedAt).inSeconds
+            result.factsPerSecond = (Double(facts) / max(seconds, 1e-6)).rounded()
+            group.cancelAll()
+            return (await group.next() ?? []).sorted()
         }
-        result.open = owners.reduce(0) { $0 + $1.gauges(at: clock.now()).held }
-        result.rssMB = (residentMB() * 10).rounded() / 10
-        let startedAt = ContinuousClock.now
-        let facts = await arrive(load, owners, reader, clock, factsPerSecond, until: end)
-        let seconds = (ContinuousClock.now - startedAt).inSeconds
-        let delays = await watched.sorted()
-        result.factsPerSecond = (Double(facts) / max(seconds, 1e-6)).rounded()
         result.timersFired = delays.count
         if !delays.isEmpty {
             result.timerP50MS = Double(delays[delays.count / 2])
@@ -110,15 +112,15 @@ public enum TrackerLoad {
         return result
     }
 
-    /// Runs the ticker's loop for a while, with every barrier reached at once and every decision made a signed record.
+    /// Runs the ticker's loop until cancelled, with every barrier reached at once and every decision made a signed
+    /// record.
     @concurrent
     private static func watch(
-        _ owners: [TrackedPartition], _ signer: RecordSigner, _ clock: TrackerClock, until end: ContinuousClock.Instant
+        _ owners: [TrackedPartition], _ signer: RecordSigner, _ clock: TrackerClock
     ) async -> [Int64] {
         var delays: [Int64] = []
         var committed = ContinuousClock.now
-        while ContinuousClock.now < end {
-            try? await Task.sleep(for: .milliseconds(10))
+        while (try? await Task.sleep(for: .milliseconds(10))) != nil {
             for owner in owners {
                 _ = owner.collect(at: clock.now(), latencies: nil)
                 guard owner.raiseBarrier() else { continue }
@@ -150,10 +152,11 @@ public enum TrackerLoad {
         guard perSecond > 0 else { return 0 }
         let start = ContinuousClock.now
         var arrived = 0
-        while ContinuousClock.now < end {
+        // At least once, however late it is.
+        repeat {
             try? await Task.sleep(for: .milliseconds(10))
             let wanted = Int((ContinuousClock.now - start).inSeconds * Double(perSecond))
-            while arrived < wanted, ContinuousClock.now < end {
+            while arrived < wanted, arrived == 0 || ContinuousClock.now < end {
                 let (partition, records) = load.story(arrived, latencyMs: 8_000)
                 for (topic, record) in records.enumerated() {
                     let consequences = owners[partition].absorb(
@@ -169,7 +172,7 @@ public enum TrackerLoad {
                 }
                 arrived += records.count
             }
-        }
+        } while ContinuousClock.now < end
         return arrived
     }
 
