@@ -11,6 +11,8 @@ public struct KafkaConfiguration: Sendable {
     /// is found by the next fetch only, so this is the longest delay of a record; every fetch costs processor time, also
     /// when there is nothing to read. Default 10.
     public var embeddedFetchWaitMs = 10
+    /// How often a running role looks whether topics and logs are still those that it began with. Default 1 s.
+    public var watchInterval: Duration = .seconds(1)
     /// Collects, from every client of this configuration and its copies, the reasons why Kafka refuses it.
     public let diagnosis = KafkaDiagnosis()
 

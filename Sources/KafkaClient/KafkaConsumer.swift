@@ -13,6 +13,7 @@ public final class KafkaConsumer: Sendable {
     let open: Mutex<RDKafkaHandle?>
     let logger: Logger
     let isMember: Bool
+    private let watchInterval: Duration
     let isClosing = Atomic(false)
     let lastFault = Mutex<ContinuousClock.Instant?>(nil)
     let readers = Mutex<[TopicPartition: PartitionReader]>([:])
@@ -40,7 +41,7 @@ public final class KafkaConsumer: Sendable {
         let handle = try Self.handle(
             configuration, properties: configuration.consumerProperties(groupID: groupID), groupID: groupID,
             logger: logger)
-        try self.init(handle, isMember: true, logger: logger)
+        try self.init(handle, isMember: true, configuration, logger)
         let list = PartitionList(capacity: topics.count)
         for topic in topics { list.add(TopicPartition(topic: topic, partition: -1)) }
         let code = rd_kafka_subscribe(handle.pointer, list.pointer)
@@ -59,7 +60,7 @@ public final class KafkaConsumer: Sendable {
         let name = "beckon-follower-\(UUID().uuidString)"
         let handle = try Self.handle(
             configuration, properties: configuration.consumerProperties(groupID: name), groupID: nil, logger: logger)
-        try self.init(handle, isMember: false, logger: logger)
+        try self.init(handle, isMember: false, configuration, logger)
         startPolling(handle, discovering: topics)
     }
 
@@ -74,8 +75,11 @@ public final class KafkaConsumer: Sendable {
         }
     }
 
-    private init(_ handle: RDKafkaHandle, isMember: Bool, logger: Logger) throws(KafkaError) {
+    private init(
+        _ handle: RDKafkaHandle, isMember: Bool, _ configuration: KafkaConfiguration, _ logger: Logger
+    ) throws(KafkaError) {
         self.logger = logger
+        watchInterval = configuration.watchInterval
         self.isMember = isMember
         (events, continuation) = AsyncStream.makeStream(bufferingPolicy: .unbounded)
         open = Mutex(handle)
@@ -201,12 +205,12 @@ public final class KafkaConsumer: Sendable {
         return try answer.get()
     }
 
-    /// Checks once a second, until cancelled, whether the logs are still the same, and emits
+    /// Checks every ``KafkaConfiguration/watchInterval``, until cancelled, whether the logs are still the same, and emits
     /// ``ConsumerEvent/rewritten(_:)`` when one is not. Without this check, only a record or an end below the position
     /// shows it.
-    public func watchLogs(every interval: Duration = .seconds(1)) async {
+    public func watchLogs() async {
         while !Task.isCancelled {
-            try? await Task.sleep(for: interval)
+            try? await Task.sleep(for: watchInterval)
             for (_, readers) in Dictionary(grouping: readers.withLock({ Array($0.values) }), by: \.topicPartition.topic)
             {
                 // An unavailable topic answers for none of its partitions. This says nothing about other topics.

@@ -27,7 +27,7 @@ public final class KafkaProducer: Sendable {
     /// Smallest batch size. Below it, records are sent one by one.
     private static let leastBatchBytes = 1024
 
-    private let configuration: KafkaConfiguration
+    public let configuration: KafkaConfiguration
     private let logger: Logger
     private let state: Mutex<State>
 

@@ -140,12 +140,13 @@ public final class TopicWatch: Sendable {
         return nil
     }
 
-    /// Queries the topics once a second, and at once when a caller waits for it, until cancelled.
+    /// Queries the topics every ``KafkaConfiguration/watchInterval``, and at once when a caller waits for it, until
+    /// cancelled.
     public func run() async {
         await withDiscardingTaskGroup { group in
             group.addTask {
                 while !Task.isCancelled {
-                    try? await Task.sleep(for: .seconds(1))
+                    try? await Task.sleep(for: self.producer.configuration.watchInterval)
                     self.wanted.fire()
                 }
             }

@@ -119,6 +119,8 @@ struct DevCluster: Sendable {
         // Fetches are most of what an idle process costs. Between a creation and its push there is one record, which the
         // dispatcher reads; nobody waits for what the other roles read.
         kafka.embeddedFetchWaitMs = 20
+        // Nobody changes the topics here.
+        kafka.watchInterval = .seconds(10)
         self.kafka = kafka
         var relaxed = kafka
         relaxed.embeddedFetchWaitMs = 100
