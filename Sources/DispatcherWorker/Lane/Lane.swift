@@ -57,6 +57,8 @@ struct LaneStatus: Sendable {
     var isServing = false
     /// True when the lane needs the ends of all four topics, to catch up or to decide about an attempt.
     var needsEnds = true
+    /// True when nothing is open and nothing waits for a time: two ticks a second are enough until something arrives.
+    var isQuiet = false
     /// The offset up to which the lane allows a commit; nil before its first turn.
     var commit: CommittedOffset?
     /// The next record that the lane will take.

@@ -225,11 +225,14 @@ final class LaneLoop {
         let commit = isTick ? state.commit() : nil
         let oldestSent = isTick ? state.oldestSentSteadyMs : nil
         let unsent = cursor < batch.count ? batch[cursor].record.timestampMs : nil
+        let isQuiet =
+            isTick && isServing && !needsEnds && state.isIdle && cursor >= batch.count && held.isEmpty
         let next = state.ledger.next
         let (receipts, resolutions) = (state.receipts, state.resolutions)
         lane.show { status in
             status.isServing = isServing
             status.needsEnds = needsEnds
+            status.isQuiet = isQuiet
             if isTick {
                 status.commit = commit
                 status.oldestSentSteadyMs = oldestSent

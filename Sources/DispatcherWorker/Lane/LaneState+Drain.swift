@@ -19,6 +19,8 @@ extension LaneState {
     /// True when no push and no write is outstanding.
     var isDrained: Bool { units.isEmpty && writes.isEmpty }
     var hasUnanswered: Bool { !units.isEmpty }
+    /// True when no record is open, and nothing waits for a time.
+    var isIdle: Bool { isDrained && open.isEmpty && timers.isEmpty }
 
     /// Call it when the time limit has passed. Pushes without an answer are recorded as unknown, and their records stay
     /// open.

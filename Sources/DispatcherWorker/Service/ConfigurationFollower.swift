@@ -40,7 +40,10 @@ final class ConfigurationFollower: Sendable {
         onRefusal: @escaping @Sendable (String) -> Void = { _ in }, onRead: @escaping @Sendable () -> Void
     ) {
         self.changed = changed
-        kafka = configuration.kafka
+        var kafka = configuration.kafka
+        // Nobody waits for a new credential as for a push.
+        kafka.embeddedFetchWaitMs = max(kafka.embeddedFetchWaitMs, 250)
+        self.kafka = kafka
         topic = configuration.topics[.configuration]
         self.signer = signer
         keys = configuration.configurationKeys

@@ -146,12 +146,14 @@ public final class DispatcherService: Service {
     /// The control loop has turned, or made a step in something long.
     func touch() { lastTurnMs.store(Moment.now().steadyMs, ordering: .relaxed) }
 
-    /// Wakes everybody ten times a second: timers are looked at then.
+    /// Wakes everybody ten times a second, because timers are looked at then; a lane without work twice.
     private func tick() async {
         var count = 0
         var told = PushGatewayStatistics()
         while (try? await Task.sleep(for: .milliseconds(100))) != nil {
-            for lane in lanes.withLock({ Array($0.values) }) { lane.tick() }
+            for lane in lanes.withLock({ Array($0.values) }) where count % 5 == 0 || !lane.status.isQuiet {
+                lane.tick()
+            }
             signal.fire()
             count += 1
             if count % 10 == 0 {

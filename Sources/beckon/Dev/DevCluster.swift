@@ -118,12 +118,12 @@ struct DevCluster: Sendable {
         var kafka = KafkaConfiguration(bootstrapServers: broker.bootstrapServers, isEmbedded: true)
         // Fetches are most of what an idle process costs. Between a creation and its push there is one record, which the
         // dispatcher reads; nobody waits for what the other roles read.
-        kafka.embeddedFetchWaitMs = 20
+        kafka.embeddedFetchWaitMs = 40
         // Nobody changes the topics here.
         kafka.watchInterval = .seconds(10)
         self.kafka = kafka
         var relaxed = kafka
-        relaxed.embeddedFetchWaitMs = 100
+        relaxed.embeddedFetchWaitMs = 250
         let recordKeys = KeyRing.random()
         let configurationKeys = KeyRing.random()
         let eventKeys = KeyRing.random(id: "e1")
