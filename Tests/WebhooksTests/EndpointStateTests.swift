@@ -13,20 +13,31 @@ struct EndpointStateTests {
     private static let timeout = AttemptResult(GuardedHTTPError.readTimeout)
     private static let ours = AttemptResult(GuardedHTTPError.nameServerSilent)
 
-    @Test("16 at first, one more with each success, half with each timeout")
+    @Test("8 at first, one more with each round of answers while a place is missing, half with each timeout")
     func limit() {
         var state = EndpointState()
-        for _ in 0..<16 { expectPlace(&state, 0) }
-        expectFull(&state, 0)
-        _ = state.end(Self.ok, atMs: 1)
-        #expect(state.limit == 17)
-        _ = state.end(Self.timeout, atMs: 1)
-        #expect(state.limit == 8)
+        for _ in 0..<8 { expectPlace(&state, 0) }
+        for _ in 0..<8 { _ = state.end(Self.ok, atMs: 1) }
+        #expect(state.limit == 8, "no place was missing")
+        for _ in 0..<8 { expectPlace(&state, 1) }
         expectFull(&state, 1)
-        for _ in 0..<14 { _ = state.end(Self.ok, atMs: 2) }
-        for _ in 0..<300 {
+        _ = state.end(Self.ok, atMs: 1)
+        #expect(state.limit == 9, "the round was full already")
+        expectPlace(&state, 1)
+        expectPlace(&state, 1)
+        expectFull(&state, 1)
+        for _ in 0..<8 { _ = state.end(Self.ok, atMs: 2) }
+        #expect(state.limit == 9)
+        _ = state.end(Self.ok, atMs: 2)
+        #expect(state.limit == 10)
+        for _ in 0..<2 {
             expectPlace(&state, 3)
-            _ = state.end(Self.ok, atMs: 3)
+            _ = state.end(Self.timeout, atMs: 3)
+        }
+        #expect(state.limit == 2)
+        for _ in 0..<1000 {
+            while state.begin(atMs: 4) {}
+            for _ in 0..<state.inFlight { _ = state.end(Self.ok, atMs: 4) }
         }
         #expect(state.limit == EndpointState.mostLimit)
     }
@@ -88,14 +99,14 @@ struct EndpointStateTests {
     func waiting() async {
         let clock = TestClock()
         let endpoint = Endpoint { clock.nowMs }
-        for _ in 0..<16 { #expect(await endpoint.admit()) }
+        for _ in 0..<8 { #expect(await endpoint.admit()) }
         async let first = endpoint.admit()
         await clock.until { endpoint.waitingCount == 1 }
         async let second = endpoint.admit()
         await clock.until { endpoint.waitingCount == 2 }
         _ = endpoint.end(Self.refused)
-        // A refusal adds a place, as any answer does: two are free.
         #expect(await first)
+        _ = endpoint.end(Self.ok)
         #expect(await second)
         async let third = endpoint.admit()
         await clock.until { endpoint.waitingCount == 1 }

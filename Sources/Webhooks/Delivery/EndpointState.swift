@@ -1,7 +1,10 @@
 /// How many requests one endpoint may have under way, and whether it gets any. A pure value; times are milliseconds of
 /// a clock that never goes back.
+///
+/// The limit grows by one with each round of as many answers, and only while it is too small: a burst, as after a
+/// take-over of partitions, does not open hundreds of connections to a customer at once.
 struct EndpointState: Sendable {
-    static let firstLimit = 16
+    static let firstLimit = 8
     static let mostLimit = 256
     /// The breaker opens at this share of failures among so many results of the last minute, or so many timeouts in a
     /// row.
@@ -23,6 +26,10 @@ struct EndpointState: Sendable {
     private(set) var limit = firstLimit
     private(set) var inFlight = 0
     private(set) var breaker = Breaker.closed
+    /// Answers since the limit last changed, at most as many as the limit.
+    private var answers = 0
+    /// Whether a place was missing since then.
+    private var isShort = false
     private var timeoutsInRow = 0
     private var probesFailed = 0
     private var windowStartMs: Int64 = 0
@@ -34,7 +41,10 @@ struct EndpointState: Sendable {
     mutating func begin(atMs nowMs: Int64) -> Bool {
         switch breaker {
         case .closed:
-            guard inFlight < limit else { return false }
+            guard inFlight < limit else {
+                isShort = true
+                return false
+            }
         case .open(let probeAtMs):
             guard nowMs >= probeAtMs else { return false }
             breaker = .probing
@@ -57,11 +67,12 @@ struct EndpointState: Sendable {
             return false
         }
         if result.isTimeout {
-            limit = max(1, limit / 2)
+            setLimit(max(1, limit / 2))
             timeoutsInRow += 1
         } else {
             timeoutsInRow = 0
-            if !result.isEndpointFault { limit = min(Self.mostLimit, limit + 1) }
+            if !result.isEndpointFault { answers = min(answers + 1, limit) }
+            if isShort, answers == limit { setLimit(min(Self.mostLimit, limit + 1)) }
         }
         if breaker == .probing {
             guard result.isEndpointFault else {
@@ -88,6 +99,8 @@ struct EndpointState: Sendable {
         breaker = .closed
         (timeoutsInRow, probesFailed) = (0, 0)
         (windowStartMs, results, failures) = (nowMs, 0, 0)
-        limit = max(limit, 4)
+        setLimit(max(limit, 4))
     }
+
+    private mutating func setLimit(_ value: Int) { (limit, answers, isShort) = (value, 0, false) }
 }
