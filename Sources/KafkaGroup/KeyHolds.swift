@@ -3,22 +3,51 @@ public import KafkaClient
 public import Logging
 public import ServiceSupport
 import Synchronization
+import Wire
 
 /// The partitions that are held because their next record is signed with a record key that this process does not have.
 /// An unknown key does not mean a wrong MAC: after a rotation in the wrong order the record is genuine. The partition
 /// therefore stops before this record, and the record stays unread and uncommitted, until a process with the key gets
-/// the partition. Readiness and the log name the key. A hold ends after an hour, the longest life of a challenge. The
-/// record then goes to the dead letters, so that a forged record cannot hold a partition for ever.
+/// the partition. Readiness and the log name the key. A partition is held for an hour in a day, the longest life of a
+/// challenge. Its records under unknown keys then go to the dead letters, so that forged records cannot hold a partition
+/// for longer, however many they are.
 public final class KeyHolds: Sendable {
     /// The name of the readiness check.
     public static let check = "record-keys"
     /// The longest life of a challenge (60 minutes). An older record has no effect any more.
     public static let longest: Duration = .seconds(3600)
 
+    /// The time in which a partition is held for ``longest`` at most.
+    private static let window: Duration = .seconds(86_400)
+
     private struct Hold {
         let offset: Int64
         let keyID: String
         let since: ContinuousClock.Instant
+    }
+
+    /// How long a partition was held, until the end of the window that began with its first hold.
+    private struct Spent {
+        var time: Duration = .zero
+        let until: ContinuousClock.Instant
+    }
+
+    private struct State {
+        var holds: [TopicPartition: Hold] = [:]
+        /// At most one for each partition that this process has owned.
+        var spent: [TopicPartition: Spent] = [:]
+
+        mutating func end(_ partition: TopicPartition, _ now: ContinuousClock.Instant) -> Bool {
+            guard let hold = holds.removeValue(forKey: partition) else { return false }
+            var sum = spent[partition].flatMap { now < $0.until ? $0 : nil } ?? Spent(until: hold.since + window)
+            sum.time += now - hold.since
+            spent[partition] = sum
+            return true
+        }
+
+        func spent(_ partition: TopicPartition, _ now: ContinuousClock.Instant) -> Duration {
+            spent[partition].flatMap { now < $0.until ? $0.time : nil } ?? .zero
+        }
     }
 
     private let signer: RecordSigner
@@ -27,12 +56,12 @@ public final class KeyHolds: Sendable {
     private let longest: Duration
     private let nowMs: @Sendable () -> Int64
     private let onChange: @Sendable (Int) -> Void
-    private let holds = Mutex<[TopicPartition: Hold]>([:])
+    private let state = Mutex(State())
     /// The number of holds. While it is 0, records take no lock.
     private let count = Atomic(0)
 
     /// - Parameters:
-    ///   - longest: how long a record is held, and how old it may be by its timestamp.
+    ///   - longest: how long a partition is held, and how old its record may be by its timestamp.
     ///   - nowMs: epoch milliseconds.
     ///   - onChange: called under a lock with the number of held partitions, for a gauge.
     public init(
@@ -57,15 +86,16 @@ public final class KeyHolds: Sendable {
             return false
         }
         let now = ContinuousClock.now
-        let (isHeld, isNew) = holds.withLock { holds in
-            let known = holds[record.topicPartition].flatMap { $0.offset == record.offset ? $0 : nil }
-            let hold = known ?? Hold(offset: record.offset, keyID: keyID, since: now)
+        let (isHeld, isNew) = state.withLock { state in
+            let known = state.holds[record.topicPartition]
+            let since = known?.since ?? now
             // The writer chooses the timestamp, so it may shorten the hold but not prolong it.
-            let ageMs = record.timestampMs > 0 ? nowMs() - record.timestampMs : 0
-            guard now - hold.since < longest, .milliseconds(ageMs) < longest else { return (false, false) }
-            guard known == nil else { return (true, false) }
-            holds[record.topicPartition] = hold
-            show(holds)
+            let ageMs = Timestamp.range.contains(record.timestampMs) ? nowMs() - record.timestampMs : 0
+            guard state.spent(record.topicPartition, now) + (now - since) < longest, .milliseconds(ageMs) < longest
+            else { return (false, false) }
+            guard known?.offset != record.offset else { return (true, false) }
+            state.holds[record.topicPartition] = Hold(offset: record.offset, keyID: keyID, since: since)
+            show(state.holds)
             return (true, true)
         }
         if !isHeld { end(record.topicPartition) }
@@ -84,9 +114,9 @@ public final class KeyHolds: Sendable {
 
     /// Ends the hold, because another member has the partition or reading continues.
     public func end(_ partition: TopicPartition) {
-        holds.withLock { holds in
-            guard holds.removeValue(forKey: partition) != nil else { return }
-            show(holds)
+        state.withLock { state in
+            guard state.end(partition, .now) else { return }
+            show(state.holds)
         }
     }
 

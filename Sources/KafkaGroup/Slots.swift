@@ -41,6 +41,28 @@ public final class Slots: Sendable {
         }
     }
 
+    /// - Returns: false when no slot was free in time, or the task was cancelled; the caller then has no slot.
+    public func take(atMost deadline: Duration) async -> Bool {
+        let isTaken = state.withLock { state in
+            guard state.free > 0 else { return false }
+            state.free -= 1
+            return true
+        }
+        if isTaken { return true }
+        return await withTaskGroup(of: Bool.self) { group in
+            group.addTask { await self.take() }
+            group.addTask {
+                try? await Task.sleep(for: deadline)
+                return false
+            }
+            // A slot that comes together with the end of the wait is not lost.
+            var isTaken = await group.next() ?? false
+            group.cancelAll()
+            for await isOther in group { isTaken = isTaken || isOther }
+            return isTaken
+        }
+    }
+
     public func give() {
         let waiter = state.withLock { state -> CheckedContinuation<Bool, Never>? in
             guard !state.waiting.isEmpty else {

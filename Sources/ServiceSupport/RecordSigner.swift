@@ -83,12 +83,12 @@ public struct RecordSigner: Sendable {
 }
 
 extension [RecordHeader] {
-    /// The trace context of a record, in the form of ``TraceContext/text``; nil when it has none. It is not checked,
-    /// because the headers are not signed.
+    /// The trace context of a record, in the form of ``TraceContext/text``; nil when it has none that is valid. The
+    /// headers are not signed: anybody who may write to the topic chooses them, also those of a copy of a genuine record.
     package var traceContext: String? {
         guard let parent = text(of: RecordHeaderName.traceparent) else { return nil }
-        guard let state = text(of: RecordHeaderName.tracestate), !state.isEmpty else { return parent }
-        return parent + " " + state
+        let state = text(of: RecordHeaderName.tracestate).map { [$0] } ?? []
+        return TraceContext(traceparent: parent, tracestate: state)?.text
     }
 
     /// Adds a context in the form of ``TraceContext/text``.

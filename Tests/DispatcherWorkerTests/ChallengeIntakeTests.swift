@@ -23,15 +23,23 @@ struct ChallengeIntakeTests {
         return nil
     }
 
-    @Test("a dispatch of ours is taken, with its traceparent")
+    @Test("a dispatch of ours is taken, with its traceparent, which is dropped when it is none")
     func good() {
+        let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         let record = signer.record(
-            .challenges, key: Samples.challenge(1), value: Samples.value(Samples.dispatch(1)), traceparent: "00-a")
+            .challenges, key: Samples.challenge(1), value: Samples.value(Samples.dispatch(1)), traceparent: traceparent)
         guard case .dispatch(let checked) = intake.read(Samples.consumed(record, offset: 0)) else {
             Issue.record("expected a dispatch")
             return
         }
-        #expect(checked.traceparent == "00-a")
+        #expect(checked.traceparent == traceparent)
+        let wrong = signer.record(
+            .challenges, key: Samples.challenge(1), value: Samples.value(Samples.dispatch(1)), traceparent: "00-a")
+        guard case .dispatch(let bare) = intake.read(Samples.consumed(wrong, offset: 1)) else {
+            Issue.record("expected a dispatch")
+            return
+        }
+        #expect(bare.traceparent == nil)
         #expect(checked.factors.map(\.rawValue) == [Samples.factor()])
     }
 

@@ -67,6 +67,11 @@ struct MetricsTests {
             #expect(value(producer, "beckon_answers_total", ["result": "approved"]) == 1)
             #expect(value(producer, "beckon_outbox_relayed_total", ["topic": "challenges"]) ?? 0 >= 1)
             #expect(value(producer, "beckon_ready", [:]) == 1)
+            // The person can have answered before the dispatcher has noted the provider's answer.
+            try await until("the dispatcher has counted the push", cluster) {
+                let samples = try Self.samples(try await text(admin["dispatcher"], cluster))
+                return value(samples, "beckon_dispatcher_accepted_after_seconds_count", ["provider": "apn"]) ?? 0 >= 1
+            }
             let dispatcher = try Self.samples(try await text(admin["dispatcher"], cluster))
             let accepted = ["provider": "apn", "kind": "visible", "disposition": "accepted"]
             #expect(value(dispatcher, "beckon_dispatcher_pushes_total", accepted) ?? 0 >= 1)

@@ -49,6 +49,30 @@ struct DeadLetterReplayTests {
         try result.get()
     }
 
+    @Test("what anybody may write as a dead letter is listed as none of ours, whatever its numbers, and little of it is kept")
+    func foreign() throws {
+        let signer = RecordSigner(names: TopicNames(), authenticator: RecordAuthenticator(keys: .random()))
+        let long = String(repeating: "x", count: 900_000)
+        for number in ["9223372036854775807", "-9223372036854775808", "253402300800000", "-1", "", "1e3", "99999999999999999999"] {
+            for topic in [Topic.challenges, .requests, .events] {
+                let record = ConsumedRecord(
+                    topicPartition: TopicPartition(topic: signer.names[.deadLetters], partition: 0), offset: 1,
+                    timestampMs: .max, key: Array(long.utf8), value: [],
+                    headers: [
+                        RecordHeader(RecordHeaderName.deadLetterTopic, signer.names[topic]),
+                        RecordHeader(RecordHeaderName.deadLetterTimestamp, number),
+                        RecordHeader(RecordHeaderName.deadLetterOffset, number),
+                        RecordHeader(RecordHeaderName.deadLetterPartition, number),
+                        RecordHeader(RecordHeaderName.deadLetterDetail, long), RecordHeader("x", long),
+                    ])
+                let letter = DeadLetter(record, signer: signer)
+                #expect(letter.refusal(nowMs: Timestamp.nowMs()) == .notBeckons)
+                #expect(letter.timestampMs == -1)
+                #expect(letter.key.count <= 1024 && letter.detail.utf8.count <= 1024 && letter.headers.isEmpty)
+            }
+        }
+    }
+
     private func read(
         _ record: ProducerRecord, offset: Int64 = 7, timestampMs: Int64 = Timestamp.nowMs()
     ) -> ConsumedRecord {

@@ -68,4 +68,19 @@ final class KeyHoldsTests: Sendable {
         #expect(holds().mustWait(before: future))
         #expect(!holds(longest: .zero).mustWait(before: future))
     }
+
+    @Test("a partition is held for that time in all, however many such records follow each other, also after a rebalance")
+    func inAll() async throws {
+        let longest = Duration.milliseconds(200)
+        let holds = holds(longest: longest)
+        func record(_ offset: Int64) -> ConsumedRecord { self.record(.random(id: "zz"), offset: offset, ageMs: 0) }
+        let began = ContinuousClock.now
+        #expect(holds.mustWait(before: record(1)))
+        while holds.mustWait(before: record(1)) { try await Task.sleep(for: .milliseconds(5)) }
+        #expect(ContinuousClock.now - began >= longest)
+        for offset in Int64(2)..<50 { #expect(!holds.mustWait(before: record(offset))) }
+        holds.end(record(1).topicPartition)
+        #expect(!holds.mustWait(before: record(50)))
+        #expect(readiness.isReady)
+    }
 }

@@ -54,6 +54,19 @@ struct WaitingTests {
         #expect(seen.done == 50 && seen.now == 0 && (1...3).contains(seen.most))
     }
 
+    @Test("a wait for a slot ends with its deadline, and takes no slot with it")
+    func slotsInTime() async {
+        let slots = Slots(1)
+        #expect(await slots.take(atMost: .zero))
+        #expect(await !slots.take(atMost: .milliseconds(1)))
+        let waiting = Task { await slots.take(atMost: .seconds(3600)) }
+        slots.give()
+        #expect(await waiting.value)
+        slots.give()
+        #expect(await slots.take(atMost: .zero))
+        #expect(await !slots.take(atMost: .zero))
+    }
+
     @Test("a cancelled wait holds no slot")
     func cancelledSlots() async {
         let slots = Slots(1)

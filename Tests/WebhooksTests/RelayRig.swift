@@ -109,9 +109,10 @@ final class RelayRig: Sendable {
     /// - Returns: its id.
     @discardableResult
     func emit(
-        _ type: EventType, _ subject: String, number: Int? = nil, service other: ServiceSID? = nil
+        _ type: EventType, _ subject: String, number: Int? = nil, account owner: AccountSID? = nil, service other: ServiceSID? = nil,
+        with more: [RecordHeader] = []
     ) async throws -> String {
-        let service = other ?? service
+        let (account, service) = (owner ?? account, other ?? service)
         let next = sequence.withLock { sequence in
             sequence += 1
             return sequence
@@ -124,8 +125,9 @@ final class RelayRig: Sendable {
                 "account_sid": .string(account.rawValue), "service_sid": .string(service.rawValue),
                 "challenge_sid": .string(subject), "entity_identity": "ada",
             ])
-        _ = try await producer.send(
-            signer.record(.events, key: subject, value: event.jsonBytes(), contentType: .cloudEvent))
+        var record = signer.record(.events, key: subject, value: event.jsonBytes(), contentType: .cloudEvent)
+        record.headers += more
+        _ = try await producer.send(record)
         return id
     }
 

@@ -1,6 +1,7 @@
 import ChallengeModel
 import Challenges
 import Foundation
+import KafkaClient
 import Simulators
 import Synchronization
 import TestSupport
@@ -260,6 +261,70 @@ struct RelayTests {
             }
             await known.stop()
             await young.stop()
+        }
+    }
+
+    @Test("trace headers, which anybody may change, hold no partition and reach no receiver when they are wrong")
+    func traceHeaders() async throws {
+        try await RelayRig.with(partitions: 1) { rig in
+            let inbox = try await Inbox(rig) { _, count in count == 0 ? .status(503) : .status(204) }
+            _ = try await rig.webhook(inbox.port)
+            let valid = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+            try await rig.relaying {
+                var ids: Set<String> = []
+                for (parent, state) in [
+                    ("x\0", ""), ("x\r\nX-Other: 1", ""), (valid, "a=\0"), (valid, "a=b\r\nX-Other: 1"),
+                    (valid, "a=" + String(repeating: "b", count: 100_000)), (valid + "\0", ""), (valid, "a=b"),
+                ] {
+                    ids.insert(
+                        try await rig.emit(
+                            .challengeCreated, RelayRig.challenge(),
+                            with: [RecordHeader("traceparent", parent), RecordHeader("tracestate", state)]))
+                }
+                try await eventually("all arrive") { ids.isSubset(of: inbox.events) }
+                for message in inbox.messages {
+                    let parent = message.request.header("traceparent")
+                    #expect(parent == nil || parent == valid)
+                    #expect([nil, "a=b"].contains(message.request.header("tracestate")))
+                    #expect(message.request.header("X-Other") == nil)
+                }
+                #expect(inbox.messages.contains { $0.request.header("tracestate") == "a=b" })
+            }
+            await inbox.stop()
+        }
+    }
+
+    @Test("an account whose receivers are slow leaves places at the same host, and in the process, to others")
+    func places() async throws {
+        try await RelayRig.with { rig in
+            let other = try await rig.store.createAccount(nowMs: Timestamp.nowMs())
+            let service = try await rig.store.createService(
+                NewService(account: other.sid, friendlyName: "other"), nowMs: Timestamp.nowMs()
+            ).sid
+            let good = try await Inbox(rig)
+            let slow = try await Inbox(rig) { _, _ in .hang }
+            for _ in 0..<4 { _ = try await rig.webhook(slow.port, fragment: "tt=15000&rt=15000&rc=0") }
+            var new = NewWebhook(
+                account: other.sid, service: service, friendlyName: "hook", eventTypes: ["*"],
+                url: "https://127.0.0.1:\(good.port)/hook")
+            new.format = .json
+            _ = try await rig.store.createWebhook(new, nowMs: Timestamp.nowMs())
+            try await rig.relaying {
+                $0.maxInFlightPerHost = 8
+                $0.maxInFlightPerAccount = 8
+                $0.maxInFlight = 16
+                $0.maxRecords = 64
+            } _: {
+                for _ in 0..<200 { try await rig.emit(.challengeCreated, RelayRig.challenge()) }
+                try await eventually("the slow receiver holds its places") { slow.messages.count >= 4 }
+                let id = try await rig.emit(
+                    .challengeCreated, RelayRig.challenge(), account: other.sid, service: service)
+                try await eventually("the other account's event arrives") { good.events.contains(id) }
+                // The first requests are still under way: it waited for none of them.
+                #expect(slow.messages.count <= 8)
+            }
+            await good.stop()
+            await slow.stop()
         }
     }
 

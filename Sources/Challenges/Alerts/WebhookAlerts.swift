@@ -59,5 +59,5 @@ extension WebhookFailure {
 
 extension Webhook {
     /// Without query and fragment: customers keep secrets in queries.
-    fileprivate var shownURL: String { String(url.prefix { $0 != "?" && $0 != "#" }) }
+    var shownURL: String { String(url.prefix { $0 != "?" && $0 != "#" }) }
 }

@@ -289,7 +289,7 @@ extension Decision {
         let type: EventType
         var data: [String: EventValue] = [
             "account_sid": .string(webhook.account.rawValue), "service_sid": .string(webhook.service.rawValue),
-            "webhook_sid": .string(webhook.sid.rawValue), "url": .string(webhook.url),
+            "webhook_sid": .string(webhook.sid.rawValue), "url": .string(webhook.shownURL),
         ]
         if health.lastCode != 0 {
             data["error_code"] = .string(String(health.lastCode))

@@ -3,6 +3,7 @@ import KafkaClient
 import KafkaGroup
 import Logging
 import ServiceSupport
+import Wire
 
 /// Reads the four topics, and holds records back while a record key is missing.
 extension LaneLoop {
@@ -46,9 +47,13 @@ extension LaneLoop {
     }
 
     private func check(_ items: [PartitionItem], now: Moment) {
-        compareClocks(items, now: now)
+        var isCompared = false
         for case .record(let record) in items where record.offset >= state.ledger.next {
             let intake = environment.intake.read(record)
+            // One record per batch is enough.
+            if !isCompared, case .dispatch(let dispatch) = intake {
+                isCompared = compareClocks(record, dispatch, now: now)
+            }
             switch intake {
             case .misplaced: environment.metrics.count(.misplaced, [("topic", Topic.challenges.rawValue)])
             case .bad(let reason, let detail):
@@ -65,14 +70,18 @@ extension LaneLoop {
         }
     }
 
-    /// One record per batch is enough.
-    private func compareClocks(_ items: [PartitionItem], now: Moment) {
-        guard case .record(let record)? = items.first(where: { if case .record = $0 { true } else { false } }) else {
-            return
-        }
+    /// Only a creation tells the time: its timestamp is under no MAC, but the time at which the challenge was created is,
+    /// and the two belong together.
+    /// - Returns: false when the record tells nothing.
+    private func compareClocks(_ record: ConsumedRecord, _ dispatch: CheckedDispatch, now: Moment) -> Bool {
+        let createdAtMs = dispatch.dispatch.createdAtMs
+        guard dispatch.id == .creation, Timestamp.range.contains(createdAtMs),
+            (createdAtMs - 60_000...createdAtMs + 60_000).contains(record.timestampMs)
+        else { return false }
         let isNew = knownEnd.map { record.offset >= $0.offset } ?? false
         environment.clock.read(
             timestampMs: record.timestampMs, appendedAfterSteadyMs: isNew ? knownEnd?.askedAtSteadyMs : nil, now: now)
+        return true
     }
 
     // MARK: - Facts

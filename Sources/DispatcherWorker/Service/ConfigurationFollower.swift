@@ -2,6 +2,7 @@ import ChallengeModel
 import KafkaClient
 import Logging
 import ServiceSupport
+import Wire
 import Synchronization
 
 /// Reads topic `configuration` completely, then follows it. It opens provider credentials and gives them to the
@@ -23,7 +24,14 @@ final class ConfigurationFollower: Sendable {
     private let known = Mutex<Set<String>>([])
     private let readiness: Readiness
     /// Credentials whose newest record cannot be read because a key is missing, with the key's name.
-    private let unreadable = Mutex<[String: String]>([:])
+    private let unreadable = Mutex<[String: Unreadable]>([:])
+    private struct Unreadable {
+        let key: String
+        let since = ContinuousClock.now
+    }
+    /// How long a record without a readable one after it makes the role unready. Producers write every credential anew
+    /// once an hour: what stays longer is no credential of theirs.
+    private static let longestUnreadable: Duration = .seconds(3 * 3600)
     /// Maximum number of such credentials that are distinguished. More can only be written by a client with a record
     /// key, or by an unauthorised client.
     private static let mostUnreadable = 1000
@@ -40,10 +48,7 @@ final class ConfigurationFollower: Sendable {
         onRefusal: @escaping @Sendable (String) -> Void = { _ in }, onRead: @escaping @Sendable () -> Void
     ) {
         self.changed = changed
-        var kafka = configuration.kafka
-        // Nobody waits for a new credential as for a push.
-        kafka.embeddedFetchWaitMs = max(kafka.embeddedFetchWaitMs, 250)
-        self.kafka = kafka
+        kafka = configuration.kafka
         topic = configuration.topics[.configuration]
         self.signer = signer
         keys = configuration.configurationKeys
@@ -70,6 +75,9 @@ final class ConfigurationFollower: Sendable {
     private func follow(_ consumer: KafkaConsumer) async {
         await withDiscardingTaskGroup { group in
             group.addTask { await consumer.watchLogs() }
+            group.addTask {
+                while (try? await Task.sleep(for: .seconds(60))) != nil { self.forgetUnreadable() }
+            }
             group.addTask {
                 if await self.changed.wait() { await consumer.close(deadline: .seconds(2)) }
             }
@@ -202,12 +210,24 @@ final class ConfigurationFollower: Sendable {
     /// read, because only the last record of a credential counts and a later one may be readable. Until then the role
     /// is unready, and pushes that need the credential are deferred, not lost.
     private func wait(for key: String, _ sid: String, _ record: ConsumedRecord) {
-        unreadable.withLock { unreadable in
-            guard unreadable[sid] != nil || unreadable.count < Self.mostUnreadable else { return }
-            unreadable[sid] = key
-            show(unreadable)
+        let ageMs = Timestamp.range.contains(record.timestampMs) ? Timestamp.nowMs() - record.timestampMs : 0
+        if CredentialSID(sid) != nil, .milliseconds(ageMs) < Self.longestUnreadable {
+            unreadable.withLock { unreadable in
+                guard unreadable[sid] != nil || unreadable.count < Self.mostUnreadable else { return }
+                unreadable[sid] = Unreadable(key: key)
+                show(unreadable)
+            }
         }
         refuse(record, reason: "key", "needs the \(key), which this role does not have")
+    }
+
+    private func forgetUnreadable() {
+        unreadable.withLock { unreadable in
+            let kept = unreadable.filter { ContinuousClock.now - $0.value.since < Self.longestUnreadable }
+            guard kept.count < unreadable.count else { return }
+            unreadable = kept
+            show(unreadable)
+        }
     }
 
     private func isReadable(_ sid: String) {
@@ -217,12 +237,12 @@ final class ConfigurationFollower: Sendable {
         }
     }
 
-    private func show(_ unreadable: [String: String]) {
+    private func show(_ unreadable: [String: Unreadable]) {
         metrics.set(.unreadableCredentials, Double(unreadable.count))
         guard let first = unreadable.min(by: { $0.key < $1.key }) else {
             return readiness.pass(DispatcherService.Check.credentials)
         }
-        let keys = Set(unreadable.values).sorted().prefix(3).joined(separator: ", ")
+        let keys = Set(unreadable.values.map(\.key)).sorted().prefix(3).joined(separator: ", ")
         readiness.fail(
             DispatcherService.Check.credentials,
             "\(unreadable.count) credentials cannot be read (\(first.key.prefix(34)) …) without the \(keys): add it and restart"

@@ -52,7 +52,7 @@ final class JudgedAddresses: Sendable {
         case .name(let given): name = given
         }
         // Rules depend on the port too.
-        let key = url.authority
+        let key = "\(name):\(url.port)"
         if let entry = state.withLock({ $0.cache[key] }), entry.until > .now { return try entry.result.get() }
         let domain = name.split(separator: ".").suffix(2).joined(separator: ".")
         try begin(domain)

@@ -1,6 +1,7 @@
 public import ChallengeModel
 public import KafkaClient
 import ServiceSupport
+import Wire
 
 /// A record of topic `dead-letters`, without its payload: where the original record was, why it was refused, and
 /// whether it can be written back.
@@ -75,15 +76,16 @@ public struct DeadLetter: Sendable {
     /// A stable word, see ``RecordSigner/deadLetter(_:reason:detail:)``.
     public let reason: String
     public let detail: String
+    /// At most 1,024 bytes of it when the record cannot be written back.
     public let key: [UInt8]
     public let valueByteCount: Int
     /// The header of the original record; nil: it had none, or a version without seals wrote the dead letter.
     public let contentType: String?
-    /// The headers of the original record, except its content type and its MAC.
+    /// The headers of the original record, except its content type and its MAC; none when it cannot be written back.
     public let headers: [RecordHeader]
     /// The id of an earlier replay that wrote the original record.
     public let replayID: String?
-    /// When the original record has no use any more, epoch milliseconds.
+    /// When the original record has no use any more, epoch milliseconds; 0 when it cannot be written back at any time.
     public let expiresAtMs: Int64
     /// What speaks against a replay at any time.
     private let fault: Refusal?
@@ -92,7 +94,10 @@ public struct DeadLetter: Sendable {
     public func refusal(nowMs: Int64) -> Refusal? { fault ?? (nowMs >= expiresAtMs ? .expired : nil) }
 
     init(_ record: ConsumedRecord, signer: RecordSigner) {
-        func text(_ name: String) -> String? { record.headers.text(of: name) }
+        // Anybody who may write to the topic chooses what stands there: nothing is long, and numbers are checked.
+        func text(_ name: String) -> String? {
+            record.headers.text(of: name).map { $0.utf8.count <= Self.longestText ? $0 : String($0.prefix(1000)) }
+        }
         id = ID(partition: record.topicPartition.partition, offset: record.offset)
         writtenAtMs = record.timestampMs
         let name = text(RecordHeaderName.deadLetterTopic) ?? ""
@@ -100,21 +105,31 @@ public struct DeadLetter: Sendable {
         topic = signer.names.topic(named: name)
         partition = text(RecordHeaderName.deadLetterPartition).flatMap { Int32($0) } ?? -1
         offset = text(RecordHeaderName.deadLetterOffset).flatMap { Int64($0) } ?? -1
-        let timestampMs = text(RecordHeaderName.deadLetterTimestamp).flatMap { Int64($0) } ?? -1
+        let timestampMs = text(RecordHeaderName.deadLetterTimestamp).flatMap { Int64($0) }
+            .flatMap { Timestamp.range.contains($0) ? $0 : nil } ?? -1
         self.timestampMs = timestampMs
         reason = text(RecordHeaderName.deadLetterReason) ?? ""
         detail = text(RecordHeaderName.deadLetterDetail) ?? ""
-        key = record.key
         valueByteCount = record.value.count
         contentType = text(RecordHeaderName.deadLetterContentType)
+        replayID = text(RecordHeaderName.replay)
+        fault = Self.fault(record, topic: topic, signer: signer)
+        guard fault == nil else {
+            key = Array(record.key.prefix(Self.longestText))
+            headers = []
+            expiresAtMs = 0
+            return
+        }
+        key = record.key
         headers = record.headers.filter { header in
             header.name != ContentType.headerName && header.name != RecordAuthenticator.headerName
                 && !header.name.hasPrefix(RecordHeaderName.deadLetterPrefix)
         }
-        replayID = text(RecordHeaderName.replay)
-        fault = Self.fault(record, topic: topic, signer: signer)
         expiresAtMs = Self.expiry(record, topic: topic, contentType: contentType, timestampMs: timestampMs)
     }
+
+    /// Bytes of a text that are kept.
+    private static let longestText = 1024
 
     /// The order matters: what the headers say counts only after the seal was checked.
     private static func fault(_ record: ConsumedRecord, topic: Topic?, signer: RecordSigner) -> Refusal? {

@@ -27,7 +27,7 @@ struct RequestEntrance: Sendable {
     /// The record is read once, so that its lifetime starts at the latest at its arrival, however often the store is
     /// tried.
     func work(_ record: ConsumedRecord) -> RecordWork {
-        let caller = TraceContext(text: record.headers.traceContext)?.text
+        let caller = record.headers.traceContext
         let span = tracer?.receive(record, group: group, after: caller)
         let reading = RequestReading(
             value: record.value, contentType: record.headers.text(of: ContentType.headerName),

@@ -30,7 +30,10 @@ struct RelayedEvent: Sendable {
         } catch {
             throw .unreadable(RecordFormatError(reason: "json", "the value is no CloudEvent in JSON"))
         }
-        guard event.type.hasPrefix("beckon."), record.key.elementsEqual(event.subject.utf8) else {
+        guard event.type.hasPrefix("beckon."), record.key.elementsEqual(event.subject.utf8),
+            // The store takes no U+0000 and would be asked for ever.
+            ![event.id, event.type, event.subject].contains(where: { $0.utf8.contains(0) })
+        else {
             throw .unreadable(RecordFormatError(reason: "field", "type or key does not belong to an event of ours"))
         }
         type = String(event.type.dropFirst("beckon.".count))

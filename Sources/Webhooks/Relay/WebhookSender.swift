@@ -15,6 +15,8 @@ final class WebhookSender: Sendable {
         var endpoints: [WebhookSID: Endpoint] = [:]
         var accounts: [AccountSID: Slots] = [:]
         var hosts: [String: Slots] = [:]
+        /// Of an account at a host.
+        var shares: [String: Slots] = [:]
     }
 
     /// What a delivery says, read.
@@ -32,6 +34,9 @@ final class WebhookSender: Sendable {
 
     /// Groups of bounds that are kept; beyond it those that nobody uses are forgotten.
     private static let mostKept = 20_000
+    /// Longest wait for the places of account, host and process together. An event that gets none goes to the store, so
+    /// that it holds no partition.
+    private static let mostWait = Duration.seconds(1)
 
     private let configuration: WebhookConfiguration
     private let client: GuardedClient
@@ -89,13 +94,16 @@ final class WebhookSender: Sendable {
             // Checked when it was read.
             return AttemptResult(GuardedHTTPError.notHTTP("\(error)"))
         }
-        let (account, host) = bounds(account: delivery.account, host: url.hostText)
-        guard await account.take() else { return AttemptResult(GuardedHTTPError.cancelled) }
-        defer { account.give() }
-        guard await host.take() else { return AttemptResult(GuardedHTTPError.cancelled) }
-        defer { host.give() }
-        guard await process.take() else { return AttemptResult(GuardedHTTPError.cancelled) }
-        defer { process.give() }
+        let places = places(account: delivery.account, host: url.hostText)
+        var taken: [Slots] = []
+        defer { for slots in taken { slots.give() } }
+        let patience = ContinuousClock.now + Self.mostWait
+        for slots in places {
+            guard await slots.take(atMost: max(.zero, patience - .now)) else {
+                return AttemptResult(Task.isCancelled ? GuardedHTTPError.cancelled : .busy)
+            }
+            taken.append(slots)
+        }
         let overrides = url.overrides
         let deadline = ContinuousClock.now + overrides.totalTimeout
         if needsConsent(route), let refusal = await refusal(of: url, delivery, until: deadline) { return refusal }
@@ -208,16 +216,22 @@ final class WebhookSender: Sendable {
                 reason: result.reason))
     }
 
-    private func bounds(account: AccountSID, host: String) -> (Slots, Slots) {
+    /// Where a request needs a place, in this order. One account gets at most half of a host's places, and of the
+    /// process's: others have theirs beside a customer whose receivers are slow.
+    private func places(account: AccountSID, host: String) -> [Slots] {
         state.withLock { state in
             // Slots in use live on in their users' hands.
             if state.hosts.count >= Self.mostKept { state.hosts = [:] }
             if state.accounts.count >= Self.mostKept { state.accounts = [:] }
+            if state.shares.count >= Self.mostKept { state.shares = [:] }
+            let share = "\(account) \(host)"
             let ofAccount = state.accounts[account] ?? Slots(configuration.maxInFlightPerAccount)
+            let ofShare = state.shares[share] ?? Slots(max(1, configuration.maxInFlightPerHost / 2))
             let ofHost = state.hosts[host] ?? Slots(configuration.maxInFlightPerHost)
             state.accounts[account] = ofAccount
+            state.shares[share] = ofShare
             state.hosts[host] = ofHost
-            return (ofAccount, ofHost)
+            return [ofAccount, ofShare, ofHost, process]
         }
     }
 }

@@ -167,8 +167,12 @@ on("again", "click", async () => {
 }, "waiting-problem");
 on("cancel", "click", async () => {
     events.close();
-    show("start");
-    await post("/sign-in/cancel");
+    // Only then may the next one begin: the reply takes the cookie of this attempt away.
+    try {
+        await post("/sign-in/cancel");
+    } finally {
+        show("start");
+    }
 });
 on("to-code", "click", async () => {
     show("code");
