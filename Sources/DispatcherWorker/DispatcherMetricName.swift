@@ -108,7 +108,10 @@ public enum DispatcherMetricName: String, MetricNames {
                 rawValue,
                 "Invalid records. The dispatcher writes those of challenges to dead-letters. It leaves those of other "
                     + "topics to the ack tracker.",
-                [.init("topic", Self.topics), .init("reason", RecordFormatError.usualReasons)])
+                [
+                    .init("topic", Self.topics),
+                    .init("reason", RecordFormatError.usualReasons + ["sealed", "version"]),
+                ])
         case .misplaced:
             .counter(
                 rawValue, "Records in a partition that does not belong to their key.", [.init("topic", Self.topics)])

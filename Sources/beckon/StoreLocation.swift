@@ -80,14 +80,19 @@ enum StoreLocation: Sendable {
         }
     }
 
-    /// Opens the store as a webhook relay does: beside producers, and for as long as it runs.
-    func openToRelay(_ settings: Settings, logger: Logger) async throws -> ChallengeStore {
-        // A relay seals nothing for topic configuration.
+    /// Opens the store for a role that runs beside producers: a webhook relay, or a console.
+    /// - Parameter connections: of a PostgreSQL database at most; nil: as many as are set.
+    func openToRelay(
+        _ settings: Settings, connections: Int? = nil, logger: Logger
+    ) async throws -> ChallengeStore {
+        // Such a role seals nothing for topic configuration.
         let ring = try settings(Settings.storeKeys)
         let keys = StoreKeys(store: ring, configuration: ring)
         switch self {
         case .file(let path): return try ChallengeStore.sqlite(path: path, keys: keys, logger: logger)
-        case .database(let database): return try await ChallengeStore.postgres(database, keys: keys, logger: logger)
+        case .database(var database):
+            database.connections = min(database.connections, connections ?? .max)
+            return try await ChallengeStore.postgres(database, keys: keys, logger: logger)
         }
     }
 

@@ -198,7 +198,14 @@ def check_workload(item, config, page, wrong):
         check_settings(item, where, container, settings, page, wrong)
         if item["kind"] == "Job":
             continue
-        for probe, path in (("startupProbe", "/livez"), ("livenessProbe", "/livez"), ("readinessProbe", "/readyz")):
+        # Clients are not sent away from a producer because Kafka or the store has a fault: it would be all producers.
+        is_called = container["args"] == ["producer"]
+        asked = [("startupProbe", "/livez"), ("livenessProbe", "/livez")]
+        if is_called or all(other["args"] != ["producer"] for other in spec["containers"]):
+            asked.append(("readinessProbe", "/servez" if is_called else "/readyz"))
+        elif "readinessProbe" in container:
+            wrong(item, f"{where}: its readiness would take the producer's clients away")
+        for probe, path in asked:
             get = container.get(probe, {}).get("httpGet", {})
             if get.get("path") != path:
                 wrong(item, f"{where}: {probe} does not ask {path}")
@@ -388,6 +395,7 @@ def spoil(items, page):
         "is no setting": lambda: container("dispatcher").update(env=[{"name": "BECKON_KAFKA_SERVER", "value": "x"}]),
         "selects no pod": lambda: find("PodDisruptionBudget", "tracker")["spec"]["selector"]["matchLabels"].update(
             {"app.kubernetes.io/name": "tracker"}),
+        "does not ask /servez": lambda: container("producer")["readinessProbe"]["httpGet"].update(path="/readyz"),
         "does not ask /livez": lambda: container("tracker")["livenessProbe"]["httpGet"].update(path="/readyz"),
         "nobody may reach its port admin": lambda: [
             find("NetworkPolicy", part)["spec"].pop("ingress") for part in ("common", "console-reads-metrics")],

@@ -25,8 +25,13 @@ struct AdminServerTests {
             readiness.pass("store")
             readiness.fail("kafka", "no broker answers")
             #expect(try await get(base + "/readyz") == "503 kafka: no broker answers\n")
+            #expect(try await get(base + "/servez") == "503 kafka: no broker answers\n")
             readiness.pass("kafka")
             #expect(try await get(base + "/readyz") == "200 ready\n")
+            // A fault of what all processes share takes the requests away from none of them.
+            readiness.fail("outbox", "nothing is acknowledged")
+            #expect(try await get(base + "/readyz") == "503 outbox: nothing is acknowledged\n")
+            #expect(try await get(base + "/servez") == "200 ready\n")
             #expect(try await get(base + "/metrics").contains("beckon_test_total 1\n"))
             group.cancelAll()
         }

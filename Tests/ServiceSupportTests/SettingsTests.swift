@@ -113,8 +113,10 @@ struct SettingsTests {
         let expected = Settings.all.map { about in
             let roles =
                 about.roles == Role.everyone ? "all" : about.roles.map(\.rawValue).sorted().joined(separator: ", ")
+            let isPartly = about.isRequired && about.roles.contains { !about.isRequired(by: $0) }
+            let mark = isPartly ? "required (console: only for dead letters and replays)" : "required"
             let text =
-                about.isRequired ? "required" : about.defaultText.map { $0.isEmpty ? "none" : "`\($0)`" } ?? "none"
+                about.isRequired ? mark : about.defaultText.map { $0.isEmpty ? "none" : "`\($0)`" } ?? "none"
             return """
                 | `\(about.key)` | `\(about.environmentName)` | \(about.type) | \(text) | \(about.range) | \
                 \(about.isSecret ? "yes" : "") | \(roles) | \(about.summary) |

@@ -5,7 +5,7 @@ public import Logging
 public import ServiceLifecycle
 import Synchronization
 
-/// The admin port of a role: `/livez`, `/readyz` with reasons, `/metrics`.
+/// The admin port of a role: `/livez`, `/readyz` and `/servez` with reasons, `/metrics`.
 public final class AdminServer: Service {
     private let host: String
     private let port: Int
@@ -50,12 +50,9 @@ public final class AdminServer: Service {
         // Monitors send HEAD requests.
         let router = Router(options: .autoGenerateHeadEndpoints)
         router.get("livez") { _, _ in Response.text("ok\n") }
-        router.get("readyz") { [readiness] _, _ in
-            let reasons = readiness.reasons
-            if reasons.isEmpty { return Response.text("ready\n") }
-            let lines = reasons.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)\n" }
-            return Response.text(lines.joined(), status: .serviceUnavailable)
-        }
+        router.get("readyz") { [readiness] _, _ in Response.readiness(readiness.reasons) }
+        // For load balancers.
+        router.get("servez") { [readiness] _, _ in Response.readiness(readiness.reasonsAgainstRequests) }
         router.get("metrics") { [metrics] _, _ in
             Response.text(metrics.render(), type: "text/plain; version=0.0.4; charset=utf-8")
         }
@@ -107,6 +104,12 @@ public final class AdminServer: Service {
 }
 
 extension Response {
+    fileprivate static func readiness(_ reasons: [String: String]) -> Response {
+        if reasons.isEmpty { return text("ready\n") }
+        let lines = reasons.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)\n" }
+        return text(lines.joined(), status: .serviceUnavailable)
+    }
+
     fileprivate static func json(_ reply: AdminReply) -> Response {
         var response = text(reply.json + "\n", status: .init(code: reply.status), type: "application/json")
         if reply.status == 401 { response.headers[.wwwAuthenticate] = "Bearer" }

@@ -39,8 +39,13 @@ public struct TopicPlan: Sendable, Hashable {
             "unclean.leader.election.enable": "false", "message.timestamp.type": "CreateTime",
         ]
         if let retentionMs { settings["retention.ms"] = String(retentionMs) }
+        if let segmentMs { settings["segment.ms"] = String(segmentMs) }
         return settings
     }
+
+    /// Kafka deletes whole segments, and never the one that is written to. With its default of seven days, push tokens
+    /// and messages would be kept for a week where there is little traffic.
+    private var segmentMs: Int64? { retentionMs.map { max(600_000, $0 / 4) } }
 }
 
 extension TopicPlan {
@@ -160,6 +165,9 @@ extension TopicPlan {
         }
         if let retentionMs, let found = number("retention.ms"), found >= 0, found < retentionMs {
             add("retention.ms", "\(found)", "\(retentionMs)", "records are deleted before all roles have read them")
+        }
+        if let retentionMs, let segmentMs, let found = number("segment.ms"), found > retentionMs {
+            add("segment.ms", "\(found)", "\(segmentMs)", "records are kept for much longer than their retention")
         }
         if let found = number("retention.bytes"), found >= 0 {
             add("retention.bytes", "\(found)", "-1", "under load, records are deleted before all roles have read them")

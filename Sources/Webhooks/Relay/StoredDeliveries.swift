@@ -142,6 +142,7 @@ final class StoredDeliveries: AssignmentCompanion {
             return state.run
         }
         guard let run else { return }
+        readiness.fail(WebhookRelayService.Check.partitions, "no partitions are assigned yet")
         run.stopped.open()
         let end = ContinuousClock.now + deadline
         while ContinuousClock.now < end, state.withLock({ !$0.underWay.isEmpty }) {

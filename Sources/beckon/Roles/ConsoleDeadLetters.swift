@@ -33,7 +33,8 @@ struct ConsoleDeadLetters: Sendable {
         let signer = RecordSigner(
             names: TopicNames(prefix: try settings(Settings.topicPrefix)),
             authenticator: RecordAuthenticator(keys: try settings(Settings.recordKeys)))
-        let store = try await StoreLocation(settings).openToRelay(settings, logger: context.logger)
+        // It only reads the account of its key, and writes a line of the audit trail for each replay.
+        let store = try await StoreLocation(settings).openToRelay(settings, connections: 2, logger: context.logger)
         do {
             guard let login = Login(sid: api.keySID, secret: api.secret),
                 let account = try await store.account(of: login)
