@@ -49,11 +49,15 @@ struct DeadLetterReplayTests {
         try result.get()
     }
 
-    @Test("what anybody may write as a dead letter is listed as none of ours, whatever its numbers, and little of it is kept")
+    @Test(
+        "what anybody may write as a dead letter is listed as none of ours, whatever its numbers, and little of it is kept"
+    )
     func foreign() throws {
         let signer = RecordSigner(names: TopicNames(), authenticator: RecordAuthenticator(keys: .random()))
         let long = String(repeating: "x", count: 900_000)
-        for number in ["9223372036854775807", "-9223372036854775808", "253402300800000", "-1", "", "1e3", "99999999999999999999"] {
+        for number in [
+            "9223372036854775807", "-9223372036854775808", "253402300800000", "-1", "", "1e3", "99999999999999999999",
+        ] {
             for topic in [Topic.challenges, .requests, .events] {
                 let record = ConsumedRecord(
                     topicPartition: TopicPartition(topic: signer.names[.deadLetters], partition: 0), offset: 1,

@@ -69,7 +69,8 @@ final class KeyHoldsTests: Sendable {
         #expect(!holds(longest: .zero).mustWait(before: future))
     }
 
-    @Test("a partition is held for that time in all, however many such records follow each other, also after a rebalance")
+    @Test(
+        "a partition is held for that time in all, however many such records follow each other, also after a rebalance")
     func inAll() async throws {
         let longest = Duration.milliseconds(200)
         let holds = holds(longest: longest)

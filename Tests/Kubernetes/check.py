@@ -395,7 +395,10 @@ def spoil(items, page):
         "is no setting": lambda: container("dispatcher").update(env=[{"name": "BECKON_KAFKA_SERVER", "value": "x"}]),
         "selects no pod": lambda: find("PodDisruptionBudget", "tracker")["spec"]["selector"]["matchLabels"].update(
             {"app.kubernetes.io/name": "tracker"}),
-        "does not ask /servez": lambda: container("producer")["readinessProbe"]["httpGet"].update(path="/readyz"),
+        "does not ask /servez": lambda: template(next(
+            item for item in changed if item["kind"] in ("Deployment", "StatefulSet")
+            and item["metadata"]["name"] == "beckon-producer"))["spec"]["containers"][0]["readinessProbe"][
+                "httpGet"].update(path="/readyz"),
         "does not ask /livez": lambda: container("tracker")["livenessProbe"]["httpGet"].update(path="/readyz"),
         "nobody may reach its port admin": lambda: [
             find("NetworkPolicy", part)["spec"].pop("ingress") for part in ("common", "console-reads-metrics")],

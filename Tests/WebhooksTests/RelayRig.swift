@@ -109,7 +109,8 @@ final class RelayRig: Sendable {
     /// - Returns: its id.
     @discardableResult
     func emit(
-        _ type: EventType, _ subject: String, number: Int? = nil, account owner: AccountSID? = nil, service other: ServiceSID? = nil,
+        _ type: EventType, _ subject: String, number: Int? = nil, account owner: AccountSID? = nil,
+        service other: ServiceSID? = nil,
         with more: [RecordHeader] = []
     ) async throws -> String {
         let (account, service) = (owner ?? account, other ?? service)

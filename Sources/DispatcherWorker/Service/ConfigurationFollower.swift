@@ -2,8 +2,8 @@ import ChallengeModel
 import KafkaClient
 import Logging
 import ServiceSupport
-import Wire
 import Synchronization
+import Wire
 
 /// Reads topic `configuration` completely, then follows it. It opens provider credentials and gives them to the
 /// gateway, and removes deleted ones.
@@ -48,7 +48,10 @@ final class ConfigurationFollower: Sendable {
         onRefusal: @escaping @Sendable (String) -> Void = { _ in }, onRead: @escaping @Sendable () -> Void
     ) {
         self.changed = changed
-        kafka = configuration.kafka
+        var kafka = configuration.kafka
+        // A new credential is to be here before the first challenge that needs it.
+        kafka.embeddedFetchWaitMs = min(kafka.embeddedFetchWaitMs, 20)
+        self.kafka = kafka
         topic = configuration.topics[.configuration]
         self.signer = signer
         keys = configuration.configurationKeys

@@ -105,7 +105,8 @@ public struct DeadLetter: Sendable {
         topic = signer.names.topic(named: name)
         partition = text(RecordHeaderName.deadLetterPartition).flatMap { Int32($0) } ?? -1
         offset = text(RecordHeaderName.deadLetterOffset).flatMap { Int64($0) } ?? -1
-        let timestampMs = text(RecordHeaderName.deadLetterTimestamp).flatMap { Int64($0) }
+        let timestampMs =
+            text(RecordHeaderName.deadLetterTimestamp).flatMap { Int64($0) }
             .flatMap { Timestamp.range.contains($0) ? $0 : nil } ?? -1
         self.timestampMs = timestampMs
         reason = text(RecordHeaderName.deadLetterReason) ?? ""
