@@ -62,15 +62,30 @@ struct CopyTarget: Sendable {
             guard isOwner.first?.int64(0) == 1 else {
                 throw StoreError.failed("the role does not own the tables: use the role of beckon migrate")
             }
-            let others = try connection.rows(
+        } orElse: {
+            .refused("the target \(name): \($0)")
+        }
+        // PostgreSQL shows a session for a moment after its client has gone, for example that of a trial before.
+        let end = ContinuousClock.now + .seconds(5)
+        while true {
+            let others = try await otherSessions()
+            guard others > 0 else { return }
+            guard ContinuousClock.now < end else {
+                throw StoreCopyError.refused(
+                    "the target \(name): \(others) sessions of Beckon are connected: stop all producers and webhook "
+                        + "relays on it")
+            }
+            try await Task.sleep(for: .milliseconds(100))
+        }
+    }
+
+    private func otherSessions() async throws -> Int64 {
+        try await run(.read) { connection in
+            try connection.rows(
                 """
                 SELECT count(*) FROM pg_stat_activity \
                 WHERE datname = current_database() AND application_name = 'beckon' AND pid <> pg_backend_pid()
                 """, [PostgresValue]())[0].int64(0)
-            guard others == 0 else {
-                throw StoreError.failed(
-                    "\(others) sessions of Beckon are connected: stop all producers and webhook relays on it")
-            }
         } orElse: {
             .refused("the target \(name): \($0)")
         }

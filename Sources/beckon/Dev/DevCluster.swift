@@ -123,7 +123,7 @@ struct DevCluster: Sendable {
         kafka.watchInterval = .seconds(10)
         self.kafka = kafka
         var relaxed = kafka
-        relaxed.embeddedFetchWaitMs = 250
+        relaxed.embeddedFetchWaitMs = 100
         let recordKeys = KeyRing.random()
         let configurationKeys = KeyRing.random()
         let eventKeys = KeyRing.random(id: "e1")
