@@ -81,7 +81,7 @@ struct KeysCommand: AsyncParsableCommand {
                 Set the values one after the other on every role that has the ring, and restart the roles each time.
                 announced: all roles know the new key, and none uses it yet. Go on when all roles run with it (ring event: when your
                 readers have fetched the keys). in_use: the new key signs or seals. retired: without the former keys. Before it, wait
-                for the longest retention of what they signed (record: 2 hours, and 14 days for dead letters; event: 7 days); for the
+                for the longest retention of what they signed (record: 3 hours, and 18 days for dead letters; event: 9 days); for the
                 ring store run `beckon secrets reseal` until it names the former keys under retired_keys.
                 """)
 
