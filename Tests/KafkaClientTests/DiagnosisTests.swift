@@ -134,6 +134,19 @@ struct DiagnosisTests {
         #expect(lines.all.withLock { $0 } == ["refused", "timed out"])
     }
 
+    @Test("a broker out of reach counts for no client once one of the process was answered")
+    func reachOfOthers() {
+        let diagnosis = KafkaDiagnosis()
+        let (used, unused) = (diagnosis.enter(), diagnosis.enter())
+        let cause = Cause(subject: .reach, text: "refused")
+        diagnosis.note(cause, client: unused, logger: Lines().logger)
+        #expect(diagnosis.cause == "refused")
+        diagnosis.isAnswered(used)
+        #expect(diagnosis.cause == nil, "one of several brokers")
+        diagnosis.leave(used)
+        #expect(diagnosis.cause == "refused", "nobody was answered")
+    }
+
     @Test("a broker out of reach counts only for a client that no broker has answered yet")
     func reach() {
         let lines = Lines()

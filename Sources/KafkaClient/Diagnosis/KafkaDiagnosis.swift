@@ -12,8 +12,8 @@ public final class KafkaDiagnosis: Sendable {
     enum Subject: Hashable, Sendable {
         /// The brokers refuse the client, whichever is asked: any answer to the client ends it.
         case refusal
-        /// A broker is out of reach. It counts only for a client that was never answered: later it may be one of
-        /// several.
+        /// A broker is out of reach. It counts only while no client of the process was ever answered: it may be one of
+        /// several, and a client that is not used yet, such as the one for dead letters, would not know of the others.
         case reach
         /// The group: ends with an assignment.
         case group
@@ -132,7 +132,7 @@ public final class KafkaDiagnosis: Sendable {
     }
 
     private static func counts(_ entry: Entry, _ state: State) -> Bool {
-        entry.cause.subject != .reach || !state.answered.contains(entry.client)
+        entry.cause.subject != .reach || state.answered.isEmpty
     }
 
     private func forget(_ state: inout State, now: ContinuousClock.Instant) {
