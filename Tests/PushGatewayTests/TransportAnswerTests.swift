@@ -103,27 +103,29 @@ extension TransportTests {
     @Test("answers that came while the loop stood still are answers, though their deadline passed meanwhile")
     func standstill() async throws {
         var script = ScriptedServer.Script()
-        script.react = { .answer(status: 200, afterMs: $0.number == 3 ? 200 : 0) }
+        script.react = { .answer(status: 200, afterMs: $0.number == 2 ? 200 : 0) }
         try await ScriptedServer.run(script) { server in
             try await Rig.run(server.url, configure: { $0.deadline = .seconds(5) }) { rig in
                 #expect(await rig.send(Rig.push()).disposition == .accepted)
-                let answers = await withCheckedContinuation { continuation in
+                let answers: [PushAnswer] = await withCheckedContinuation { continuation in
                     let answers = Mutex<[PushAnswer]>([])
                     let start = ContinuousClock.now
+                    @Sendable func note(_ answer: PushAnswer) {
+                        let all = answers.withLock { answers in
+                            answers.append(answer)
+                            return answers
+                        }
+                        if all.count == 2 { continuation.resume(returning: all) }
+                    }
+                    // The later request is answered first: the other one has left by then.
+                    rig.gateway.send(Rig.push(), completion: note)
                     rig.gateway.send(Rig.push()) { answer in
                         // On the event loop, which so does nothing else: until the deadline of the other has passed,
                         // and its answer is in our socket.
                         while ContinuousClock.now - start < .seconds(40),
                             ContinuousClock.now - start < .milliseconds(5500) || server.seen.answers < 3
                         { usleep(10_000) }
-                        answers.withLock { $0.append(answer) }
-                    }
-                    rig.gateway.send(Rig.push()) { answer in
-                        continuation.resume(
-                            returning: answers.withLock { answers in
-                                answers.append(answer)
-                                return answers
-                            })
+                        note(answer)
                     }
                 }
                 #expect(answers.map(\.disposition) == [.accepted, .accepted])
