@@ -6,6 +6,12 @@ public final class Slots: Sendable {
         var free: Int
         var nextID = 0
         var waiting: [(id: Int, continuation: CheckedContinuation<Bool, Never>)] = []
+
+        mutating func takeFree() -> Bool {
+            guard free > 0 else { return false }
+            free -= 1
+            return true
+        }
     }
 
     private let state: Mutex<State>
@@ -24,10 +30,7 @@ public final class Slots: Sendable {
             await withCheckedContinuation { continuation in
                 let answer: Bool? = state.withLock { state in
                     if Task.isCancelled { return false }
-                    if state.free > 0 {
-                        state.free -= 1
-                        return true
-                    }
+                    if state.takeFree() { return true }
                     state.waiting.append((id, continuation))
                     return nil
                 }
@@ -43,12 +46,7 @@ public final class Slots: Sendable {
 
     /// - Returns: false when no slot was free in time, or the task was cancelled; the caller then has no slot.
     public func take(atMost deadline: Duration) async -> Bool {
-        let isTaken = state.withLock { state in
-            guard state.free > 0 else { return false }
-            state.free -= 1
-            return true
-        }
-        if isTaken { return true }
+        if state.withLock({ $0.takeFree() }) { return true }
         return await withTaskGroup(of: Bool.self) { group in
             group.addTask { await self.take() }
             group.addTask {
