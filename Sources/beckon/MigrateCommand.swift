@@ -68,7 +68,8 @@ struct MigrateCommand: AsyncParsableCommand {
         }
         database.connections = 1
         // A step may fill or index a table that has grown for years. What it waits for is bounded by itself: a lock for
-        // a second, a connection for ``PostgresSettings/acquireDeadline``.
+        // a second, a connection as long as here.
+        database.acquireDeadline = .seconds(30)
         database.statementDeadline = .seconds(3600)
         database.requestDeadline = .seconds(3600)
         do {
