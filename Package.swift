@@ -217,6 +217,7 @@ let package = Package(
             name: "TestSupport",
             dependencies: [
                 "KafkaClient", "ChallengeModel", "ServiceSupport", "Simulators", "Wire", .asyncHTTPClient, .logging,
+                .nioCore, .nioPosix,
             ],
             path: "Tests/TestSupport",
             swiftSettings: swiftSettings),

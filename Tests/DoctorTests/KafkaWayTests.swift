@@ -2,6 +2,7 @@ import Doctor
 import Foundation
 import KafkaClient
 import Simulators
+import TestSupport
 import Testing
 
 @Suite("Mistakes on the way to Kafka", .timeLimit(.minutes(5)))

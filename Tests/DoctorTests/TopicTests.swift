@@ -2,6 +2,7 @@ import ChallengeModel
 import Foundation
 import KafkaClient
 import ServiceSupport
+import TestSupport
 import Testing
 
 @testable import Doctor

@@ -1,76 +1,143 @@
 import NIOCore
 import NIOPosix
 import Simulators
+import Synchronization
 
 /// A server that speaks as much of Kafka's protocol as a look needs, and answers what a test says: for what the
-/// embedded broker cannot show (SASL, advertised addresses, settings of topics, rights).
+/// embedded broker cannot show (SASL, advertised addresses, settings of topics, rights, members of groups).
 ///
 /// Message layouts: kafka.apache.org/protocol, in the versions that ``apis`` offers.
-final class ScriptedBroker: Sendable {
-    struct Topic: Sendable {
-        var name: String
+public final class ScriptedBroker: Sendable {
+    public struct Topic: Sendable {
+        public var name: String
         /// Kafka's number; 0: none.
-        var error: Int16 = 0
-        var partitions = 12
-        var replicas = 3
-        var settings: [String: String] = [:]
+        public var error: Int16
+        public var partitions: Int
+        public var replicas: Int
+        public var settings: [String: String]
+
+        public init(
+            name: String, error: Int16 = 0, partitions: Int = 12, replicas: Int = 3, settings: [String: String] = [:]
+        ) {
+            self.name = name
+            self.error = error
+            self.partitions = partitions
+            self.replicas = replicas
+            self.settings = settings
+        }
     }
 
-    struct Group: Sendable {
-        var id: String
-        var error: Int16 = 0
-        var state = "Stable"
-        var assignor = "range"
+    public struct Group: Sendable {
+        public var id: String
+        public var error: Int16
+        public var state: String
+        public var assignor: String
         /// `client.id` of each member.
-        var members: [String] = []
+        public var members: [String]
+
+        public init(
+            id: String, error: Int16 = 0, state: String = "Stable", assignor: String = "range", members: [String] = []
+        ) {
+            self.id = id
+            self.error = error
+            self.state = state
+            self.assignor = assignor
+            self.members = members
+        }
     }
 
-    struct Script: Sendable {
+    public struct Script: Sendable {
         /// Where it sends its clients; nil: to itself.
-        var advertised: (host: String, port: Int)?
-        var topics: [Topic] = []
-        var groups: [Group] = []
-        var mechanisms = ["PLAIN"]
+        public var advertised: (host: String, port: Int)?
+        public var topics: [Topic]
+        public var groups: [Group]
+        public var mechanisms: [String]
         /// What it says to a user and a password.
-        var refusal: String?
+        public var refusal: String?
+
+        public init(
+            advertised: (host: String, port: Int)? = nil, topics: [Topic] = [], groups: [Group] = [],
+            mechanisms: [String] = ["PLAIN"], refusal: String? = nil
+        ) {
+            self.advertised = advertised
+            self.topics = topics
+            self.groups = groups
+            self.mechanisms = mechanisms
+            self.refusal = refusal
+        }
     }
 
-    let port: Int
+    /// A request that a test looks at.
+    public enum Request: Int16, Sendable {
+        case joinGroup = 11
+        case listGroups = 16
+    }
+
+    /// What all its connections share.
+    private struct State {
+        var script: Script
+        /// The client ids of the requests, by their number.
+        var clients: [Int16: [String]] = [:]
+    }
+
+    private final class Shared: Sendable {
+        let state: Mutex<State>
+        init(_ script: Script) { state = Mutex(State(script: script)) }
+    }
+
+    public let port: Int
+    private let shared: Shared
     private let channel: any Channel
     private let group: MultiThreadedEventLoopGroup
 
-    init(_ script: Script) async throws {
+    public init(_ script: Script) async throws {
+        let shared = Shared(script)
+        self.shared = shared
         group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         channel = try await ServerBootstrap(group: group)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(Handler(script: script))
+                    try channel.pipeline.syncOperations.addHandler(Handler(shared))
                 }
             }
             .bind(host: "127.0.0.1", port: 0).get()
         port = channel.localAddress?.port ?? 0
     }
 
-    var address: String { "127.0.0.1:\(port)" }
+    public var address: String { "127.0.0.1:\(port)" }
 
-    func stop() async {
+    /// Changes what it answers from now on.
+    public func change(_ body: (inout Script) -> Void) { shared.state.withLock { body(&$0.script) } }
+
+    /// The client id of each such request, in their order.
+    public func clients(of request: Request) -> [String] {
+        shared.state.withLock { $0.clients[request.rawValue] ?? [] }
+    }
+
+    public func stop() async {
         try? await channel.close().get()
         try? await group.shutdownGracefully()
     }
 
-    /// The requests that it answers, by number: the lowest and the highest version.
+    /// The requests that it says it answers, by number: the lowest and the highest version. It answers no request of a
+    /// member of a group (8, 9 and 11 to 14).
     private static let apis: [Int16: (Int16, Int16)] = [
-        3: (1, 1), 10: (0, 0), 15: (0, 0), 17: (0, 1), 18: (0, 0), 32: (0, 0), 36: (0, 0),
+        3: (1, 1), 8: (1, 2), 9: (1, 1), 10: (0, 0), 11: (0, 0), 12: (0, 0), 13: (0, 0), 14: (0, 0), 15: (0, 0),
+        16: (0, 0), 17: (0, 1), 18: (0, 0), 32: (0, 0), 36: (0, 0),
     ]
 
     private final class Handler: ChannelInboundHandler {
         typealias InboundIn = ByteBuffer
         typealias OutboundOut = ByteBuffer
 
-        private let script: Script
+        private let shared: Shared
+        private var script: Script
         private var buffer = ByteBuffer()
 
-        init(script: Script) { self.script = script }
+        init(_ shared: Shared) {
+            self.shared = shared
+            script = shared.state.withLock { $0.script }
+        }
 
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {
             buffer.writeImmutableBuffer(unwrapInboundIn(data))
@@ -89,7 +156,11 @@ final class ScriptedBroker: Sendable {
             guard let api: Int16 = request.readInteger(), let version: Int16 = request.readInteger(),
                 let correlation: Int32 = request.readInteger()
             else { return nil }
-            _ = request.readText()
+            let client = request.readText() ?? ""
+            script = shared.state.withLock { state in
+                if Request(rawValue: api) != nil { state.clients[api, default: []].append(client) }
+                return state.script
+            }
             var reply = ByteBuffer()
             reply.writeInteger(correlation)
             switch api {
@@ -115,6 +186,12 @@ final class ScriptedBroker: Sendable {
                 reply.writeInteger(Int16(0))
                 broker(into: &reply, context)
             case 15: groups(request.readTexts(), into: &reply)
+            case 16:
+                // A broker lists only what its client may see.
+                let seen = script.groups.filter { $0.error != 30 }
+                reply.writeInteger(Int16(0))
+                reply.writeInteger(Int32(seen.count))
+                for group in seen { for text in [group.id, "consumer"] { reply.writeText(text) } }
             case 32: settings(&request, into: &reply)
             default: return nil
             }
