@@ -15,3 +15,11 @@ static inline void beckon_bound_allocator(void) {
     mallopt(M_TRIM_THRESHOLD, 2 * 1024 * 1024);
 #endif
 }
+
+/// Gives free pages between used ones back to the system, which a threshold never does. Threads that use the same arena
+/// wait meanwhile: about a millisecond for 30 MB.
+static inline void beckon_trim_allocator(void) {
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}

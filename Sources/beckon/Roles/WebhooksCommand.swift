@@ -1,5 +1,8 @@
 import ArgumentParser
+import CAllocator
 import Challenges
+import Foundation
+import ServiceLifecycle
 import ServiceSupport
 import Webhooks
 
@@ -28,6 +31,18 @@ struct WebhooksCommand: AsyncParsableCommand {
             await store.close()
             throw error
         }
-        try await context.run([StoreService(store: store), service], kafka: configuration.kafka)
+        try await context.run([StoreService(store: store), MemoryReturn(), service], kafka: configuration.kafka)
+    }
+}
+
+/// Every ten seconds, gives the memory of closed connections back to the system: 0.1 MB for each TLS connection of a burst,
+/// which the allocator would keep.
+private struct MemoryReturn: ServiceLifecycle.Service {
+    func run() async {
+        await cancelWhenGracefulShutdown {
+            while (try? await Task.sleep(for: .seconds(10))) != nil {
+                DispatchQueue.global().async { beckon_trim_allocator() }
+            }
+        }
     }
 }
