@@ -57,6 +57,11 @@ extension KafkaConfiguration {
         ] + overrides
     }
 
+    /// The properties of a consumer that is a member of a group.
+    func memberProperties(groupID: String) -> [(String, String)] {
+        consumerProperties(groupID: groupID) + (ownClientID.map { [("client.id", $0)] } ?? [])
+    }
+
     func consumerProperties(groupID: String) -> [(String, String)] {
         common + [
             ("group.id", groupID), ("enable.auto.commit", "false"), ("enable.auto.offset.store", "false"),

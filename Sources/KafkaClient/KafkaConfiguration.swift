@@ -13,6 +13,14 @@ public struct KafkaConfiguration: Sendable {
     public var embeddedFetchWaitMs = 10
     /// How often a running role looks whether topics and logs are still those that it began with. Default 1 s.
     public var watchInterval: Duration = .seconds(1)
+    /// Where this process runs, for example its host and its admin port. Living processes have different places. A
+    /// process that is started again after a crash has the place of the process that died. Members of groups have it in
+    /// their `client.id` (`beckon-<place>`), and do not join while the dead process is a member (decision 25). Letters,
+    /// digits, `.`, `_` and `-`. Nil, the default: the place is not known, and a member joins at once.
+    public var place: String?
+    /// How long a member in a known ``place`` waits, before it joins, while no broker says who is in the group. Default
+    /// 5 s.
+    var mostUnanswered: Duration = .seconds(5)
     /// Collects, from every client of this configuration and its copies, the reasons why Kafka refuses it.
     public let diagnosis = KafkaDiagnosis()
 
@@ -34,6 +42,13 @@ public struct KafkaConfiguration: Sendable {
     /// start, and the embedded broker, which elects a second early. An unavailable coordinator does not change this,
     /// because its successor starts every session again.
     public var ownershipFence: Duration { sessionTimeout - min(sessionTimeout / 2, .seconds(2)) }
+
+    /// The `client.id` that only a process in this ``place`` has. Nil without a place, when ``properties`` set another
+    /// one, and for the embedded broker, which cannot be asked for the members of a group.
+    var ownClientID: String? {
+        guard let place, !isEmbedded, properties["client.id"] == nil else { return nil }
+        return "beckon-\(place)"
+    }
 
     /// Longest time of a drain on a revocation or SIGTERM: 2 s, or 1 s with the embedded broker.
     public var drainBound: Duration { isEmbedded ? .seconds(1) : .seconds(2) }

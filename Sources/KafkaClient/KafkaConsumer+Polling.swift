@@ -5,10 +5,19 @@ import Synchronization
 
 /// The polling thread.
 extension KafkaConsumer {
+    /// What the thread does first.
+    enum Beginning: Sendable {
+        case nothing
+        /// Finds the partitions of these topics, and reports them as assigned.
+        case discover([String])
+        /// Subscribes to these topics, once the group has no member with that client id, or after these times.
+        case join([String], groupID: String, clientID: String, atMost: Duration, unanswered: Duration)
+    }
+
     /// Serves the consumer's queue until it is closed. The thread holds us and the handle until then.
-    func startPolling(_ handle: RDKafkaHandle, discovering topics: [String] = []) {
+    func startPolling(_ handle: RDKafkaHandle, beginning: Beginning = .nothing) {
         let thread = Thread { [self] in
-            poll(handle, discovering: topics)
+            poll(handle, beginning)
             continuation.finish()
             // Once this is said no reader is added, see `assign`.
             let waiters = finished.withLock { finished in
@@ -24,11 +33,22 @@ extension KafkaConsumer {
         thread.start()
     }
 
-    private func poll(_ handle: RDKafkaHandle, discovering topics: [String]) {
+    private func poll(_ handle: RDKafkaHandle, _ beginning: Beginning) {
         // A handle that was made a consumer's has one.
         guard let queue = rd_kafka_queue_get_consumer(handle.pointer) else { return }
         defer { rd_kafka_queue_destroy(queue) }
-        if !topics.isEmpty { discover(topics, handle) }
+        switch beginning {
+        case .nothing: break
+        case .discover(let topics): discover(topics, handle)
+        case .join(let topics, let groupID, let clientID, let bound, let unanswered):
+            awaitDeparture(of: clientID, from: groupID, atMost: bound, unanswered: unanswered, handle)
+            do throws(KafkaError) {
+                if !isClosing.load(ordering: .acquiring) { try subscribe(topics, handle) }
+            } catch {
+                continuation.yield(
+                    .fault(KafkaError(code: error.code, reason: error.reason, isFatal: true)))
+            }
+        }
         var isLeaving = false
         var isReleased = false
         while !(isLeaving && (!isMember || rd_kafka_consumer_closed(handle.pointer) != 0)) {
@@ -100,6 +120,56 @@ extension KafkaConsumer {
                 Assignment(
                     partitions: readers.keys.sorted(), rewritten: Set(rewritten), consumer: self,
                     generation: generation.load(ordering: .acquiring))))
+    }
+
+    func subscribe(_ topics: [String], _ handle: RDKafkaHandle) throws(KafkaError) {
+        let list = PartitionList(capacity: topics.count)
+        for topic in topics { list.add(TopicPartition(topic: topic, partition: -1)) }
+        let code = rd_kafka_subscribe(handle.pointer, list.pointer)
+        guard code == RD_KAFKA_RESP_ERR_NO_ERROR else { throw KafkaError(code, "subscribe to \(topics)") }
+    }
+
+    /// Waits while the group has a member with that client id, which died, beside members that live. If we joined now,
+    /// the coordinator would take the partitions from all of them, and give none out until the dead member's session has
+    /// ended (decision 25). Where there is no other member, nobody would be disturbed, and joining is the fastest way.
+    private func awaitDeparture(
+        of clientID: String, from groupID: String, atMost bound: Duration, unanswered: Duration,
+        _ handle: RDKafkaHandle
+    ) {
+        let start = ContinuousClock.now
+        var said: Set<String> = []
+        func say(_ level: Logger.Level, _ text: String, _ error: String? = nil) {
+            guard said.insert(text).inserted else { return }
+            var metadata: Logger.Metadata = ["group": "\(groupID)", "client": "\(clientID)"]
+            if let error { metadata["error"] = "\(error)" }
+            logger.log(level: level, "\(text)", metadata: metadata)
+        }
+        while !isClosing.load(ordering: .acquiring) {
+            lastPolledNs.store(DispatchTime.now().uptimeNanoseconds, ordering: .relaxed)
+            let waited = ContinuousClock.now - start
+            switch KafkaInspection.listed(groupID, handle.pointer, 1000) {
+            case .success(let group) where group?.error == nil:
+                let members = (group?.members ?? []).map(\.clientID)
+                guard members.contains(clientID), members.contains(where: { $0 != clientID }) else { return }
+                guard waited < bound else {
+                    return say(
+                        .warning,
+                        "another member of the group has this client id, and does not leave: joining beside it. Give each process another host name or admin port"
+                    )
+                }
+                say(
+                    .notice,
+                    "an earlier member with this client id is still in the group: joining when its session has ended")
+            case .success(let group):
+                guard KafkaError.isPassing(group?.error), waited < unanswered else { return }
+                say(.notice, "the members of the group are not known yet: joining in some seconds", group?.error)
+            case .failure(let error):
+                guard KafkaError.isPassing(error.code), waited < unanswered else { return }
+                say(.notice, "the members of the group are not known yet: joining in some seconds", error.code)
+            }
+            // A thread of our own: waiting here holds up nobody.
+            Thread.sleep(forTimeInterval: 0.5)
+        }
     }
 
     /// Finds the partitions of the topics, asking again while they or the brokers are not there yet.

@@ -34,20 +34,27 @@ public final class KafkaConsumer: Sendable {
     /// and at most one fault a second that is not fatal is passed on.
     public let events: AsyncStream<ConsumerEvent>
 
-    /// Subscribes at once. All results arrive through ``events``.
+    /// Joins the group. In a known ``KafkaConfiguration/place`` it first waits until the member that died there is out of
+    /// the group. All results arrive through ``events``.
+    /// - Throws: an error when librdkafka refuses a property or, without a place, the names of the topics.
     public convenience init(
         configuration: KafkaConfiguration, groupID: String, topics: [String], logger: Logger
     ) throws(KafkaError) {
         let handle = try Self.handle(
-            configuration, properties: configuration.consumerProperties(groupID: groupID), groupID: groupID,
+            configuration, properties: configuration.memberProperties(groupID: groupID), groupID: groupID,
             logger: logger)
         try self.init(handle, isMember: true, configuration, logger)
-        let list = PartitionList(capacity: topics.count)
-        for topic in topics { list.add(TopicPartition(topic: topic, partition: -1)) }
-        let code = rd_kafka_subscribe(handle.pointer, list.pointer)
-        // No thread polls yet, so the handle ends with this object.
-        guard code == RD_KAFKA_RESP_ERR_NO_ERROR else { throw KafkaError(code, "subscribe to \(topics)") }
-        startPolling(handle)
+        if let clientID = configuration.ownClientID {
+            startPolling(
+                handle,
+                beginning: .join(
+                    topics, groupID: groupID, clientID: clientID, atMost: configuration.sessionTimeout + .seconds(2),
+                    unanswered: configuration.mostUnanswered))
+        } else {
+            // No thread polls yet, so the handle ends with this object.
+            try subscribe(topics, handle)
+            startPolling(handle)
+        }
     }
 
     /// Reads all partitions of the topics without a group, from the positions of ``Assignment/accept(from:)``. One
@@ -61,7 +68,7 @@ public final class KafkaConsumer: Sendable {
         let handle = try Self.handle(
             configuration, properties: configuration.consumerProperties(groupID: name), groupID: nil, logger: logger)
         try self.init(handle, isMember: false, configuration, logger)
-        startPolling(handle, discovering: topics)
+        startPolling(handle, beginning: .discover(topics))
     }
 
     private static func handle(

@@ -34,5 +34,13 @@ public struct KafkaError: Error, Sendable, CustomStringConvertible {
     /// other refused commit means only that the coordinator is unavailable, or busy with a rebalance.
     public var isEviction: Bool { Self.evictions.contains(code) }
 
+    private static let lastingRefusals: Set<String> = [
+        "GROUP_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED", "UNSUPPORTED_VERSION", "_UNSUPPORTED_FEATURE",
+    ]
+
+    /// True when the same question may get an answer later: brokers that are away, a coordinator that has just begun.
+    /// False for a refusal that stays.
+    static func isPassing(_ code: String?) -> Bool { !lastingRefusals.contains(code ?? "") }
+
     public var description: String { "\(code): \(reason)" }
 }

@@ -80,7 +80,12 @@ struct WebhookCampaignTests {
             try certificates.writePEM(to: caFile)
             let more = ["BECKON_WEBHOOKS_ALLOWED_HOSTS": "127.0.0.2/32", "BECKON_WEBHOOKS_CA_FILE": caFile]
             try cluster.start("producer", "producer", more: more)
-            for relay in ["relay-a", "relay-b"] { try cluster.start(relay, "webhooks", more: more) }
+            // Each has a place of its own, where it is started again.
+            var places: [String: [String: String]] = [:]
+            for relay in ["relay-a", "relay-b"] {
+                places[relay] = try more.merging(["BECKON_ADMIN_PORT": "\(BeckonCluster.freePort())"]) { $1 }
+                try cluster.start(relay, "webhooks", more: places[relay] ?? [:])
+            }
             for name in ["producer", "relay-a", "relay-b"] { _ = try await cluster[name]?.ready() }
             let deliveries = Deliveries()
             var endpoints: [Endpoint] = []
@@ -119,13 +124,22 @@ struct WebhookCampaignTests {
                 let owned = RelayProcesses.owned(by: cluster[relay])
                 memory.note("before \(relay) is killed")
                 cluster.kill(relay)
-                let written = try await writer.write(seconds: Self.seconds / 16, perSecond: Self.rate)
+                var written = try await writer.write(seconds: Self.seconds / 16, perSecond: Self.rate)
+                try cluster.start(relay, "webhooks", more: places[relay] ?? [:])
+                // Until both have their share again.
+                let end = ContinuousClock.now + .seconds(120)
+                repeat {
+                    guard ContinuousClock.now < end else {
+                        throw BeckonProcess.Failure(description: "\(relay) has no partitions again")
+                    }
+                    written += try await writer.write(seconds: 1, perSecond: Self.rate)
+                } while RelayProcesses.owned(by: cluster["relay-a"]).isEmpty
+                    || RelayProcesses.owned(by: cluster["relay-b"]).isEmpty
                 kills.append(
                     (
                         relay, written.filter { owned.contains($0.partition) },
                         written.filter { !owned.contains($0.partition) }
                     ))
-                try cluster.start(relay, "webhooks", more: more)
             }
             let killed = both + kills.flatMap { $0.ofKilled + $0.ofLiving }
             memory.note("last")

@@ -2,8 +2,9 @@ import ChallengeModel
 import Foundation
 import KafkaClient
 import Logging
-import ServiceSupport
 import Testing
+
+@testable import ServiceSupport
 
 @Suite("Settings: flags, then environment, then file")
 struct SettingsTests {
@@ -21,6 +22,20 @@ struct SettingsTests {
         #expect(try settings(Settings.logLevel) == .debug)
         #expect(try settings(Settings.outboxLimit) == 100_000)
         #expect(try settings.optional(Settings.apiPublicURL) == nil)
+    }
+
+    @Test("a worker's place is its host and its admin port, where these tell it from others")
+    func place() async throws {
+        #expect(Settings.place(host: "beckon-dispatcher-5f7-x2", adminPort: 9464) == "beckon-dispatcher-5f7-x2-9464")
+        #expect(Settings.place(host: "büro 1", adminPort: 1) == "b-ro-1-1")
+        for (host, port) in [("worker", 0), ("", 9464), ("localhost", 9464), ("localhost.localdomain", 9464)] {
+            #expect(Settings.place(host: host, adminPort: port) == nil)
+        }
+        let settings = try await Settings(
+            role: .dispatcher, arguments: ["--kafka-bootstrap-servers", "a:1", "--admin-port", "9999"], environment: [:]
+        )
+        #expect(
+            try settings.kafka().place == Settings.place(host: ProcessInfo.processInfo.hostName, adminPort: 9999))
     }
 
     @Test("a list with commas comes through whole from every source")

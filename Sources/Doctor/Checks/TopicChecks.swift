@@ -341,7 +341,7 @@ extension Doctor {
                 if !group.assignor.isEmpty, group.assignor != "range" {
                     findings.append(
                         assignor.found(
-                            "\(group.id): \(group.assignor); members: \(group.members.prefix(8).joined(separator: ", "))",
+                            "\(group.id): \(group.assignor); members: \(group.members.prefix(8).map(\.description).joined(separator: ", "))",
                             ["group": group.id]))
                 } else if group.members.isEmpty {
                     findings.append(unattended.found("\(group.id): \(group.state)", ["group": group.id]))

@@ -1,4 +1,5 @@
 public import ChallengeModel
+import Foundation
 import HTTPEdge
 public import KafkaClient
 public import Logging
@@ -480,9 +481,19 @@ extension Settings {
 
     /// The Kafka configuration from the settings.
     public func kafka() throws(SettingsError) -> KafkaConfiguration {
-        KafkaConfiguration(
+        var kafka = KafkaConfiguration(
             bootstrapServers: try self(Self.kafkaServers), properties: try self(Self.kafkaProperties),
             isEmbedded: try self(Self.kafkaEmbedded))
+        kafka.place = Self.place(host: ProcessInfo.processInfo.hostName, adminPort: try self(Self.adminPort))
+        return kafka
+    }
+
+    /// Where a role runs: no two living processes of one host have one admin port. Nil when that tells nothing: the port
+    /// is any free one, or the host has no name of its own.
+    static func place(host: String, adminPort: Int) -> String? {
+        let name = String(host.map { $0.isASCII && ($0.isLetter || $0.isNumber || "._-".contains($0)) ? $0 : "-" })
+        guard adminPort != 0, !name.isEmpty, !name.hasPrefix("localhost") else { return nil }
+        return "\(name)-\(adminPort)"
     }
 }
 
