@@ -124,7 +124,8 @@ enum Style {
 
         .facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .625rem 1rem; }
         .facts dd { margin: 0; font-variant-numeric: tabular-nums; font-weight: 600; }
-        .wide { overflow-x: auto; }
+        /* Positioned, so that the hidden texts of cells scroll with them and do not make the page wider. */
+        .wide { overflow-x: auto; position: relative; }
         table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
         th, td { text-align: left; padding: .375rem .75rem .375rem 0; border-bottom: 1px solid var(--line);
             vertical-align: top; }
