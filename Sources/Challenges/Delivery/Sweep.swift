@@ -9,11 +9,16 @@ extension ChallengeStore {
         return try await write(nowMs) { decision in
             let due = try decision.rows.expiredChallenges(nowMs: nowMs, limit: limit)
             try decision.rows.prefetch { for sid in due { _ = try? decision.rows.challenge(sid) } }
+            var expired = 0
             for stored in try due.compactMap({ try decision.rows.challenge($0) }) {
-                // Another Producer may have closed this challenge. The others must still expire.
-                do { try decision.close(stored, .expire) } catch StoreError.alreadyResponded {}
+                do {
+                    try decision.close(stored, .expire)
+                    expired += 1
+                } catch StoreError.alreadyResponded {
+                    // Another Producer has closed this challenge, or its answer came first. The others must still expire.
+                }
             }
-            return due.count
+            return expired
         }
     }
 
