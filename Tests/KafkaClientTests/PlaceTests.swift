@@ -48,7 +48,7 @@ struct PlaceTests {
         #expect(broker.clients(of: .joinGroup).isEmpty)
         broker.change { $0.groups[0].members = [Self.living] }
         try await Self.wait { !broker.clients(of: .joinGroup).isEmpty }
-        #expect(broker.clients(of: .joinGroup).first == Self.dead, "whoever is started here next knows it by that")
+        #expect(broker.clients(of: .joinGroup).first == Self.dead, "the next process in its place looks for it")
         await consumer.close(deadline: .zero)
         await broker.stop()
     }
